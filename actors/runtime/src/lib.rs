@@ -1,0 +1,1 @@
+//! What carries messages and runs actors.
