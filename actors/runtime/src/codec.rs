@@ -1,0 +1,296 @@
+//! The one codec of a process tree: serde values to bytes and back, with the
+//! descriptors and handles that travel beside the bytes.
+//!
+//! Owns the choice of bincode and the *transfer*: while a value is being encoded for
+//! (or decoded from) another process, a thread-local table holds its attachments, and
+//! handles register in it. Outside a transfer a handle refuses to serialise. This
+//! module must never send anything: links do, with what it returns.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::type_name;
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// A value ready to travel: its bytes, and the descriptors that go with them.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    /// The encoded value.
+    pub bytes: Vec<u8>,
+    /// Descriptors in the order in which the value names them.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// A value could not be encoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot encode {type_name}: {why}")]
+pub struct EncodeError {
+    /// The value's type.
+    pub type_name: String,
+    /// What its `Serialize` said.
+    pub why: String,
+}
+
+/// Bytes did not decode to the type that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot decode {type_name}: {why}")]
+pub struct DecodeError {
+    /// The type that was asked for.
+    pub type_name: String,
+    /// What its `Deserialize` said, or what is wrong with the bytes.
+    pub why: String,
+}
+
+/// Most descriptors that one message may carry: the kernel's limit for one send.
+pub const MAX_FDS: usize = 253;
+
+/// Says why a handle could not be serialised.
+pub const OUTSIDE_TRANSFER: &str = "OutsideTransfer: a handle travels only as an argument, in a \
+     message, on a queue or in a pipe of this process tree; share it through a Manager elsewhere";
+
+/// Encodes one value for another process.
+///
+/// # Errors
+/// [`EncodeError`] when the value's `Serialize` fails, or when it names more than
+/// [`MAX_FDS`] descriptors.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, EncodeError> {
+    encode_with(|encoder| encoder.value(value))
+}
+
+/// Encodes what `write` puts into the encoder, as one transfer.
+///
+/// # Errors
+/// What `write` returns, and too many descriptors.
+pub fn encode_with(
+    write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+) -> Result<Encoded, EncodeError> {
+    let scope = Scope::enter(Transfer::Encoding(Vec::new()));
+    let mut encoder = Encoder { bytes: Vec::new() };
+    write(&mut encoder)?;
+    let Transfer::Encoding(fds) = scope.leave() else {
+        unreachable!("a transfer does not change its direction")
+    };
+    if fds.len() > MAX_FDS {
+        return Err(EncodeError {
+            type_name: "message".into(),
+            why: format!("{} descriptors, at most {MAX_FDS} fit", fds.len()),
+        });
+    }
+    Ok(Encoded { bytes: encoder.bytes, fds })
+}
+
+/// Decodes one value that makes up all of `bytes`.
+///
+/// # Errors
+/// [`DecodeError`] when `Deserialize` fails, or when bytes are left over (which is
+/// how a type that skips fields while serialising is found out).
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    decode_with(bytes, fds, |decoder| decoder.value())
+}
+
+/// Decodes what `read` takes out of the decoder; all bytes must be taken.
+///
+/// # Errors
+/// What `read` returns, and bytes that are left over.
+pub fn decode_with<T>(
+    bytes: &[u8],
+    fds: Vec<OwnedFd>,
+    read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let _scope = Scope::enter(Transfer::Decoding(fds.into_iter().map(Some).collect()));
+    let mut decoder = Decoder { bytes };
+    let value = read(&mut decoder)?;
+    if decoder.bytes.is_empty() {
+        Ok(value)
+    } else {
+        Err(DecodeError {
+            type_name: type_name::<T>().into(),
+            why: format!(
+                "{} bytes left over; a type that skips fields, flattens or is untagged needs \
+                 the Json or MsgPack wrapper",
+                decoder.bytes.len()
+            ),
+        })
+    }
+}
+
+/// Takes values one after another.
+#[derive(Debug)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+}
+
+impl Encoder {
+    /// Appends a value.
+    ///
+    /// # Errors
+    /// What its `Serialize` says.
+    pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        bincode::serde::encode_into_std_write(value, &mut self.bytes, CONFIG)
+            .map(|_| ())
+            .map_err(|why| EncodeError { type_name: type_name::<T>().into(), why: why.to_string() })
+    }
+}
+
+/// Gives values back in the order in which they were appended.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    bytes: &'a [u8],
+}
+
+impl Decoder<'_> {
+    /// Takes the next value.
+    ///
+    /// # Errors
+    /// What its `Deserialize` says.
+    pub fn value<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
+        let (value, used) =
+            bincode::serde::decode_from_slice(self.bytes, CONFIG).map_err(|why| DecodeError {
+                type_name: type_name::<T>().into(),
+                why: why.to_string(),
+            })?;
+        self.bytes = &self.bytes[used..];
+        Ok(value)
+    }
+}
+
+/// A descriptor that travels: as an argument, in a message, on a link.
+///
+/// Encoding duplicates it, so the sender keeps its own.
+#[derive(Debug)]
+pub struct Fd(pub OwnedFd);
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl From<Fd> for OwnedFd {
+    fn from(fd: Fd) -> Self {
+        fd.0
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Serialize for Fd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let copy = self.0.try_clone().map_err(serde::ser::Error::custom)?;
+        attach(copy)
+            .ok_or_else(|| serde::ser::Error::custom(OUTSIDE_TRANSFER))?
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let index = u16::deserialize(deserializer)?;
+        detach(index)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("no such descriptor in this transfer"))
+    }
+}
+
+/// Whether this thread is encoding or decoding for another process right now. Handles
+/// ask before they serialise.
+pub fn in_transfer() -> bool {
+    TRANSFER.with_borrow(|stack| !stack.is_empty())
+}
+
+const CONFIG: bincode::config::Configuration = bincode::config::standard();
+
+enum Transfer {
+    Encoding(Vec<OwnedFd>),
+    Decoding(Vec<Option<OwnedFd>>),
+}
+
+thread_local! {
+    /// A stack, since a `Serialize` may itself encode something for another process.
+    static TRANSFER: RefCell<Vec<Transfer>> = const { RefCell::new(Vec::new()) };
+}
+
+fn attach(fd: OwnedFd) -> Option<u16> {
+    TRANSFER.with_borrow_mut(|stack| match stack.last_mut()? {
+        Transfer::Encoding(fds) => {
+            fds.push(fd);
+            u16::try_from(fds.len() - 1).ok()
+        }
+        Transfer::Decoding(_) => None,
+    })
+}
+
+fn detach(index: u16) -> Option<OwnedFd> {
+    TRANSFER.with_borrow_mut(|stack| match stack.last_mut()? {
+        Transfer::Decoding(fds) => fds.get_mut(usize::from(index))?.take(),
+        Transfer::Encoding(_) => None,
+    })
+}
+
+/// Leaves its transfer when dropped, also when a `Serialize` panics.
+struct Scope(bool);
+
+impl Scope {
+    fn enter(transfer: Transfer) -> Self {
+        TRANSFER.with_borrow_mut(|stack| stack.push(transfer));
+        Self(true)
+    }
+
+    fn leave(mut self) -> Transfer {
+        self.0 = false;
+        TRANSFER.with_borrow_mut(Vec::pop).unwrap_or(Transfer::Encoding(Vec::new()))
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if self.0 {
+            TRANSFER.with_borrow_mut(Vec::pop);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn values_come_back() {
+        let encoded = encode(&(7u64, "text".to_string(), vec![1i8, -1])).unwrap();
+        let back: (u64, String, Vec<i8>) = decode(&encoded.bytes, encoded.fds).unwrap();
+        assert_eq!(back, (7, "text".to_string(), vec![1, -1]));
+    }
+
+    #[test]
+    fn left_over_bytes_are_an_error() {
+        let encoded = encode(&(1u8, 2u8)).unwrap();
+        assert!(decode::<u8>(&encoded.bytes, Vec::new()).unwrap_err().why.contains("left over"));
+    }
+
+    #[test]
+    fn a_descriptor_travels_only_in_a_transfer() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let fd = Fd(writer.into());
+        assert!(bincode::serde::encode_to_vec(&fd, CONFIG).is_err());
+        let encoded = encode(&("pipe", &fd)).unwrap();
+        drop(fd);
+        let (name, fd): (String, Fd) = decode(&encoded.bytes, encoded.fds).unwrap();
+        assert_eq!(name, "pipe");
+        std::fs::File::from(OwnedFd::from(fd)).write_all(b"through").unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+        assert!(!in_transfer());
+    }
+
+    #[test]
+    fn a_descriptor_that_was_not_sent_is_an_error() {
+        let encoded = encode(&3u16).unwrap();
+        assert!(decode::<Fd>(&encoded.bytes, Vec::new()).is_err());
+    }
+}
