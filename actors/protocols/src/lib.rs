@@ -10,3 +10,4 @@
 pub mod exit;
 pub mod id;
 pub mod supervision;
+pub mod wire;

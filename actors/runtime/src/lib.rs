@@ -5,4 +5,17 @@
 //! `procession-protocols` below. Above it stands `procession`, the face that users
 //! see; nothing here is meant to be used directly.
 
+pub mod child;
 pub mod codec;
+pub mod down;
+pub mod function;
+pub mod launcher;
+pub mod link;
+pub mod node;
+mod relay;
+#[doc(hidden)]
+pub mod sync;
+#[allow(unsafe_code, reason = "the one room for it")]
+mod sys;
+
+pub use sys::process::Usage;

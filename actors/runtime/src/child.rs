@@ -1,0 +1,339 @@
+//! A child process as its parent sees it, and its reaping.
+//!
+//! Owns the pidfd, our ends of the links, and the one record of how the child ended:
+//! whoever notices the end first (a thread that joins, or the hidden thread) reaps it
+//! under the record's lock, drains what the child had written, and publishes exactly
+//! one Down. It waits for its own pidfd only, never for "any child", and signals by
+//! pidfd only. Neighbours: the launcher makes it, `crate::node` keeps it.
+
+use crate::down::Down;
+use crate::launcher::hello::{self, Report, StartFault, ToChild, ToParent};
+use crate::launcher::{LaunchSpec, Raw};
+use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::sync::{lock, readable};
+use crate::sys::process::{ExitInfo, Usage, pidfd_exit_info, pidfd_send_signal, waitid_pidfd};
+use nix::sys::signal::Signal;
+use procession_protocols::exit::{ExitReason, RawStatus};
+use procession_protocols::wire::Kind;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// A child process of this node.
+#[derive(Debug)]
+pub struct Child {
+    pid: u32,
+    pidfd: OwnedFd,
+    name: String,
+    number: u32,
+    daemon: bool,
+    control: Link,
+    data: Arc<Link>,
+    streams: Mutex<[Option<OwnedFd>; 3]>,
+    relay: crate::relay::Relay,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    start: Option<Result<(), StartFault>>,
+    report: Option<Report>,
+    value: Option<(Vec<u8>, Vec<OwnedFd>)>,
+    control_ended: bool,
+    asked: bool,
+    hung: bool,
+    down: Option<Arc<Down>>,
+    watchers: Vec<oneshot::Sender<Arc<Down>>>,
+}
+
+/// What a child's body left behind.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It returned; these are its value's bytes and descriptors.
+    Returned(Vec<u8>, Vec<OwnedFd>),
+    /// It returned a value that could not be encoded, or that was taken already.
+    Lost(String),
+    /// It ended otherwise.
+    Ended(Arc<Down>),
+}
+
+impl Child {
+    pub(crate) fn new(
+        spec: &LaunchSpec,
+        raw: Raw,
+        control: OwnedFd,
+        data: OwnedFd,
+        streams: [Option<(OwnedFd, bool)>; 3],
+    ) -> Self {
+        let mut taken = [None, None, None];
+        let mut relayed = Vec::new();
+        for (slot, stream) in taken.iter_mut().zip(streams) {
+            match stream {
+                Some((fd, true)) => relayed.push(fd),
+                Some((fd, false)) => *slot = Some(fd),
+                None => {}
+            }
+        }
+        Self {
+            pid: raw.pid,
+            pidfd: raw.pidfd,
+            name: spec.name.clone(),
+            number: spec.number,
+            daemon: spec.daemon,
+            control: Link::new(control),
+            data: Arc::new(Link::new(data)),
+            streams: Mutex::new(taken),
+            relay: crate::relay::Relay::new(relayed),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its name at its start.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number among the children of this node.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether it is ended at this node's normal exit.
+    pub fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    /// A descriptor that becomes readable when the child ends.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The link for calls, replies and mail.
+    pub fn data(&self) -> &Arc<Link> {
+        &self.data
+    }
+
+    /// Our end of a piped standard stream (0, 1 or 2), once.
+    pub fn take_stream(&self, number: usize) -> Option<OwnedFd> {
+        lock(&self.streams).get_mut(number)?.take()
+    }
+
+    /// The last lines of its relayed standard error and output.
+    pub fn stderr_tail(&self) -> String {
+        self.relay.pump();
+        self.relay.tail()
+    }
+
+    /// How it ended, if it has; reaps it when nobody has yet.
+    pub fn reap(&self) -> Option<Arc<Down>> {
+        let state = &mut *lock(&self.state);
+        if state.down.is_some() {
+            return state.down.clone();
+        }
+        let (status, usage) = self.take_status()?;
+        self.drain(state);
+        let reason = match &state.report {
+            _ if state.hung => ExitReason::Hung,
+            Some(Report::Panicked(report)) if status == RawStatus::Code(1) => {
+                ExitReason::Panic(report.clone())
+            }
+            Some(Report::Said(words)) if status == RawStatus::Code(0) => {
+                ExitReason::ShutdownWith(words.clone())
+            }
+            _ => ExitReason::from_status(status, state.asked),
+        };
+        let down = Arc::new(Down {
+            actor: None,
+            pid: Some(self.pid),
+            name: self.name.clone(),
+            reason,
+            status,
+            usage,
+        });
+        state.down = Some(down.clone());
+        for watcher in state.watchers.drain(..) {
+            let _ = watcher.send(down.clone());
+        }
+        Some(down)
+    }
+
+    /// Waits until it has ended; `None` when the deadline passed.
+    ///
+    /// # Errors
+    /// Only what `ppoll` gives: out of memory.
+    pub fn join(&self, deadline: Option<Instant>) -> io::Result<Option<Arc<Down>>> {
+        loop {
+            if let Some(down) = self.reap() {
+                return Ok(Some(down));
+            }
+            if !readable(self.pidfd(), deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Gets the Down when it comes; at once when it has come.
+    pub fn watch(&self) -> oneshot::Receiver<Arc<Down>> {
+        let (sender, receiver) = oneshot::channel();
+        let state = &mut *lock(&self.state);
+        match &state.down {
+            Some(down) => drop(sender.send(down.clone())),
+            None => state.watchers.push(sender),
+        }
+        receiver
+    }
+
+    /// Takes what its body returned. To be called after its end.
+    pub fn take_outcome(&self, down: Arc<Down>) -> Outcome {
+        let state = &mut *lock(&self.state);
+        match (&state.report, state.value.take()) {
+            (Some(Report::Returned { .. }), Some((bytes, fds))) => Outcome::Returned(bytes, fds),
+            (Some(Report::Returned { .. }), None) => {
+                Outcome::Lost("the result has been taken already".into())
+            }
+            (Some(Report::Unencodable(why)), _) => Outcome::Lost(why.clone()),
+            _ => Outcome::Ended(down),
+        }
+    }
+
+    /// Sends a signal to it; nothing when it has ended.
+    ///
+    /// # Errors
+    /// EPERM, when it changed its user.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(self.pidfd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// SIGTERM, and SIGCONT so that a stopped child gets it too.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    pub fn terminate(&self) -> io::Result<()> {
+        self.note_asked();
+        self.signal(Signal::SIGTERM)?;
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Asks an actor to end after the message that it handles.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    pub fn shutdown(&self) -> io::Result<()> {
+        self.note_asked();
+        match hello::post(&self.control, &ToChild::Shutdown, OUTBOUND_LIMIT) {
+            Ok(()) | Err(LinkError::Closed | LinkError::Full) => {}
+            Err(other) => return Err(io::Error::other(other)),
+        }
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Says that an end by SIGTERM or code 0 is from now on one that was asked for.
+    pub fn note_asked(&self) {
+        lock(&self.state).asked = true;
+    }
+
+    /// Kills it because its watchdog found it hanging.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    pub fn kill_hung(&self) -> io::Result<()> {
+        lock(&self.state).hung = true;
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Kills it and waits for its end, which is near: nothing survives SIGKILL for long.
+    pub(crate) fn kill_and_reap(&self) {
+        let _ = self.signal(Signal::SIGKILL);
+        let _ = self.join(None);
+    }
+
+    pub(crate) fn control(&self) -> &Link {
+        &self.control
+    }
+
+    pub(crate) fn relay(&self) -> &crate::relay::Relay {
+        &self.relay
+    }
+
+    /// Whether it has said that it is ready, or why not.
+    pub(crate) fn start_outcome(&self) -> Option<Result<(), StartFault>> {
+        lock(&self.state).start.clone()
+    }
+
+    /// Takes what has come on the control link. False when no more will come.
+    pub(crate) fn drain_control(&self) -> bool {
+        let state = &mut *lock(&self.state);
+        self.drain(state);
+        !state.control_ended
+    }
+
+    fn drain(&self, state: &mut State) {
+        while !state.control_ended {
+            match self.control.try_recv() {
+                Ok(Some(frame)) if frame.header.kind == Kind::Payload => {
+                    state.value = take_value(frame.header.flags, frame.payload, frame.fds);
+                }
+                Ok(Some(frame)) => match hello::read(frame) {
+                    Ok(message) => self.heard(state, message),
+                    Err(error) => {
+                        tracing::warn!(target: "procession", name = self.name, %error,
+                            "a child sent what cannot be read");
+                    }
+                },
+                Ok(None) => return,
+                Err(_) => state.control_ended = true,
+            }
+        }
+    }
+
+    fn heard(&self, state: &mut State, message: ToParent) {
+        match message {
+            ToParent::Ready => state.start = Some(Ok(())),
+            ToParent::Refused(fault) => state.start = Some(Err(fault)),
+            ToParent::Report(report) => state.report = Some(report),
+            ToParent::Pong(_) => {}
+            ToParent::Log(lines) => crate::relay::write_whole(&lines),
+        }
+    }
+
+    /// Takes its exit status, once it has one.
+    fn take_status(&self) -> Option<(RawStatus, Option<Usage>)> {
+        match waitid_pidfd(self.pidfd(), true) {
+            Ok(ended) => ended.map(|(status, usage)| (status, Some(usage))),
+            // Somebody else took the status: SIGCHLD is ignored, or a thread waits for any
+            // child. New kernels keep it with the pidfd.
+            Err(_) => match pidfd_exit_info(self.pidfd()) {
+                Ok(ExitInfo::Known(status)) => Some((status, None)),
+                _ => Some((RawStatus::Unknown, None)),
+            },
+        }
+    }
+}
+
+/// A payload frame with this flag carries a descriptor of a memory file in place of the
+/// bytes, which are too many for the socket.
+pub(crate) const IN_MEMORY_FILE: u8 = 1;
+
+fn take_value(
+    flags: u8,
+    payload: Vec<u8>,
+    mut fds: Vec<OwnedFd>,
+) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
+    if flags & IN_MEMORY_FILE == 0 {
+        return Some((payload, fds));
+    }
+    let file = std::fs::File::from(fds.pop()?);
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut &file, &mut bytes).ok()?;
+    Some((bytes, fds))
+}

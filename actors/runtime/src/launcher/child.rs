@@ -1,0 +1,320 @@
+//! The child's side of a start: from the constructor to the end of the process.
+//!
+//! Owns the refusal of forced child mode, the setting up of the process (death signal,
+//! surroundings, streams, identity), the running of its body, and its report. It must
+//! never return to the caller: in a child `main` does not run.
+
+use super::hello::{self, Hello, Report, StartFault, ToChild, ToParent};
+use super::{ParentDeath, StartMethod};
+use crate::child::IN_MEMORY_FILE;
+use crate::codec::{self, Encoded};
+use crate::function::{Ending, Start};
+use crate::link::Link;
+use crate::node::{self, Birth, Parent};
+use crate::sync::after;
+use crate::sys::{environment, exit, process, socket};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::socket::{getsockopt, sockopt};
+use procession_protocols::exit::PanicReport;
+use procession_protocols::wire::{Header, Kind};
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The environment variable that marks a child; its value is the hello's nonce.
+pub(crate) const MARK: &str = "PROCESSION_CHILD";
+/// The control socket's number in a spawned child.
+pub(crate) const CONTROL_FD: i32 = 3;
+/// The data socket's number in a spawned child.
+pub(crate) const DATA_FD: i32 = 4;
+
+/// Exit code of a process whose child mode was refused.
+const REFUSED_CODE: i32 = 126;
+
+/// A parent that has said nothing for so long will not: its own deadline is far shorter.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A returned value above this size travels in a memory file, so that a child never
+/// waits for a parent that is not reading, in bytes.
+const INLINE_RESULT: usize = 64 * 1024;
+
+/// Serves as a spawned child. Called before `main`, with the mark set.
+pub(crate) fn enter(rest_of_constructors: impl FnOnce()) -> ! {
+    let nonce = std::env::var_os(MARK).unwrap_or_default();
+    match accept(&nonce) {
+        Ok((control, data, hello)) => {
+            environment::remove(OsStr::new(MARK));
+            serve(control, data, *hello, rest_of_constructors)
+        }
+        Err(why) => {
+            eprintln!("procession: child mode refused: {why}");
+            exit::now(REFUSED_CODE)
+        }
+    }
+}
+
+/// Runs as a child until the end of the process.
+pub(crate) fn serve(control: Link, data: Link, hello: Hello, before_user_code: impl FnOnce()) -> ! {
+    let method = hello.method;
+    let ending = match prepare(control, data, &hello) {
+        Ok((body, args, fds)) => {
+            before_user_code();
+            run(body, args, fds)
+        }
+        Err((control, fault)) => {
+            // The parent may have given up already; there is nobody else to tell.
+            let _ = say(&control, &ToParent::Refused(fault));
+            exit::now(REFUSED_CODE)
+        }
+    };
+    finish(method, ending)
+}
+
+/// Checks that our parent, and nobody else, made this process a child.
+fn accept(nonce: &OsStr) -> Result<(Link, Link, Box<Hello>), String> {
+    if environment::is_privileged() {
+        return Err("this program runs with more rights than its caller".into());
+    }
+    let control = socket::inherited(CONTROL_FD).ok_or("no control socket")?;
+    let data = socket::inherited(DATA_FD).ok_or("no data socket")?;
+    for end in [&control, &data] {
+        let peer = getsockopt(end, sockopt::PeerCredentials)
+            .map_err(|_| "an inherited descriptor is no Unix socket")?;
+        if peer.uid() != nix::unistd::getuid().as_raw()
+            || peer.pid() != nix::unistd::getppid().as_raw()
+        {
+            return Err("the inherited socket was not made by the parent process".into());
+        }
+    }
+    socket::close_from(DATA_FD.cast_unsigned() + 1)
+        .map_err(|error| format!("close_range: {error}"))?;
+    fill_standard_streams().map_err(|error| format!("/dev/null: {error}"))?;
+    let control = Link::new(control);
+    let hello = receive_hello(&control)?;
+    if OsStr::new(&hello.nonce.to_string()) != nonce {
+        return Err("the hello is not for this process".into());
+    }
+    Ok((control, Link::new(data), hello))
+}
+
+/// Waits for the hello.
+pub(crate) fn receive_hello(control: &Link) -> Result<Box<Hello>, String> {
+    match control.recv(after(HELLO_TIMEOUT)) {
+        Ok(Some(frame)) => match hello::read(frame) {
+            Ok(ToChild::Hello(hello)) => Ok(hello),
+            Ok(_) => Err("another message came in place of the hello".into()),
+            Err(error) => Err(error.to_string()),
+        },
+        Ok(None) => Err("no hello came".into()),
+        Err(error) => Err(format!("no hello came: {error}")),
+    }
+}
+
+/// A program expects descriptors 0 to 2 to exist; the parent may have none.
+fn fill_standard_streams() -> io::Result<()> {
+    loop {
+        let null = super::spec::null_device()?;
+        if null.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        // It has filled a gap, and stays for good.
+        std::mem::forget(null);
+    }
+}
+
+type Prepared = (crate::function::Body, Vec<u8>, Vec<OwnedFd>);
+
+/// Makes this process what the hello says, and takes its arguments.
+fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, StartFault)> {
+    match set_up(hello).and_then(|()| find_body(hello)).and_then(|body| {
+        let (args, fds) = receive_args(&control)?;
+        Ok((body, args, fds))
+    }) {
+        Ok(prepared) => {
+            let pid = hello.parent_pid;
+            node::be_born(Birth {
+                path: hello.path.clone(),
+                name: hello.name.clone(),
+                daemon: hello.daemon,
+                allow_nested: hello.allow_nested,
+                method: hello.method,
+                authkey: hello.authkey.clone(),
+                argv: hello.argv.clone(),
+                parent: Parent {
+                    pid,
+                    id: hello.parent,
+                    name: hello.parent_name.clone(),
+                    pidfd: process::pidfd_open(pid.cast_signed()).ok(),
+                    control,
+                    data: Arc::new(data),
+                },
+            });
+            node::fix_start_method(hello.default_method, true);
+            panic::set_hook(Box::new(report_panic));
+            Ok(prepared)
+        }
+        Err(fault) => Err((control, fault)),
+    }
+}
+
+fn find_body(hello: &Hello) -> Result<crate::function::Body, StartFault> {
+    if !hello.entry.is_of_this_image() {
+        return Err(StartFault::ForeignImage);
+    }
+    hello.entry.body().ok_or(StartFault::NoSuchFunction)
+}
+
+fn receive_args(control: &Link) -> Result<(Vec<u8>, Vec<OwnedFd>), StartFault> {
+    match control.recv(after(HELLO_TIMEOUT)) {
+        Ok(Some(frame)) if frame.header.kind == Kind::Payload => Ok((frame.payload, frame.fds)),
+        Ok(_) => Err(StartFault::Arguments("they did not come".into())),
+        Err(error) => Err(StartFault::Arguments(error.to_string())),
+    }
+}
+
+/// Sets up what exec and clone do not.
+fn set_up(hello: &Hello) -> Result<(), StartFault> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |why: io::Error| StartFault::Surroundings { what, why: why.to_string() }
+    };
+    if hello.on_parent_death == ParentDeath::Kill {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(|error| failed("death signal")(error.into()))?;
+    }
+    // A parent that died before the call above sends no signal any more.
+    if nix::unistd::getppid().as_raw().cast_unsigned() != hello.parent_pid
+        && hello.on_parent_death != ParentDeath::Detached
+    {
+        exit::now(REFUSED_CODE);
+    }
+    // SIGPIPE as Rust's own start-up code sets it: a broken pipe is an error, not an end.
+    environment::set_signal(Signal::SIGPIPE, SigHandler::SigIgn).map_err(failed("SIGPIPE"))?;
+    if hello.ignore_sigint {
+        environment::set_signal(Signal::SIGINT, SigHandler::SigIgn).map_err(failed("SIGINT"))?;
+    }
+    if hello.contain {
+        nix::sys::prctl::set_child_subreaper(true)
+            .map_err(|error| failed("subreaper flag")(error.into()))?;
+    }
+    hello.surroundings.apply(failed)
+}
+
+/// Runs the body and reads how it ended.
+fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending {
+    let node = node::current();
+    let Some(parent) = node.parent() else { unreachable!("a child has a parent") };
+    let mut is_ready = false;
+    let mut ready = || {
+        is_ready = true;
+        let _ = say(&parent.control, &ToParent::Ready);
+    };
+    tracing::info!(target: "procession", "child process calling self.run()");
+    let start = Start { args, fds, ready: &mut ready };
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| body(start)));
+    let fault = match outcome {
+        Ok(Ok(ending)) => return ending,
+        Ok(Err(fault)) => fault,
+        Err(_) => {
+            let report = LAST_PANIC.with_borrow_mut(Option::take).unwrap_or_else(|| PanicReport {
+                message: "panicked".into(),
+                location: String::new(),
+                backtrace: String::new(),
+            });
+            if is_ready {
+                return Ending::said(Report::Panicked(report));
+            }
+            StartFault::Panicked(report)
+        }
+    };
+    let _ = say(&parent.control, &ToParent::Refused(fault));
+    exit::now(REFUSED_CODE)
+}
+
+/// Reports, winds down, ends.
+fn finish(method: StartMethod, mut ending: Ending) -> ! {
+    let node = node::current();
+    if let Some(complaint) = &ending.complaint {
+        crate::relay::write_whole(format!("Process {}:\n{complaint}\n", node.name()).as_bytes());
+    }
+    let code = ending.exitcode();
+    if let Some(parent) = node.parent() {
+        // A parent that has died will not miss it.
+        let _ = report(&parent.control, &ending.report, std::mem::take(&mut ending.value));
+    }
+    leave(method, code)
+}
+
+/// Ends this process in good order: exit hooks, children, buffers.
+pub(crate) fn leave(method: StartMethod, code: i32) -> ! {
+    node::leave::wind_down();
+    tracing::info!(target: "procession", "process exiting with exitcode {code}");
+    if method == StartMethod::Fork {
+        // The exit handlers in this image belong to the parent.
+        let _ = io::stdout().flush();
+        exit::now(code)
+    }
+    std::process::exit(code)
+}
+
+fn report(control: &Link, report: &Report, value: Encoded) -> Result<(), crate::link::LinkError> {
+    say(control, &ToParent::Report(report.clone()))?;
+    if !matches!(report, Report::Returned { .. }) {
+        return Ok(());
+    }
+    let mut flags = 0;
+    let mut value = value;
+    if value.bytes.len() > INLINE_RESULT {
+        let mut file = std::fs::File::from(
+            memfd_create(c"procession-result", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?,
+        );
+        file.write_all(&value.bytes)?;
+        file.rewind()?;
+        value.bytes = Vec::new();
+        value.fds.push(file.into());
+        flags = IN_MEMORY_FILE;
+    }
+    let mut header = Header::new(Kind::Payload, value.bytes.len()).map_err(io::Error::other)?;
+    header.flags = flags;
+    control.send(header, &value, None)
+}
+
+/// Sends a control message to the parent.
+pub(crate) fn say(control: &Link, message: &ToParent) -> Result<(), crate::link::LinkError> {
+    let message = codec::encode(message).map_err(io::Error::other)?;
+    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
+    control.send(header, &message, None)
+}
+
+thread_local! {
+    /// The last panic of this thread, for the report.
+    static LAST_PANIC: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
+}
+
+/// Takes the report of the last panic on this thread.
+pub(crate) fn take_panic() -> Option<PanicReport> {
+    LAST_PANIC.with_borrow_mut(Option::take)
+}
+
+/// The panic hook of a child: `Process NAME:` and the panic on standard error.
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let message = info
+        .payload_as_str()
+        .map_or_else(|| "a value that is no text".to_owned(), str::to_owned);
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    // Python always prints its traceback; RUST_BACKTRACE=0 asks for none.
+    let wanted = std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "0");
+    let backtrace = if wanted { Backtrace::force_capture().to_string() } else { String::new() };
+    let name = node::current().name();
+    let text = format!("Process {name}:\npanicked at {location}:\n{message}\n{backtrace}");
+    crate::relay::write_whole(text.as_bytes());
+    let report = PanicReport { message, location, backtrace };
+    // A panic in a thread-local's destructor has nowhere to be kept.
+    let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = Some(report));
+}

@@ -1,0 +1,232 @@
+//! What parent and child say to each other on the control link.
+//!
+//! Owns the messages. Who sends which when is decided by `handshake` (parent) and
+//! `child` (child).
+
+use super::{LaunchSpec, ParentDeath, StartError, StartMethod};
+use crate::codec::{self, DecodeError, Encoded};
+use crate::function::FunctionRef;
+use crate::link::{Frame, Link, LinkError};
+use crate::node;
+use crate::sys::environment;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use procession_protocols::exit::PanicReport;
+use procession_protocols::id::{NodeId, NodePath};
+use procession_protocols::wire::{Header, Kind};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// From a parent to its child.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToChild {
+    /// Who the child is, and what it is to do. Its arguments follow as a payload frame.
+    Hello(Box<Hello>),
+    /// End in good order.
+    Shutdown,
+    /// Say that you live.
+    Ping(u64),
+    /// Use this log level from now on.
+    LogLevel(u8),
+}
+
+/// From a child to its parent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToParent {
+    /// The child has its function and arguments, and is ready.
+    Ready,
+    /// The child will not run: why.
+    Refused(StartFault),
+    /// How the child's body ended. A returned value follows as a payload frame.
+    Report(Report),
+    /// The answer to a ping.
+    Pong(u64),
+    /// Whole lines for standard error that are too long to be written in one piece by
+    /// several processes.
+    Log(Vec<u8>),
+}
+
+/// Everything that a child must know before user code runs in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    pub(crate) nonce: Uuid,
+    pub(crate) build_id: Vec<u8>,
+    pub(crate) entry: FunctionRef,
+    pub(crate) method: StartMethod,
+    pub(crate) name: String,
+    pub(crate) path: NodePath,
+    pub(crate) parent: NodeId,
+    pub(crate) parent_name: String,
+    pub(crate) parent_pid: u32,
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) authkey: Vec<u8>,
+    pub(crate) daemon: bool,
+    pub(crate) allow_nested: bool,
+    pub(crate) log: LogSettings,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) on_parent_death: ParentDeath,
+    pub(crate) contain: bool,
+    pub(crate) ignore_sigint: bool,
+    pub(crate) default_method: Option<StartMethod>,
+}
+
+/// Log settings that a child inherits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct LogSettings {
+    /// The level shown on standard error; `None` when logging is silent.
+    pub(crate) level: Option<u8>,
+    /// Names of the parent's spans at the start, outermost first.
+    pub(crate) spans: Vec<String>,
+}
+
+/// What the child sets up by itself, because exec does not.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Surroundings {
+    pub(crate) env: Option<Vec<(OsString, OsString)>>,
+    pub(crate) current_dir: Option<PathBuf>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) rlimits: Vec<super::spec::Rlimit>,
+    pub(crate) affinity: Option<Vec<usize>>,
+    pub(crate) nice: i32,
+}
+
+/// Why a child refuses to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartFault {
+    /// It runs another build of the program.
+    #[error("the child runs another build of the program (the executable was replaced, or \
+             set_executable names another one)")]
+    ForeignImage,
+    /// The function is not in its image.
+    #[error("the child has no function at that place with these types")]
+    NoSuchFunction,
+    /// Its arguments could not be decoded.
+    #[error("the child cannot decode its arguments: {0}")]
+    Arguments(String),
+    /// Its surroundings could not be set up.
+    #[error("the child cannot set its {what}: {why}")]
+    Surroundings {
+        /// Which setting.
+        what: String,
+        /// The system's words.
+        why: String,
+    },
+    /// It panicked before it was ready.
+    #[error("the child panicked while it started at {}: {}", .0.location, .0.message)]
+    Panicked(PanicReport),
+    /// Its own start function said no.
+    #[error("the child could not start: {0}")]
+    Failed(String),
+}
+
+/// How a child's body ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// It returned a value; `failed` says that the value is an error.
+    Returned {
+        /// Whether the value is an `Err`.
+        failed: bool,
+    },
+    /// It returned a value that could not be encoded.
+    Unencodable(String),
+    /// It panicked.
+    Panicked(PanicReport),
+    /// It ended of its own accord and says that this is in order.
+    Said(String),
+}
+
+impl Hello {
+    pub(super) fn new(spec: &LaunchSpec) -> Result<Self, StartError> {
+        let node = node::current();
+        Ok(Self {
+            nonce: Uuid::new_v4(),
+            build_id: spec.entry.build_id.clone(),
+            entry: spec.entry.clone(),
+            method: spec.method,
+            name: spec.name.clone(),
+            path: node.path.child(spec.number),
+            parent: node.id,
+            parent_name: node.name(),
+            parent_pid: std::process::id(),
+            argv: node.argv(),
+            authkey: spec.authkey.clone(),
+            daemon: spec.daemon,
+            allow_nested: spec.allow_nested,
+            log: LogSettings::default(),
+            surroundings: Surroundings {
+                env: None,
+                current_dir: spec.current_dir.clone(),
+                umask: None,
+                rlimits: spec.rlimits.clone(),
+                affinity: spec.affinity.clone(),
+                nice: spec.nice,
+            },
+            on_parent_death: spec.on_parent_death,
+            contain: spec.contain,
+            ignore_sigint: spec.ignore_sigint,
+            default_method: node::fixed_start_method(),
+        })
+    }
+}
+
+impl Surroundings {
+    /// Sets them in this process; `failed` makes a fault of what failed.
+    pub(super) fn apply<E: FnOnce(io::Error) -> StartFault>(
+        &self,
+        failed: impl Fn(&str) -> E,
+    ) -> Result<(), StartFault> {
+        if let Some(env) = &self.env {
+            environment::replace(env);
+        }
+        if let Some(path) = &self.current_dir {
+            std::env::set_current_dir(path).map_err(failed("working directory"))?;
+        }
+        if let Some(mask) = self.umask {
+            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+        }
+        for (resource, soft, hard) in &self.rlimits {
+            environment::set_rlimit(*resource, *soft, *hard)
+                .map_err(failed(&format!("resource limit {resource}")))?;
+        }
+        if let Some(processors) = &self.affinity {
+            let mut set = CpuSet::new();
+            for processor in processors {
+                set.set(*processor).map_err(|error| failed("affinity")(error.into()))?;
+            }
+            sched_setaffinity(Pid::from_raw(0), &set)
+                .map_err(|error| failed("affinity")(error.into()))?;
+        }
+        if self.nice != 0 {
+            environment::add_nice(self.nice).map_err(failed("niceness"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Posts a control message; it never waits.
+///
+/// # Errors
+/// The link's, and a message that cannot be encoded.
+pub(crate) fn post<T: Serialize>(link: &Link, message: &T, limit: usize) -> Result<(), LinkError> {
+    let message = codec::encode(message).map_err(io::Error::other)?;
+    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
+    link.post(header, message, limit)
+}
+
+/// Posts the bytes that belong to the control message before.
+///
+/// # Errors
+/// The link's.
+pub(crate) fn post_payload(link: &Link, payload: Encoded) -> Result<(), LinkError> {
+    let header = Header::new(Kind::Payload, payload.bytes.len()).map_err(io::Error::other)?;
+    link.post(header, payload, usize::MAX)
+}
+
+/// Reads a control message out of a frame.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(frame: Frame) -> Result<T, DecodeError> {
+    codec::decode(&frame.payload, frame.fds)
+}

@@ -1,0 +1,463 @@
+//! A link: a stream of frames between two nodes, over a Unix socket pair.
+//!
+//! Owns one end: cutting bytes into frames, keeping descriptors with their frames,
+//! and writing whole frames from any thread. It must never interpret a payload, and
+//! no lock is held across a wait. Neighbours: `procession_protocols::wire` (layout)
+//! below, the launcher and actors above.
+
+use crate::codec::Encoded;
+use crate::sync::{lock, poll};
+use crate::sys::socket;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use procession_protocols::wire::{FrameBuffer, HEADER_LEN, Header};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// Most bytes that are kept for a peer that does not read.
+pub const OUTBOUND_LIMIT: usize = 16 * 1024 * 1024;
+
+/// One frame as it arrived.
+#[derive(Debug)]
+pub struct Frame {
+    /// Its header.
+    pub header: Header,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// The descriptors that came with it.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// Why a link gives or takes nothing more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The other end is closed, and all that it sent has been taken.
+    #[error("the other end is closed")]
+    Closed,
+    /// The other end was closed in the middle of a frame.
+    #[error("the other end was closed in the middle of a frame")]
+    Truncated,
+    /// What arrived is no frame.
+    #[error("bytes arrived that are no frame")]
+    Damaged,
+    /// Nothing was sent: the deadline passed first.
+    #[error("the other end did not take the message in time")]
+    Timeout,
+    /// Nothing was sent: too much is waiting for a peer that does not read.
+    #[error("more than {OUTBOUND_LIMIT} bytes wait for a peer that does not read")]
+    Full,
+    /// The system refused.
+    #[error("link: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// One end of a link. All methods may be called from any thread.
+#[derive(Debug)]
+pub struct Link {
+    fd: OwnedFd,
+    rx: Mutex<Rx>,
+    tx: Mutex<Tx>,
+}
+
+#[derive(Debug, Default)]
+struct Rx {
+    buffer: FrameBuffer,
+    fds: VecDeque<OwnedFd>,
+}
+
+#[derive(Debug, Default)]
+struct Tx {
+    queue: VecDeque<Outbound>,
+    queued_bytes: usize,
+}
+
+/// A frame, or what is left of one, that the socket had no room for.
+#[derive(Debug)]
+struct Outbound {
+    bytes: Vec<u8>,
+    sent: usize,
+    fds: Vec<OwnedFd>,
+}
+
+impl Link {
+    /// Wraps one end of a stream socket.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd, rx: Mutex::default(), tx: Mutex::default() }
+    }
+
+    /// Makes both ends, close-on-exec.
+    ///
+    /// # Errors
+    /// EMFILE and its like.
+    pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
+    }
+
+    /// Takes the next frame if there is one; never waits.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`], [`LinkError::Truncated`], [`LinkError::Damaged`], or the
+    /// system's.
+    pub fn try_recv(&self) -> Result<Option<Frame>, LinkError> {
+        let rx = &mut *lock(&self.rx);
+        if let Some(frame) = rx.next_frame()? {
+            return Ok(Some(frame));
+        }
+        loop {
+            let space = rx.buffer.space();
+            let room = space.len();
+            match socket::receive(self.fd.as_fd(), space, &mut rx.fds, false) {
+                Ok(0) if rx.buffer.is_partial() => return Err(LinkError::Truncated),
+                Ok(0) => return Err(LinkError::Closed),
+                Ok(count) => {
+                    rx.buffer.filled(count);
+                    if let Some(frame) = rx.next_frame()? {
+                        return Ok(Some(frame));
+                    }
+                    // A short read that brought descriptors may have more behind it; any
+                    // other short read has emptied the socket.
+                    if count < room && rx.fds.is_empty() {
+                        return Ok(None);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(LinkError::Closed);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for the next frame; `None` when the deadline passed.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv).
+    pub fn recv(&self, deadline: Option<Instant>) -> Result<Option<Frame>, LinkError> {
+        loop {
+            if let Some(frame) = self.try_recv()? {
+                return Ok(Some(frame));
+            }
+            if !crate::sync::readable(self.fd.as_fd(), deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether a whole frame has been read already, so that polling the descriptor
+    /// would not tell of it.
+    pub fn has_buffered(&self) -> bool {
+        lock(&self.rx).buffer.has_frame()
+    }
+
+    /// Sends a frame, waiting for room until the deadline. Once its first byte is out
+    /// the frame has been sent: what the deadline cuts off is kept and goes out before
+    /// the next one.
+    ///
+    /// # Errors
+    /// [`LinkError::Timeout`] when nothing went out in time, [`LinkError::Closed`].
+    pub fn send(
+        &self,
+        header: Header,
+        message: &Encoded,
+        deadline: Option<Instant>,
+    ) -> Result<(), LinkError> {
+        let mut begun = false;
+        loop {
+            {
+                let tx = &mut *lock(&self.tx);
+                tx.flush(self.fd.as_fd())?;
+                if tx.queue.is_empty() {
+                    if begun {
+                        return Ok(());
+                    }
+                    match tx.offer(self.fd.as_fd(), header, message)? {
+                        Offered::Whole => return Ok(()),
+                        Offered::Part => begun = true,
+                        Offered::Nothing => {}
+                    }
+                }
+            }
+            if !poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], deadline)? {
+                return if begun { Ok(()) } else { Err(LinkError::Timeout) };
+            }
+        }
+    }
+
+    /// Sends a frame without ever waiting: what finds no room is kept, up to `limit`
+    /// bytes, and goes out at the next [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// [`LinkError::Full`], [`LinkError::Closed`].
+    pub fn post(&self, header: Header, message: Encoded, limit: usize) -> Result<(), LinkError> {
+        let tx = &mut *lock(&self.tx);
+        tx.flush(self.fd.as_fd())?;
+        if tx.queue.is_empty()
+            && tx.offer(self.fd.as_fd(), header, &message)? != Offered::Nothing
+        {
+            return Ok(());
+        }
+        if tx.queued_bytes + message.bytes.len() > limit {
+            return Err(LinkError::Full);
+        }
+        let bytes = [&with_fds(header, &message).to_bytes(), message.bytes.as_slice()].concat();
+        tx.keep(bytes, message.fds);
+        Ok(())
+    }
+
+    /// Writes what is kept, as far as there is room. True when nothing is left.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`] or the system's.
+    pub fn flush(&self) -> Result<bool, LinkError> {
+        let tx = &mut *lock(&self.tx);
+        tx.flush(self.fd.as_fd())?;
+        Ok(tx.queue.is_empty())
+    }
+
+    /// Whether something is kept that waits for room.
+    pub fn wants_write(&self) -> bool {
+        !lock(&self.tx).queue.is_empty()
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Rx {
+    fn next_frame(&mut self) -> Result<Option<Frame>, LinkError> {
+        let Some((header, payload)) =
+            self.buffer.next_frame().map_err(|_| LinkError::Damaged)?
+        else {
+            return Ok(None);
+        };
+        // Descriptors arrive with the first byte of their frame at the latest.
+        let count = usize::from(header.fds);
+        if count > self.fds.len() {
+            return Err(LinkError::Damaged);
+        }
+        let fds = self.fds.drain(..count).collect();
+        Ok(Some(Frame { header, payload, fds }))
+    }
+}
+
+impl Tx {
+    /// Writes what is kept, as far as the socket has room.
+    fn flush(&mut self, fd: BorrowedFd<'_>) -> Result<(), LinkError> {
+        while let Some(front) = self.queue.front_mut() {
+            let rest = &front.bytes[front.sent..];
+            let Some(count) = send_part(fd, &[IoSlice::new(rest)], &front.fds)? else { break };
+            front.sent += count;
+            front.fds.clear();
+            self.queued_bytes -= count;
+            if front.sent == front.bytes.len() {
+                self.queue.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers a fresh frame to the socket; the rest of one that went out in part is kept.
+    fn offer(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        header: Header,
+        message: &Encoded,
+    ) -> Result<Offered, LinkError> {
+        let head = with_fds(header, message).to_bytes();
+        let parts = [IoSlice::new(&head), IoSlice::new(&message.bytes)];
+        let Some(count) = send_part(fd, &parts, &message.fds)? else {
+            return Ok(Offered::Nothing);
+        };
+        if count == HEADER_LEN + message.bytes.len() {
+            return Ok(Offered::Whole);
+        }
+        let rest = match count.checked_sub(HEADER_LEN) {
+            Some(sent) => message.bytes[sent..].to_vec(),
+            None => [&head[count..], message.bytes.as_slice()].concat(),
+        };
+        self.keep(rest, Vec::new());
+        Ok(Offered::Part)
+    }
+
+    fn keep(&mut self, bytes: Vec<u8>, fds: Vec<OwnedFd>) {
+        self.queued_bytes += bytes.len();
+        self.queue.push_back(Outbound { bytes, sent: 0, fds });
+    }
+}
+
+/// How much of a frame the socket took.
+#[derive(PartialEq, Eq)]
+enum Offered {
+    Whole,
+    Part,
+    Nothing,
+}
+
+fn with_fds(mut header: Header, message: &Encoded) -> Header {
+    // The codec allows at most MAX_FDS.
+    header.fds = u16::try_from(message.fds.len()).unwrap_or(u16::MAX);
+    header
+}
+
+/// `None` when the socket has no room.
+fn send_part(
+    fd: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    fds: &[OwnedFd],
+) -> Result<Option<usize>, LinkError> {
+    match socket::send(fd, parts, fds) {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            ) =>
+        {
+            Err(LinkError::Closed)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use procession_protocols::wire::Kind;
+    use crate::sync::after;
+    use std::io::Write;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn pair() -> (Link, Link) {
+        let (a, b) = Link::pair().unwrap();
+        (Link::new(a), Link::new(b))
+    }
+
+    fn soon() -> Option<Instant> {
+        after(Duration::from_secs(10))
+    }
+
+    fn message(bytes: &[u8]) -> Encoded {
+        Encoded { bytes: bytes.to_vec(), fds: Vec::new() }
+    }
+
+    fn header(len: usize) -> Header {
+        Header::new(Kind::Cast, len).unwrap()
+    }
+
+    #[test]
+    fn frames_larger_than_the_socket_arrive_whole() {
+        let (a, b) = pair();
+        let big: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                a.send(header(big.len()), &message(&big), soon()).unwrap();
+                a.send(header(3), &message(b"end"), soon()).unwrap();
+            });
+            assert!(b.recv(soon()).unwrap().unwrap().payload == big);
+            assert_eq!(b.recv(soon()).unwrap().unwrap().payload, b"end");
+        });
+        drop(a);
+        assert!(matches!(b.recv(soon()), Err(LinkError::Closed)));
+    }
+
+    #[test]
+    fn several_writers_do_not_mix_frames() {
+        let (a, b) = pair();
+        let a = Arc::new(a);
+        let writers: Vec<_> = (0..4u8)
+            .map(|w| {
+                let a = a.clone();
+                std::thread::spawn(move || {
+                    for _ in 0..50 {
+                        a.send(header(20_000), &message(&[w; 20_000]), soon()).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..200 {
+            let frame = b.recv(soon()).unwrap().unwrap();
+            assert_eq!(frame.payload.len(), 20_000);
+            assert!(frame.payload.iter().all(|byte| *byte == frame.payload[0]));
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn descriptors_stay_with_their_frames() {
+        let (a, b) = pair();
+        let mut readers = Vec::new();
+        for i in 0..5u8 {
+            let (reader, writer) = std::io::pipe().unwrap();
+            readers.push(reader);
+            let bytes = vec![i; 1 + usize::from(i) * 3000];
+            a.send(header(bytes.len()), &message(&bytes), soon()).unwrap();
+            let fds = vec![OwnedFd::from(writer)];
+            a.send(header(1), &Encoded { bytes: vec![i], fds }, soon()).unwrap();
+        }
+        for i in 0..5u8 {
+            assert!(b.recv(soon()).unwrap().unwrap().fds.is_empty());
+            let frame = b.recv(soon()).unwrap().unwrap();
+            assert_eq!((frame.payload[0], frame.fds.len()), (i, 1));
+            let fd = frame.fds.into_iter().next().unwrap();
+            std::fs::File::from(fd).write_all(&[i]).unwrap();
+        }
+        for (i, mut reader) in readers.into_iter().enumerate() {
+            let mut byte = Vec::new();
+            std::io::Read::read_to_end(&mut reader, &mut byte).unwrap();
+            assert_eq!(byte, [i as u8]);
+        }
+    }
+
+    #[test]
+    fn a_full_peer_is_a_timeout_and_post_never_waits() {
+        let (a, b) = pair();
+        let soon = || after(Duration::from_millis(20));
+        let mut sent = 0;
+        loop {
+            match a.send(header(10_000), &message(&[7; 10_000]), soon()) {
+                Ok(()) => sent += 1,
+                Err(LinkError::Timeout) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let mut posted = 0;
+        while a.post(header(100_000), message(&[8; 100_000]), OUTBOUND_LIMIT).is_ok() {
+            posted += 1;
+        }
+        assert!(posted >= OUTBOUND_LIMIT / 100_000 - 1, "{posted}");
+        for _ in 0..sent {
+            a.flush().unwrap();
+            assert_eq!(b.recv(soon()).unwrap().unwrap().payload.len(), 10_000);
+        }
+        let mut left = posted;
+        while left > 0 {
+            a.flush().unwrap();
+            if let Some(frame) = b.try_recv().unwrap() {
+                assert_eq!(frame.payload, [8; 100_000]);
+                left -= 1;
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_frame_is_truncated_never_short() {
+        let (a, b) = Link::pair().unwrap();
+        let b = Link::new(b);
+        let mut bytes = header(10).to_bytes().to_vec();
+        bytes.extend_from_slice(b"half");
+        std::os::unix::net::UnixStream::from(a).write_all(&bytes).unwrap();
+        assert!(matches!(b.recv(soon()), Err(LinkError::Truncated)));
+    }
+}

@@ -1,0 +1,52 @@
+//! The hidden thread: the control plane of a node.
+//!
+//! Owns one thread with a current-thread tokio runtime. The ractor tree, the reaper,
+//! timers and introductions run on it; user code never does. It starts with the first
+//! thing that needs it and lives as long as the process.
+
+use crate::sync::lock;
+use std::cell::Cell;
+use std::io;
+use std::sync::Mutex;
+use tokio::runtime::{Builder, Handle};
+
+/// The runtime's handle, and the process that its thread lives in.
+static HIDDEN: Mutex<Option<(u32, Handle)>> = Mutex::new(None);
+
+thread_local! {
+    static IS_HIDDEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The hidden thread's runtime; starts the thread if there is none yet.
+///
+/// # Errors
+/// No descriptor or thread was to be had.
+pub fn handle() -> io::Result<Handle> {
+    let hidden = &mut *lock(&HIDDEN);
+    let me = std::process::id();
+    if let Some((pid, handle)) = hidden
+        && *pid == me
+    {
+        return Ok(handle.clone());
+    }
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new().name("procession-hidden".into()).spawn(move || {
+        let _ = nix::sys::signal::SigSet::all().thread_block();
+        IS_HIDDEN.set(true);
+        runtime.block_on(std::future::pending::<()>());
+    })?;
+    // After a fork the old runtime's thread is gone; dropping its handle could wait for it.
+    std::mem::forget(hidden.replace((me, handle.clone())));
+    Ok(handle)
+}
+
+/// Whether the calling thread is the hidden thread, where nothing may block.
+pub fn is_current() -> bool {
+    IS_HIDDEN.get()
+}
+
+/// Whether this process has a hidden thread.
+pub fn is_running() -> bool {
+    lock(&HIDDEN).as_ref().is_some_and(|(pid, _)| *pid == std::process::id())
+}

@@ -1,0 +1,216 @@
+//! The ractor tree of a node: a root supervisor, and a proxy actor for each child
+//! process.
+//!
+//! Owns the reaping by the hidden thread: a proxy watches its child's pidfd and control
+//! link, and ends with the child, so that the child's end reaches its supervisor as a
+//! ractor supervision event: `ActorTerminated` for a clean end, `ActorFailed`
+//! otherwise. It decides nothing: policies do.
+
+use super::{Node, hidden};
+use crate::child::Child;
+use crate::down::Down;
+use crate::sync::lock;
+use crate::sys::watch::{Held, watch as watch_fd};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+/// The root supervisor's cell, and the process that it lives in.
+static ROOT: Mutex<Option<(u32, ActorCell)>> = Mutex::new(None);
+
+/// Puts a child that has been started under the node's root supervisor.
+///
+/// # Errors
+/// The hidden thread could not be started.
+pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
+    lock(&node.children).insert(child.number(), child.clone());
+    super::leave::prepare();
+    let child = child.clone();
+    hidden::handle()?.spawn(async move {
+        match root().await {
+            Ok(root) => {
+                if let Err(error) = watch(child, root).await {
+                    tracing::error!(target: "procession", %error, "a child is not watched");
+                }
+            }
+            Err(error) => {
+                tracing::error!(target: "procession", %error, "no root supervisor");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Starts the proxy of `child` under `supervisor`. To be called on the hidden thread.
+///
+/// # Errors
+/// ractor's, when the supervisor has ended.
+pub(crate) async fn watch(
+    child: Arc<Child>,
+    supervisor: ActorCell,
+) -> Result<ActorRef<Ended>, ractor::SpawnErr> {
+    let (proxy, _) = Actor::spawn_linked(None, ProcessProxy, child, supervisor).await?;
+    Ok(proxy)
+}
+
+/// The root supervisor of this node. To be called on the hidden thread.
+pub(crate) async fn root() -> Result<ActorCell, ractor::SpawnErr> {
+    let me = std::process::id();
+    if let Some((pid, root)) = &*lock(&ROOT)
+        && *pid == me
+    {
+        return Ok(root.clone());
+    }
+    let (root, _) = Actor::spawn(None, RootSupervisor, ()).await?;
+    let slot = &mut *lock(&ROOT);
+    match slot {
+        // Another task of this thread was quicker.
+        Some((pid, first)) if *pid == me => {
+            root.stop(None);
+            Ok(first.clone())
+        }
+        _ => {
+            let cell = root.get_cell();
+            std::mem::forget(slot.replace((me, cell.clone())));
+            Ok(cell)
+        }
+    }
+}
+
+struct RootSupervisor;
+
+impl Actor for RootSupervisor {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    /// Plain processes are temporary: their ends are known by their Downs. The default
+    /// would end the root at the first child that fails.
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<()>,
+        _: SupervisionEvent,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+/// Tells a proxy that its child has ended.
+pub(crate) struct Ended(Arc<Down>);
+
+/// A child process as a ractor actor.
+pub(crate) struct ProcessProxy;
+
+/// A proxy's child; dropping it ends the watch.
+pub(crate) struct Watched {
+    child: Arc<Child>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Actor for ProcessProxy {
+    type Msg = Ended;
+    type State = Watched;
+    type Arguments = Arc<Child>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Ended>,
+        child: Arc<Child>,
+    ) -> Result<Watched, ActorProcessingErr> {
+        let (stop, stopped) = oneshot::channel();
+        let watched = child.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                down = until_end(&watched) => drop(myself.send_message(Ended(down))),
+                _ = stopped => {}
+            }
+        });
+        Ok(Watched { child, _stop: stop })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Ended>,
+        Ended(down): Ended,
+        state: &mut Watched,
+    ) -> Result<(), ActorProcessingErr> {
+        lock(&super::current().children).remove(&state.child.number());
+        tracing::debug!(target: "procession", name = down.name, pid = down.pid,
+            reason = %down.reason, "process ended");
+        if down.reason.is_clean() {
+            myself.stop(Some(down.reason.to_string()));
+            Ok(())
+        } else {
+            Err(down.reason.to_string().into())
+        }
+    }
+}
+
+/// Serves the child's control link and relays until it has ended.
+async fn until_end(child: &Arc<Child>) -> Arc<Down> {
+    for at in 0..child.relay().count() {
+        let Ok(fd) = watched(child, |child| child.relay().descriptor(at)) else { continue };
+        let child = child.clone();
+        tokio::spawn(async move {
+            while let Ok(mut ready) = fd.readable().await {
+                if !child.relay().pump() {
+                    return;
+                }
+                ready.clear_ready();
+            }
+        });
+    }
+    let (Ok(pidfd), Ok(control)) =
+        (watched(child, Child::pidfd), watched(child, |child| child.control().as_fd()))
+    else {
+        return by_looking(child).await;
+    };
+    let mut more = child.drain_control();
+    loop {
+        if let Some(down) = child.reap() {
+            return down;
+        }
+        tokio::select! {
+            ready = pidfd.readable() => {
+                if let Ok(mut ready) = ready && child.reap().is_none() {
+                    ready.clear_ready();
+                }
+            }
+            ready = control.readable(), if more => {
+                if let Ok(mut ready) = ready {
+                    more = child.drain_control();
+                    ready.clear_ready();
+                }
+            }
+        }
+    }
+}
+
+fn watched(
+    child: &Arc<Child>,
+    fd: impl FnOnce(&Child) -> BorrowedFd<'_>,
+) -> io::Result<AsyncFd<Held>> {
+    watch_fd(Held::new(child, fd), Interest::READABLE)
+}
+
+/// For when epoll has no room: looks at the child again and again.
+async fn by_looking(child: &Child) -> Arc<Down> {
+    const PERIOD: Duration = Duration::from_millis(20);
+    loop {
+        child.drain_control();
+        if let Some(down) = child.reap() {
+            return down;
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}

@@ -1,0 +1,27 @@
+//! The end of this process: exit handlers, and ends without them.
+//!
+//! Owns `atexit` and `_exit`. What runs at exit is decided in `crate::node`.
+
+/// Runs `handler` when this process calls `exit` or returns from `main`. False when
+/// the C library has no room for it.
+pub(crate) fn at_exit(handler: extern "C" fn()) -> bool {
+    // SAFETY: the handler is a plain function of this image; a library that holds it is
+    // never unloaded (Rust does not unload).
+    unsafe { libc::atexit(handler) == 0 }
+}
+
+/// Ends this process at once: no exit handlers, no destructors, no flushing.
+pub(crate) fn now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Runs `handler` in the child after every fork of this process, also the user's own.
+pub(crate) fn at_fork_child(handler: extern "C" fn()) -> bool {
+    // SAFETY: as for `at_exit`; the handler only stores to an atomic.
+    unsafe { libc::pthread_atfork(None, None, Some(fork_handler(handler))) == 0 }
+}
+
+fn fork_handler(handler: extern "C" fn()) -> unsafe extern "C" fn() {
+    handler
+}

@@ -1,0 +1,14 @@
+//! The unsafe room: the only place where `unsafe` occurs.
+//!
+//! Owns system calls and language edges that have no safe form: entry before `main`,
+//! functions as addresses in an image, descriptors beside bytes. Each function here
+//! is safe to call; each block says what upholds it. It must never decide anything.
+
+pub(crate) mod entry;
+pub(crate) mod environment;
+pub(crate) mod exit;
+pub(crate) mod function;
+pub(crate) mod image;
+pub(crate) mod process;
+pub(crate) mod socket;
+pub(crate) mod watch;

@@ -1,0 +1,155 @@
+//! Bytes with descriptors beside them, over a Unix socket.
+//!
+//! Owns `sendmsg` and `recvmsg`. Received descriptors are close-on-exec from their
+//! first moment and owned at once, so none can leak. A plain `read` is never used on
+//! a link: it would drop descriptors silently. Neighbour: `crate::link`.
+
+use crate::codec::MAX_FDS;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Room for the descriptors of one message, aligned as control messages need it.
+#[repr(C, align(8))]
+struct ControlSpace([u8; 16 + MAX_FDS * size_of::<RawFd>() + 8]);
+
+/// Sends without waiting. Returns how many bytes went; the descriptors went with the
+/// first of them.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    fds: &[OwnedFd],
+) -> io::Result<usize> {
+    let mut space = ControlSpace([0; _]);
+    // SAFETY: msghdr is plain data for which all zeroes is valid.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = parts.as_ptr().cast_mut().cast();
+    message.msg_iovlen = parts.len() as _;
+    if !fds.is_empty() {
+        let bytes = size_of_val(fds);
+        debug_assert!(fds.len() <= MAX_FDS);
+        message.msg_control = space.0.as_mut_ptr().cast();
+        // SAFETY: CMSG_SPACE only computes; codec allows at most MAX_FDS descriptors, for
+        // which `space` has room, and it is aligned; so CMSG_FIRSTHDR points into it and
+        // CMSG_DATA has room for `bytes`. OwnedFd is a transparent RawFd.
+        unsafe {
+            message.msg_controllen = libc::CMSG_SPACE(bytes as u32) as _;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(bytes as u32) as _;
+            std::ptr::copy_nonoverlapping(
+                fds.as_ptr().cast::<u8>(),
+                libc::CMSG_DATA(header),
+                bytes,
+            );
+        }
+    }
+    loop {
+        // SAFETY: `message` points to `parts` and `space`, both alive; IoSlice has the
+        // layout of iovec.
+        let sent = unsafe {
+            libc::sendmsg(
+                socket.as_raw_fd(),
+                &raw const message,
+                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+            )
+        };
+        match usize::try_from(sent) {
+            Ok(count) => return Ok(count),
+            Err(_) => retry_interrupted()?,
+        }
+    }
+}
+
+/// Receives into `buffer`, and appends the descriptors that came along. Returns how
+/// many bytes came; 0 is the end of the stream. Without `wait` it gives `WouldBlock`
+/// when there is nothing.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+    wait: bool,
+) -> io::Result<usize> {
+    let mut space = ControlSpace([0; _]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: msghdr is plain data for which all zeroes is valid.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    let flags = libc::MSG_CMSG_CLOEXEC | if wait { 0 } else { libc::MSG_DONTWAIT };
+    loop {
+        message.msg_control = space.0.as_mut_ptr().cast();
+        message.msg_controllen = size_of::<ControlSpace>() as _;
+        // SAFETY: `message` points to `part` and `space`, both alive and as long as said.
+        let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+        let Ok(count) = usize::try_from(got) else {
+            retry_interrupted()?;
+            continue;
+        };
+        take_descriptors(&message, fds);
+        if message.msg_flags & libc::MSG_CTRUNC != 0 {
+            // The kernel had no free descriptor numbers for all of them: the process is at
+            // its limit, and the message is damaged for good.
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        return Ok(count);
+    }
+}
+
+fn take_descriptors(message: &libc::msghdr, fds: &mut VecDeque<OwnedFd>) {
+    // SAFETY: the kernel filled the control space that `message` describes; the CMSG
+    // macros walk it within its length. Each descriptor in it is new and ours alone.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let data = libc::CMSG_DATA(header).cast::<RawFd>();
+                for i in 0..bytes / size_of::<RawFd>() {
+                    fds.push_back(OwnedFd::from_raw_fd(data.add(i).read_unaligned()));
+                }
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+}
+
+fn retry_interrupted() -> io::Result<()> {
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+}
+
+/// Another descriptor of the same file, close-on-exec, with a number of at least `lowest`.
+pub(crate) fn duplicate_above(fd: &impl AsRawFd, lowest: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl takes integers, and gives a new descriptor that is ours alone.
+    unsafe {
+        match libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) {
+            -1 => Err(io::Error::last_os_error()),
+            new => Ok(OwnedFd::from_raw_fd(new)),
+        }
+    }
+}
+
+/// Another descriptor of the same file, close-on-exec.
+pub(crate) fn duplicate(fd: &impl AsRawFd) -> io::Result<OwnedFd> {
+    duplicate_above(fd, 3)
+}
+
+/// Takes over a descriptor that this process inherited at a fixed number. Only at entry,
+/// once for each number; `None` when there is none.
+pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: fcntl takes integers. An inherited descriptor that the entry asks for by its
+    // number belongs to nothing else in this process, which runs no other code yet.
+    unsafe {
+        (libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) == 0)
+            .then(|| OwnedFd::from_raw_fd(number))
+    }
+}
+
+/// Closes every descriptor from `first` up. Only at entry.
+pub(crate) fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: at entry nothing in this process owns a descriptor but the ones below `first`.
+    unsafe { super::process::close_range(first, u32::MAX) }
+}
