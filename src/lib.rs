@@ -1,1 +1,45 @@
-//! procession.
+//! Python's `multiprocessing` for Rust, built as an actor system in which an
+//! operating-system process is an actor.
+//!
+//! A [`Process`] runs a function in a process of its own and gives back what it
+//! returns. It works from `main`, from `#[test]`, from examples, benches and doctests,
+//! with no ceremony: the child never runs the program's `main`.
+//!
+//! ```
+//! use procession::Process;
+//!
+//! fn greet(name: String) -> String {
+//!     format!("hello {name}, from process {}", std::process::id())
+//! }
+//!
+//! # fn main() -> procession::Result<()> {
+//! let greeting = Process::spawn(greet, ("bob".to_string(),))?.result()?;
+//! assert!(greeting.starts_with("hello bob"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod context;
+mod current;
+mod error;
+mod process;
+
+pub use builder::ProcessBuilder;
+pub use context::{
+    Context, all_start_methods, context, cpu_count, force_start_method, freeze_support,
+    set_executable, set_start_method, start_method, start_method_if_set,
+};
+pub use current::{
+    CurrentProcess, ParentRef, active_children, current_process, exit, parent_process,
+};
+pub use error::{
+    DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault,
+};
+pub use process::{Process, ProcessRef, Sentinel};
+pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
+pub use procession_runtime::Usage;
+pub use procession_runtime::codec::Fd;
+pub use procession_runtime::down::Down;
+pub use procession_runtime::function::Entry;
+pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};

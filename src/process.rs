@@ -59,9 +59,15 @@ struct Shared {
 enum Phase {
     New(Box<Plan>),
     /// A start is under way, or has failed.
-    Spent { name: String, daemon: bool },
+    Spent {
+        name: String,
+        daemon: bool,
+    },
     Started(Arc<Child>),
-    Closed { name: String, exitcode: Option<i32> },
+    Closed {
+        name: String,
+        exitcode: Option<i32>,
+    },
 }
 
 impl<R> Process<R> {

@@ -196,9 +196,7 @@ impl Link {
     pub fn post(&self, header: Header, message: Encoded, limit: usize) -> Result<(), LinkError> {
         let tx = &mut *lock(&self.tx);
         tx.flush(self.fd.as_fd())?;
-        if tx.queue.is_empty()
-            && tx.offer(self.fd.as_fd(), header, &message)? != Offered::Nothing
-        {
+        if tx.queue.is_empty() && tx.offer(self.fd.as_fd(), header, &message)? != Offered::Nothing {
             return Ok(());
         }
         if tx.queued_bytes + message.bytes.len() > limit {
@@ -233,8 +231,7 @@ impl AsFd for Link {
 
 impl Rx {
     fn next_frame(&mut self) -> Result<Option<Frame>, LinkError> {
-        let Some((header, payload)) =
-            self.buffer.next_frame().map_err(|_| LinkError::Damaged)?
+        let Some((header, payload)) = self.buffer.next_frame().map_err(|_| LinkError::Damaged)?
         else {
             return Ok(None);
         };
@@ -331,8 +328,8 @@ fn send_part(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use procession_protocols::wire::Kind;
     use crate::sync::after;
+    use procession_protocols::wire::Kind;
     use std::io::Write;
     use std::sync::Arc;
     use std::time::Duration;

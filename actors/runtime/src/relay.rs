@@ -77,7 +77,8 @@ impl Relay {
                     self.keep_tail(&buffer[..count]);
                     line.extend_from_slice(&buffer[..count]);
                     let whole = line.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
-                    let whole = whole.unwrap_or(if line.len() > LINE_LIMIT { line.len() } else { 0 });
+                    let whole =
+                        whole.unwrap_or(if line.len() > LINE_LIMIT { line.len() } else { 0 });
                     write_whole(&line[..whole]);
                     line.drain(..whole);
                 }

@@ -304,9 +304,8 @@ pub(crate) fn take_panic() -> Option<PanicReport> {
 
 /// The panic hook of a child: `Process NAME:` and the panic on standard error.
 fn report_panic(info: &PanicHookInfo<'_>) {
-    let message = info
-        .payload_as_str()
-        .map_or_else(|| "a value that is no text".to_owned(), str::to_owned);
+    let message =
+        info.payload_as_str().map_or_else(|| "a value that is no text".to_owned(), str::to_owned);
     let location = info.location().map(ToString::to_string).unwrap_or_default();
     // Python always prints its traceback; RUST_BACKTRACE=0 asks for none.
     let wanted = std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "0");

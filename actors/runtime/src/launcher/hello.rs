@@ -98,8 +98,10 @@ pub(crate) struct Surroundings {
 #[non_exhaustive]
 pub enum StartFault {
     /// It runs another build of the program.
-    #[error("the child runs another build of the program (the executable was replaced, or \
-             set_executable names another one)")]
+    #[error(
+        "the child runs another build of the program (the executable was replaced, or \
+             set_executable names another one)"
+    )]
     ForeignImage,
     /// The function is not in its image.
     #[error("the child has no function at that place with these types")]

@@ -15,8 +15,8 @@
 //! keeps the children.
 
 pub(crate) mod child;
-pub mod hello;
 mod handshake;
+pub mod hello;
 mod spawn;
 pub mod spec;
 mod thread;

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::Mutex;
 use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinSet;
 
 /// The runtime's handle, and the process that its thread lives in.
 static HIDDEN: Mutex<Option<(u32, Handle)>> = Mutex::new(None);
@@ -39,6 +40,25 @@ pub fn handle() -> io::Result<Handle> {
     // After a fork the old runtime's thread is gone; dropping its handle could wait for it.
     std::mem::forget(hidden.replace((me, handle.clone())));
     Ok(handle)
+}
+
+/// Runs a future on the hidden thread. Dropping what this returns cancels it there.
+///
+/// # Errors
+/// As [`handle`].
+pub fn run<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> io::Result<impl Future<Output = T> + Send> {
+    let mut set = JoinSet::new();
+    set.spawn_on(future, &handle()?);
+    Ok(async move {
+        match set.join_next().await {
+            Some(Ok(value)) => value,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime lives as long as the process, and nobody else can cancel the task.
+            _ => std::future::pending().await,
+        }
+    })
 }
 
 /// Whether the calling thread is the hidden thread, where nothing may block.

@@ -8,6 +8,7 @@
 
 use super::{Node, hidden};
 use crate::child::Child;
+use crate::launcher::StartMethod;
 use crate::sync::{after, lock};
 use crate::sys::watch::{Held, watch};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -91,6 +92,11 @@ pub fn wind_down() {
     stop_daemons(&node);
     join_others(&node);
     finished();
+}
+
+/// Ends this process in good order.
+pub fn exit(code: i32) -> ! {
+    crate::launcher::child::leave(super::current().method.unwrap_or(StartMethod::Spawn), code)
 }
 
 fn stop_daemons(node: &Node) {

@@ -99,9 +99,8 @@ pub(super) fn dynamic_section(address: usize) -> Option<(usize, Vec<(u64, u64)>)
 /// The build id in a run of ELF notes.
 fn gnu_build_id(mut notes: &[u8]) -> Option<BuildId> {
     const NT_GNU_BUILD_ID: u32 = 3;
-    let word = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-    };
+    let word =
+        |bytes: &[u8], at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     loop {
         let (name_len, data_len, kind) = (word(notes, 0)?, word(notes, 4)?, word(notes, 8)?);
         let data_at = 12 + (name_len as usize).next_multiple_of(4);

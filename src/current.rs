@@ -1,0 +1,157 @@
+//! This process, its parent, and its children.
+//!
+//! Owns the handles that are not made by starting something.
+
+use crate::error::{Error, Result};
+use crate::process::ProcessRef;
+use procession_runtime::launcher::StartMethod;
+use procession_runtime::node::{self, Node};
+use procession_runtime::sync::{after, readable};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{ffi::OsString, fmt};
+
+/// The process that the calling code runs in.
+#[derive(Clone)]
+pub struct CurrentProcess(Arc<Node>);
+
+/// The process that the calling code runs in.
+pub fn current_process() -> CurrentProcess {
+    CurrentProcess(node::current())
+}
+
+impl CurrentProcess {
+    /// Its name: `MainProcess` in a root.
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// Renames it.
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.0.set_name(name.into());
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    /// Whether it is a daemon.
+    pub fn is_daemon(&self) -> bool {
+        self.0.daemon
+    }
+
+    /// True: it is running this code.
+    pub fn is_alive(&self) -> bool {
+        true
+    }
+
+    /// `None`: it has not ended.
+    pub fn exitcode(&self) -> Option<i32> {
+        None
+    }
+
+    /// Its key for managers and listeners: 32 random bytes in a root, and inherited.
+    pub fn authkey(&self) -> Vec<u8> {
+        self.0.authkey()
+    }
+
+    /// Sets the key; children started from now on inherit it.
+    pub fn set_authkey(&self, authkey: impl Into<Vec<u8>>) {
+        self.0.set_authkey(authkey.into());
+    }
+
+    /// Its place in the tree: empty for a root, `1:2` for the second child of the first.
+    pub fn identity(&self) -> Vec<u32> {
+        self.0.path.0.clone()
+    }
+
+    /// How it was started; `None` for a root.
+    pub fn start_method(&self) -> Option<StartMethod> {
+        self.0.method
+    }
+
+    /// The command line of the program that is the root of the tree.
+    pub fn argv(&self) -> Vec<OsString> {
+        self.0.argv()
+    }
+}
+
+impl fmt::Debug for CurrentProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Process({}, started)", self.name())
+    }
+}
+
+/// The children of this process that have not ended. Those that have are reaped.
+pub fn active_children() -> Vec<ProcessRef> {
+    node::current().children().into_iter().map(ProcessRef::of_child).collect()
+}
+
+/// The process that started this one.
+#[derive(Clone)]
+pub struct ParentRef(Arc<Node>);
+
+/// The process that started this one; `None` in a root.
+pub fn parent_process() -> Option<ParentRef> {
+    let node = node::current();
+    node.parent().is_some().then(|| ParentRef(node))
+}
+
+impl ParentRef {
+    fn parent(&self) -> &node::Parent {
+        let Some(parent) = self.0.parent() else { unreachable!("made for a node with a parent") };
+        parent
+    }
+
+    /// Its name at the time when it started us.
+    pub fn name(&self) -> String {
+        self.parent().name.clone()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.parent().pid
+    }
+
+    /// Whether it lives.
+    pub fn is_alive(&self) -> bool {
+        !self.wait(Some(Instant::now())).unwrap_or(false)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn join(&self) -> Result<()> {
+        self.wait(None).map(drop)
+    }
+
+    /// Waits at most `timeout` for its end. True when it has ended.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.wait(after(timeout))
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> Result<bool> {
+        let parent = self.parent();
+        let pidfd = parent.pidfd.as_ref().ok_or(Error::Closed)?;
+        Ok(readable(pidfd.as_fd(), deadline)?)
+    }
+}
+
+impl fmt::Debug for ParentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_alive() { "started" } else { "stopped" };
+        write!(f, "Process({}, {state})", self.name())
+    }
+}
+
+/// Ends this process in good order with this exit code: exit hooks run, daemon children
+/// are stopped, the others joined.
+pub fn exit(code: i32) -> ! {
+    node::leave::exit(code)
+}
