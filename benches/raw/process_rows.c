@@ -3,10 +3,10 @@
  * work, in the fastest simple loop that C allows.
  *
  * It owns the yardsticks that need a small single-threaded program to clone.
- * (Those that exec are in benches/versus/raw.rs, since they exec the bench's own
- * image.) It must never use anything that a library would add: no threads, no
- * allocation inside a timed section, no event loop. benches/versus/raw.rs
- * compiles it with `cc`, drives it and checks its answers.
+ * (Those that exec are in benches/versus/process/yardstick.rs, since they exec the
+ * bench's own image.) It must never use anything that a library would add: no
+ * threads, no allocation inside a timed section, no event loop. The bench compiles
+ * it with `cc` (benches/versus/raw.rs), drives it and checks its answers.
  *
  * On stdin: lines `row operations`. On stdout, for each: `ok VALUE CHECK`, where
  * VALUE is the sum over the operations (nanoseconds; KiB for idle_private_mib)

@@ -3,19 +3,21 @@
 //! Owns the names, the amounts and the targets of the rows about starting,
 //! ending, calling and supervising processes. It must never contain the work of
 //! a side: ours is in `process/ours.rs`, Python's in `python/process_rows.py`,
-//! the raw one in `raw.rs` and `benches/raw/process_rows.c`. All must agree on
+//! the raw one in
+//! `process/yardstick.rs` and `benches/raw/process_rows.c`. All must agree on
 //! the constants here.
 
 mod ours;
+mod yardstick;
 
 use crate::harness::{Area, Better, Error, Row, Share, Sides, Target, Unit};
+use crate::python;
 use crate::sys::MIB;
-use crate::{python, raw};
 
 pub(crate) const AREA: Area = Area { name: "process", rows: ROWS, open };
 
 /// The children of the rows `start_200_*`.
-pub(crate) const GROUP: u64 = 200;
+const GROUP: u64 = 200;
 
 /// What each call and cast adds to a counter that starts at 0.
 const ADDEND: u64 = 5;
@@ -24,7 +26,7 @@ fn open() -> Result<Sides, Error> {
     Ok(Sides {
         ours: ours::open()?,
         python: python::open("benches/versus/python/process_rows.py")?,
-        raw: raw::open("benches/raw/process_rows.c")?,
+        raw: yardstick::open()?,
     })
 }
 
@@ -152,12 +154,12 @@ fn sum(operations: u64) -> u64 {
 }
 
 /// The argument of `spawn_1mib`, made at run time.
-pub(crate) fn payload() -> Vec<u8> {
+fn payload() -> Vec<u8> {
     (0..=u8::MAX).map(|byte| byte.wrapping_mul(31).wrapping_add(7)).cycle().take(MIB).collect()
 }
 
 /// Whether `result` is the payload as a child gives it back: with its first byte
 /// inverted, which shows that the child had it in hand.
-pub(crate) fn given_back(payload: &[u8], result: &[u8]) -> bool {
+fn given_back(payload: &[u8], result: &[u8]) -> bool {
     result.len() == payload.len() && result[0] == !payload[0] && result[1..] == payload[1..]
 }

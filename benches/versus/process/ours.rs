@@ -7,6 +7,6 @@
 use crate::harness::{Absent, Error, Side};
 
 #[expect(clippy::unnecessary_wraps, reason = "opening the sides may fail, and ours will")]
-pub(crate) fn open() -> Result<Box<dyn Side>, Error> {
+pub(super) fn open() -> Result<Box<dyn Side>, Error> {
     Ok(Box::new(Absent))
 }

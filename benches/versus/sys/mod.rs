@@ -5,7 +5,8 @@
 //! variable set, does its part before `main` and leaves there, as a child of
 //! procession enters there. It must never do anything when the variable is
 //! absent, and never allocate, lock or return when it is present.
-//! Neighbour: `raw` starts the children that end up here.
+//! Neighbours: `process/yardstick` starts the children that end up here, `main`
+//! pins a session.
 #![allow(unsafe_code)]
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
