@@ -2,10 +2,9 @@
 //!
 //! Owns the names, the amounts and the targets of the rows about starting,
 //! ending, calling and supervising processes. It must never contain the work of
-//! a side: ours is in `process/ours.rs`, Python's in `python/process_rows.py`,
-//! the raw one in
-//! `process/yardstick.rs` and `benches/raw/process_rows.c`. All must agree on
-//! the constants here.
+//! a side: ours is in `process/ours.rs`, Python's in `python/process_rows.py`, the
+//! raw one in `process/yardstick.rs` and `benches/raw/process_rows.c`. All must
+//! agree on the constants here.
 
 mod ours;
 mod yardstick;
