@@ -6,3 +6,7 @@
 //! see; nothing here is meant to be used directly.
 
 pub mod codec;
+pub mod prctl;
+pub mod reap;
+#[allow(unsafe_code)]
+pub(crate) mod sys;
