@@ -7,6 +7,7 @@
 
 pub mod codec;
 pub mod prctl;
+pub mod proc_tree;
 pub mod reap;
 #[allow(unsafe_code)]
 pub(crate) mod sys;
