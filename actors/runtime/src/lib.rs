@@ -6,6 +6,7 @@
 //! see; nothing here is meant to be used directly.
 
 pub mod codec;
+pub mod finalizer;
 pub mod prctl;
 pub mod proc_tree;
 pub mod reap;
