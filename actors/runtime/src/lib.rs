@@ -7,6 +7,7 @@
 
 pub mod codec;
 pub mod finalizer;
+pub mod log;
 pub mod prctl;
 pub mod proc_tree;
 pub mod reap;
