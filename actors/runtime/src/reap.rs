@@ -125,4 +125,46 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
     }
+
+    /// The disposition is the whole process's and passes through exec, so that env(1)
+    /// sets it for a second run of this test.
+    #[test]
+    fn a_program_that_ignores_sigchld_learns_each_end_too() {
+        const MARK: &str = "PROCESSION_TEST_IGNORED_CHILD";
+        if std::env::var_os(MARK).is_none() {
+            let name = "a_program_that_ignores_sigchld_learns_each_end_too";
+            let output = Command::new("env")
+                .arg("--ignore-signal=CHLD")
+                .arg(std::env::current_exe().unwrap())
+                .args([&format!("reap::tests::{name}"), "--exact", "--nocapture"])
+                .env(MARK, "1")
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+            assert!(text.contains("1 passed"), "{text}");
+            return;
+        }
+        for code in 1..=30 {
+            let (mut child, pidfd) = spawn(&format!("read line; exit {code}"));
+            assert_eq!(try_reap(pidfd.as_fd()).unwrap(), None);
+            drop(child.stdin.take());
+            let start = Instant::now();
+            let ended = loop {
+                if let Some(ended) = try_reap(pidfd.as_fd()).unwrap() {
+                    break ended;
+                }
+                assert!(start.elapsed() < Duration::from_secs(10));
+            };
+            // Nobody could wait for it, so only the kernel's memory can tell.
+            assert_eq!(ended.usage, None);
+            assert!(
+                matches!(ended.status, RawStatus::Code(found) if found == code)
+                    || ended.status == RawStatus::Unknown,
+                "{ended:?}"
+            );
+            eprintln!("{:?}", ended.status);
+        }
+    }
 }
