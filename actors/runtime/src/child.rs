@@ -10,8 +10,9 @@ use crate::down::Down;
 use crate::launcher::hello::{self, Report, StartFault, ToChild, ToParent};
 use crate::launcher::{LaunchSpec, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::reap::try_reap;
 use crate::sync::{lock, readable};
-use crate::sys::process::{ExitInfo, Usage, pidfd_exit_info, pidfd_send_signal, waitid_pidfd};
+use crate::sys::process::{Usage, pidfd_send_signal};
 use nix::sys::signal::Signal;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::wire::Kind;
@@ -308,14 +309,9 @@ impl Child {
 
     /// Takes its exit status, once it has one.
     fn take_status(&self) -> Option<(RawStatus, Option<Usage>)> {
-        match waitid_pidfd(self.pidfd(), true) {
-            Ok(ended) => ended.map(|(status, usage)| (status, Some(usage))),
-            // Somebody else took the status: SIGCHLD is ignored, or a thread waits for any
-            // child. New kernels keep it with the pidfd.
-            Err(_) => match pidfd_exit_info(self.pidfd()) {
-                Ok(ExitInfo::Known(status)) => Some((status, None)),
-                _ => Some((RawStatus::Unknown, None)),
-            },
+        match try_reap(self.pidfd()) {
+            Ok(ended) => ended.map(|ended| (ended.status, ended.usage)),
+            Err(_) => Some((RawStatus::Unknown, None)),
         }
     }
 }

@@ -8,10 +8,15 @@
 pub mod child;
 pub mod codec;
 pub mod down;
+pub mod finalizer;
 pub mod function;
 pub mod launcher;
 pub mod link;
+pub mod log;
 pub mod node;
+pub mod prctl;
+pub mod proc_tree;
+pub mod reap;
 mod relay;
 #[doc(hidden)]
 pub mod sync;
