@@ -246,7 +246,7 @@ mod tests {
     fn defaults_are_those_of_otp() {
         assert_eq!(
             ChildSpec::worker("a").shutdown,
-            Shutdown::Timeout(Duration::from_millis(5_000))
+            Shutdown::Timeout(Duration::from_secs(5))
         );
         assert_eq!(ChildSpec::supervisor("a").shutdown, Shutdown::Infinity);
         assert_eq!(ChildSpec::worker("a").start_timeout, Duration::from_secs(10));
