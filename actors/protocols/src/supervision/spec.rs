@@ -244,10 +244,7 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_otp() {
-        assert_eq!(
-            ChildSpec::worker("a").shutdown,
-            Shutdown::Timeout(Duration::from_secs(5))
-        );
+        assert_eq!(ChildSpec::worker("a").shutdown, Shutdown::Timeout(Duration::from_secs(5)));
         assert_eq!(ChildSpec::supervisor("a").shutdown, Shutdown::Infinity);
         assert_eq!(ChildSpec::worker("a").start_timeout, Duration::from_secs(10));
         assert_eq!(check_childspecs(&with(vec![ChildSpec::worker("a")])), Ok(vec![]));
