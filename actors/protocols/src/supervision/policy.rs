@@ -7,24 +7,26 @@
 //! child; beside it `requests` serves what callers ask.
 //!
 //! ```text
-//!   New --Start--> StartingGroup ---all up---> Idle
-//!                    ^   ^   |                  | |
-//!      no one lives  |   |   | a member dies    | | a death, with a group strategy
-//!                    |   |   v                  | |
-//!                    |  StoppingGroup <---------+ |
-//!                    |   | waits for its backoff  | one_for_one, dynamic: the child
-//!                    |   +-----------> Idle       | restarts alone, here
-//!                    +-- the waiting child is     v
-//!                        terminated <------------Idle
-//!
-//!   any but Done --Stop, gave up, auto-shutdown, first start failed--> Stopping
-//!   Stopping --no one lives--> Done
+//! New           -- Start ----------------------------------> StartingGroup
+//! StartingGroup -- all that are due are ready -------------> Idle
+//! StartingGroup -- a death, or a failed restart (groups) --> StoppingGroup
+//! Idle          -- a death (one_for_all, rest_for_one) ----> StoppingGroup
+//! StoppingGroup -- no one due lives -----------------------> StartingGroup
+//! StoppingGroup -- the same, but its cause has to wait ----> Idle
+//! Idle          -- that one's timer comes -----------------> StoppingGroup
+//! Idle          -- that one is terminated -----------------> StartingGroup
+//! any but Done  -- Stop, too many restarts, auto-shutdown,
+//!                  a failed first start -------------------> Stopping
+//! Stopping      -- no one lives ---------------------------> Done
 //! ```
+//!
+//! With `one_for_one` and dynamic children a restart concerns nobody else, and happens
+//! within `Idle` (or beside the first start).
 //!
 //! - `StoppingGroup`: the living children that are `due` are stopped, the last one
 //!   first, one after the other. `due` is the whole list (`one_for_all`) or its rest.
 //! - `StartingGroup`: the children that are `due` are started, the first one first,
-//!   each after the one before is ready.
+//!   each when the one before is ready.
 //! - `Stopping`: all are stopped, the last one first; a dynamic supervisor's at once.
 //!
 //! A death outside the group, or of a member that is up already, is acted on at once

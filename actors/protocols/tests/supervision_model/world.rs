@@ -1,65 +1,57 @@
-//! The supervision policy against a world that does anything, in any order.
+//! The model: what the supervisor promised, checked at every action.
 //!
-//! Owns a small independent model: which lives exist, what was asked of them and by
-//! when, which requests are open. It knows the promises, not how the policy keeps
-//! them, and checks them at every action. Each case is a random supervisor and a
-//! random run; then the world turns kind, and everything must come to rest; then the
-//! supervisor is stopped among children of which some obey and some must be killed,
-//! and must exit.
-//!
-//! `PROPTEST_CASES` sets the number of cases per test; a failure prints its seed.
+//! Owns the world's state (which lives exist, what was asked of them and by when,
+//! which requests are open) and its moves. It knows the promises, not how the policy
+//! keeps them, and chooses nothing: `main` does.
+
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use procession_protocols::exit::ExitReason;
-use procession_protocols::supervision::backoff::Backoff;
 use procession_protocols::supervision::event::{
     Action, ChildRef, ChildState, Event, Incarnation, Report, Request, RequestError, RequestId,
     Response, TimerToken,
 };
-use procession_protocols::supervision::intensity::Intensity;
 use procession_protocols::supervision::policy::Supervisor;
 use procession_protocols::supervision::spec::{
-    AutoShutdown, ChildKind, ChildSpec, Restart, Shutdown, Strategy, SupervisorSpec,
+    ChildSpec, Restart, Shutdown, Strategy, SupervisorSpec,
 };
-use proptest::prelude::*;
-use proptest::strategy::Strategy as _;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// What the world knows of a life.
 #[derive(Debug, Clone)]
-struct Life {
+pub(crate) struct Life {
     id: String,
-    ready: bool,
+    pub(crate) ready: bool,
     /// Until then it must be ready, or be killed.
     start_deadline_ms: u64,
-    asked: bool,
+    pub(crate) asked: bool,
     /// Until then it must have ended, or be killed.
-    stop_deadline_ms: Option<u64>,
-    killed: bool,
+    pub(crate) stop_deadline_ms: Option<u64>,
+    pub(crate) killed: bool,
 }
 
-struct World {
-    policy: Supervisor,
-    spec: SupervisorSpec,
-    now_ms: u64,
-    lives: BTreeMap<Incarnation, Life>,
-    timers: BTreeMap<TimerToken, u64>,
+pub(crate) struct World {
+    pub(crate) policy: Supervisor,
+    pub(crate) spec: SupervisorSpec,
+    pub(crate) now_ms: u64,
+    pub(crate) lives: BTreeMap<Incarnation, Life>,
+    pub(crate) timers: BTreeMap<TimerToken, u64>,
     last_timer: u64,
-    last_life: u64,
+    pub(crate) last_life: u64,
     last_request: u64,
-    open: BTreeMap<RequestId, Option<Request>>,
+    pub(crate) open: BTreeMap<RequestId, Option<Request>>,
     /// The children in start order, with their specs.
     order: Vec<ChildSpec>,
     /// Children that stay down until somebody or, in a group, a sibling starts them.
-    resting: BTreeSet<String>,
+    pub(crate) resting: BTreeSet<String>,
     restarts_ms: Vec<u64>,
-    started: bool,
+    pub(crate) started: bool,
     ending: bool,
-    exited: bool,
+    pub(crate) exited: bool,
 }
 
 impl World {
-    fn new(spec: SupervisorSpec) -> Self {
+    pub(crate) fn new(spec: SupervisorSpec) -> Self {
         let dynamic = matches!(spec.strategy, Strategy::Dynamic { .. });
         Self {
             policy: Supervisor::new(spec.clone(), 1).unwrap(),
@@ -80,7 +72,7 @@ impl World {
         }
     }
 
-    fn dynamic(&self) -> bool {
+    pub(crate) fn dynamic(&self) -> bool {
         matches!(self.spec.strategy, Strategy::Dynamic { .. })
     }
 
@@ -97,7 +89,7 @@ impl World {
         self.order.iter().position(|spec| spec.id == id)
     }
 
-    fn event(&mut self, event: Event) {
+    pub(crate) fn event(&mut self, event: Event) {
         for action in self.policy.handle(self.now_ms, event) {
             self.note(action);
         }
@@ -276,40 +268,45 @@ impl World {
 
     fn note_reply(&mut self, request: RequestId, answer: &Result<Response, RequestError>) {
         let asked = self.open.remove(&request).expect("each request is answered once");
+        let starts = matches!(
+            asked,
+            Some(Request::StartChild(_) | Request::StartDynamic | Request::RestartChild(_))
+        );
+        if let Ok(answer) = answer {
+            assert_eq!(starts, matches!(answer, Response::Started(_)), "to {asked:?}");
+        }
         match (asked, answer) {
-            (Some(Request::TerminateChild(ChildRef::Id(id))), Ok(_)) => {
-                self.resting.insert(id);
-            }
-            (Some(Request::RestartChild(id)), Err(RequestError::StartFailed(_))) => {
-                self.resting.insert(id);
-            }
-            (Some(Request::RestartChild(id)), Ok(Response::Started(None))) => {
+            (Some(Request::TerminateChild(ChildRef::Id(id))), Ok(_))
+            | (
+                Some(Request::RestartChild(id)),
+                Err(RequestError::StartFailed(_)) | Ok(Response::Started(None)),
+            ) => {
                 self.resting.insert(id);
             }
             _ => {}
         }
     }
 
-    fn ask(&mut self, what: Option<Request>) {
+    /// Asks for something, or (`None`) for the stop of all.
+    pub(crate) fn ask(&mut self, what: Option<Request>) {
         self.last_request += 1;
         let request = RequestId(self.last_request);
         self.open.insert(request, what.clone());
-        match what {
-            Some(what) => self.event(Event::Request(request, what)),
-            None => {
-                self.ending = true;
-                self.event(Event::Stop(request));
-            }
+        if let Some(what) = what {
+            self.event(Event::Request(request, what));
+        } else {
+            self.ending = true;
+            self.event(Event::Stop(request));
         }
     }
 
-    fn ready(&mut self, incarnation: Incarnation) {
+    pub(crate) fn ready(&mut self, incarnation: Incarnation) {
         let life = self.lives.get_mut(&incarnation).unwrap();
         life.ready |= !life.asked && !life.killed;
         self.event(Event::ChildReady { incarnation });
     }
 
-    fn exit(&mut self, incarnation: Incarnation, reason: ExitReason) {
+    pub(crate) fn exit(&mut self, incarnation: Incarnation, reason: ExitReason) {
         let life = self.lives.remove(&incarnation).unwrap();
         let stays_down = self.spec_of(&life.id).restart == Restart::Transient && reason.is_clean();
         if life.ready && stays_down {
@@ -319,7 +316,7 @@ impl World {
         self.event(Event::ChildExited { incarnation, reason });
     }
 
-    fn start_failed(&mut self, incarnation: Incarnation, ignore: bool) {
+    pub(crate) fn start_failed(&mut self, incarnation: Incarnation, ignore: bool) {
         let life = self.lives.remove(&incarnation).unwrap();
         self.ending |= !ignore && !self.started && !life.asked && !self.groups();
         if ignore {
@@ -329,11 +326,11 @@ impl World {
         self.event(Event::ChildStartFailed { incarnation, reason, ignore });
     }
 
-    fn next_timer_ms(&self) -> Option<u64> {
+    pub(crate) fn next_timer_ms(&self) -> Option<u64> {
         self.timers.values().min().copied()
     }
 
-    fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let end_ms = self.now_ms + ms;
         while let Some(at_ms) = self.next_timer_ms().filter(|&at_ms| at_ms <= end_ms) {
             self.now_ms = self.now_ms.max(at_ms);
@@ -349,233 +346,8 @@ impl World {
         }
     }
 
-    fn pick(&self, pick: u8, wanted: impl Fn(&Life) -> bool) -> Option<Incarnation> {
+    pub(crate) fn pick(&self, pick: u8, wanted: impl Fn(&Life) -> bool) -> Option<Incarnation> {
         let lives: Vec<_> = self.lives.iter().filter(|(_, life)| wanted(life)).collect();
         lives.get(usize::from(pick) % lives.len().max(1)).map(|(incarnation, _)| **incarnation)
-    }
-
-    fn step(&mut self, (op, pick, detail): (u8, u8, u8)) {
-        let id = format!("{}", pick % 6);
-        let reference = if self.dynamic() && detail % 8 != 0 {
-            ChildRef::Incarnation(Incarnation(self.last_life.saturating_sub(u64::from(pick % 4))))
-        } else {
-            ChildRef::Id(id.clone())
-        };
-        match op {
-            0..6 => {
-                if let Some(life) = self.pick(pick, |life| !life.ready) {
-                    self.ready(life);
-                }
-            }
-            6 => {
-                if let Some(life) = self.pick(pick, |life| !life.ready) {
-                    self.start_failed(life, detail % 4 == 0);
-                }
-            }
-            7..9 => {
-                if let Some(life) = self.pick(pick, |_| true) {
-                    self.exit(life, reason(detail));
-                }
-            }
-            9..11 => {
-                if let Some(life) = self.pick(pick, |life| life.asked || life.killed) {
-                    self.exit(life, reason(detail));
-                }
-            }
-            11 => self.pass(u64::from(detail)),
-            12 => self.pass(u64::from(detail) * 50),
-            13 if self.dynamic() => self.ask(Some(Request::StartDynamic)),
-            13 => {
-                let spec = child(id, (pick / 6, detail, detail / 4), self.spec.auto_shutdown);
-                self.ask(Some(Request::StartChild(Box::new(spec))));
-            }
-            14 => self.ask(Some(Request::TerminateChild(reference))),
-            15 => self.ask(Some(Request::RestartChild(id))),
-            16 => self.ask(Some(Request::DeleteChild(id))),
-            17 => {
-                // What crosses on the way: a dead life, a timer that was cancelled.
-                let incarnation = Incarnation(u64::from(pick % 8));
-                if !self.lives.contains_key(&incarnation) {
-                    self.event(Event::ChildReady { incarnation });
-                    self.event(Event::ChildExited { incarnation, reason: reason(detail) });
-                }
-                let token = TimerToken(u64::from(detail % 8));
-                if !self.timers.contains_key(&token) {
-                    self.event(Event::Timer(token));
-                }
-            }
-            18 if detail < 32 => self.ask(None),
-            _ => {}
-        }
-    }
-
-    /// Everybody does what is asked; then everything comes to rest.
-    fn settle(&mut self) {
-        for _ in 0..10_000 {
-            if let Some(life) = self.pick(0, |life| life.asked || life.killed) {
-                self.exit(life, ExitReason::Shutdown);
-            } else if let Some(life) = self.pick(0, |life| !life.ready) {
-                self.ready(life);
-            } else if let Some(at_ms) = self.next_timer_ms() {
-                self.pass(at_ms - self.now_ms);
-            } else {
-                break;
-            }
-        }
-        assert!(self.open.is_empty(), "unanswered: {:?}", self.open);
-        assert!(self.started || self.exited);
-        for child in self.policy.which_children().iter().filter(|_| !self.exited) {
-            let rests = child.state == ChildState::Down && self.resting.contains(&child.id);
-            assert!(rests || child.state == ChildState::Running, "forgotten: {child:?}");
-        }
-    }
-
-    /// Stops it all among children of which some must be killed.
-    fn end(&mut self, mut stubborn: u64) {
-        if !self.exited {
-            self.ask(None);
-        }
-        for _ in 0..10_000 {
-            if self.exited {
-                return;
-            }
-            stubborn = stubborn.rotate_left(1);
-            if let Some(life) = self.pick(0, |life| life.killed) {
-                self.exit(life, ExitReason::Signal(9));
-            } else if let Some(life) = self.pick(0, |l| l.asked && l.stop_deadline_ms.is_none()) {
-                self.exit(life, ExitReason::Shutdown);
-            } else if let Some(life) = self.pick(0, |life| life.asked && stubborn % 2 == 0) {
-                self.exit(life, ExitReason::Shutdown);
-            } else {
-                let at_ms = self.next_timer_ms().expect("somebody to wait for, or Exit");
-                self.pass(at_ms - self.now_ms);
-            }
-        }
-        panic!("no exit");
-    }
-}
-
-fn reason(detail: u8) -> ExitReason {
-    match detail % 5 {
-        0 => ExitReason::Normal,
-        1 => ExitReason::Shutdown,
-        2 => ExitReason::Signal(9),
-        3 => ExitReason::Hung,
-        _ => ExitReason::Code(1),
-    }
-}
-
-fn child(id: String, (a, b, c): (u8, u8, u8), auto_shutdown: AutoShutdown) -> ChildSpec {
-    let restart = match a % 5 {
-        0 => Restart::Temporary,
-        1 | 2 => Restart::Transient,
-        _ => Restart::Permanent,
-    };
-    let shutdown = match b % 4 {
-        0 => Shutdown::BrutalKill,
-        1 => Shutdown::Infinity,
-        _ => Shutdown::Timeout(Duration::from_millis(u64::from(b) * 8)),
-    };
-    let significant =
-        restart != Restart::Permanent && auto_shutdown != AutoShutdown::Never && c & 1 == 1;
-    let backoff = (c & 2 == 2)
-        .then(|| Backoff { healthy_after: Duration::from_secs(2), ..Backoff::default() });
-    let kind = if c & 4 == 4 { ChildKind::Supervisor } else { ChildKind::Worker };
-    let start_timeout = Duration::from_secs(2);
-    ChildSpec {
-        restart,
-        shutdown,
-        significant,
-        kind,
-        start_timeout,
-        backoff,
-        ..ChildSpec::worker(id)
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Case {
-    children: Vec<(u8, u8, u8)>,
-    max_restarts: u32,
-    period_ms: u64,
-    auto_shutdown: u8,
-    steps: Vec<(u8, u8, u8)>,
-    stubborn: u64,
-    settles: bool,
-}
-
-fn cases() -> impl proptest::strategy::Strategy<Value = Case> {
-    let bytes = || (any::<u8>(), any::<u8>(), any::<u8>());
-    let steps = prop::collection::vec((0_u8..20, any::<u8>(), any::<u8>()), 0..80);
-    let children = prop::collection::vec(bytes(), 0..5);
-    (children, 0_u32..6, 1_u64..8_000, 0_u8..6, steps, any::<u64>(), any::<bool>()).prop_map(
-        |(children, max_restarts, period_ms, auto_shutdown, steps, stubborn, settles)| Case {
-            children,
-            max_restarts,
-            period_ms,
-            auto_shutdown,
-            steps,
-            stubborn,
-            settles,
-        },
-    )
-}
-
-fn run(strategy: Strategy, case: Case) {
-    let auto_shutdown = match case.auto_shutdown {
-        0 => AutoShutdown::AnySignificant,
-        1 => AutoShutdown::AllSignificant,
-        _ => AutoShutdown::Never,
-    };
-    let numbered = case.children.iter().enumerate();
-    let mut children: Vec<_> =
-        numbered.map(|(i, bytes)| child(i.to_string(), *bytes, auto_shutdown)).collect();
-    if matches!(strategy, Strategy::Dynamic { .. }) {
-        children.resize_with(1, || ChildSpec::worker("0"));
-    }
-    let period = Duration::from_millis(case.period_ms);
-    let intensity = Intensity { max_restarts: case.max_restarts, period };
-    let mut world = World::new(SupervisorSpec { strategy, intensity, auto_shutdown, children });
-    if case.stubborn % 16 != 0 {
-        world.event(Event::Start);
-    }
-    for step in case.steps {
-        world.step(step);
-    }
-    if case.settles {
-        world.event(Event::Start);
-        world.settle();
-    }
-    world.end(case.stubborn);
-}
-
-/// 3,000 cases for each of the four strategies, unless `PROPTEST_CASES` says otherwise.
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 3_000 };
-    ProptestConfig { cases, failure_persistence: None, ..default }
-}
-
-proptest! {
-    #![proptest_config(config())]
-
-    #[test]
-    fn one_for_one_keeps_its_promises(case in cases()) {
-        run(Strategy::OneForOne, case);
-    }
-
-    #[test]
-    fn one_for_all_keeps_its_promises(case in cases()) {
-        run(Strategy::OneForAll, case);
-    }
-
-    #[test]
-    fn rest_for_one_keeps_its_promises(case in cases()) {
-        run(Strategy::RestForOne, case);
-    }
-
-    #[test]
-    fn a_dynamic_supervisor_keeps_its_promises(case in cases()) {
-        run(Strategy::Dynamic { max_children: 4 }, case);
     }
 }
