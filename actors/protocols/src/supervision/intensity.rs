@@ -25,7 +25,7 @@ impl Default for Intensity {
     }
 }
 
-/// The attempts of the last period. Holds at most `max_restarts + 1` times.
+/// The attempts of the last period. Holds at most `max_restarts` times.
 #[derive(Debug, Clone)]
 pub struct RestartWindow {
     intensity: Intensity,
