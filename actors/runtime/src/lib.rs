@@ -5,4 +5,8 @@
 //! `procession-protocols` below. Above it stands `procession`, the face that users
 //! see; nothing here is meant to be used directly.
 
+pub mod actor;
 pub mod codec;
+pub mod down;
+pub mod panic;
+pub mod wait;
