@@ -5,12 +5,13 @@
 
 use crate::codec::{DecodeError, EncodeError};
 use procession_protocols::exit::{ExitReason, PanicReport};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 
 /// Why a call brought no answer. A method's own error is not one of these: it is the
 /// answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The deadline passed. Whether the call was carried out is unknown.
@@ -56,8 +57,14 @@ pub struct SendError<M> {
     /// The message. Where it had been a call on its way to another process, its reply
     /// is spent.
     pub message: M,
-    /// What was in the way.
-    pub why: CallError,
+    /// What was in the way. Boxed, for each send returns the space for this.
+    pub why: Box<CallError>,
+}
+
+impl<M> SendError<M> {
+    pub(super) fn new(message: M, why: CallError) -> Self {
+        Self { message, why: Box::new(why) }
+    }
 }
 
 impl<M> fmt::Debug for SendError<M> {
@@ -76,7 +83,7 @@ impl<M> std::error::Error for SendError<M> {}
 
 impl<M> From<SendError<M>> for CallError {
     fn from(error: SendError<M>) -> Self {
-        error.why
+        *error.why
     }
 }
 

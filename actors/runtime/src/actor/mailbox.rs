@@ -139,7 +139,7 @@ impl<M: Message> Mailbox<M> {
                 }
             }
         };
-        Err(SendError { message, why })
+        Err(SendError::new(message, why))
     }
 
     /// As `send`, but waits without blocking, for as long as the caller likes.
@@ -147,9 +147,9 @@ impl<M: Message> Mailbox<M> {
         match self.try_room(&message) {
             Room::Free => self.admit(message),
             Room::Dropped => Ok(()),
-            Room::None(why) => Err(SendError { message, why }),
+            Room::None(why) => Err(SendError::new(message, why)),
             Room::Wait(_) if self.take_room().await => self.admit(message),
-            Room::Wait(_) => Err(SendError { message, why: self.refusal() }),
+            Room::Wait(_) => Err(SendError::new(message, self.refusal())),
         }
     }
 
@@ -291,7 +291,7 @@ impl<M: Message> Mailbox<M> {
 
     fn admit(&self, message: M) -> Result<(), SendError<M>> {
         match self.push(Entry::Here(message)) {
-            Err(Entry::Here(message)) => Err(SendError { message, why: self.refusal() }),
+            Err(Entry::Here(message)) => Err(SendError::new(message, self.refusal())),
             _ => Ok(()),
         }
     }

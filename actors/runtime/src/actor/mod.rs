@@ -108,6 +108,18 @@ impl MailboxOptions {
     /// 1,024 messages; senders of more wait for five seconds.
     pub const DEFAULT: Self =
         Self { capacity: 1024, overflow: Overflow::Block(Duration::from_secs(5)) };
+
+    /// With room for so many messages.
+    #[must_use]
+    pub const fn capacity(self, capacity: usize) -> Self {
+        Self { capacity, ..self }
+    }
+
+    /// With this to happen to more.
+    #[must_use]
+    pub const fn overflow(self, overflow: Overflow) -> Self {
+        Self { overflow, ..self }
+    }
 }
 
 /// What happens to a message for which a mailbox has no room.

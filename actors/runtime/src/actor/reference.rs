@@ -83,7 +83,7 @@ impl<A: Handler> ActorRef<A> {
                 Route::Remote(remote, wire) => {
                     let (message, encoded, reply) = encode(*wire, message)?;
                     let sent = remote.send_async(encoded, reply).await;
-                    sent.map_err(|why| SendError { message, why })
+                    sent.map_err(|why| SendError::new(message, why))
                 }
             }
         }
@@ -245,7 +245,7 @@ impl<A: Handler> ActorRef<A> {
             Route::Local(local) => local.mailbox().send(message, deadline),
             Route::Remote(remote, wire) => {
                 let (message, encoded, reply) = encode(*wire, message)?;
-                remote.send(encoded, reply, deadline).map_err(|why| SendError { message, why })
+                remote.send(encoded, reply, deadline).map_err(|why| SendError::new(message, why))
             }
         }
     }
@@ -281,7 +281,7 @@ fn encode<M>(
             let reply = (wire.take_reply)(&mut message);
             Ok((message, encoded, reply))
         }
-        Err(error) => Err(SendError { message, why: CallError::Encode(error) }),
+        Err(error) => Err(SendError::new(message, CallError::Encode(error))),
     }
 }
 
