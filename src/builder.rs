@@ -4,6 +4,7 @@
 
 use crate::error::{EncodeError, Error, Result};
 use crate::process::Process;
+use procession_protocols::id::NodeId;
 use procession_runtime::codec::{self, Encoded};
 use procession_runtime::function::{self, Entry, FunctionRef, NotInImage};
 use procession_runtime::launcher::spec::START_TIMEOUT;
@@ -91,6 +92,7 @@ impl Plan {
 
     pub(crate) fn into_spec(self) -> Result<LaunchSpec> {
         Ok(LaunchSpec {
+            node: NodeId::new(),
             name: self.name(),
             method: self.method.unwrap_or_else(crate::context::default_method),
             entry: self.entry,

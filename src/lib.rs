@@ -19,6 +19,9 @@
 //! # }
 //! ```
 
+// What the macros generate names this crate, also when they are used inside it.
+extern crate self as procession;
+
 mod builder;
 mod context;
 mod current;
@@ -38,8 +41,26 @@ pub use error::{
 };
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
+pub use procession_macros::{Actor, Message, methods};
+pub use procession_protocols::id::ActorId;
 pub use procession_runtime::Usage;
+pub use procession_runtime::actor::{
+    Actor, ActorRef, CallError, Handler, MailboxOptions, Message, Overflow, Reply, ReplyReceiver,
+    SendError, StartError as SpawnError,
+};
 pub use procession_runtime::codec::Fd;
-pub use procession_runtime::down::Down;
+pub use procession_runtime::down::{Down, Monitor};
 pub use procession_runtime::function::Entry;
 pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
+
+/// What generated code calls. Not for users: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use procession_runtime::actor::host::block_on_actor;
+    pub use procession_runtime::actor::message::{
+        IfNot, IfWire, Probe, Wire, WireArg, WireFns, take_reply, unknown_variant,
+    };
+    pub use procession_runtime::actor::{ReplyPort, StartError, Started};
+    pub use procession_runtime::codec::{DecodeError, Decoder, EncodeError, Encoder};
+    pub use serde;
+}

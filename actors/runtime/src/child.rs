@@ -15,6 +15,7 @@ use crate::sync::{lock, readable};
 use crate::sys::process::{Usage, pidfd_send_signal};
 use nix::sys::signal::Signal;
 use procession_protocols::exit::{ExitReason, RawStatus};
+use procession_protocols::id::{ActorId, NodeId};
 use procession_protocols::wire::Kind;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 /// A child process of this node.
 #[derive(Debug)]
 pub struct Child {
+    node: NodeId,
     pid: u32,
     pidfd: OwnedFd,
     name: String,
@@ -78,6 +80,7 @@ impl Child {
             }
         }
         Self {
+            node: spec.node,
             pid: raw.pid,
             pidfd: raw.pidfd,
             name: spec.name.clone(),
@@ -94,6 +97,11 @@ impl Child {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The actor that it is.
+    pub fn id(&self) -> ActorId {
+        ActorId { node: self.node, number: 0 }
     }
 
     /// Its name at its start.
@@ -151,7 +159,7 @@ impl Child {
             _ => ExitReason::from_status(status, state.asked),
         };
         let down = Arc::new(Down {
-            actor: None,
+            actor: self.id(),
             pid: Some(self.pid),
             name: self.name.clone(),
             reason,

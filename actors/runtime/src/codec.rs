@@ -22,7 +22,7 @@ pub struct Encoded {
 }
 
 /// A value could not be encoded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("cannot encode {type_name}: {why}")]
 pub struct EncodeError {
     /// The value's type.
@@ -32,7 +32,7 @@ pub struct EncodeError {
 }
 
 /// Bytes did not decode to the type that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("cannot decode {type_name}: {why}")]
 pub struct DecodeError {
     /// The type that was asked for.
@@ -84,6 +84,10 @@ pub fn encode_with(
 /// # Errors
 /// [`DecodeError`] when `Deserialize` fails, or when bytes are left over (which is
 /// how a type that skips fields while serialising is found out).
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is not general over the decoder's lifetime"
+)]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<T, DecodeError> {
     decode_with(bytes, fds, |decoder| decoder.value())
 }

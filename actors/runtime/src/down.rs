@@ -1,24 +1,103 @@
-//! The one notice of an incarnation's end.
+//! The one notice of an actor's end, and who waits for it.
 //!
-//! Owns what a monitor is told. It decides nothing: the reaper fills it in.
+//! Owns `Down` and `Monitor`. It must never find out an end by itself: hosts and the
+//! reaper do, and put the notice into the sinks that were registered with them.
 
 use crate::sys::process::Usage;
+use crate::wait;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::ActorId;
+use serde::{Deserialize, Serialize};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::oneshot;
 
-/// The end of one incarnation.
-#[derive(Debug, Clone)]
+/// An incarnation of an actor has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Down {
     /// Who ended.
-    pub actor: Option<ActorId>,
-    /// Its process id, for an actor that was a process.
+    pub actor: ActorId,
+    /// The process that ended; `None` when only an actor in it did.
     pub pid: Option<u32>,
-    /// Its name.
+    /// The actor's name.
     pub name: String,
-    /// Why it ended.
+    /// Why.
     pub reason: ExitReason,
-    /// How the system saw it end.
+    /// The raw end of the process; `Unknown` when only an actor in it ended.
     pub status: RawStatus,
-    /// What it used, when the system said so.
+    /// What the process used in its life, where the kernel said so.
     pub usage: Option<Usage>,
+}
+
+/// Takes the one [`Down`] of an actor. Runs on the thread that saw the end, so it must
+/// not block.
+pub type DownSink = Box<dyn FnOnce(Down) + Send>;
+
+/// Waits for an actor's end: exactly one [`Down`], also when the actor had ended before
+/// the monitor was set. Awaiting it gives the [`Down`] too.
+///
+/// # Cancel safety
+/// Awaiting `&mut monitor` may be dropped and taken up again; nothing is lost.
+#[derive(Debug)]
+#[must_use = "a monitor that is dropped tells nobody"]
+pub struct Monitor {
+    actor: ActorId,
+    name: String,
+    receiver: oneshot::Receiver<Down>,
+}
+
+impl Monitor {
+    /// A monitor of this actor, and the sink that its host fills.
+    pub fn new(actor: ActorId, name: String) -> (Self, DownSink) {
+        let (sender, receiver) = oneshot::channel();
+        let sink = Box::new(move |down| {
+            // Nobody may be waiting any more.
+            let _ = sender.send(down);
+        });
+        (Self { actor, name, receiver }, sink)
+    }
+
+    /// Waits for the end.
+    pub fn recv(self) -> Down {
+        wait::block_on(self)
+    }
+
+    /// Waits for the end, at most for `timeout`; `None` when the actor lives, or when
+    /// this monitor has given its [`Down`] before.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Option<Down> {
+        if self.receiver.is_terminated() {
+            return None;
+        }
+        match wait::deadline(timeout) {
+            Some(deadline) => wait::block_on_until(self, deadline),
+            None => Some(wait::block_on(self)),
+        }
+    }
+
+    /// Waits for the end without blocking the thread.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the monitor; await `&mut monitor` to keep it.
+    pub async fn recv_async(self) -> Down {
+        self.await
+    }
+}
+
+impl Future for Monitor {
+    type Output = Down;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Down> {
+        let received = ready!(Pin::new(&mut self.receiver).poll(context));
+        // A sink is dropped unfilled only when whoever watched the actor is gone, so
+        // how the actor ended cannot be known any more.
+        Poll::Ready(received.unwrap_or_else(|_| Down {
+            actor: self.actor,
+            pid: None,
+            name: self.name.clone(),
+            reason: ExitReason::Unknown,
+            status: RawStatus::Unknown,
+            usage: None,
+        }))
+    }
 }

@@ -5,6 +5,7 @@
 //! `procession-protocols` below. Above it stands `procession`, the face that users
 //! see; nothing here is meant to be used directly.
 
+pub mod actor;
 pub mod child;
 pub mod codec;
 pub mod down;
@@ -14,6 +15,7 @@ pub mod launcher;
 pub mod link;
 pub mod log;
 pub mod node;
+mod panic;
 pub mod prctl;
 pub mod proc_tree;
 pub mod reap;
@@ -22,5 +24,6 @@ mod relay;
 pub mod sync;
 #[allow(unsafe_code, reason = "the one room for it")]
 mod sys;
+pub mod wait;
 
 pub use sys::process::Usage;

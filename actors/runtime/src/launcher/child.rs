@@ -16,14 +16,10 @@ use crate::sys::{environment, exit, process, socket};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::socket::{getsockopt, sockopt};
-use procession_protocols::exit::PanicReport;
 use procession_protocols::wire::{Header, Kind};
-use std::backtrace::Backtrace;
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,6 +135,7 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
         Ok(prepared) => {
             let pid = hello.parent_pid;
             node::be_born(Birth {
+                id: hello.node,
                 path: hello.path.clone(),
                 name: hello.name.clone(),
                 daemon: hello.daemon,
@@ -156,7 +153,7 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
                 },
             });
             node::fix_start_method(hello.default_method, true);
-            panic::set_hook(Box::new(report_panic));
+            crate::panic::print_as_child();
             Ok(prepared)
         }
         Err(fault) => Err((control, fault)),
@@ -217,21 +214,11 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
     };
     tracing::info!(target: "procession", "child process calling self.run()");
     let start = Start { args, fds, ready: &mut ready };
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| body(start)));
-    let fault = match outcome {
+    let fault = match crate::panic::catch(|| body(start)) {
         Ok(Ok(ending)) => return ending,
         Ok(Err(fault)) => fault,
-        Err(_) => {
-            let report = LAST_PANIC.with_borrow_mut(Option::take).unwrap_or_else(|| PanicReport {
-                message: "panicked".into(),
-                location: String::new(),
-                backtrace: String::new(),
-            });
-            if is_ready {
-                return Ending::said(Report::Panicked(report));
-            }
-            StartFault::Panicked(report)
-        }
+        Err(report) if is_ready => return Ending::said(Report::Panicked(report)),
+        Err(report) => StartFault::Panicked(report),
     };
     let _ = say(&parent.control, &ToParent::Refused(fault));
     exit::now(REFUSED_CODE)
@@ -290,30 +277,4 @@ pub(crate) fn say(control: &Link, message: &ToParent) -> Result<(), crate::link:
     let message = codec::encode(message).map_err(io::Error::other)?;
     let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
     control.send(header, &message, None)
-}
-
-thread_local! {
-    /// The last panic of this thread, for the report.
-    static LAST_PANIC: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
-}
-
-/// Takes the report of the last panic on this thread.
-pub(crate) fn take_panic() -> Option<PanicReport> {
-    LAST_PANIC.with_borrow_mut(Option::take)
-}
-
-/// The panic hook of a child: `Process NAME:` and the panic on standard error.
-fn report_panic(info: &PanicHookInfo<'_>) {
-    let message =
-        info.payload_as_str().map_or_else(|| "a value that is no text".to_owned(), str::to_owned);
-    let location = info.location().map(ToString::to_string).unwrap_or_default();
-    // Python always prints its traceback; RUST_BACKTRACE=0 asks for none.
-    let wanted = std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "0");
-    let backtrace = if wanted { Backtrace::force_capture().to_string() } else { String::new() };
-    let name = node::current().name();
-    let text = format!("Process {name}:\npanicked at {location}:\n{message}\n{backtrace}");
-    crate::relay::write_whole(text.as_bytes());
-    let report = PanicReport { message, location, backtrace };
-    // A panic in a thread-local's destructor has nowhere to be kept.
-    let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = Some(report));
 }

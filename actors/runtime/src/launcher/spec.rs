@@ -7,6 +7,7 @@ use crate::function::FunctionRef;
 use crate::sys::socket;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use procession_protocols::id::NodeId;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fmt;
@@ -114,6 +115,8 @@ pub type Rlimit = (u32, u64, u64);
 /// A request to start a process.
 #[derive(Debug)]
 pub struct LaunchSpec {
+    /// The life that it will be.
+    pub node: NodeId,
     /// How.
     pub method: StartMethod,
     /// What it runs.

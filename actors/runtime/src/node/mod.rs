@@ -62,6 +62,7 @@ pub struct Parent {
 
 /// What a node is made from in a child.
 pub(crate) struct Birth {
+    pub(crate) id: NodeId,
     pub(crate) path: NodePath,
     pub(crate) name: String,
     pub(crate) daemon: bool,
@@ -82,7 +83,7 @@ pub fn current() -> Arc<Node> {
 /// Makes this process the node that its parent says it is.
 pub(crate) fn be_born(birth: Birth) -> Arc<Node> {
     let node = Arc::new(Node {
-        id: NodeId::new(),
+        id: birth.id,
         path: birth.path,
         daemon: birth.daemon,
         allow_nested: birth.allow_nested,

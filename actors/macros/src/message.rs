@@ -1,0 +1,201 @@
+//! `#[derive(Message)]`, and the same impls for the enum that `#[methods]` makes.
+
+use crate::errors::Errors;
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote};
+use std::collections::HashSet;
+use syn::ext::IdentExt;
+use syn::{Data, DeriveInput, Fields, GenericArgument, Ident, Member, PathArguments, Type};
+
+/// An enum of messages.
+pub(crate) struct Messages {
+    pub(crate) ident: Ident,
+    pub(crate) variants: Vec<Variant>,
+}
+
+/// One message.
+pub(crate) struct Variant {
+    pub(crate) ident: Ident,
+    /// What it carries, but for the reply.
+    pub(crate) fields: Vec<(Member, Type)>,
+    /// Where the reply is, and the type of its value.
+    pub(crate) reply: Option<(Member, Type)>,
+}
+
+pub(crate) fn derive(input: DeriveInput) -> TokenStream {
+    let mut errors = Errors::default();
+    if !input.generics.params.is_empty() {
+        errors.at(&input.generics, "a message has no generics: its actor handles one type");
+    }
+    let mut variants = Vec::new();
+    match input.data {
+        Data::Enum(data) => {
+            for variant in data.variants {
+                variants.push(read(variant.ident, &variant.fields, &mut errors));
+            }
+        }
+        Data::Struct(data) => errors.at(
+            data.struct_token,
+            "a message is an enum: make it one, with a variant for each message",
+        ),
+        Data::Union(data) => errors.at(data.union_token, "a message is an enum, not a union"),
+    }
+    if errors.is_empty() {
+        Messages { ident: input.ident, variants }.impls()
+    } else {
+        errors.into_tokens()
+    }
+}
+
+fn read(ident: Ident, fields: &Fields, errors: &mut Errors) -> Variant {
+    let mut variant = Variant { ident, fields: Vec::new(), reply: None };
+    for (field, member) in fields.iter().zip(fields.members()) {
+        match reply_type(&field.ty) {
+            None => variant.fields.push((member, field.ty.clone())),
+            Some(_) if variant.reply.is_some() => {
+                errors.at(&field.ty, "a message has at most one `Reply`");
+            }
+            Some(value) => variant.reply = Some((member, value)),
+        }
+    }
+    variant
+}
+
+/// The `T` of `Reply<T>`.
+fn reply_type(ty: &Type) -> Option<Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last()?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(value)) if last.ident == "Reply" => Some(value.clone()),
+        _ => None,
+    }
+}
+
+impl Messages {
+    /// `impl Message`, and `impl Wire` for when all its types have serde.
+    pub(crate) fn impls(&self) -> TokenStream {
+        let Self { ident, variants } = self;
+        let bounds = self.bounds();
+        let names = self.matched(|Variant { ident: variant, .. }| {
+            let name = variant.unraw().to_string();
+            quote!(#ident::#variant { .. } => #name,)
+        });
+        let expects = self.matched(|variant| {
+            variant.on_reply(ident, &quote!(::procession::Reply::is_some(reply)), &quote!(false))
+        });
+        let takes = self.matched(|variant| {
+            let none = quote!(::core::option::Option::None);
+            variant.on_reply(ident, &quote!(__private::take_reply(reply)), &none)
+        });
+        let mut indices = 0u32..;
+        let encodes = self.matched(|Variant { ident: variant, fields, .. }| {
+            let index = indices.next();
+            let members = fields.iter().map(|(member, _)| member);
+            let values: Vec<_> = (0..fields.len()).map(|i| format_ident!("field_{i}")).collect();
+            quote! {
+                #ident::#variant { #(#members: #values,)* .. } => {
+                    encoder.value(&#index)?;
+                    #(encoder.value(#values)?;)*
+                    ::core::result::Result::Ok(())
+                }
+            }
+        });
+        let decodes = variants.iter().zip(0u32..).map(|(variant, index)| {
+            let Variant { ident: variant, fields, reply } = variant;
+            let fields = fields.iter().map(|(member, ty)| quote!(#member: decoder.value::<#ty>()?));
+            // The last, so that a decode that fails leaves the port where it is.
+            let reply = reply
+                .iter()
+                .map(|(member, _)| quote!(#member: ::procession::Reply::from_port(reply.take())));
+            let fields = fields.chain(reply);
+            quote!(#index => ::core::result::Result::Ok(#ident::#variant { #(#fields,)* }),)
+        });
+        quote! {
+            const _: () = {
+                use ::procession::__private;
+
+                #[automatically_derived]
+                impl ::procession::Message for #ident {
+                    fn variant_name(&self) -> &'static str {
+                        #names
+                    }
+
+                    fn expects_reply(&self) -> bool {
+                        #expects
+                    }
+
+                    fn wire() -> ::core::option::Option<__private::WireFns<Self>> {
+                        use __private::{IfNot as _, IfWire as _};
+                        (&__private::Probe::<#ident>::new()).wire_fns()
+                    }
+                }
+
+                #[automatically_derived]
+                #[allow(unused_variables, reason = "a variant may have no fields")]
+                impl __private::Wire for #ident
+                where
+                    #(#bounds,)*
+                {
+                    fn encode(
+                        &self,
+                        encoder: &mut __private::Encoder,
+                    ) -> ::core::result::Result<(), __private::EncodeError> {
+                        #encodes
+                    }
+
+                    fn take_reply(&mut self) -> ::core::option::Option<__private::ReplyPort> {
+                        #takes
+                    }
+
+                    fn decode(
+                        decoder: &mut __private::Decoder<'_>,
+                        reply: &mut ::core::option::Option<__private::ReplyPort>,
+                    ) -> ::core::result::Result<Self, __private::DecodeError> {
+                        match decoder.value::<u32>()? {
+                            #(#decodes)*
+                            index => ::core::result::Result::Err(
+                                __private::unknown_variant::<Self>(index),
+                            ),
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    /// A match on the message, with an arm for each variant.
+    fn matched(&self, arm: impl FnMut(&Variant) -> TokenStream) -> TokenStream {
+        if self.variants.is_empty() {
+            return quote!(match *self {});
+        }
+        let arms = self.variants.iter().map(arm);
+        quote!(match self { #(#arms)* })
+    }
+
+    /// One bound for each type that travels. The lifetime keeps the compiler from
+    /// refusing a bound that does not hold; see `WireArg`.
+    fn bounds(&self) -> Vec<TokenStream> {
+        let mut seen = HashSet::new();
+        let types = self
+            .variants
+            .iter()
+            .flat_map(|variant| variant.fields.iter().chain(&variant.reply).map(|(_, ty)| ty));
+        types
+            .filter(|ty| seen.insert(ty.to_token_stream().to_string()))
+            .map(|ty| quote!(for<'__wire> #ty: __private::WireArg<'__wire>))
+            .collect()
+    }
+}
+
+impl Variant {
+    /// A match arm: `some` where the variant has a `reply`, else `none`.
+    fn on_reply(&self, of: &Ident, some: &TokenStream, none: &TokenStream) -> TokenStream {
+        let Self { ident, reply, .. } = self;
+        if let Some((member, _)) = reply {
+            quote!(#of::#ident { #member: reply, .. } => #some,)
+        } else {
+            quote!(#of::#ident { .. } => #none,)
+        }
+    }
+}

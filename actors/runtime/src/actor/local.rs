@@ -1,0 +1,78 @@
+//! An actor of this process, as its references share it.
+//!
+//! Owns the count of references: when the last `Local` goes, the mailbox is released.
+//! It is also what the node sees of the actor, without its message type. It must never
+//! be held by the actor's own thread, which would then keep the actor alive.
+
+use super::MailboxOptions;
+use super::mailbox::Mailbox;
+use super::message::Message;
+use super::remote::{LocalActor, Undelivered};
+use super::reply::ReplyPort;
+use crate::codec::Encoded;
+use crate::down::{Down, DownSink};
+use procession_protocols::id::ActorId;
+use std::any::Any;
+use std::sync::Arc;
+
+/// An actor of this process, as its references see it. The last one to go lets it end.
+pub struct Local<M: Message> {
+    mailbox: Arc<Mailbox<M>>,
+}
+
+impl<M: Message> Local<M> {
+    /// A new actor's mailbox.
+    pub fn new(id: ActorId, name: String, options: MailboxOptions) -> Arc<Self> {
+        let mailbox = Mailbox::new(id, name, options.capacity, options.overflow);
+        Arc::new(Self { mailbox: Arc::new(mailbox) })
+    }
+
+    /// The mailbox, for the actor's own thread: it does not count as a reference.
+    pub fn mailbox(&self) -> &Arc<Mailbox<M>> {
+        &self.mailbox
+    }
+}
+
+impl<M: Message> Drop for Local<M> {
+    fn drop(&mut self) {
+        self.mailbox.release();
+    }
+}
+
+impl<M: Message> LocalActor for Local<M> {
+    fn id(&self) -> ActorId {
+        self.mailbox.id()
+    }
+
+    fn name(&self) -> &str {
+        self.mailbox.name()
+    }
+
+    fn deliver(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), Box<Undelivered>> {
+        self.mailbox.deliver(message, reply)
+    }
+
+    fn notify(&self, down: Down) {
+        self.mailbox.notify(down);
+    }
+
+    fn is_alive(&self) -> bool {
+        self.mailbox.is_alive()
+    }
+
+    fn stop(&self) {
+        self.mailbox.stop();
+    }
+
+    fn kill(&self) {
+        self.mailbox.kill();
+    }
+
+    fn monitor(&self, sink: DownSink) {
+        self.mailbox.monitor(sink);
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}

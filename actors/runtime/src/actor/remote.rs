@@ -1,0 +1,187 @@
+//! The seam between references and the node: actors in other processes, and how a
+//! reference travels.
+//!
+//! Owns the traits only. What is behind them, links and introductions, is the node's;
+//! it installs itself once with [`install`]. All of it is free of message types: a
+//! reference encodes before it calls [`Remote`], and an actor decodes on its own thread
+//! what [`LocalActor::deliver`] brought.
+
+use super::error::CallError;
+use super::reply::ReplyPort;
+use crate::codec::Encoded;
+use crate::down::DownSink;
+use procession_protocols::id::{ActorId, NodeId, NodePath};
+use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// An actor in another process.
+pub trait Remote: Send + Sync {
+    /// Its address.
+    fn id(&self) -> ActorId;
+
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// Sends a message; blocks while the link or the mailbox has no room, at most until
+    /// `deadline` and as long as the actor's policy says. `reply` is completed when the
+    /// answer comes, or when it is known that none will come.
+    ///
+    /// # Errors
+    /// Why the message was not sent; then `reply` may be dropped.
+    fn send(
+        &self,
+        message: Encoded,
+        reply: Option<ReplyPort>,
+        deadline: Option<Instant>,
+    ) -> Result<(), CallError>;
+
+    /// As [`send`](Self::send), but waits without blocking.
+    fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_>;
+
+    /// Blocks until `ready` completes or the deadline passes; meanwhile the caller's
+    /// thread reads the link. `ready` is to be polled at least once, and again when its
+    /// waker is woken: by this thread, as it completes the reply that it just read, or
+    /// by another that read it. So the waker must end a `poll(2)`: an eventfd beside
+    /// the link's descriptor does.
+    fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>);
+
+    /// Has the hidden thread read the link while the guard lives: an async caller is
+    /// waiting, and cannot.
+    fn watch(&self) -> Box<dyn Send>;
+
+    /// Whether it is not known to have ended.
+    fn is_alive(&self) -> bool;
+
+    /// Asks it to end after the message in progress. Returns at once.
+    fn stop(&self);
+
+    /// Ends it without asking. Returns at once.
+    fn kill(&self);
+
+    /// Has `sink` called with the actor's one `Down`, at once if it has ended.
+    ///
+    /// # Errors
+    /// No way to watch it.
+    fn monitor(&self, sink: DownSink) -> Result<(), CallError>;
+
+    /// This reference, for another process. Called inside a transfer, so it may attach
+    /// tickets and descriptors.
+    ///
+    /// # Errors
+    /// Why it cannot travel.
+    fn to_wire(&self) -> Result<RefWire, CallError>;
+}
+
+/// What [`Remote::send_async`] returns. Dropped before the first byte was written,
+/// nothing was sent; after it, the message is sent.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>;
+
+/// An actor of this process, without its message type. The actor lives at least as long
+/// as one of these does.
+pub trait LocalActor: Send + Sync {
+    /// Its address.
+    fn id(&self) -> ActorId;
+
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// Puts a message from another process into the mailbox; never blocks, never
+    /// decodes. Its sender's credit should keep the mailbox from being full.
+    ///
+    /// # Errors
+    /// Gives both back when the mailbox is full (whatever its policy) or has closed.
+    fn deliver(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), Box<Undelivered>>;
+
+    /// Gives its `on_down` the notice of another actor's end.
+    fn notify(&self, down: crate::down::Down);
+
+    /// Whether it has not ended and is not being killed.
+    fn is_alive(&self) -> bool;
+
+    /// Asks it to end after the message in progress.
+    fn stop(&self);
+
+    /// Ends it after the message in progress, without its `on_stop`.
+    fn kill(&self);
+
+    /// Has `sink` called with the actor's one `Down`.
+    fn monitor(&self, sink: DownSink);
+
+    /// For the way back to the typed reference.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// A message that [`LocalActor::deliver`] did not take.
+pub struct Undelivered {
+    /// The message.
+    pub message: Encoded,
+    /// Its reply.
+    pub reply: Option<ReplyPort>,
+    /// Why.
+    pub why: CallError,
+}
+
+/// A reference as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefWire {
+    /// The life of the process that hosts the actor.
+    pub node: NodeId,
+    /// Where in the tree that process is.
+    pub path: NodePath,
+    /// The actor's number there.
+    pub number: u64,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a [`RefWire`] leads to.
+pub enum Imported {
+    /// An actor of this process.
+    Local(Arc<dyn LocalActor>),
+    /// An actor elsewhere.
+    Remote(Arc<dyn Remote>),
+}
+
+/// What references need of this process's node.
+pub trait Node: Send + Sync {
+    /// The node's identity.
+    fn id(&self) -> NodeId;
+
+    /// A reference to an actor of this process is being encoded: from now on messages
+    /// for it may arrive. The node keeps `actor` for as long as another process has a
+    /// reference or a ticket to it. Called inside a transfer.
+    ///
+    /// # Errors
+    /// Why it cannot travel.
+    fn export(&self, actor: Arc<dyn LocalActor>) -> Result<RefWire, CallError>;
+
+    /// A reference has been decoded. Called inside a transfer. It should not wait: an
+    /// introduction can be made at the first message.
+    ///
+    /// # Errors
+    /// Why there is no way to it.
+    fn import(&self, wire: RefWire) -> Result<Imported, CallError>;
+}
+
+/// Installs this process's node. False when there was one.
+pub fn install(node: Box<dyn Node>) -> bool {
+    NODE.set(node).is_ok()
+}
+
+/// This process's node.
+pub(super) fn node() -> Result<&'static dyn Node, CallError> {
+    NODE.get()
+        .map(Box::as_ref)
+        .ok_or_else(|| CallError::Unreachable("this process has no node yet".into()))
+}
+
+/// The identity that actors of this process carry.
+pub(super) fn node_id() -> NodeId {
+    static LONE: OnceLock<NodeId> = OnceLock::new();
+    NODE.get().map_or_else(|| *LONE.get_or_init(NodeId::new), |node| node.id())
+}
+
+static NODE: OnceLock<Box<dyn Node>> = OnceLock::new();
