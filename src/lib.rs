@@ -40,8 +40,8 @@ pub use error::{
     DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault,
 };
 pub use process::{Process, ProcessRef, Sentinel};
-pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
 pub use procession_macros::{Actor, Message, methods};
+pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
 pub use procession_protocols::id::ActorId;
 pub use procession_runtime::Usage;
 pub use procession_runtime::actor::{

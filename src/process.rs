@@ -187,7 +187,8 @@ async fn ended(child: &Arc<Child>) -> Result<Arc<Down>> {
     if let Some(down) = child.reap() {
         return Ok(down);
     }
-    child.watch().await.map_err(|_| std::io::Error::other("the reaper has ended").into())
+    let down = child.watch().await;
+    down.map(Arc::new).map_err(|_| std::io::Error::other("the reaper has ended").into())
 }
 
 impl ProcessRef {

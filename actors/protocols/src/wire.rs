@@ -38,6 +38,14 @@ pub enum Kind {
     Credit = 7,
     /// The bytes that belong to the control message before: arguments, a result.
     Payload = 8,
+    /// End after the message in progress.
+    Stop = 9,
+    /// End without being asked (an actor on a thread).
+    Kill = 10,
+    /// The actor has ended; the payload is its Down.
+    Down = 11,
+    /// The sender holds no reference any more.
+    Release = 12,
 }
 
 impl Kind {
@@ -51,6 +59,10 @@ impl Kind {
             6 => Self::Mail,
             7 => Self::Credit,
             8 => Self::Payload,
+            9 => Self::Stop,
+            10 => Self::Kill,
+            11 => Self::Down,
+            12 => Self::Release,
             _ => return None,
         })
     }
@@ -187,12 +199,6 @@ impl FrameBuffer {
             }
         }
         Ok(Some((header, payload)))
-    }
-
-    /// Whether a whole frame has arrived that nobody has taken.
-    pub fn has_frame(&self) -> bool {
-        matches!(self.header(), Ok(Some(header))
-            if self.end - self.start >= HEADER_LEN + header.len as usize)
     }
 
     /// Whether the stream stopped in the middle of a frame.

@@ -6,7 +6,7 @@
 //! one Down. It waits for its own pidfd only, never for "any child", and signals by
 //! pidfd only. Neighbours: the launcher makes it, `crate::node` keeps it.
 
-use crate::down::Down;
+use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Report, StartFault, ToChild, ToParent};
 use crate::launcher::{LaunchSpec, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::{ActorId, NodeId};
 use procession_protocols::wire::Kind;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,6 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// A child process of this node.
-#[derive(Debug)]
 pub struct Child {
     node: NodeId,
     pid: u32,
@@ -39,7 +39,7 @@ pub struct Child {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     start: Option<Result<(), StartFault>>,
     report: Option<Report>,
@@ -48,7 +48,7 @@ struct State {
     asked: bool,
     hung: bool,
     down: Option<Arc<Down>>,
-    watchers: Vec<oneshot::Sender<Arc<Down>>>,
+    watchers: Vec<DownSink>,
 }
 
 /// What a child's body left behind.
@@ -142,7 +142,8 @@ impl Child {
 
     /// How it ended, if it has; reaps it when nobody has yet.
     pub fn reap(&self) -> Option<Arc<Down>> {
-        let state = &mut *lock(&self.state);
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
         if state.down.is_some() {
             return state.down.clone();
         }
@@ -167,8 +168,10 @@ impl Child {
             usage,
         });
         state.down = Some(down.clone());
-        for watcher in state.watchers.drain(..) {
-            let _ = watcher.send(down.clone());
+        let watchers = std::mem::take(&mut state.watchers);
+        drop(guard);
+        for watcher in watchers {
+            watcher(Down::clone(&down));
         }
         Some(down)
     }
@@ -189,14 +192,23 @@ impl Child {
     }
 
     /// Gets the Down when it comes; at once when it has come.
-    pub fn watch(&self) -> oneshot::Receiver<Arc<Down>> {
+    pub fn watch(&self) -> oneshot::Receiver<Down> {
         let (sender, receiver) = oneshot::channel();
-        let state = &mut *lock(&self.state);
-        match &state.down {
-            Some(down) => drop(sender.send(down.clone())),
-            None => state.watchers.push(sender),
-        }
+        self.on_down(Box::new(move |down| drop(sender.send(down))));
         receiver
+    }
+
+    /// Has `sink` called with the Down when it comes; at once when it has come.
+    pub fn on_down(&self, sink: DownSink) {
+        let mut state = lock(&self.state);
+        match &state.down {
+            Some(down) => {
+                let down = Down::clone(down);
+                drop(state);
+                sink(down);
+            }
+            None => state.watchers.push(sink),
+        }
     }
 
     /// Takes what its body returned. To be called after its end.
@@ -321,6 +333,12 @@ impl Child {
             Ok(ended) => ended.map(|ended| (ended.status, ended.usage)),
             Err(_) => Some((RawStatus::Unknown, None)),
         }
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Child({}, pid {})", self.name, self.pid)
     }
 }
 

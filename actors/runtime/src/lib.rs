@@ -16,6 +16,7 @@ pub mod link;
 pub mod log;
 pub mod node;
 mod panic;
+pub mod peer;
 pub mod prctl;
 pub mod proc_tree;
 pub mod reap;

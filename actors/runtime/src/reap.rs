@@ -50,6 +50,15 @@ pub fn try_reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
     }
 }
 
+/// How a process ended that need not be a child of ours; unknown while it lives,
+/// and where the kernel keeps no status (before Linux 6.15).
+///
+/// # Errors
+/// What the kernel says of a descriptor that is no pidfd.
+pub fn status_of_other(pidfd: BorrowedFd<'_>) -> io::Result<RawStatus> {
+    if readable(pidfd)? { remembered(pidfd) } else { Ok(RawStatus::Unknown) }
+}
+
 /// The status that the kernel keeps for a process which somebody else reaped.
 fn remembered(pidfd: BorrowedFd<'_>) -> io::Result<RawStatus> {
     for _ in 0..NOTE_TRIES {

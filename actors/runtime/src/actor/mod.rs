@@ -26,6 +26,7 @@ pub use reply::{Reply, ReplyPort, ReplyReceiver, ReplySink};
 
 use crate::down::Down;
 use procession_protocols::exit::ExitReason;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ pub trait Actor: Handler {
 }
 
 /// How much waits for an actor, and what happens to more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailboxOptions {
     /// Most messages that may wait.
     pub capacity: usize,
@@ -123,7 +124,7 @@ impl MailboxOptions {
 }
 
 /// What happens to a message for which a mailbox has no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Overflow {
     /// Its sender waits, at most for this long.
     Block(Duration),

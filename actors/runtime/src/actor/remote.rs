@@ -6,6 +6,7 @@
 //! reference encodes before it calls [`Remote`], and an actor decodes on its own thread
 //! what [`LocalActor::deliver`] brought.
 
+use super::MailboxOptions;
 use super::error::CallError;
 use super::reply::ReplyPort;
 use crate::codec::Encoded;
@@ -135,6 +136,8 @@ pub struct RefWire {
     pub number: u64,
     /// Its name.
     pub name: String,
+    /// Its mailbox.
+    pub options: MailboxOptions,
 }
 
 /// What a [`RefWire`] leads to.

@@ -150,6 +150,7 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
                     pidfd: process::pidfd_open(pid.cast_signed()).ok(),
                     control,
                     data: Arc::new(data),
+                    ended: false.into(),
                 },
             });
             node::fix_start_method(hello.default_method, true);

@@ -5,6 +5,7 @@
 //! across a wait. Neighbours: `hidden` runs the control plane, `tree` is the ractor
 //! tree of supervisors and process proxies, `leave` is what happens at exit.
 
+pub(crate) mod control;
 pub mod hidden;
 pub mod leave;
 pub mod tree;
@@ -58,6 +59,8 @@ pub struct Parent {
     pub pidfd: Option<OwnedFd>,
     pub(crate) control: Link,
     pub(crate) data: Arc<Link>,
+    /// Whether the control link has ended.
+    pub(crate) ended: AtomicBool,
 }
 
 /// What a node is made from in a child.

@@ -1,0 +1,92 @@
+//! What a child hears from its parent on the control link.
+//!
+//! Owns the reading of it, by the hidden thread or, while there is none, by the main
+//! thread of an actor between messages. It acts on what needs no user code, and leaves
+//! the rest (a Shutdown) for the actor to take.
+
+use crate::launcher::child::say;
+use crate::launcher::hello::{self, ToChild, ToParent};
+use crate::link::Link;
+use crate::peer::serve::Entrance;
+use crate::sync::lock;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+static SHUTDOWN: AtomicBool = AtomicBool::new(false);
+/// Whether the hidden thread reads the control link.
+static ATTENDED: AtomicBool = AtomicBool::new(false);
+static ENTRANCE: Mutex<Option<Arc<Entrance>>> = Mutex::new(None);
+
+/// Sets where callers of the actor that is this process are let in.
+pub(crate) fn set_entrance(entrance: Arc<Entrance>) {
+    *lock(&ENTRANCE) = Some(entrance);
+}
+
+/// Lets a caller in to the actor that is this process; drops it when there is none.
+pub(crate) fn admit(link: Link) {
+    if let Some(entrance) = &*lock(&ENTRANCE) {
+        entrance.admit(link);
+    }
+}
+
+/// Whether the parent has asked this process to end; true once.
+pub(crate) fn take_shutdown() -> bool {
+    SHUTDOWN.swap(false, Ordering::AcqRel)
+}
+
+/// The control link, while no hidden thread reads it.
+pub(crate) fn unattended() -> Option<Control> {
+    if ATTENDED.load(Ordering::Acquire) {
+        return None;
+    }
+    let node = super::current();
+    node.parent().filter(|parent| !parent.ended.load(Ordering::Acquire))?;
+    Some(Control(node))
+}
+
+/// The control link of a node that has a parent.
+pub(crate) struct Control(Arc<super::Node>);
+
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.0.parent() {
+            Some(parent) => parent.control.as_fd(),
+            None => unreachable!("made for a node with a parent"),
+        }
+    }
+}
+
+/// Reads what has come. False when no more will come: the parent has ended.
+pub(crate) fn drain() -> bool {
+    let node = super::current();
+    let Some(parent) = node.parent() else { return false };
+    loop {
+        match parent.control.try_recv() {
+            Ok(Some(frame)) => match hello::read(frame) {
+                Ok(message) => heard(&parent.control, message),
+                Err(error) => {
+                    tracing::warn!(target: "procession", %error, "the parent sent what cannot be read");
+                }
+            },
+            Ok(None) => return true,
+            Err(_) => {
+                parent.ended.store(true, Ordering::Release);
+                return false;
+            }
+        }
+    }
+}
+
+fn heard(control: &Link, message: ToChild) {
+    match message {
+        ToChild::Shutdown => {
+            SHUTDOWN.store(true, Ordering::Release);
+            if let Some(entrance) = &*lock(&ENTRANCE) {
+                entrance.wake();
+            }
+        }
+        ToChild::Ping(number) => drop(say(control, &ToParent::Pong(number))),
+        ToChild::Hello(_) | ToChild::LogLevel(_) => {}
+    }
+}

@@ -1,0 +1,81 @@
+//! A waker that ends a `poll(2)`.
+//!
+//! Owns an eventfd for each thread that waits for links and for replies at once. A wake
+//! by the waiting thread itself only leaves a mark: it is about to look anyway.
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::cell::OnceCell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
+use std::thread::{self, ThreadId};
+
+/// An eventfd as a waker.
+#[derive(Debug)]
+pub(crate) struct EventWaker {
+    event: EventFd,
+    owner: ThreadId,
+    woken: AtomicBool,
+}
+
+impl EventWaker {
+    /// A waker of the calling thread.
+    pub(crate) fn new() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            owner: thread::current().id(),
+            woken: AtomicBool::new(false),
+        }))
+    }
+
+    /// The calling thread's own waker.
+    pub(crate) fn of_this_thread() -> io::Result<Arc<Self>> {
+        thread_local! {
+            static OWN: OnceCell<Arc<EventWaker>> = const { OnceCell::new() };
+        }
+        OWN.with(|own| match own.get() {
+            Some(waker) => Ok(waker.clone()),
+            None => {
+                let waker = Self::new()?;
+                Ok(own.get_or_init(|| waker).clone())
+            }
+        })
+    }
+
+    /// Wakes, also when the owner itself will not look before its next poll.
+    pub(crate) fn wake_by_ref_from_anywhere(&self) {
+        self.woken.store(true, Ordering::Release);
+        let _ = self.event.write(1);
+    }
+
+    /// Takes the mark; true when there was one.
+    pub(crate) fn take(&self) -> bool {
+        let woken = self.woken.swap(false, Ordering::AcqRel);
+        if woken {
+            // Nothing to read when the mark was left by this thread.
+            let _ = self.event.read();
+        }
+        woken
+    }
+}
+
+impl AsFd for EventWaker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+impl Wake for EventWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) && self.owner != thread::current().id() {
+            // It can only fail when the counter is full, and then the poll ends anyway.
+            let _ = self.event.write(1);
+        }
+    }
+}
