@@ -134,6 +134,10 @@ pub enum Overflow {
 }
 
 /// What an `on_start` hook may return: nothing, or a `Result` whose error says why not.
+#[diagnostic::on_unimplemented(
+    message = "an `on_start` hook returns nothing, or `Result<(), E>` where `E: Display`",
+    label = "this hook returns `{Self}`"
+)]
 pub trait Started {
     /// The outcome.
     ///
