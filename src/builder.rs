@@ -111,6 +111,7 @@ impl Plan {
             ignore_sigint: self.ignore_sigint,
             allow_nested: self.allow_nested,
             start_timeout: self.start_timeout,
+            ends_by_message: false,
         })
     }
 }

@@ -64,7 +64,7 @@ pub fn cpu_count() -> Result<usize> {
 }
 
 pub(crate) fn default_method() -> StartMethod {
-    node::fixed_start_method().unwrap_or(all_start_methods()[0])
+    launcher::default_method()
 }
 
 /// The whole interface with one start method, beside the program's own choice.

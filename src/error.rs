@@ -29,9 +29,6 @@ pub enum Error {
     /// Only the process that made the handle may use it so.
     #[error("only the process that made this handle may start, join or end it")]
     NotOwnChild,
-    /// A daemon may not have children, unless it was started with `allow_nested`.
-    #[error("a daemonic process may not have children; start it with allow_nested if it must")]
-    DaemonHasNoChildren,
     /// A start method has been set already.
     #[error("a start method has been set already; force_start_method replaces it")]
     StartMethodAlreadySet,

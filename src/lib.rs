@@ -58,7 +58,7 @@ pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
 pub mod __private {
     pub use procession_runtime::actor::host::block_on_actor;
     pub use procession_runtime::actor::message::{
-        IfNot, IfWire, Probe, Wire, WireArg, WireFns, take_reply, unknown_variant,
+        IfNot, IfWire, Probe, Wire, WireArg, WireFns, sendable, take_reply, unknown_variant,
     };
     pub use procession_runtime::actor::{ReplyPort, StartError, Started};
     pub use procession_runtime::codec::{DecodeError, Decoder, EncodeError, Encoder};

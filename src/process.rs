@@ -196,8 +196,7 @@ impl ProcessRef {
     /// arguments, which this process then no longer holds.
     ///
     /// # Errors
-    /// [`Error::AlreadyStarted`]; [`Error::DaemonHasNoChildren`]; [`Error::Start`] with
-    /// everything rolled back.
+    /// [`Error::AlreadyStarted`]; [`Error::Start`] with everything rolled back.
     pub fn start(&self) -> Result<()> {
         let spec = self.begin_start()?.into_spec()?;
         self.finish_start(launcher::start(spec)?)
@@ -224,10 +223,6 @@ impl ProcessRef {
                 _ => Error::AlreadyStarted,
             });
         };
-        let node = node::current();
-        if node.daemon && !node.allow_nested {
-            return Err(Error::DaemonHasNoChildren);
-        }
         let spent = Phase::Spent { name: plan.name(), daemon: plan.daemon };
         let Phase::New(plan) = std::mem::replace(phase, spent) else {
             unreachable!("the phase was New a moment ago")

@@ -69,6 +69,10 @@ impl Counter {
         to.value()
     }
 
+    pub async fn ask(&mut self, whom: CounterRef) -> Result<i64, CallError> {
+        whom.value_async().await
+    }
+
     pub fn itself(&mut self) -> CounterRef {
         ActorRef::<Self>::current().unwrap().into()
     }
@@ -243,8 +247,10 @@ fn the_last_reference_lets_it_end_when_all_is_handled() {
 fn an_actor_that_waits_for_itself_is_told() {
     let counter = counter();
     assert_eq!(counter.call_back(counter.clone()), Ok(Err(CallError::WouldDeadlock)));
+    assert_eq!(counter.ask(counter.clone()), Ok(Err(CallError::WouldDeadlock)));
     let other = self::counter();
-    assert_eq!(counter.call_back(other), Ok(Ok(0)));
+    assert_eq!(counter.call_back(other.clone()), Ok(Ok(0)));
+    assert_eq!(counter.ask(other), Ok(Ok(0)));
     let same = counter.itself().unwrap();
     assert_eq!(same.id(), counter.id());
 }

@@ -36,7 +36,13 @@ impl Node for Mirror {
         let id = actor.id();
         let name = actor.name().to_owned();
         ACTORS.lock().unwrap().insert(id.number, actor);
-        Ok(RefWire { node: id.node, path: NodePath::default(), number: id.number, name })
+        Ok(RefWire {
+            node: id.node,
+            path: NodePath::default(),
+            number: id.number,
+            name,
+            options: procession::MailboxOptions::DEFAULT,
+        })
     }
 
     fn import(&self, wire: RefWire) -> Result<Imported, CallError> {
@@ -278,6 +284,7 @@ fn a_typed_reference_is_made_from_a_remote() {
         path: NodePath::default(),
         number: home.id().number,
         name: "Far".into(),
+        options: procession::MailboxOptions::DEFAULT,
     };
     let far = HomeRef::from(ActorRef::remote(Arc::new(Loop { actor, wire })).unwrap());
     assert_eq!((far.name(), far.here()), ("Far", Ok(true)));

@@ -2,9 +2,10 @@
 
 use crate::errors::Errors;
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use std::collections::HashSet;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Fields, GenericArgument, Ident, Member, PathArguments, Type};
 
 /// An enum of messages.
@@ -77,6 +78,7 @@ impl Messages {
     pub(crate) fn impls(&self) -> TokenStream {
         let Self { ident, variants } = self;
         let bounds = self.bounds();
+        let assertions = self.assertions();
         let names = self.matched(|Variant { ident: variant, .. }| {
             let name = variant.unraw().to_string();
             quote!(#ident::#variant { .. } => #name,)
@@ -114,6 +116,8 @@ impl Messages {
         quote! {
             const _: () = {
                 use ::procession::__private;
+
+                #assertions
 
                 #[automatically_derived]
                 impl ::procession::Message for #ident {
@@ -176,15 +180,29 @@ impl Messages {
     /// One bound for each type that travels. The lifetime keeps the compiler from
     /// refusing a bound that does not hold; see `WireArg`.
     fn bounds(&self) -> Vec<TokenStream> {
+        let bound = |ty| quote!(for<'__wire> #ty: __private::WireArg<'__wire>);
+        self.types().map(bound).collect()
+    }
+
+    /// Has the compiler point at a type that cannot be sent, rather than at the macro.
+    fn assertions(&self) -> TokenStream {
+        let types =
+            self.types().map(|ty| quote_spanned!(ty.span() => __private::sendable::<#ty>();));
+        quote! {
+            #[allow(dead_code)]
+            fn sendable() {
+                #(#types)*
+            }
+        }
+    }
+
+    /// All types of its fields and replies, each once.
+    fn types(&self) -> impl Iterator<Item = &Type> {
         let mut seen = HashSet::new();
-        let types = self
-            .variants
+        self.variants
             .iter()
-            .flat_map(|variant| variant.fields.iter().chain(&variant.reply).map(|(_, ty)| ty));
-        types
-            .filter(|ty| seen.insert(ty.to_token_stream().to_string()))
-            .map(|ty| quote!(for<'__wire> #ty: __private::WireArg<'__wire>))
-            .collect()
+            .flat_map(|variant| variant.fields.iter().chain(&variant.reply).map(|(_, ty)| ty))
+            .filter(move |ty| seen.insert(ty.to_token_stream().to_string()))
     }
 }
 

@@ -32,6 +32,7 @@ pub struct Child {
     name: String,
     number: u32,
     daemon: bool,
+    ends_by_message: bool,
     control: Link,
     data: Arc<Link>,
     streams: Mutex<[Option<OwnedFd>; 3]>,
@@ -86,6 +87,7 @@ impl Child {
             name: spec.name.clone(),
             number: spec.number,
             daemon: spec.daemon,
+            ends_by_message: spec.ends_by_message,
             control: Link::new(control),
             data: Arc::new(Link::new(data)),
             streams: Mutex::new(taken),
@@ -117,6 +119,19 @@ impl Child {
     /// Whether it is ended at this node's normal exit.
     pub fn is_daemon(&self) -> bool {
         self.daemon
+    }
+
+    /// Whether it is asked to end by a message.
+    pub fn ends_by_message(&self) -> bool {
+        self.ends_by_message
+    }
+
+    /// Asks it to end, in the way that suits it; does not wait.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    pub fn ask_to_end(&self) -> io::Result<()> {
+        if self.ends_by_message { self.shutdown() } else { self.terminate() }
     }
 
     /// A descriptor that becomes readable when the child ends.
@@ -154,8 +169,8 @@ impl Child {
             Some(Report::Panicked(report)) if status == RawStatus::Code(1) => {
                 ExitReason::Panic(report.clone())
             }
-            Some(Report::Said(words)) if status == RawStatus::Code(0) => {
-                ExitReason::ShutdownWith(words.clone())
+            Some(Report::Ended(reason)) if status == RawStatus::Code(0) && !state.asked => {
+                reason.clone()
             }
             _ => ExitReason::from_status(status, state.asked),
         };
@@ -324,6 +339,7 @@ impl Child {
             ToParent::Report(report) => state.report = Some(report),
             ToParent::Pong(_) => {}
             ToParent::Log(lines) => crate::relay::write_whole(&lines),
+            ToParent::Routed(message) => crate::node::routes::pass_on(message),
         }
     }
 

@@ -104,7 +104,7 @@ impl Ending {
     /// Python's exit code for this end.
     pub fn exitcode(&self) -> i32 {
         match self.report {
-            Report::Returned { failed: false } | Report::Said(_) => 0,
+            Report::Returned { failed: false } | Report::Ended(_) => 0,
             _ => 1,
         }
     }
@@ -176,6 +176,11 @@ where
     (start.ready)();
     let value = conjure::<F>().call(args);
     Ok(Ending::returned(&value))
+}
+
+/// The function that a body was named for, out of nothing.
+pub(crate) fn conjure_entry<F: Entry<A> + Copy + 'static, A>() -> F {
+    conjure::<F>()
 }
 
 /// Whether encoded bytes of type `R` are the error side of a `Result`: its variant

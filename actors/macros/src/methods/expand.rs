@@ -3,7 +3,7 @@
 use super::{Hook, Method, Protocol};
 use crate::message::Messages;
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 
 pub(super) fn expand(protocol: &Protocol) -> TokenStream {
@@ -61,29 +61,37 @@ fn handler(protocol: &Protocol, message: &Ident) -> TokenStream {
             }
         }
     });
-    let hook = |hook, arguments: TokenStream| {
+    // A hook of the wrong type is an error at the hook.
+    let hook = |hook, arguments: &[&str]| {
         protocol.hooks.get(&hook).map(|function| {
             let ident = &function.ident;
-            awaited(function.is_async, quote!(#this::#ident(self, #arguments)))
+            // The place is the hook's; names resolve here, whoever wrote the hook's.
+            let span = Span::call_site().located_at(ident.span());
+            let arguments = arguments.iter().map(|name| Ident::new(name, span));
+            let call = quote_spanned!(span=> #this::#ident(self, #(#arguments)*));
+            (span, awaited(function.is_async, call))
         })
     };
-    let on_start = hook(Hook::Start, quote!()).map(|call| {
+    let on_start = hook(Hook::Start, &[]).map(|(span, call)| {
+        let started = quote_spanned!(span=> ::procession::__private::Started::started(#call));
         quote! {
             fn on_start(&mut self) -> ::core::result::Result<(), ::procession::SpawnError> {
-                ::procession::__private::Started::started(#call)
+                #started
             }
         }
     });
-    let on_stop = hook(Hook::Stop, quote!(why)).map(|call| {
+    let on_stop = hook(Hook::Stop, &["why"]).map(|(span, call)| {
+        let why = Ident::new("why", span);
         quote! {
-            fn on_stop(&mut self, why: &::procession::ExitReason) {
+            fn on_stop(&mut self, #why: &::procession::ExitReason) {
                 #call
             }
         }
     });
-    let on_down = hook(Hook::Down, quote!(down)).map(|call| {
+    let on_down = hook(Hook::Down, &["down"]).map(|(span, call)| {
+        let down = Ident::new("down", span);
         quote! {
-            fn on_down(&mut self, down: &::procession::Down) {
+            fn on_down(&mut self, #down: &::procession::Down) {
                 #call
             }
         }

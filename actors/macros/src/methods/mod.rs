@@ -10,7 +10,7 @@ use crate::message::{Messages, Variant};
 use crate::types::{Place, owned, renamed, sibling};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use syn::ext::IdentExt;
 use syn::{
     Attribute, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, Member, Meta, Pat, Path,
@@ -63,7 +63,7 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
             read(function, &mut protocol, &mut errors);
         }
     }
-    check_names(&protocol.methods, &mut errors);
+    protocol.methods = distinct(protocol.methods, &mut errors);
     let generated = expand::expand(&protocol);
     let errors = errors.into_tokens();
     quote!(#block #generated #errors)
@@ -259,25 +259,30 @@ fn variant_name(ident: &Ident, errors: &mut Errors) -> Option<Ident> {
     Some(renamed(ident, &name))
 }
 
-/// Names that meet in the reference or in the message.
-fn check_names(methods: &[Method], errors: &mut Errors) {
-    let names: HashMap<String, &Method> =
-        methods.iter().map(|method| (method.ident.unraw().to_string(), method)).collect();
+/// The methods without those whose names meet in the reference or in the message.
+fn distinct(methods: Vec<Method>, errors: &mut Errors) -> Vec<Method> {
+    let names: HashSet<String> =
+        methods.iter().map(|method| method.ident.unraw().to_string()).collect();
     let mut variants = HashMap::new();
-    for method in methods {
+    let mut is_distinct = |method: &Method| {
         let name = method.ident.unraw().to_string();
-        for suffix in ["_async", "_timeout"] {
-            if let Some(taken) = names.get(&format!("{name}{suffix}")) {
-                let text =
-                    format!("reserved: `{name}` already has a form `{name}{suffix}`; rename one");
-                errors.at(&taken.ident, &text);
+        for form in ["_async", "_timeout"] {
+            if let Some(base) = name.strip_suffix(form)
+                && names.contains(base)
+            {
+                let text = format!("`{name}` is reserved: it is a form of `{base}`");
+                errors.at(&method.ident, &text);
+                return false;
             }
         }
-        if let Some(other) = variants.insert(method.variant.to_string(), &method.ident) {
+        let other = variants.insert(method.variant.to_string(), method.ident.clone());
+        if let Some(other) = &other {
             let text = format!("`{other}` makes the same message, `{}`", method.variant);
             errors.at(&method.ident, &text);
         }
-    }
+        other.is_none()
+    };
+    methods.into_iter().filter(&mut is_distinct).collect()
 }
 
 impl Protocol {

@@ -97,6 +97,12 @@ pub enum StartError {
     /// Its `on_start` panicked.
     #[error("the actor panicked while starting, at {}: {}", .0.location, .0.message)]
     Panicked(PanicReport),
+    /// Its process could not be started.
+    #[error(transparent)]
+    Process(#[from] crate::launcher::StartError),
+    /// Its state or its arguments could not be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// The system gave no thread.
     #[error("no thread for the actor")]
     Thread(#[source] io::Error),

@@ -18,13 +18,14 @@ use std::sync::Arc;
 /// An actor of this process, as its references see it. The last one to go lets it end.
 pub struct Local<M: Message> {
     mailbox: Arc<Mailbox<M>>,
+    options: MailboxOptions,
 }
 
 impl<M: Message> Local<M> {
     /// A new actor's mailbox.
     pub fn new(id: ActorId, name: String, options: MailboxOptions) -> Arc<Self> {
         let mailbox = Mailbox::new(id, name, options.capacity, options.overflow);
-        Arc::new(Self { mailbox: Arc::new(mailbox) })
+        Arc::new(Self { mailbox: Arc::new(mailbox), options })
     }
 
     /// The mailbox, for the actor's own thread: it does not count as a reference.
@@ -46,6 +47,10 @@ impl<M: Message> LocalActor for Local<M> {
 
     fn name(&self) -> &str {
         self.mailbox.name()
+    }
+
+    fn options(&self) -> MailboxOptions {
+        self.options
     }
 
     fn deliver(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), Box<Undelivered>> {

@@ -55,8 +55,14 @@ pub trait Wire: Message {
 /// The lifetime means nothing. Generated code asks `for<'a> T: WireArg<'a>`, and a
 /// condition with a bound lifetime in it is not refused where it stands when it does
 /// not hold; without it, a type with no serde could not even be hosted.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot leave the process in a message",
+    label = "not both `Serialize` and `DeserializeOwned`",
+    note = "derive both for it, or host the actor in this process"
+)]
 pub trait WireArg<'a>: Serialize + DeserializeOwned + Send + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> WireArg<'_> for T {}
 
 /// The functions of [`Wire`] as values: what a reference needs to send to another
@@ -135,3 +141,6 @@ pub fn unknown_variant<M>(index: u32) -> DecodeError {
         why: format!("there is no variant {index}"),
     }
 }
+
+/// Generated code asks this of each type in a message.
+pub fn sendable<T: Send + 'static>() {}

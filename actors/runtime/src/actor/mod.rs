@@ -12,6 +12,7 @@ pub mod host;
 mod local;
 mod mailbox;
 pub mod message;
+pub mod process;
 mod reference;
 pub mod remote;
 mod reply;
@@ -21,11 +22,13 @@ pub use error::{CallError, SendError, StartError};
 pub use local::Local;
 pub use mailbox::{Entry, Mailbox, Turn};
 pub use message::{Message, Wire, WireArg, WireFns};
+pub use process::IntoActor;
 pub use reference::ActorRef;
 pub use reply::{Reply, ReplyPort, ReplyReceiver, ReplySink};
 
 use crate::down::Down;
 use procession_protocols::exit::ExitReason;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -94,6 +97,37 @@ pub trait Actor: Handler {
     {
         host::host(self, Self::NAME, Self::MAILBOX).map(Self::Ref::from)
     }
+
+    /// Starts the actor in a process of its own; returns after its `on_start`.
+    ///
+    /// It lives until it is stopped, until it panics or dies, or until its last reference
+    /// is dropped; a reference that was given to another process keeps it alive as long
+    /// as this process lives.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left of the attempt.
+    fn spawn(self) -> Result<Self::Ref, StartError>
+    where
+        Self: Serialize + DeserializeOwned,
+        Self::Msg: Wire,
+    {
+        process::spawn(&self).map(Self::Ref::from)
+    }
+
+    /// Starts an actor in a process of its own, whose state `make` makes there: a
+    /// function that returns the actor, or a `Result` of it.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left of the attempt.
+    fn spawn_with<F, Args>(make: F, args: Args) -> Result<Self::Ref, StartError>
+    where
+        F: crate::function::Entry<Args> + Copy + 'static,
+        F::Output: IntoActor<Self>,
+        Args: Serialize + DeserializeOwned + 'static,
+        Self::Msg: Wire,
+    {
+        process::spawn_with::<Self, F, Args>(make, &args).map(Self::Ref::from)
+    }
 }
 
 /// How much waits for an actor, and what happens to more.
@@ -135,6 +169,10 @@ pub enum Overflow {
 }
 
 /// What an `on_start` hook may return: nothing, or a `Result` whose error says why not.
+#[diagnostic::on_unimplemented(
+    message = "an `on_start` hook returns nothing, or `Result<(), E>` where `E: Display`",
+    label = "this hook returns `{Self}`"
+)]
 pub trait Started {
     /// The outcome.
     ///

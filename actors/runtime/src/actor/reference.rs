@@ -46,7 +46,8 @@ impl<A: Handler> ActorRef<A> {
     }
 
     /// A reference to the actor whose handler is running on this thread; `None` outside
-    /// of `A`'s handlers, and once no other reference is left.
+    /// of `A`'s handlers, and once no other reference is left. An actor that keeps one
+    /// lives until it is stopped.
     pub fn current() -> Option<Self> {
         current::actor()?.into_any().downcast().ok().map(Self::local)
     }

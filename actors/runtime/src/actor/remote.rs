@@ -89,6 +89,9 @@ pub trait LocalActor: Send + Sync {
     /// Its name.
     fn name(&self) -> &str;
 
+    /// Its mailbox's bound and policy.
+    fn options(&self) -> MailboxOptions;
+
     /// Puts a message from another process into the mailbox; never blocks, never
     /// decodes. Its sender's credit should keep the mailbox from being full.
     ///
@@ -183,8 +186,7 @@ pub(super) fn node() -> Result<&'static dyn Node, CallError> {
 
 /// The identity that actors of this process carry.
 pub(super) fn node_id() -> NodeId {
-    static LONE: OnceLock<NodeId> = OnceLock::new();
-    NODE.get().map_or_else(|| *LONE.get_or_init(NodeId::new), |node| node.id())
+    NODE.get().map_or_else(|| crate::node::current().id, |node| node.id())
 }
 
 static NODE: OnceLock<Box<dyn Node>> = OnceLock::new();

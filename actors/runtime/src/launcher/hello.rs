@@ -8,10 +8,11 @@ use crate::codec::{self, DecodeError, Encoded};
 use crate::function::FunctionRef;
 use crate::link::{Frame, Link, LinkError};
 use crate::node;
+use crate::node::routes::Routed;
 use crate::sys::environment;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use procession_protocols::exit::PanicReport;
+use procession_protocols::exit::{ExitReason, PanicReport};
 use procession_protocols::id::{NodeId, NodePath};
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub enum ToChild {
     Ping(u64),
     /// Use this log level from now on.
     LogLevel(u8),
+    /// To be passed on along the tree.
+    Routed(Routed),
 }
 
 /// From a child to its parent.
@@ -47,6 +50,8 @@ pub enum ToParent {
     /// Whole lines for standard error that are too long to be written in one piece by
     /// several processes.
     Log(Vec<u8>),
+    /// To be passed on along the tree.
+    Routed(Routed),
 }
 
 /// Everything that a child must know before user code runs in it.
@@ -138,8 +143,8 @@ pub enum Report {
     Unencodable(String),
     /// It panicked.
     Panicked(PanicReport),
-    /// It ended of its own accord and says that this is in order.
-    Said(String),
+    /// It was an actor or a supervisor, and ended in order, for this reason.
+    Ended(ExitReason),
 }
 
 impl Hello {

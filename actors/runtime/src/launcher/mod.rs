@@ -76,6 +76,9 @@ pub enum StartError {
     /// The process is ending and starts nothing more.
     #[error("this process is ending and starts nothing more")]
     Ending,
+    /// A daemon may not have children, unless it was started with `allow_nested`.
+    #[error("a daemonic process may not have children; start it with allow_nested if it must")]
+    Daemon,
     /// Fork was refused.
     #[error("{0}")]
     Fork(String),
@@ -106,6 +109,11 @@ pub async fn start_async(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
     handshake::asynchronous(child).await
 }
 
+/// The start method in use: the one that was set, else the platform's default.
+pub fn default_method() -> StartMethod {
+    crate::node::fixed_start_method().unwrap_or(StartMethod::Spawn)
+}
+
 /// A start whose preparations are made: all that can fail without a process has not.
 pub(crate) struct Begun {
     spec: LaunchSpec,
@@ -120,6 +128,13 @@ impl Begun {
         }
         if std::env::var_os(child::MARK).is_some() {
             return Err(StartError::EntryMissed);
+        }
+        let node = crate::node::current();
+        if node.daemon && !node.allow_nested {
+            return Err(StartError::Daemon);
+        }
+        if node.is_ending() {
+            return Err(StartError::Ending);
         }
         let deadline = Instant::now() + spec.start_timeout;
         let hello = Hello::new(&spec)?;

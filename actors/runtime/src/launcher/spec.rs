@@ -153,6 +153,37 @@ pub struct LaunchSpec {
     pub allow_nested: bool,
     /// Time it has to get ready.
     pub start_timeout: Duration,
+    /// Whether it is asked to end by a message (an actor), not by SIGTERM.
+    pub ends_by_message: bool,
+}
+
+impl LaunchSpec {
+    /// A child of this node with everything as this process has it.
+    pub fn plain(name: String, number: u32, entry: FunctionRef, args: Encoded) -> Self {
+        let node = crate::node::current();
+        Self {
+            node: NodeId::new(),
+            method: super::default_method(),
+            entry,
+            args,
+            name,
+            number,
+            daemon: node.daemon,
+            authkey: node.authkey(),
+            stdio: [Stdio::Null, Stdio::Inherit, Stdio::Inherit],
+            env: EnvChanges::default(),
+            current_dir: None,
+            rlimits: Vec::new(),
+            affinity: None,
+            nice: 0,
+            on_parent_death: ParentDeath::Kill,
+            contain: false,
+            ignore_sigint: false,
+            allow_nested: false,
+            start_timeout: START_TIMEOUT,
+            ends_by_message: false,
+        }
+    }
 }
 
 /// A child has this long to get ready, unless its spec says otherwise.

@@ -22,7 +22,7 @@ where
     T: Send + 'static,
     E: From<io::Error> + Send + 'static,
 {
-    submit(job)?.blocking_recv().map_err(|_| stopped())?
+    crate::wait::block_on(submit(job)?).map_err(|_| stopped())?
 }
 
 /// Runs `job` on the launcher thread.

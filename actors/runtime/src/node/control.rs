@@ -4,14 +4,19 @@
 //! thread of an actor between messages. It acts on what needs no user code, and leaves
 //! the rest (a Shutdown) for the actor to take.
 
+use super::{hidden, routes};
 use crate::launcher::child::say;
 use crate::launcher::hello::{self, ToChild, ToParent};
 use crate::link::Link;
 use crate::peer::serve::Entrance;
 use crate::sync::lock;
+use crate::sys::socket;
+use crate::sys::watch::{Held, watch};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::io::Interest;
 
 static SHUTDOWN: AtomicBool = AtomicBool::new(false);
 /// Whether the hidden thread reads the control link.
@@ -23,11 +28,43 @@ pub(crate) fn set_entrance(entrance: Arc<Entrance>) {
     *lock(&ENTRANCE) = Some(entrance);
 }
 
-/// Lets a caller in to the actor that is this process; drops it when there is none.
-pub(crate) fn admit(link: Link) {
-    if let Some(entrance) = &*lock(&ENTRANCE) {
-        entrance.admit(link);
+/// Lets a caller in to the actor that is this process; false when there is none.
+pub(crate) fn admit(link: Link) -> bool {
+    match &*lock(&ENTRANCE) {
+        Some(entrance) => {
+            entrance.admit(link);
+            true
+        }
+        None => false,
     }
+}
+
+/// Has the hidden thread read the control link from now on, if there is one.
+pub(crate) fn attend() -> io::Result<()> {
+    let node = super::current();
+    if node.parent().is_none() || ATTENDED.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    let attended = hidden::handle().map(|handle| {
+        handle.spawn(async move {
+            // A descriptor of its own, in case the link is watched elsewhere too.
+            let Ok(copy) = socket::duplicate(&Control(node).as_fd()) else { return };
+            let Ok(link) = watch(Held::own(copy), Interest::READABLE) else { return };
+            while drain() {
+                if let Ok(mut ready) = link.readable().await {
+                    ready.clear_ready();
+                }
+            }
+        })
+    });
+    if attended.is_err() {
+        ATTENDED.store(false, Ordering::Release);
+    }
+    // An actor's main thread, which may be in its poll, leaves the link alone now.
+    if let Some(entrance) = &*lock(&ENTRANCE) {
+        entrance.wake();
+    }
+    attended.map(drop)
 }
 
 /// Whether the parent has asked this process to end; true once.
@@ -87,6 +124,7 @@ fn heard(control: &Link, message: ToChild) {
             }
         }
         ToChild::Ping(number) => drop(say(control, &ToParent::Pong(number))),
+        ToChild::Routed(message) => routes::pass_on(message),
         ToChild::Hello(_) | ToChild::LogLevel(_) => {}
     }
 }

@@ -101,9 +101,9 @@ pub fn exit(code: i32) -> ! {
 
 fn stop_daemons(node: &Node) {
     let daemons: Vec<Arc<Child>> =
-        node.children().into_iter().filter(|child| child.is_daemon()).collect();
+        node.children().into_iter().filter(|child| is_stopped(child)).collect();
     for child in &daemons {
-        let _ = child.terminate();
+        let _ = child.ask_to_end();
     }
     let deadline = after(DAEMON_GRACE);
     for child in &daemons {
@@ -111,6 +111,11 @@ fn stop_daemons(node: &Node) {
             child.kill_and_reap();
         }
     }
+}
+
+/// Daemons are stopped, and so are actors, which would never end by themselves.
+fn is_stopped(child: &Child) -> bool {
+    child.is_daemon() || child.ends_by_message()
 }
 
 fn join_others(node: &Node) {

@@ -8,6 +8,7 @@
 pub(crate) mod control;
 pub mod hidden;
 pub mod leave;
+pub(crate) mod routes;
 pub mod tree;
 
 use crate::child::Child;
@@ -80,7 +81,12 @@ static NODE: Mutex<Option<Arc<Node>>> = Mutex::new(None);
 
 /// This process's node. A process that nobody started is a root named `MainProcess`.
 pub fn current() -> Arc<Node> {
-    lock(&NODE).get_or_insert_with(|| Arc::new(Node::root())).clone()
+    lock(&NODE)
+        .get_or_insert_with(|| {
+            routes::install();
+            Arc::new(Node::root())
+        })
+        .clone()
 }
 
 /// Makes this process the node that its parent says it is.
@@ -99,6 +105,7 @@ pub(crate) fn be_born(birth: Birth) -> Arc<Node> {
         argv: birth.argv,
         last_child: AtomicU32::new(0),
     });
+    routes::install();
     // What a fork left here belongs to the parent's threads: it is not dropped.
     std::mem::forget(lock(&NODE).replace(node.clone()));
     node

@@ -30,6 +30,7 @@ static ROOT: Mutex<Option<(u32, ActorCell)>> = Mutex::new(None);
 pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
     lock(&node.children).insert(child.number(), child.clone());
     super::leave::prepare();
+    super::control::attend()?;
     let child = child.clone();
     hidden::handle()?.spawn(async move {
         match root().await {

@@ -44,12 +44,6 @@ impl EventWaker {
         })
     }
 
-    /// Wakes, also when the owner itself will not look before its next poll.
-    pub(crate) fn wake_by_ref_from_anywhere(&self) {
-        self.woken.store(true, Ordering::Release);
-        let _ = self.event.write(1);
-    }
-
     /// Takes the mark; true when there was one.
     pub(crate) fn take(&self) -> bool {
         let woken = self.woken.swap(false, Ordering::AcqRel);

@@ -9,7 +9,9 @@
 //! No lock is held across a wait. Neighbours: `crate::actor::remote` (the seam),
 //! `crate::link` (frames), `crate::node::routes` (introductions).
 
+pub(crate) mod distant;
 pub(crate) mod event;
+pub(crate) mod hosted;
 pub(crate) mod serve;
 mod watch;
 
@@ -19,6 +21,7 @@ use crate::child::Child;
 use crate::codec::{self, Encoded};
 use crate::down::{Down, DownSink};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::node::routes;
 use crate::sync::{after, lock, poll};
 use event::EventWaker;
 use nix::poll::{PollFd, PollFlags};
@@ -99,8 +102,10 @@ impl Peer {
             if let Some(peer) = weak.upgrade() {
                 peer.drain();
                 peer.end(down);
+                routes::forget(peer.id);
             }
         }));
+        routes::know(&peer);
         peer
     }
 
@@ -192,7 +197,8 @@ impl Peer {
                     port.complete(Err(why.unwrap_or(CallError::NoReply)));
                 }
             }
-            Kind::Down => {
+            // A child's end is told by the reaper, who knows it whole.
+            Kind::Down if matches!(self.process, Process::Other(_)) => {
                 if let Ok(down) = codec::decode::<Down>(&frame.payload, frame.fds) {
                     self.end(down);
                 }
@@ -441,6 +447,10 @@ impl Remote for Peer {
     }
 
     fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
+        if let Process::Child(child) = &self.process {
+            child.on_down(sink);
+            return Ok(());
+        }
         let mut pending = lock(&self.pending);
         if let Some(down) = pending.ended.clone() {
             drop(pending);
@@ -450,7 +460,6 @@ impl Remote for Peer {
         pending.monitors.push(sink);
         drop(pending);
         if let Process::Other(_) = self.process {
-            // Nobody may ever call again: the hidden thread watches for the end.
             // The reading task lets go of this peer at the actor's end.
             std::mem::forget(self.watch_link());
         }
@@ -458,7 +467,11 @@ impl Remote for Peer {
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {
-        self.exported.store(true, Ordering::Release);
+        if !self.exported.swap(true, Ordering::AcqRel)
+            && let Some(this) = self.this.upgrade()
+        {
+            routes::keep(this);
+        }
         Ok(RefWire {
             node: self.id.node,
             path: self.path.clone(),

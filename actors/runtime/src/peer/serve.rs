@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// Places of a link's window that are given back at once, when no reply does it.
@@ -44,7 +44,7 @@ impl Entrance {
 
     /// Makes the actor look again.
     pub(crate) fn wake(&self) {
-        self.event.wake_by_ref_from_anywhere();
+        self.event.wake_by_ref();
     }
 }
 
@@ -69,7 +69,7 @@ struct Served {
 
 /// How many messages of a link have been taken, and how many of them it knows of.
 #[derive(Debug, Default)]
-struct Meter {
+pub(super) struct Meter {
     taken: AtomicU64,
     told: AtomicU64,
 }
@@ -97,7 +97,6 @@ impl<M: Message> Door<M> {
         let waker = Waker::from(self.entrance.event.clone());
         let mut context = Context::from_waker(&waker);
         loop {
-            self.entrance.event.take();
             self.let_in();
             if let Poll::Ready(turn) = mailbox.poll_next(&mut context) {
                 return turn;
@@ -114,7 +113,10 @@ impl<M: Message> Door<M> {
             if self.links.is_empty() && !self.supervised && self.keep.take().is_some() {
                 continue;
             }
-            self.wait();
+            // What this thread itself has just caused rings no bell.
+            if !self.entrance.event.take() {
+                self.wait();
+            }
         }
     }
 
@@ -127,8 +129,7 @@ impl<M: Message> Door<M> {
         for served in &self.links {
             while let Ok(Some(frame)) = served.link.try_recv() {
                 if frame.header.kind == Kind::Call {
-                    LinkReply::new(served, frame.header.call, &self.entrance)
-                        .complete(Err(why.clone()));
+                    served.meter.refuse(&served.link, frame.header.call, &why);
                 }
             }
             if let Ok(encoded) = codec::encode(down)
@@ -180,15 +181,15 @@ impl<M: Message> Door<M> {
         let served = &self.links[at];
         let reply = match frame.header.kind {
             Kind::Call => {
-                Some(Box::new(LinkReply::new(served, frame.header.call, &self.entrance))
-                    as ReplyPort)
+                let waker = Waker::from(self.entrance.event.clone());
+                let reply = LinkReply::new(&served.link, &served.meter, frame.header.call, waker);
+                Some(Box::new(reply) as ReplyPort)
             }
             Kind::Cast => None,
             Kind::Stop | Kind::Kill => {
                 if let Some(local) = &self.keep {
                     local.stop();
                 }
-                self.entrance.wake();
                 return None;
             }
             Kind::Release => {
@@ -197,10 +198,7 @@ impl<M: Message> Door<M> {
             }
             _ => return None,
         };
-        let taken = served.meter.taken.fetch_add(1, Ordering::AcqRel) + 1;
-        if taken - served.meter.told.load(Ordering::Acquire) >= CREDIT_BATCH {
-            served.meter.post(&served.link, Kind::Credit, 0, Encoded::default());
-        }
+        served.meter.took(&served.link);
         Some(Entry::Wire(Encoded { bytes: frame.payload, fds: frame.fds }, reply))
     }
 
@@ -256,8 +254,16 @@ impl Served {
 }
 
 impl Meter {
+    /// Counts a message, and gives back places now and then.
+    pub(super) fn took(&self, link: &Link) {
+        let taken = self.taken.fetch_add(1, Ordering::AcqRel) + 1;
+        if taken - self.told.load(Ordering::Acquire) >= CREDIT_BATCH {
+            self.post(link, Kind::Credit, 0, Encoded::default());
+        }
+    }
+
     /// Posts a frame that also says how many messages have been taken.
-    fn post(&self, link: &Link, kind: Kind, call: u64, message: Encoded) {
+    pub(super) fn post(&self, link: &Link, kind: Kind, call: u64, message: Encoded) {
         let Ok(mut header) = Header::new(kind, message.bytes.len()) else {
             let error = CallError::Unreachable("the reply does not fit into a frame".into());
             return self.refuse(link, call, &error);
@@ -278,21 +284,17 @@ impl Meter {
 }
 
 /// Sends the reply of one call; dropped before, it says that there will be none.
-struct LinkReply {
+pub(super) struct LinkReply {
     link: Arc<Link>,
     meter: Arc<Meter>,
-    entrance: Arc<Entrance>,
+    /// Whoever polls the link, and has to look for room when the reply found none.
+    waker: Waker,
     call: Option<u64>,
 }
 
 impl LinkReply {
-    fn new(served: &Served, call: u64, entrance: &Arc<Entrance>) -> Self {
-        Self {
-            link: served.link.clone(),
-            meter: served.meter.clone(),
-            entrance: entrance.clone(),
-            call: Some(call),
-        }
+    pub(super) fn new(link: &Arc<Link>, meter: &Arc<Meter>, call: u64, waker: Waker) -> Self {
+        Self { link: link.clone(), meter: meter.clone(), waker, call: Some(call) }
     }
 
     fn send(&mut self, result: Result<Encoded, CallError>) {
@@ -302,20 +304,13 @@ impl LinkReply {
             Err(error) => self.meter.refuse(&self.link, call, &error),
         }
         if self.link.wants_write() {
-            // Another thread may be in the poll, which has to look for room now.
-            self.entrance.wake();
+            self.waker.wake_by_ref();
         }
     }
 }
 
 impl ReplySink for LinkReply {
     fn complete(mut self: Box<Self>, result: Result<Encoded, CallError>) {
-        self.send(result);
-    }
-}
-
-impl LinkReply {
-    fn complete(mut self, result: Result<Encoded, CallError>) {
         self.send(result);
     }
 }

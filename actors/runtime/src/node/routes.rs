@@ -1,0 +1,276 @@
+//! Who can be reached from here, and how: actors of this process, and introductions to
+//! those of others.
+//!
+//! Owns the tables of references that have left or entered this process, and the
+//! routing of introductions along the tree: a request goes up until a node stands above
+//! (or is) the target; that node makes a socket pair and sends an end to each side. No
+//! name, no port. It never waits and never decodes a user's message.
+
+use super::control;
+use crate::actor::remote::{Imported, LocalActor, Node as Seam, RefWire, Remote};
+use crate::actor::{CallError, Local, Message};
+use crate::child::Child;
+use crate::codec::Fd;
+use crate::launcher::hello::{self, ToChild, ToParent};
+use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::node::hidden;
+use crate::peer::distant::Distant;
+use crate::peer::{Peer, hosted};
+use crate::sync::lock;
+use procession_protocols::id::{ActorId, NodeId, NodePath, Step};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A message that nodes pass on along the tree.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Routed {
+    /// Up from a client: introduce me to this actor.
+    Introduce {
+        /// The client's number for this.
+        ticket: u64,
+        /// Where the client is.
+        client: NodePath,
+        /// Where the actor is.
+        target: NodePath,
+        /// The life of its process.
+        node: NodeId,
+        /// The actor's number there.
+        number: u64,
+    },
+    /// Down to the target: a client's end of a pair.
+    Visit {
+        /// Where the actor is.
+        target: NodePath,
+        /// The life of its process.
+        node: NodeId,
+        /// The actor's number there.
+        number: u64,
+        /// The target's end.
+        end: Fd,
+    },
+    /// Down to the client: its end, or why there is none.
+    Answer {
+        /// Where the client is.
+        client: NodePath,
+        /// The client's number for this.
+        ticket: u64,
+        /// Its end.
+        end: Result<Fd, String>,
+    },
+}
+
+#[derive(Default)]
+struct Tables {
+    /// Actors on threads of this process whose references have left it: kept until they
+    /// end by themselves.
+    exported: HashMap<u64, Arc<dyn LocalActor>>,
+    /// The actor that is this process.
+    own: Option<Weak<dyn LocalActor>>,
+    /// Ways to actors elsewhere, shared by all references to them.
+    known: HashMap<ActorId, Weak<dyn Remote>>,
+    /// Ways to our children's actors whose references have left this process.
+    kept: HashMap<ActorId, Arc<Peer>>,
+    /// Introductions under way.
+    asked: HashMap<u64, oneshot::Sender<Result<OwnedFd, String>>>,
+    last_ticket: u64,
+}
+
+static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
+
+/// Makes references of this process travel. Once; later calls do nothing.
+pub(crate) fn install() {
+    crate::actor::remote::install(Box::new(ThisNode));
+}
+
+/// Enters the actor that is this process.
+pub(crate) fn register<M: Message>(local: &Arc<Local<M>>) {
+    let actor: Arc<dyn LocalActor> = local.clone();
+    lock(&TABLES).own = Some(Arc::downgrade(&actor));
+}
+
+/// Enters the way to a child's actor.
+pub(crate) fn know(peer: &Arc<Peer>) {
+    let remote: Arc<dyn Remote> = peer.clone();
+    lock(&TABLES).known.insert(remote.id(), Arc::downgrade(&remote));
+}
+
+/// Keeps the way to a child's actor for the clients that it will be introduced to.
+pub(crate) fn keep(peer: Arc<Peer>) {
+    let id = peer.id();
+    lock(&TABLES).kept.insert(id, peer);
+}
+
+/// Forgets a child's actor, which has ended.
+pub(crate) fn forget(id: ActorId) {
+    let gone = {
+        let tables = &mut *lock(&TABLES);
+        tables.known.remove(&id);
+        tables.kept.remove(&id)
+    };
+    // Dropped outside the lock: a peer's drop may come back here.
+    drop(gone);
+}
+
+struct ThisNode;
+
+impl Seam for ThisNode {
+    fn id(&self) -> NodeId {
+        super::current().id
+    }
+
+    fn export(&self, actor: Arc<dyn LocalActor>) -> Result<RefWire, CallError> {
+        let node = super::current();
+        let wire = RefWire {
+            node: node.id,
+            path: node.path.clone(),
+            number: actor.id().number,
+            name: actor.name().to_owned(),
+            options: actor.options(),
+        };
+        if wire.number != 0 {
+            let number = wire.number;
+            lock(&TABLES).exported.insert(number, actor.clone());
+            actor.monitor(Box::new(move |_| {
+                let gone = lock(&TABLES).exported.remove(&number);
+                drop(gone);
+            }));
+        }
+        Ok(wire)
+    }
+
+    fn import(&self, wire: RefWire) -> Result<Imported, CallError> {
+        let tables = &mut *lock(&TABLES);
+        if wire.node == super::current().id {
+            let actor = match wire.number {
+                0 => tables.own.as_ref().and_then(Weak::upgrade),
+                number => tables.exported.get(&number).cloned(),
+            };
+            return actor.map(Imported::Local).ok_or(CallError::Stopped);
+        }
+        let id = ActorId { node: wire.node, number: wire.number };
+        if let Some(remote) = tables.known.get(&id).and_then(Weak::upgrade) {
+            return Ok(Imported::Remote(remote));
+        }
+        let remote: Arc<dyn Remote> = Arc::new(Distant::new(wire));
+        tables.known.retain(|_, remote| remote.strong_count() > 0);
+        tables.known.insert(id, Arc::downgrade(&remote));
+        Ok(Imported::Remote(remote))
+    }
+}
+
+/// Asks for an introduction; the answer is our end of the pair.
+pub(crate) fn introduce(wire: &RefWire) -> io::Result<oneshot::Receiver<Result<OwnedFd, String>>> {
+    control::attend()?;
+    let (sender, receiver) = oneshot::channel();
+    let ticket = {
+        let tables = &mut *lock(&TABLES);
+        tables.last_ticket += 1;
+        tables.asked.retain(|_, asked| !asked.is_closed());
+        tables.asked.insert(tables.last_ticket, sender);
+        tables.last_ticket
+    };
+    pass_on(Routed::Introduce {
+        ticket,
+        client: super::current().path.clone(),
+        target: wire.path.clone(),
+        node: wire.node,
+        number: wire.number,
+    });
+    Ok(receiver)
+}
+
+/// Does what a message says, or passes it on.
+pub(crate) fn pass_on(message: Routed) {
+    let here = super::current();
+    match message {
+        Routed::Introduce { ticket, client, target, node, number } => {
+            if here.path.step_to(&target) == Step::Parent {
+                up(Routed::Introduce { ticket, client, target, node, number });
+                return;
+            }
+            let end = match Link::pair() {
+                Ok((theirs, ours)) => {
+                    match deliver(Routed::Visit { target, node, number, end: Fd(theirs) }) {
+                        true => Ok(Fd(ours)),
+                        false => Err("its process has ended".to_owned()),
+                    }
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            deliver(Routed::Answer { client, ticket, end });
+        }
+        other => drop(deliver(other)),
+    }
+}
+
+/// Takes a message down to where it belongs; false when the way has ended.
+fn deliver(message: Routed) -> bool {
+    let here = super::current();
+    let (Routed::Visit { target, .. } | Routed::Answer { client: target, .. }) = &message else {
+        return false;
+    };
+    match here.path.step_to(target) {
+        Step::Here => arrived(message, here.id),
+        Step::Child(number) => {
+            let child = lock(&here.children).get(&number).cloned();
+            child.is_some_and(|child| tell_child(&child, &ToChild::Routed(message)).is_ok())
+        }
+        // Only a damaged message goes up again.
+        Step::Parent => false,
+    }
+}
+
+fn arrived(message: Routed, here: NodeId) -> bool {
+    match message {
+        Routed::Visit { node, number, end, .. } if node == here => {
+            let link = Link::new(end.into());
+            // The client learns our death from our pidfd, whoever else holds its socket.
+            if hosted::greet(&link).is_err() {
+                return false;
+            }
+            if number == 0 {
+                return control::admit(link);
+            }
+            let actor = lock(&TABLES).exported.get(&number).cloned();
+            actor.is_some_and(|actor| hosted::serve(link, actor).is_ok())
+        }
+        Routed::Answer { ticket, end, .. } => {
+            let asked = lock(&TABLES).asked.remove(&ticket);
+            asked.is_some_and(|asked| asked.send(end.map(OwnedFd::from)).is_ok())
+        }
+        _ => false,
+    }
+}
+
+fn up(message: Routed) {
+    let node = super::current();
+    let Some(parent) = node.parent() else {
+        // A root stands above all; this is a stranger's path.
+        if let Routed::Introduce { client, ticket, .. } = message {
+            deliver(Routed::Answer { client, ticket, end: Err("no such process".into()) });
+        }
+        return;
+    };
+    let _ = hello::post(&parent.control, &ToParent::Routed(message), OUTBOUND_LIMIT);
+}
+
+/// Posts a control message to a child, and sees to it that it goes out.
+pub(crate) fn tell_child(child: &Arc<Child>, message: &ToChild) -> Result<(), LinkError> {
+    /// A child whose socket is full is looked at this often.
+    const PERIOD: Duration = Duration::from_millis(5);
+    hello::post(child.control(), message, OUTBOUND_LIMIT)?;
+    if child.control().wants_write() {
+        let child = child.clone();
+        hidden::handle()?.spawn(async move {
+            while child.reap().is_none() && matches!(child.control().flush(), Ok(false)) {
+                tokio::time::sleep(PERIOD).await;
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! A reference to an actor that this process has no link to yet.
+//!
+//! Owns the introduction: made at the first use, with a deadline, by the thread that
+//! needs it (the hidden thread only carries the messages). Everything else is the
+//! [`Peer`]'s that it becomes.
+
+use super::{Peer, Process};
+use crate::actor::remote::{RefWire, Remote, Sending};
+use crate::actor::{CallError, ReplyPort};
+use crate::codec::{self, Encoded, Fd};
+use crate::down::DownSink;
+use crate::link::Link;
+use crate::node::{hidden, routes};
+use crate::sync::{after, lock};
+use crate::wait;
+use procession_protocols::id::ActorId;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// An introduction may take this long.
+pub const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A reference that came from another process.
+pub(crate) struct Distant {
+    wire: RefWire,
+    peer: OnceLock<Arc<Peer>>,
+    /// Held while an introduction is under way, so that there is one link only.
+    introducing: Mutex<()>,
+}
+
+impl Distant {
+    pub(crate) fn new(wire: RefWire) -> Self {
+        Self { wire, peer: OnceLock::new(), introducing: Mutex::new(()) }
+    }
+
+    fn peer(&self) -> Result<&Arc<Peer>, CallError> {
+        if let Some(peer) = self.peer.get() {
+            return Ok(peer);
+        }
+        if hidden::is_current() {
+            return Err(CallError::WouldDeadlock);
+        }
+        let _one = lock(&self.introducing);
+        if let Some(peer) = self.peer.get() {
+            return Ok(peer);
+        }
+        let answer = routes::introduce(&self.wire).map_err(lost)?;
+        let deadline = Instant::now() + INTRODUCTION_TIMEOUT;
+        let end = wait::block_on_until(answer, deadline)
+            .ok_or_else(|| lost("no introduction in time"))?
+            .map_err(|_| lost("the introduction was lost"))?
+            .map_err(lost)?;
+        let peer = meet(&self.wire, end)?;
+        Ok(self.peer.get_or_init(|| peer))
+    }
+}
+
+/// Takes the target's greeting: a pidfd of it.
+fn meet(wire: &RefWire, end: OwnedFd) -> Result<Arc<Peer>, CallError> {
+    let link = Link::new(end);
+    let frame = link.recv(after(INTRODUCTION_TIMEOUT)).map_err(lost)?;
+    let frame = frame.ok_or_else(|| lost("no greeting in time"))?;
+    let Fd(pidfd) = codec::decode(&frame.payload, frame.fds)?;
+    Ok(Peer::new(
+        ActorId { node: wire.node, number: wire.number },
+        wire.name.clone(),
+        wire.path.clone(),
+        wire.options,
+        Arc::new(link),
+        Process::Other(pidfd),
+        false,
+    ))
+}
+
+fn lost(why: impl ToString) -> CallError {
+    CallError::Unreachable(why.to_string())
+}
+
+impl Remote for Distant {
+    fn id(&self) -> ActorId {
+        ActorId { node: self.wire.node, number: self.wire.number }
+    }
+
+    fn name(&self) -> &str {
+        &self.wire.name
+    }
+
+    fn send(
+        &self,
+        message: Encoded,
+        reply: Option<ReplyPort>,
+        deadline: Option<Instant>,
+    ) -> Result<(), CallError> {
+        self.peer()?.send(message, reply, deadline)
+    }
+
+    fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
+        // The greeting follows the answer at once, so the introduction itself is short;
+        // it is made by this thread, as the blocking form does.
+        Box::pin(async move { self.peer()?.send_async(message, reply).await })
+    }
+
+    fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
+        if let Some(peer) = self.peer.get() {
+            peer.wait(ready, deadline);
+        }
+    }
+
+    fn watch(&self) -> Box<dyn Send> {
+        match self.peer() {
+            Ok(peer) => peer.watch(),
+            Err(_) => Box::new(()),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.peer().is_ok_and(|peer| peer.is_alive())
+    }
+
+    fn stop(&self) {
+        if let Ok(peer) = self.peer() {
+            peer.stop();
+        }
+    }
+
+    fn kill(&self) {
+        if let Ok(peer) = self.peer() {
+            peer.kill();
+        }
+    }
+
+    fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
+        self.peer()?.monitor(sink)
+    }
+
+    fn to_wire(&self) -> Result<RefWire, CallError> {
+        Ok(self.wire.clone())
+    }
+}

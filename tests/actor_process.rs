@@ -1,0 +1,272 @@
+//! Actors that are processes: calls, casts, ends, and references that travel.
+
+use procession::{Actor, ActorRef, CallError, ExitReason, Process, methods};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[derive(Actor, Serialize, Deserialize)]
+struct Counter {
+    value: i64,
+}
+
+#[methods]
+impl Counter {
+    pub fn add(&mut self, n: i64) -> i64 {
+        self.value += n;
+        self.value
+    }
+
+    pub fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    pub fn nap(&self, millis: u64) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    pub fn fail(&self, why: String) {
+        panic!("{why}");
+    }
+
+    pub fn leave(&self, code: i32) {
+        std::process::exit(code);
+    }
+
+    pub async fn later(&self, millis: u64) -> u64 {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        millis
+    }
+
+    pub fn echo(&self, bytes: Vec<u32>) -> Vec<u32> {
+        bytes
+    }
+}
+
+fn counter() -> CounterRef {
+    Counter { value: 0 }.spawn().unwrap()
+}
+
+#[test]
+fn calls_run_in_a_process_of_their_own() {
+    let counter = counter();
+    assert_ne!(counter.pid().unwrap(), std::process::id());
+    assert_eq!(counter.add(5).unwrap(), 5);
+    assert_eq!(counter.add(-2).unwrap(), 3);
+    counter.cast().add(10).unwrap();
+    assert_eq!(counter.add(0).unwrap(), 13);
+    assert_eq!(counter.later(5).unwrap(), 5);
+    let big = vec![9; 1 << 20];
+    assert_eq!(counter.echo(big.clone()).unwrap(), big);
+}
+
+#[test]
+fn threads_share_a_reference() {
+    let counter = counter();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    counter.add(1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(counter.add(0).unwrap(), 800);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn async_calls_run_side_by_side() {
+    let counter = counter();
+    let calls: Vec<_> = (0..50).map(|_| tokio::spawn(counter.add_async(1))).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(counter.add_async(0).await.unwrap(), 50);
+}
+
+#[test]
+fn more_casts_than_the_window_holds_arrive_in_order() {
+    let counter = counter();
+    for _ in 0..10_000 {
+        counter.cast().add(1).unwrap();
+    }
+    assert_eq!(counter.add(0).unwrap(), 10_000);
+}
+
+#[test]
+fn a_timeout_is_only_the_callers() {
+    let counter = counter();
+    let begun = Instant::now();
+    assert!(matches!(counter.nap_timeout(300, Duration::from_millis(20)), Err(CallError::Timeout)));
+    assert!(begun.elapsed() < Duration::from_millis(250));
+    assert_eq!(counter.add(1).unwrap(), 1);
+}
+
+#[test]
+fn a_kill_ends_the_call_with_the_signals_name() {
+    let counter = counter();
+    let caller = {
+        let counter = counter.clone();
+        std::thread::spawn(move || (counter.nap(60_000), Instant::now()))
+    };
+    std::thread::sleep(Duration::from_millis(50));
+    let mut monitor = counter.monitor().unwrap();
+    let killed = Instant::now();
+    counter.kill();
+    let (error, ended) = caller.join().unwrap();
+    assert!(ended - killed < Duration::from_millis(500), "{:?}", ended - killed);
+    let CallError::ActorDied { reason, .. } = error.unwrap_err() else { panic!() };
+    assert_eq!(reason, ExitReason::Signal(9));
+    assert_eq!(reason.to_string(), "killed by SIGKILL");
+    let down = monitor.recv_timeout(SOON).unwrap();
+    assert_eq!(down.reason, ExitReason::Signal(9));
+    assert!(matches!(counter.add(1), Err(CallError::ActorDied { .. })));
+    assert!(!counter.is_alive());
+    assert_eq!(counter.monitor().unwrap().recv().reason, ExitReason::Signal(9));
+}
+
+#[test]
+fn a_panic_and_an_exit_are_reasons() {
+    let counter = counter();
+    let mut monitor = counter.monitor().unwrap();
+    let CallError::ActorDied { reason, .. } = counter.fail("oh".into()).unwrap_err() else {
+        panic!()
+    };
+    let ExitReason::Panic(report) = reason else { panic!("{reason}") };
+    assert_eq!(report.message, "oh");
+    assert!(matches!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Panic(_)));
+
+    let counter = self::counter();
+    let mut monitor = counter.monitor().unwrap();
+    assert!(counter.leave(7).is_err());
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Code(7));
+}
+
+#[test]
+fn a_stop_is_a_shutdown() {
+    let counter = counter();
+    counter.add(1).unwrap();
+    let down = counter.stop_timeout(SOON).unwrap();
+    assert_eq!(down.reason, ExitReason::Shutdown);
+    assert!(counter.add(1).is_err());
+}
+
+#[test]
+fn dropping_the_last_reference_ends_the_actor() {
+    let counter = counter();
+    let mut monitor = counter.monitor().unwrap();
+    counter.cast().add(1).unwrap();
+    drop(counter);
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Normal);
+}
+
+#[derive(Actor)]
+struct Sized(usize);
+
+#[methods]
+impl Sized {
+    pub fn size(&self) -> usize {
+        self.0
+    }
+}
+
+#[test]
+fn state_can_be_made_in_the_child_or_fail_there() {
+    let sized = Sized::spawn_with(|text: String| Sized(text.len()), ("four".into(),)).unwrap();
+    assert_eq!(sized.size().unwrap(), 4);
+    let make = |text: String| text.parse().map(Sized);
+    assert_eq!(Sized::spawn_with(make, ("17".into(),)).unwrap().size().unwrap(), 17);
+    let error = Sized::spawn_with(make, ("x".into(),)).unwrap_err();
+    assert!(error.to_string().contains("invalid digit"), "{error}");
+}
+
+#[test]
+fn a_reference_works_in_a_sibling() {
+    let counter = counter();
+    let p = Process::spawn(
+        |counter: CounterRef| {
+            let monitor_pid = counter.pid().unwrap();
+            (counter.add(4).unwrap(), monitor_pid, std::process::id())
+        },
+        (counter.clone(),),
+    )
+    .unwrap();
+    let (sum, counters, own) = p.result_timeout(SOON).unwrap();
+    assert_eq!(sum, 4);
+    assert_eq!(counters, counter.pid().unwrap());
+    assert_ne!(own, counters);
+    assert_eq!(counter.add(1).unwrap(), 5);
+}
+
+#[test]
+fn a_hosted_actor_is_called_from_a_child() {
+    let local = Counter { value: 100 }.host().unwrap();
+    let p = Process::spawn(
+        |counter: CounterRef| {
+            for _ in 0..3000 {
+                counter.cast().add(1).unwrap();
+            }
+            (counter.add(0).unwrap(), counter.pid().unwrap())
+        },
+        (local.clone(),),
+    )
+    .unwrap();
+    assert_eq!(p.result_timeout(SOON).unwrap(), (3100, std::process::id()));
+    assert_eq!(local.add(1).unwrap(), 3101);
+}
+
+#[derive(Actor, Serialize, Deserialize)]
+struct Boss {
+    helper: Option<CounterRef>,
+}
+
+#[methods]
+impl Boss {
+    pub fn hire(&mut self) -> CounterRef {
+        let helper = Counter { value: 7 }.spawn().unwrap();
+        self.helper = Some(helper.clone());
+        helper
+    }
+
+    pub fn use_other(&self, other: CounterRef) -> i64 {
+        other.add(1).unwrap()
+    }
+
+    pub fn me(&self) -> Option<ActorRef<Boss>> {
+        ActorRef::current()
+    }
+}
+
+#[test]
+fn references_cross_the_tree() {
+    let left = Boss { helper: None }.spawn().unwrap();
+    let right = Boss { helper: None }.spawn().unwrap();
+    // A grandchild's reference, used here and by a cousin.
+    let grandchild = left.hire().unwrap();
+    assert_eq!(grandchild.add(1).unwrap(), 8);
+    assert_eq!(right.use_other(grandchild.clone()).unwrap(), 9);
+    let cousin = right.hire().unwrap();
+    assert_eq!(left.use_other(cousin.clone()).unwrap(), 8);
+    assert_eq!(left.me().unwrap().unwrap().id(), left.id());
+
+    let mut monitor = grandchild.monitor().unwrap();
+    grandchild.kill();
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Signal(9));
+    let mut monitor = cousin.monitor().unwrap();
+    cousin.stop();
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Shutdown);
+}
+
+#[test]
+fn a_reference_whose_process_has_gone_is_unreachable() {
+    let counter = counter();
+    let left = Boss { helper: None }.spawn().unwrap();
+    let gone = left.hire().unwrap();
+    left.kill();
+    let begun = Instant::now();
+    assert!(gone.add(1).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(7));
+    drop(counter);
+}

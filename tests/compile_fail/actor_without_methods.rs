@@ -1,0 +1,6 @@
+use procession::Actor;
+
+#[derive(Actor)]
+struct Silent;
+
+fn main() {}

@@ -1,0 +1,17 @@
+#![allow(unused_variables)]
+
+use procession::methods;
+
+struct Store<T>(T);
+
+#[methods]
+impl<T> Store<T> {
+    pub fn clear(&mut self) {}
+}
+
+#[methods]
+impl Store<u8> {
+    pub fn clear(&mut self) {}
+}
+
+fn main() {}
