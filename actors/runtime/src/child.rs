@@ -306,6 +306,13 @@ impl Child {
         lock(&self.state).start.clone()
     }
 
+    /// Takes what has come on the control link, up to the word that it is ready: what
+    /// follows that needs a child that this node knows.
+    pub(crate) fn drain_until_ready(&self) {
+        let state = &mut *lock(&self.state);
+        self.drain_while(state, |state| state.start.is_none());
+    }
+
     /// Takes what has come on the control link. False when no more will come.
     pub(crate) fn drain_control(&self) -> bool {
         let state = &mut *lock(&self.state);
@@ -314,7 +321,11 @@ impl Child {
     }
 
     fn drain(&self, state: &mut State) {
-        while !state.control_ended {
+        self.drain_while(state, |_| true);
+    }
+
+    fn drain_while(&self, state: &mut State, wanted: impl Fn(&State) -> bool) {
+        while !state.control_ended && wanted(state) {
             match self.control.try_recv() {
                 Ok(Some(frame)) if frame.header.kind == Kind::Payload => {
                     state.value = take_value(frame.header.flags, frame.payload, frame.fds);

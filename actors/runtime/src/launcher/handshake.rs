@@ -79,7 +79,7 @@ fn begin(starting: &mut Starting) {
 /// One look at the child: `None` when there is nothing new.
 fn step(child: &Child) -> Option<Result<(), StartError>> {
     let written = child.control().flush();
-    child.drain_control();
+    child.drain_until_ready();
     if let Some(outcome) = child.start_outcome() {
         return Some(outcome.map_err(StartError::from));
     }
