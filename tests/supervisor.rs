@@ -1,8 +1,8 @@
 //! Supervision trees of real processes.
 
 use procession::{
-    Actor, AutoShutdown, CallError, ChildSpec, ChildState, ExitReason, Process, Restart, Shutdown,
-    Strategy, Supervisor, SupervisorError, SupervisorExit, SupervisorRef, methods,
+    Actor, AutoShutdown, CallError, ChildSpec, ChildState, ExitReason, Fd, Process, Restart,
+    Shutdown, Strategy, Supervisor, SupervisorError, SupervisorExit, SupervisorRef, methods,
 };
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -27,6 +27,12 @@ impl Counter {
 
     pub fn nap(&self, millis: u64) {
         std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    /// Says that it has begun, then stays for ever.
+    pub fn stay(&self, begun: Fd) {
+        drop(begun);
+        sleeper();
     }
 
     pub fn leave(&self, code: i32) {
@@ -76,11 +82,12 @@ fn a_reference_by_id_survives_restarts() {
     for _ in 0..5 {
         assert_eq!(counter.add(1).unwrap(), 1);
         let pid = counter.pid().unwrap();
+        let (mut begun, writer) = std::io::pipe().unwrap();
         let in_flight = {
             let counter = counter.clone();
-            std::thread::spawn(move || counter.nap(60_000))
+            std::thread::spawn(move || counter.stay(Fd(writer.into())))
         };
-        std::thread::sleep(Duration::from_millis(20));
+        std::io::Read::read_to_end(&mut begun, &mut Vec::new()).unwrap();
         counter.kill();
         let error = in_flight.join().unwrap().unwrap_err();
         assert!(
