@@ -10,6 +10,9 @@
 #   -e  an extended regular expression that some line of standard output must match;
 #       may stand several times. With it, no golden file is read.
 #
+#   check_each NAME ...     the same, once for each start method, which is added as the
+#                           last argument
+#
 # Without -e standard output must be the golden file; a line there that begins with `~`
 # is an extended regular expression for one whole line. With -s both sides are sorted, so
 # that only plain lines can be used. Every file in examples/ has a line here, else the run fails.
@@ -38,6 +41,18 @@ run_examples() {
         fi
     done
     ((examples_failed == 0))
+}
+
+# The start methods that examples run under; fork joins them when it is built.
+example_methods=(spawn forkserver)
+
+check_each() {
+    local method dashes=--
+    # The arguments of the example follow a `--`, and there is one at most.
+    [[ " $* " == *" -- "* ]] && dashes=
+    for method in "${example_methods[@]}"; do
+        check "$@" ${dashes:+"$dashes"} "$method"
+    done
 }
 
 elsewhere() { examples_named+="$1 "; }
