@@ -71,3 +71,8 @@ pub mod __private {
     pub use procession_runtime::codec::{DecodeError, Decoder, EncodeError, Encoder};
     pub use serde;
 }
+
+/// The code in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
