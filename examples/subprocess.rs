@@ -1,0 +1,71 @@
+//! Foreign programs beside ours, and signals that belong to the user.
+//!
+//! Python has `subprocess` and `signal` for these. Rust's `std::process` runs foreign
+//! programs, and gets along with this library, which waits for its own children only and
+//! leaves SIGCHLD alone. A foreign program under a time limit runs inside a process of
+//! ours. A child may handle SIGTERM itself; `stop` gives it a grace to do so.
+//! An argument (spawn, forkserver or fork) chooses the start method.
+
+mod support;
+
+use procession::{Error, Failure, Process, Stdio};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs a shell command: its exit code, else its signal, and what it printed.
+fn run(command: String) -> Result<(Option<i32>, Option<i32>, String), Failure> {
+    let output = Command::new("sh").args(["-c", &command]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok((output.status.code(), output.status.signal(), text))
+}
+
+/// A child with a SIGTERM handler of its own, which puts things in order and exits with 7.
+fn tidy() -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut terminations = signal(SignalKind::terminate())?;
+        println!("ready");
+        terminations.recv().await;
+        println!("putting things in order");
+        procession::exit(7)
+    })
+}
+
+/// The standard signals that this process ignores, and those that it handles, as bits.
+fn dispositions() -> [Option<u64>; 2] {
+    ["SigIgn:", "SigCgt:"].map(|set| {
+        let bits = support::proc_status(std::process::id(), set)?;
+        Some(u64::from_str_radix(&bits, 16).ok()? & 0x7fff_ffff)
+    })
+}
+
+fn main() -> Result<(), Failure> {
+    support::start_method_from_args()?;
+    let before = dispositions();
+
+    let ours = Process::spawn(|a: u32, b: u32| a * b, (6, 7))?;
+    println!("here:  {:?}", run("echo captured; exit 3".into())?);
+    println!("here:  {:?}", run("echo on the way; kill -TERM $$".into())?);
+    println!("ours:  {}", ours.result_timeout(support::DEADLINE)?);
+
+    let limited = Process::spawn(run, ("echo quick".to_string(),))?;
+    println!("there: {:?}", limited.result_timeout(support::DEADLINE)??);
+    let limited = Process::spawn(run, ("sleep 20".to_string(),))?;
+    match limited.result_timeout(Duration::from_millis(200)) {
+        Err(Error::Timeout) => println!("there: out of time"),
+        other => return Err(Failure::new(format!("{other:?}"))),
+    }
+    limited.kill()?;
+
+    let child = Process::builder(tidy, ()).stdout(Stdio::Piped).start()?;
+    let pipe = child.take_stdout().ok_or_else(|| Failure::new("no pipe"))?;
+    let mut lines = BufReader::new(std::fs::File::from(pipe)).lines();
+    println!("child: {}", lines.next().transpose()?.unwrap_or_default());
+    let down = child.stop(support::DEADLINE)?;
+    println!("child: {}", lines.next().transpose()?.unwrap_or_default());
+    println!("child: {}", down.reason);
+    println!("signals, SIGCHLD among them, are as before: {}", dispositions() == before);
+    Ok(())
+}
