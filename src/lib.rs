@@ -26,6 +26,8 @@ mod builder;
 mod context;
 mod current;
 mod error;
+mod function;
+mod mailbox;
 mod process;
 mod supervisor;
 
@@ -40,6 +42,8 @@ pub use current::{
 pub use error::{
     DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault,
 };
+pub use function::{Function, NotInImage};
+pub use mailbox::{Mailbox, MailboxError, mailbox};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};

@@ -10,6 +10,7 @@ use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
 use crate::launcher::{LaunchSpec, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::mail::Outbox;
 use crate::reap::try_reap;
 use crate::sync::{lock, readable};
 use crate::sys::process::{Usage, pidfd_send_signal};
@@ -35,6 +36,7 @@ pub struct Child {
     ends_by_message: bool,
     control: Link,
     data: Arc<Link>,
+    outbox: Outbox,
     streams: Mutex<[Option<OwnedFd>; 3]>,
     relay: crate::relay::Relay,
     state: Mutex<State>,
@@ -91,6 +93,7 @@ impl Child {
             ends_by_message: spec.ends_by_message,
             control: Link::new(control),
             data: Arc::new(Link::new(data)),
+            outbox: Outbox::default(),
             streams: Mutex::new(taken),
             relay: crate::relay::Relay::new(relayed),
             state: Mutex::default(),
@@ -143,6 +146,10 @@ impl Child {
     /// The link for calls, replies and mail.
     pub fn data(&self) -> &Arc<Link> {
         &self.data
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Our end of a piped standard stream (0, 1 or 2), once.
