@@ -72,7 +72,9 @@ async fn a_process_actor_is_a_ractor_actor() {
         assert_eq!(sum, n * (n + 1) / 2);
     }
     plain.cast(CounterMsg::Add(10, Reply::none())).unwrap();
-    assert_eq!(counter.add_async(0).await.unwrap(), 16);
+    // Messages of one sender by one way stay in order.
+    let sum = ractor::call!(plain, |port| CounterMsg::Add(0, Reply::from(port))).unwrap();
+    assert_eq!(sum, 16);
 
     let (cell, mut events) = witness().await;
     plain.get_cell().link(cell);
