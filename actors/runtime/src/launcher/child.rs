@@ -7,7 +7,7 @@
 use super::hello::{self, Hello, Report, StartFault, ToChild, ToParent};
 use super::{ParentDeath, StartMethod};
 use crate::child::IN_MEMORY_FILE;
-use crate::codec::{self, Encoded};
+use crate::codec::Encoded;
 use crate::function::{Ending, Start};
 use crate::link::Link;
 use crate::node::{self, Birth, Parent};
@@ -153,6 +153,7 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
                     ended: false.into(),
                 },
             });
+            node::guard::install(hello);
             node::fix_start_method(hello.default_method, true);
             crate::panic::print_as_child();
             if hello.attend {
@@ -217,6 +218,7 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
         is_ready = true;
         let _ = say(&parent.control, &ToParent::Ready);
     };
+    let _span = node::guard::root_span().entered();
     tracing::info!(target: "procession", "child process calling self.run()");
     let start = Start { args, fds, ready: &mut ready };
     let fault = match crate::panic::catch(|| body(start)) {
@@ -233,7 +235,7 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
 fn finish(method: StartMethod, mut ending: Ending) -> ! {
     let node = node::current();
     if let Some(complaint) = &ending.complaint {
-        crate::relay::write_whole(format!("Process {}:\n{complaint}\n", node.name()).as_bytes());
+        crate::log::write_here(format!("Process {}:\n{complaint}\n", node.name()).as_bytes());
     }
     let code = ending.exitcode();
     if let Some(parent) = node.parent() {
@@ -279,7 +281,5 @@ fn report(control: &Link, report: &Report, value: Encoded) -> Result<(), crate::
 
 /// Sends a control message to the parent.
 pub(crate) fn say(control: &Link, message: &ToParent) -> Result<(), crate::link::LinkError> {
-    let message = codec::encode(message).map_err(io::Error::other)?;
-    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
-    control.send(header, &message, None)
+    hello::send(control, message, None)
 }

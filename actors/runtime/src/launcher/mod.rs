@@ -103,10 +103,16 @@ pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_async(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
-    let begun = Begun::new(spec)?;
-    let child = thread::run_async(move || begun.launch()).await?;
-    handshake::asynchronous(child).await
+pub fn start_async(
+    spec: LaunchSpec,
+) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send {
+    // Here, not when it is polled: the child inherits the caller's spans.
+    let begun = Begun::new(spec);
+    async move {
+        let begun = begun?;
+        let child = thread::run_async(move || begun.launch()).await?;
+        handshake::asynchronous(child).await
+    }
 }
 
 /// The start method in use: the one that was set, else the platform's default.

@@ -9,6 +9,8 @@
 use super::{Node, hidden};
 use crate::child::Child;
 use crate::down::Down;
+use crate::log::relayed;
+use crate::relay::Pumped;
 use crate::sync::lock;
 use crate::sys::watch::{Held, watch as watch_fd};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -163,11 +165,16 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
         let Ok(fd) = watched(child, |child| child.relay().descriptor(at)) else { continue };
         let child = child.clone();
         tokio::spawn(async move {
-            while let Ok(mut ready) = fd.readable().await {
-                if !child.relay().pump() {
-                    return;
+            loop {
+                let room = relayed::room();
+                match child.relay().pump(false) {
+                    Pumped::Ended => return,
+                    Pumped::NoRoom => room.await,
+                    Pumped::All => match fd.readable().await {
+                        Ok(mut ready) => ready.clear_ready(),
+                        Err(_) => return,
+                    },
                 }
-                ready.clear_ready();
             }
         });
     }
@@ -176,8 +183,9 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
     else {
         return by_looking(child).await;
     };
-    let mut more = child.drain_control();
     loop {
+        let room = relayed::room();
+        let more = child.drain_control();
         if let Some(down) = child.reap() {
             return down;
         }
@@ -189,10 +197,10 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
             }
             ready = control.readable(), if more => {
                 if let Ok(mut ready) = ready {
-                    more = child.drain_control();
                     ready.clear_ready();
                 }
             }
+            () = room, if child.waits_for_room() => {}
         }
     }
 }
