@@ -7,8 +7,9 @@
 //! Level and standard error reach children under every start method, at their start.
 //! Lines arrive whole: those of up to [`PIPE_BUF`] bytes because the system writes
 //! them in one piece, longer ones of children because the parent writes them, if both
-//! have one standard error. A long line may thus come after a short one that the same
-//! child wrote later.
+//! have one standard error. So a long line may come after a short one that the same child
+//! wrote later; and a short line of one process may land in a long one of another while
+//! the reader of a pipe is behind.
 //!
 //! ```
 //! use procession::{LogLevel, Process, log_to_stderr};

@@ -63,7 +63,7 @@ pub(crate) fn install(hello: &Hello) {
 /// it started it.
 pub fn root_span() -> tracing::Span {
     let ppid = super::current().parent().map_or(0, |parent| parent.pid);
-    log::child_root_span(&lock(&PARENT_SPANS), ppid)
+    log::child_root_span(&parent_spans(), ppid)
 }
 
 fn install_log(name: &str, settings: &LogSettings) {
@@ -163,4 +163,9 @@ fn watch_orphans() -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// The names of the spans that our parent was in when it started us, outermost first.
+pub fn parent_spans() -> Vec<String> {
+    lock(&PARENT_SPANS).clone()
 }
