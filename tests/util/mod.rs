@@ -5,7 +5,7 @@
 //! [`program`]) one program.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-pub mod program;
+pub(crate) mod program;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,28 +15,28 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Far beyond what anything here takes.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// How long a process made for a test may run.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The start methods that the tests of all methods run with.
-pub const METHODS: [procession::StartMethod; 1] = [procession::StartMethod::Spawn];
+pub(crate) const METHODS: [procession::StartMethod; 1] = [procession::StartMethod::Spawn];
 
 const ALONE: &str = "PROCESSION_TEST_ALONE";
 
 /// How a process made for a test ended, and what it wrote.
 #[derive(Debug)]
-pub struct Output {
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
     /// As Python's exit code.
-    pub code: i32,
+    pub(crate) code: i32,
 }
 
 /// Runs `body`, which is the rest of the test `name`, in a process of its own: true in
 /// that process when it is done, false in the first one, which only looks on.
-pub fn alone(name: &str, body: impl FnOnce()) -> bool {
+pub(crate) fn alone(name: &str, body: impl FnOnce()) -> bool {
     if std::env::var_os(ALONE).is_some_and(|wanted| wanted == name) {
         body();
         return true;
@@ -48,7 +48,7 @@ pub fn alone(name: &str, body: impl FnOnce()) -> bool {
 }
 
 /// The command that runs the test `name` alone.
-pub fn alone_command(name: &str) -> Command {
+pub(crate) fn alone_command(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(ALONE, name);
@@ -56,12 +56,12 @@ pub fn alone_command(name: &str) -> Command {
 }
 
 /// Whether this is the process made for the test `name`.
-pub fn is_alone(name: &str) -> bool {
+pub(crate) fn is_alone(name: &str) -> bool {
     std::env::var_os(ALONE).is_some_and(|wanted| wanted == name)
 }
 
 /// Runs a command to its end, killing it at [`LIMIT`].
-pub fn run(mut command: Command) -> Output {
+pub(crate) fn run(mut command: Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let read = |mut stream: Box<dyn Read + Send>| {
@@ -92,7 +92,7 @@ pub fn run(mut command: Command) -> Output {
 }
 
 /// Waits until `is_so`, at most [`SOON`].
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < SOON, "in vain: {what}");
@@ -102,17 +102,17 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// What a process holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holdings {
+pub(crate) struct Holdings {
     /// Open descriptors: how many lead where (numbers and inodes left out).
-    pub descriptors: BTreeMap<String, usize>,
-    pub threads: usize,
+    pub(crate) descriptors: BTreeMap<String, usize>,
+    pub(crate) threads: usize,
     /// Living children and zombies.
-    pub children: usize,
-    pub shm: usize,
+    pub(crate) children: usize,
+    pub(crate) shm: usize,
 }
 
 /// What this process holds now.
-pub fn holdings() -> Holdings {
+pub(crate) fn holdings() -> Holdings {
     let mut descriptors = BTreeMap::new();
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
         // The descriptor of the listing itself is gone by the time its link is read.
@@ -133,8 +133,22 @@ pub fn holdings() -> Holdings {
     }
 }
 
+/// What this process holds when it is at rest: no link to a child is open any more. For
+/// processes made for one test, which have no other sockets.
+pub(crate) fn at_rest() -> Holdings {
+    let mut last = holdings();
+    until("the process is at rest", || {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = holdings();
+        let is_same = now == last;
+        last = now;
+        is_same && !last.descriptors.contains_key("socket")
+    });
+    last
+}
+
 /// Waits until this process holds what it held at the baseline.
-pub fn back_to(baseline: &Holdings) {
+pub(crate) fn back_to(baseline: &Holdings) {
     let begun = Instant::now();
     loop {
         let now = holdings();
@@ -158,17 +172,17 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 }
 
 /// The letter of a process's state, `Z` for a zombie.
-pub fn state(pid: u32) -> Option<char> {
+pub(crate) fn state(pid: u32) -> Option<char> {
     stat(pid)?.first()?.chars().next()
 }
 
 /// Whether a process runs (or is stopped): it exists and is no zombie.
-pub fn lives(pid: u32) -> bool {
+pub(crate) fn lives(pid: u32) -> bool {
     !matches!(state(pid), None | Some('Z' | 'X'))
 }
 
 /// The children of a process, zombies included.
-pub fn children_of(parent: u32) -> Vec<u32> {
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
         let name = entry.unwrap().file_name();
@@ -182,22 +196,22 @@ pub fn children_of(parent: u32) -> Vec<u32> {
 
 /// Sends a signal by number of process. Only to processes that the test's own processes
 /// made and that cannot have been reaped.
-pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+pub(crate) fn signal(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
 /// A folder of the test's own, removed at its end.
-pub struct Folder(pub std::path::PathBuf);
+pub(crate) struct Folder(pub(crate) std::path::PathBuf);
 
 impl Folder {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("procession-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    pub fn file(&self, name: impl AsRef<OsStr>) -> String {
+    pub(crate) fn file(&self, name: impl AsRef<OsStr>) -> String {
         self.0.join(name.as_ref()).to_str().unwrap().to_owned()
     }
 }
@@ -209,19 +223,19 @@ impl Drop for Folder {
 }
 
 /// What a file holds; empty while it does not exist.
-pub fn text(path: &str) -> String {
+pub(crate) fn text(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
 /// Adds a line to a file in one write.
-pub fn note(path: &str, line: &str) {
+pub(crate) fn note(path: &str, line: &str) {
     use std::io::Write;
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// Waits until the file has so many lines, and gives them.
-pub fn lines(path: &str, count: usize) -> Vec<String> {
+pub(crate) fn lines(path: &str, count: usize) -> Vec<String> {
     until(&format!("{count} lines in {path}"), || {
         let text = text(path);
         text.ends_with('\n') && text.lines().count() >= count

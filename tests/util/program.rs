@@ -11,26 +11,26 @@ use std::process::Command;
 const PROGRAM: &str = "PROCESSION_TEST_PROGRAM";
 
 /// A program and the test that runs it.
-pub struct Case {
-    pub name: &'static str,
-    pub program: fn(),
-    pub check: fn(),
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) program: fn(),
+    pub(crate) check: fn(),
 }
 
 /// The command that runs a program of this binary.
-pub fn command(name: &str) -> Command {
+pub(crate) fn command(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env(PROGRAM, name);
     command
 }
 
 /// Runs a program of this binary.
-pub fn output(name: &str) -> Output {
+pub(crate) fn output(name: &str) -> Output {
     run(command(name))
 }
 
 /// The whole of `main`.
-pub fn main(cases: &[Case]) {
+pub(crate) fn main(cases: &[Case]) {
     if let Some(name) = std::env::var_os(PROGRAM) {
         let case = cases.iter().find(|case| name == case.name).unwrap();
         (case.program)();

@@ -380,7 +380,13 @@ impl Child {
         while !state.control_ended && wanted(state) {
             match self.control.try_recv() {
                 Ok(Some(frame)) if frame.header.kind == Kind::Payload => {
-                    state.value = take_value(frame.header.flags, frame.payload, frame.fds);
+                    match take_value(frame.header.flags, frame.payload, frame.fds) {
+                        Ok(value) => state.value = Some(value),
+                        Err(error) => {
+                            state.report =
+                                Some(Report::Unencodable(format!("unreadable: {error}")));
+                        }
+                    }
                 }
                 Ok(Some(frame)) => match hello::read(frame) {
                     Ok(message) => self.heard(state, message),
@@ -429,12 +435,12 @@ fn take_value(
     flags: u8,
     payload: Vec<u8>,
     mut fds: Vec<OwnedFd>,
-) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     if flags & IN_MEMORY_FILE == 0 {
-        return Some((payload, fds));
+        return Ok((payload, fds));
     }
-    let file = std::fs::File::from(fds.pop()?);
+    let file = fds.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut &file, &mut bytes).ok()?;
-    Some((bytes, fds))
+    std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+    Ok((bytes, fds))
 }

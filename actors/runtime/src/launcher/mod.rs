@@ -142,6 +142,9 @@ impl Begun {
         if node.is_ending() {
             return Err(StartError::Ending);
         }
+        // What every child needs is had before there is one: a start that lacks descriptors
+        // or threads for it has nothing to undo.
+        crate::node::tree::get_ready()?;
         let deadline = Instant::now() + spec.start_timeout;
         let hello = Hello::new(&spec)?;
         Ok(Self { spec, hello, deadline })
@@ -194,11 +197,13 @@ pub(crate) struct Ends {
 
 impl Ends {
     fn new() -> io::Result<Self> {
-        let control = Link::pair()?;
-        let data = Link::pair()?;
-        Ok(Self {
-            control: (control.0, spec::above_standard(control.1)?),
-            data: (data.0, spec::above_standard(data.1)?),
-        })
+        Ok(Self { control: Self::pair()?, data: Self::pair()? })
+    }
+
+    /// No end is a standard stream, should those be closed: what anybody prints would
+    /// land on the link.
+    fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        let (ours, theirs) = Link::pair()?;
+        Ok((spec::above_standard(ours)?, spec::above_standard(theirs)?))
     }
 }

@@ -51,6 +51,8 @@ pub fn prepare() {
     }
     if let Err(error) = arm() {
         tracing::warn!(target: "procession", %error, "children will not be joined at exit");
+        // Tried again at the next occasion.
+        let _ = PREPARED.compare_exchange(me, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 

@@ -25,14 +25,24 @@ use tokio::sync::oneshot;
 /// The root supervisor's cell, and the process that it lives in.
 static ROOT: Mutex<Option<(u32, ActorCell)>> = Mutex::new(None);
 
+/// Makes what this node needs before it can have children: the hidden thread, and what
+/// runs at exit.
+///
+/// # Errors
+/// No descriptor or thread was to be had.
+pub(crate) fn get_ready() -> io::Result<()> {
+    hidden::handle()?;
+    super::leave::prepare();
+    super::control::attend()
+}
+
 /// Puts a child that has been started under the node's root supervisor.
 ///
 /// # Errors
 /// The hidden thread could not be started.
 pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
     lock(&node.children).insert(child.number(), child.clone());
-    super::leave::prepare();
-    super::control::attend()?;
+    get_ready()?;
     let child = child.clone();
     hidden::handle()?.spawn(async move {
         match root().await {
