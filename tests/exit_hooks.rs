@@ -58,7 +58,7 @@ fn no_hook_runs_when_a_signal_ends_it() {
         let ran = path.clone();
         at_exit(0, move || note(&ran, "ran"));
         note(&path, "ready");
-        std::thread::sleep(Duration::from_secs(600));
+        std::thread::sleep(Duration::from_secs(90));
     };
     let ends: [fn(&procession::ProcessRef) -> procession::Result<()>; 2] =
         [procession::ProcessRef::terminate, procession::ProcessRef::kill];

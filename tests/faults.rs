@@ -213,7 +213,7 @@ fn a_start_that_is_given_up_leaves_nothing() {
     struct Slow;
     impl<'de> serde::Deserialize<'de> for Slow {
         fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-            std::thread::sleep(Duration::from_secs(600));
+            std::thread::sleep(Duration::from_secs(90));
             Ok(Slow)
         }
     }

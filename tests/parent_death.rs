@@ -11,7 +11,7 @@ use util::{Folder, SOON, alone_command, is_alone, lines, lives, note, text, unti
 const FOLDER: &str = "PROCESSION_TEST_FOLDER";
 
 fn sleep_on() {
-    std::thread::sleep(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_secs(90));
 }
 
 fn folder() -> String {

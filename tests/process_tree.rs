@@ -14,7 +14,7 @@ fn script(script: String) {
 }
 
 fn sleep_on() {
-    std::thread::sleep(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_secs(90));
 }
 
 /// A process with a child process of ours, a program's, one in a session of its own, and

@@ -123,7 +123,7 @@ fn daemons() {
         let body = || {
             at_exit(0, || println!("hooks do not run at a SIGTERM"));
             note_pid();
-            std::thread::sleep(Duration::from_secs(600));
+            std::thread::sleep(Duration::from_secs(90));
         };
         let p = Process::builder(body, ()).daemon(true).start().unwrap();
         assert!(p.is_daemon());
@@ -152,7 +152,7 @@ fn stubborn() {
         mask.add(nix::sys::signal::Signal::SIGTERM);
         mask.thread_block().unwrap();
         note_pid();
-        std::thread::sleep(Duration::from_secs(600));
+        std::thread::sleep(Duration::from_secs(90));
     };
     Process::builder(body, ()).daemon(true).start().unwrap();
     util::until("it runs", || text(&path()).lines().count() == 1);
@@ -173,7 +173,7 @@ fn names() {
     log_to_stderr(LogLevel::Info).unwrap();
     let slow = || std::thread::sleep(Duration::from_millis(300));
     Process::builder(slow, ()).name("slow one").start().unwrap();
-    let daemon = || std::thread::sleep(Duration::from_secs(600));
+    let daemon = || std::thread::sleep(Duration::from_secs(90));
     Process::builder(daemon, ()).name("helper").daemon(true).start().unwrap();
 }
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod program;
+pub(crate) mod signals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -37,7 +38,19 @@ pub(crate) struct Output {
 /// Runs `body`, which is the rest of the test `name`, in a process of its own: true in
 /// that process when it is done, false in the first one, which only looks on.
 pub(crate) fn alone(name: &str, body: impl FnOnce()) -> bool {
-    if std::env::var_os(ALONE).is_some_and(|wanted| wanted == name) {
+    /// A test that fails does not wait for its children.
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                for child in procession::active_children() {
+                    let _ = child.kill();
+                }
+            }
+        }
+    }
+    if is_alone(name) {
+        let _clear = Clear;
         body();
         return true;
     }
