@@ -1,5 +1,10 @@
 //! What is not to be had: descriptors, processes, memory, room for a result. A typed
 //! error, and nothing left of the attempt.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 

@@ -1,5 +1,10 @@
 //! Child mode that nobody but our own parent may ask for, and executables that change
 //! while the program runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 

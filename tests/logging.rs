@@ -1,4 +1,9 @@
 //! Log lines of a tree of processes: Python's text, inherited levels, whole lines.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 
@@ -147,9 +152,9 @@ fn a_childs_span_says_where_it_was_started() {
             },
             (),
         );
-        let ((text, pid), ppid) = p.start().unwrap().result_timeout(SOON).unwrap();
-        let (pid, ppid) = (format!("pid={pid}"), format!("ppid={ppid}"));
-        for part in ["process=Process-2:1", &pid, &ppid, "parent_spans=\"outer:inner\""] {
+        let ((text, own), parent) = p.start().unwrap().result_timeout(SOON).unwrap();
+        let (own, parent) = (format!(" pid={own}"), format!("ppid={parent}"));
+        for part in ["process=Process-2:1", &own, &parent, "parent_spans=\"outer:inner\""] {
             assert!(text.contains(part), "{part}: {text}");
         }
     });
@@ -224,7 +229,9 @@ fn short_lines_of_many_processes_arrive_whole() {
             }
         };
         let all: Vec<_> = (0..4).map(|number| Process::spawn(write, (number,)).unwrap()).collect();
-        all.iter().for_each(|p| p.join().unwrap());
+        for p in all {
+            p.join().unwrap();
+        }
         return;
     }
     let output = run(alone_command(NAME));

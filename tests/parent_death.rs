@@ -1,4 +1,9 @@
 //! What becomes of processes when the parent dies without a word.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 

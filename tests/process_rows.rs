@@ -1,5 +1,10 @@
 //! The rows of conformance.md about processes that tests/process.rs leaves: what is held
 //! and given back, many at once, handles in every state.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 
@@ -216,7 +221,8 @@ fn an_ended_child_gives_back_what_it_held() {
                     drop(stdin);
                 }
                 _ => {
-                    let p = Process::builder(|| -> () { panic!("on purpose") }, ());
+                    let p = Process::builder(|| -> () { panic!("on purpose") }, ())
+                        .env("RUST_BACKTRACE", "0");
                     p.stderr(procession::Stdio::Null).start().unwrap().join().unwrap();
                 }
             }
@@ -265,7 +271,8 @@ fn a_sentinel_is_ready_when_the_child_has_ended() {
 #[test]
 fn active_children_are_those_between_start_and_end() {
     alone("active_children_are_those_between_start_and_end", || {
-        let pids = || active_children().iter().filter_map(|p| p.pid()).collect::<Vec<_>>();
+        let pids =
+            || active_children().iter().filter_map(procession::ProcessRef::pid).collect::<Vec<_>>();
         let p = Process::builder(sleep_on, ()).build().unwrap();
         assert!(pids().is_empty());
         p.start().unwrap();

@@ -1,4 +1,9 @@
 //! Trees of processes: killing all of one, and containing what forks twice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 

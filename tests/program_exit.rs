@@ -1,4 +1,9 @@
 //! Real programs: what a `main` and its children print, and what is left at their end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 
@@ -213,7 +218,7 @@ fn flushes_check() {
     assert_eq!((output.stderr.as_str(), output.code), ("", 0));
 }
 
-/// Row exit-02: environment, RUST_BACKTRACE and log level, in a grandchild.
+/// Row exit-02: environment, `RUST_BACKTRACE` and log level, in a grandchild.
 fn settings() {
     procession::log::set_level(LogLevel::Other(17));
     let child = || {

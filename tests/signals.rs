@@ -1,5 +1,10 @@
 //! Signals: interrupted system calls, a program that ignores SIGCHLD or reaps whatever it
 //! finds, Ctrl-C.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 

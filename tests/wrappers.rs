@@ -1,4 +1,9 @@
 //! Types that the usual format cannot carry, and the wrappers that do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
 
 mod util;
 
@@ -68,6 +73,13 @@ fn awkward_types_travel_as_message_pack() {
     }
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+struct Skips {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<String>,
+    second: u64,
+}
+
 /// Without a wrapper each of them is an error, never a wrong value.
 #[test]
 fn without_a_wrapper_they_are_errors() {
@@ -79,12 +91,6 @@ fn without_a_wrapper_they_are_errors() {
     assert!(matches!(error, Error::Start(_)), "{error}");
 
     // What skips fields leaves bytes over, or has too few.
-    #[derive(Debug, Serialize, Deserialize)]
-    struct Skips {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        first: Option<String>,
-        second: u64,
-    }
     let skips = Skips { first: None, second: 0x0101_0101 };
     let error = Process::spawn(|_: Skips| (), (skips,)).unwrap_err();
     assert!(matches!(error, Error::Start(_)), "{error}");

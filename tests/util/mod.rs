@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// How long a process made for a test may run.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// The start methods that the tests of all methods run with.
 pub(crate) const METHODS: [procession::StartMethod; 1] = [procession::StartMethod::Spawn];

@@ -12,7 +12,7 @@ extern "C" fn count(_: i32) {
     CAUGHT.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Catches `signal` from now on, without SA_RESTART: system calls are interrupted.
+/// Catches `signal` from now on, without `SA_RESTART`: system calls are interrupted.
 pub(crate) fn catch(signal: Signal) {
     let action = SigAction::new(SigHandler::Handler(count), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler only adds to an atomic.

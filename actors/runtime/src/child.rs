@@ -389,7 +389,7 @@ impl Child {
                     }
                 }
                 Ok(Some(frame)) => match hello::read(frame) {
-                    Ok(message) => self.heard(state, message),
+                    Ok(message) => state.heard(message),
                     Err(error) => {
                         tracing::warn!(target: "procession", name = self.name, %error,
                             "a child sent what cannot be read");
@@ -398,17 +398,6 @@ impl Child {
                 Ok(None) => return,
                 Err(_) => state.control_ended = true,
             }
-        }
-    }
-
-    fn heard(&self, state: &mut State, message: ToParent) {
-        match message {
-            ToParent::Ready => state.start = Some(Ok(())),
-            ToParent::Refused(fault) => state.start = Some(Err(fault)),
-            ToParent::Report(report) => state.report = Some(report),
-            ToParent::Pong(pong) => state.pong = Some(pong),
-            ToParent::Log(lines) => relayed::enqueue(lines),
-            ToParent::Routed(message) => crate::node::routes::pass_on(message),
         }
     }
 
@@ -424,6 +413,19 @@ impl Child {
 impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Child({}, pid {})", self.name, self.pid)
+    }
+}
+
+impl State {
+    fn heard(&mut self, message: ToParent) {
+        match message {
+            ToParent::Ready => self.start = Some(Ok(())),
+            ToParent::Refused(fault) => self.start = Some(Err(fault)),
+            ToParent::Report(report) => self.report = Some(report),
+            ToParent::Pong(pong) => self.pong = Some(pong),
+            ToParent::Log(lines) => relayed::enqueue(lines),
+            ToParent::Routed(message) => crate::node::routes::pass_on(message),
+        }
     }
 }
 

@@ -131,7 +131,7 @@ async fn process_ended(pidfd: Option<OwnedFd>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Waits until a socket's other end is closed; for ever when there is none. What comes
@@ -147,7 +147,7 @@ async fn socket_ended(socket: Option<OwnedFd>) {
             ready.clear_ready();
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Reaps adopted orphans from now on.

@@ -14,7 +14,7 @@ use crate::sync::{after, lock};
 use crate::sys::watch::{Held, watch};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 
@@ -27,6 +27,9 @@ const JOIN_LOG_PERIOD: Duration = Duration::from_secs(10);
 /// The process that the exit handler is prepared in: a copy made by the user's own fork
 /// must not end its parent's children.
 static PREPARED: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the C library knows our handler.
+static REGISTERED: Once = Once::new();
 
 /// Wakes the hidden thread for the winding down.
 static WAKE: Mutex<Option<EventFd>> = Mutex::new(None);
@@ -71,7 +74,6 @@ fn arm() -> std::io::Result<()> {
         }
     });
     // Handlers are inherited by forks; once in the C library's list is enough.
-    static REGISTERED: std::sync::Once = std::sync::Once::new();
     REGISTERED.call_once(|| {
         crate::sys::exit::at_exit(at_exit);
     });
