@@ -92,7 +92,7 @@ fn a_contained_process_reaps_the_orphans_it_adopts() {
     let body = || {
         let mut own = Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
         // An orphan is known as one when it was seen below its own parent before.
-        script("(sleep 0.8; exit 0) & (sleep 0.9; exit 0) & sleep 0.4".into());
+        script("(sleep 3; exit 0) & (sleep 3.1; exit 0) & sleep 2".into());
         let me = std::process::id();
         let deadline = std::time::Instant::now() + SOON;
         let mut adopted = 0;

@@ -36,7 +36,11 @@ const LOG_LIMIT: usize = 16 * 1024 * 1024;
 /// A containing process looks for orphans this often.
 const ADOPTION_PERIOD: Duration = Duration::from_millis(100);
 
-/// Looking may take at most one part in so many of the time.
+/// And at least this often: an orphan whose parent lived for less between two looks is
+/// not known as one.
+const ADOPTION_PERIOD_MAX: Duration = Duration::from_millis(500);
+
+/// Looking should take at most one part in so many of the time.
 const ADOPTION_SHARE: u32 = 20;
 
 /// The names of the spans that our parent was in when it started us.
@@ -159,7 +163,8 @@ fn watch_orphans() -> io::Result<()> {
             if let Err(error) = orphans.sweep() {
                 tracing::debug!(target: "procession", %error, "looking for orphans");
             }
-            sleep(ADOPTION_PERIOD.max(begun.elapsed() * ADOPTION_SHARE)).await;
+            let pause = begun.elapsed() * ADOPTION_SHARE;
+            sleep(pause.clamp(ADOPTION_PERIOD, ADOPTION_PERIOD_MAX)).await;
         }
     });
     Ok(())
