@@ -32,7 +32,7 @@ mod supervisor;
 pub use builder::ProcessBuilder;
 pub use context::{
     Context, all_start_methods, context, cpu_count, force_start_method, freeze_support,
-    set_executable, set_start_method, start_method, start_method_if_set,
+    set_executable, set_forkserver_preload, set_start_method, start_method, start_method_if_set,
 };
 pub use current::{
     CurrentProcess, ParentRef, active_children, current_process, exit, parent_process,

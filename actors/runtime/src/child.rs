@@ -27,6 +27,8 @@ use tokio::sync::oneshot;
 /// A child process of this node.
 pub struct Child {
     node: NodeId,
+    /// Whose child it is; in a copy of that process nobody can reap it.
+    parent: u32,
     pid: u32,
     pidfd: OwnedFd,
     name: String,
@@ -83,6 +85,7 @@ impl Child {
         }
         Self {
             node: spec.node,
+            parent: std::process::id(),
             pid: raw.pid,
             pidfd: raw.pidfd,
             name: spec.name.clone(),
@@ -160,7 +163,7 @@ impl Child {
     pub fn reap(&self) -> Option<Arc<Down>> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        if state.down.is_some() {
+        if state.down.is_some() || self.parent != std::process::id() {
             return state.down.clone();
         }
         let (status, usage) = self.take_status()?;

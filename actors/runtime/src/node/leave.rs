@@ -92,6 +92,7 @@ pub fn wind_down() {
     crate::supervisor::stop_all();
     stop_daemons(&node);
     join_others(&node);
+    crate::launcher::end_zygote();
     finished();
 }
 
