@@ -31,6 +31,7 @@ mod function;
 pub mod log;
 mod mailbox;
 mod process;
+mod run;
 mod supervisor;
 mod wrappers;
 
@@ -49,6 +50,7 @@ pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};
 pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};
+pub use run::Run;
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
