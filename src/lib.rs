@@ -50,7 +50,6 @@ pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};
 pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};
-pub use run::Run;
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
@@ -66,6 +65,7 @@ pub use procession_runtime::function::Entry;
 pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
 pub use procession_runtime::node::control::keepalive;
 pub use procession_runtime::proc_tree::{ProcId, TreeKill};
+pub use run::Run;
 pub use supervisor::{
     AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSpec, ChildState,
     Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,
