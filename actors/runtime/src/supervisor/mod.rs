@@ -7,6 +7,7 @@
 //! process of its own. It decides nothing about restarts, and runs no user code.
 
 mod actor;
+mod interrupt;
 pub mod process;
 pub mod slot;
 
