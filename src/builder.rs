@@ -112,6 +112,7 @@ impl Plan {
             allow_nested: self.allow_nested,
             start_timeout: self.start_timeout,
             ends_by_message: false,
+            attend: false,
         })
     }
 }

@@ -27,6 +27,7 @@ mod context;
 mod current;
 mod error;
 mod process;
+mod supervisor;
 
 pub use builder::ProcessBuilder;
 pub use context::{
@@ -52,6 +53,12 @@ pub use procession_runtime::codec::Fd;
 pub use procession_runtime::down::{Down, Monitor};
 pub use procession_runtime::function::Entry;
 pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
+pub use procession_runtime::node::control::keepalive;
+pub use supervisor::{
+    AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSpec, ChildState,
+    Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,
+    SupervisorError, SupervisorExit, SupervisorRef, TreeError,
+};
 
 /// What generated code calls. Not for users: it changes without notice.
 #[doc(hidden)]
@@ -64,3 +71,8 @@ pub mod __private {
     pub use procession_runtime::codec::{DecodeError, Decoder, EncodeError, Encoder};
     pub use serde;
 }
+
+/// The code in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,7 +7,7 @@
 //! pidfd only. Neighbours: the launcher makes it, `crate::node` keeps it.
 
 use crate::down::{Down, DownSink};
-use crate::launcher::hello::{self, Report, StartFault, ToChild, ToParent};
+use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
 use crate::launcher::{LaunchSpec, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
 use crate::reap::try_reap;
@@ -48,6 +48,7 @@ struct State {
     control_ended: bool,
     asked: bool,
     hung: bool,
+    pong: Option<Pong>,
     down: Option<Arc<Down>>,
     watchers: Vec<DownSink>,
 }
@@ -273,6 +274,16 @@ impl Child {
         self.signal(Signal::SIGCONT)
     }
 
+    /// Asks its hidden thread for a sign of life; a link that is full or closed gives none.
+    pub(crate) fn ping(&self, number: u64) {
+        let _ = hello::post(&self.control, &ToChild::Ping(number), OUTBOUND_LIMIT);
+    }
+
+    /// Its last sign of life.
+    pub(crate) fn last_pong(&self) -> Option<Pong> {
+        lock(&self.state).pong
+    }
+
     /// Says that an end by SIGTERM or code 0 is from now on one that was asked for.
     pub fn note_asked(&self) {
         lock(&self.state).asked = true;
@@ -348,7 +359,7 @@ impl Child {
             ToParent::Ready => state.start = Some(Ok(())),
             ToParent::Refused(fault) => state.start = Some(Err(fault)),
             ToParent::Report(report) => state.report = Some(report),
-            ToParent::Pong(_) => {}
+            ToParent::Pong(pong) => state.pong = Some(pong),
             ToParent::Log(lines) => crate::relay::write_whole(&lines),
             ToParent::Routed(message) => crate::node::routes::pass_on(message),
         }

@@ -21,6 +21,7 @@ pub mod prctl;
 pub mod proc_tree;
 pub mod reap;
 mod relay;
+pub mod supervisor;
 #[doc(hidden)]
 pub mod sync;
 #[allow(unsafe_code, reason = "the one room for it")]

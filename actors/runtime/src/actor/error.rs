@@ -94,6 +94,10 @@ pub enum StartError {
     /// Its `on_start` refused, with these words.
     #[error("the actor did not start: {0}")]
     Failed(String),
+    /// Its `on_start` declined: it does not want to run, which a supervisor does not take
+    /// for a failure.
+    #[error("the actor declined to start")]
+    Ignored,
     /// Its `on_start` panicked.
     #[error("the actor panicked while starting, at {}: {}", .0.location, .0.message)]
     Panicked(PanicReport),

@@ -56,7 +56,10 @@ pub struct Blueprint {
 }
 
 /// How to start `A` from an encoded state.
-pub(super) fn from_state<A>() -> Result<Blueprint, StartError>
+///
+/// # Errors
+/// The type lies in no loaded object.
+pub fn from_state<A>() -> Result<Blueprint, StartError>
 where
     A: Actor + DeserializeOwned,
     A::Msg: Wire,
@@ -177,10 +180,16 @@ fn serve<A: Actor>(actor: A, supervised: bool, start: Start<'_>) -> Result<Endin
         Ok(()) => (start.ready)(),
         Err(error) => refused = Some(error),
     };
-    let reason = host::run(actor, &mailbox, this, started, |mailbox| door.next(mailbox));
+    let reason = host::run(actor, &mailbox, this, started, |mailbox| {
+        node::control::note_idle(true);
+        let turn = door.next(mailbox);
+        node::control::note_idle(false);
+        turn
+    });
     if let Some(error) = refused {
         return Err(match error {
             StartError::Panicked(report) => StartFault::Panicked(report),
+            StartError::Ignored => StartFault::Ignored,
             other => StartFault::Failed(other.to_string()),
         });
     }

@@ -155,6 +155,10 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
             });
             node::fix_start_method(hello.default_method, true);
             crate::panic::print_as_child();
+            if hello.attend {
+                // Without the thread its watchdog kills this process, which says enough.
+                let _ = node::control::attend();
+            }
             Ok(prepared)
         }
         Err(fault) => Err((control, fault)),

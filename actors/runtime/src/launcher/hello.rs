@@ -46,12 +46,23 @@ pub enum ToParent {
     /// How the child's body ended. A returned value follows as a payload frame.
     Report(Report),
     /// The answer to a ping.
-    Pong(u64),
+    Pong(Pong),
     /// Whole lines for standard error that are too long to be written in one piece by
     /// several processes.
     Log(Vec<u8>),
     /// To be passed on along the tree.
     Routed(Routed),
+}
+
+/// The answer to a ping: the child's hidden thread lives, and what its work looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// The ping's number.
+    pub number: u64,
+    /// Moves with each message handled and each `keepalive`.
+    pub progress: u64,
+    /// Whether a message is being handled.
+    pub busy: bool,
 }
 
 /// Everything that a child must know before user code runs in it.
@@ -76,6 +87,7 @@ pub struct Hello {
     pub(crate) on_parent_death: ParentDeath,
     pub(crate) contain: bool,
     pub(crate) ignore_sigint: bool,
+    pub(crate) attend: bool,
     pub(crate) default_method: Option<StartMethod>,
 }
 
@@ -126,6 +138,9 @@ pub enum StartFault {
     /// It panicked before it was ready.
     #[error("the child panicked while it started at {}: {}", .0.location, .0.message)]
     Panicked(PanicReport),
+    /// It declined to run, which is no failure.
+    #[error("the child declined to start")]
+    Ignored,
     /// Its own start function said no.
     #[error("the child could not start: {0}")]
     Failed(String),
@@ -177,6 +192,7 @@ impl Hello {
             on_parent_death: spec.on_parent_death,
             contain: spec.contain,
             ignore_sigint: spec.ignore_sigint,
+            attend: spec.attend,
             default_method: node::fixed_start_method(),
         })
     }

@@ -155,6 +155,8 @@ pub struct LaunchSpec {
     pub start_timeout: Duration,
     /// Whether it is asked to end by a message (an actor), not by SIGTERM.
     pub ends_by_message: bool,
+    /// Whether its hidden thread answers its parent from the start.
+    pub attend: bool,
 }
 
 impl LaunchSpec {
@@ -182,6 +184,7 @@ impl LaunchSpec {
             allow_nested: false,
             start_timeout: START_TIMEOUT,
             ends_by_message: false,
+            attend: false,
         }
     }
 }

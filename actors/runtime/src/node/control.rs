@@ -5,20 +5,36 @@
 //! the rest (a Shutdown) for the actor to take.
 
 use super::{hidden, routes};
-use crate::launcher::child::say;
-use crate::launcher::hello::{self, ToChild, ToParent};
-use crate::link::Link;
+use crate::launcher::hello::{self, Pong, ToChild, ToParent};
+use crate::link::{Link, OUTBOUND_LIMIT};
 use crate::peer::serve::Entrance;
 use crate::sync::lock;
 use crate::sys::socket;
 use crate::sys::watch::{Held, watch};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::Interest;
+use tokio::sync::Notify;
 
 static SHUTDOWN: AtomicBool = AtomicBool::new(false);
+static ASKED: Notify = Notify::const_new();
+/// Messages begun and ended, and calls of `keepalive`: what a watchdog sees move.
+static PROGRESS: AtomicU64 = AtomicU64::new(0);
+/// Whether an actor waits for its next message. A function is always at work.
+static IDLE: AtomicBool = AtomicBool::new(false);
+
+/// Tells a watchdog that this process gets on with its work.
+pub fn keepalive() {
+    PROGRESS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Notes whether the actor waits for its next message.
+pub(crate) fn note_idle(idle: bool) {
+    IDLE.store(idle, Ordering::Relaxed);
+    keepalive();
+}
 /// Whether the hidden thread reads the control link.
 static ATTENDED: AtomicBool = AtomicBool::new(false);
 static ENTRANCE: Mutex<Option<Arc<Entrance>>> = Mutex::new(None);
@@ -72,6 +88,13 @@ pub(crate) fn take_shutdown() -> bool {
     SHUTDOWN.swap(false, Ordering::AcqRel)
 }
 
+/// Completes when the parent asks this process to end.
+pub(crate) async fn shutdown_asked() {
+    while !take_shutdown() {
+        ASKED.notified().await;
+    }
+}
+
 /// The control link, while no hidden thread reads it.
 pub(crate) fn unattended() -> Option<Control> {
     if ATTENDED.load(Ordering::Acquire) {
@@ -119,11 +142,16 @@ fn heard(control: &Link, message: ToChild) {
     match message {
         ToChild::Shutdown => {
             SHUTDOWN.store(true, Ordering::Release);
+            ASKED.notify_one();
             if let Some(entrance) = &*lock(&ENTRANCE) {
                 entrance.wake();
             }
         }
-        ToChild::Ping(number) => drop(say(control, &ToParent::Pong(number))),
+        ToChild::Ping(number) => {
+            let busy = !IDLE.load(Ordering::Relaxed);
+            let pong = Pong { number, progress: PROGRESS.load(Ordering::Relaxed), busy };
+            let _ = hello::post(control, &ToParent::Pong(pong), OUTBOUND_LIMIT);
+        }
         ToChild::Routed(message) => routes::pass_on(message),
         ToChild::Hello(_) | ToChild::LogLevel(_) => {}
     }

@@ -89,6 +89,7 @@ pub fn wind_down() {
     }
     let node = super::current();
     node.ending.store(true, Ordering::Release);
+    crate::supervisor::stop_all();
     stop_daemons(&node);
     join_others(&node);
     finished();

@@ -5,7 +5,7 @@
 //! across a wait. Neighbours: `hidden` runs the control plane, `tree` is the ractor
 //! tree of supervisors and process proxies, `leave` is what happens at exit.
 
-pub(crate) mod control;
+pub mod control;
 pub mod hidden;
 pub mod leave;
 pub(crate) mod routes;

@@ -16,6 +16,7 @@ use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
 use crate::node::hidden;
 use crate::peer::distant::Distant;
 use crate::peer::{Peer, hosted};
+use crate::supervisor::slot;
 use crate::sync::lock;
 use procession_protocols::id::{ActorId, NodeId, NodePath, Step};
 use serde::{Deserialize, Serialize};
@@ -228,6 +229,9 @@ fn deliver(message: Routed) -> bool {
 fn arrived(message: Routed, here: NodeId) -> bool {
     match message {
         Routed::Visit { node, number, end, .. } if node == here => {
+            if let Some(running) = slot::by_number(number) {
+                return see_to_slot(running, end);
+            }
             let link = Link::new(end.into());
             // The client learns our death from our pidfd, whoever else holds its socket.
             if hosted::greet(&link).is_err() {
@@ -245,6 +249,19 @@ fn arrived(message: Routed, here: NodeId) -> bool {
         }
         _ => false,
     }
+}
+
+/// Sends a client on to whatever runs in a supervisor's place.
+fn see_to_slot(running: impl Future<Output = Option<Arc<Peer>>> + Send + 'static, end: Fd) -> bool {
+    let Ok(handle) = hidden::handle() else { return false };
+    handle.spawn(async move {
+        // When nothing runs there in time, the end is dropped, and the client sees it.
+        if let Some(peer) = running.await {
+            let ActorId { node, number } = peer.id();
+            deliver(Routed::Visit { target: peer.path().clone(), node, number, end });
+        }
+    });
+    true
 }
 
 fn up(message: Routed) {

@@ -11,12 +11,13 @@ use crate::codec::{self, Encoded, Fd};
 use crate::down::DownSink;
 use crate::link::Link;
 use crate::node::{hidden, routes};
+use crate::supervisor::slot;
 use crate::sync::{after, lock};
 use crate::wait;
 use procession_protocols::id::ActorId;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// An introduction may take this long.
@@ -25,25 +26,33 @@ pub const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A reference that came from another process.
 pub(crate) struct Distant {
     wire: RefWire,
-    peer: OnceLock<Arc<Peer>>,
+    peer: Mutex<Option<Arc<Peer>>>,
     /// Held while an introduction is under way, so that there is one link only.
     introducing: Mutex<()>,
 }
 
 impl Distant {
     pub(crate) fn new(wire: RefWire) -> Self {
-        Self { wire, peer: OnceLock::new(), introducing: Mutex::new(()) }
+        Self { wire, peer: Mutex::new(None), introducing: Mutex::new(()) }
     }
 
-    fn peer(&self) -> Result<&Arc<Peer>, CallError> {
-        if let Some(peer) = self.peer.get() {
+    /// The way that there is already. A reference to a supervisor's place looks for the
+    /// next incarnation when its last one has ended.
+    fn met(&self) -> Option<Arc<Peer>> {
+        let peer = lock(&self.peer).clone()?;
+        let is_over = slot::survives(self.wire.number) && !peer.is_alive();
+        (!is_over).then_some(peer)
+    }
+
+    fn peer(&self) -> Result<Arc<Peer>, CallError> {
+        if let Some(peer) = self.met() {
             return Ok(peer);
         }
         if hidden::is_current() {
             return Err(CallError::WouldDeadlock);
         }
         let _one = lock(&self.introducing);
-        if let Some(peer) = self.peer.get() {
+        if let Some(peer) = self.met() {
             return Ok(peer);
         }
         let answer = routes::introduce(&self.wire).map_err(lost)?;
@@ -53,7 +62,12 @@ impl Distant {
             .map_err(|_| lost("the introduction was lost"))?
             .map_err(lost)?;
         let peer = meet(&self.wire, end)?;
-        Ok(self.peer.get_or_init(|| peer))
+        *lock(&self.peer) = Some(peer.clone());
+        Ok(peer)
+    }
+
+    fn latest(&self) -> Option<Arc<Peer>> {
+        lock(&self.peer).clone()
     }
 }
 
@@ -103,7 +117,7 @@ impl Remote for Distant {
     }
 
     fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
-        if let Some(peer) = self.peer.get() {
+        if let Some(peer) = self.latest() {
             peer.wait(ready, deadline);
         }
     }

@@ -58,6 +58,8 @@ pub struct Peer {
     exported: AtomicBool,
     /// Whether the actor ends with the last reference here.
     released_on_drop: bool,
+    /// Whether it has been killed from here: it counts as dead at once.
+    killed: AtomicBool,
     /// Async callers that wait; the hidden thread reads the link for them.
     watchers: AtomicUsize,
     watching: AtomicBool,
@@ -130,11 +132,17 @@ impl Peer {
             handled: AtomicU64::new(0),
             exported: AtomicBool::new(false),
             released_on_drop,
+            killed: AtomicBool::new(false),
             watchers: AtomicUsize::new(0),
             watching: AtomicBool::new(false),
             watch_again: Arc::default(),
             this: this.clone(),
         })
+    }
+
+    /// Where in the tree its process is.
+    pub(crate) fn path(&self) -> &NodePath {
+        &self.path
     }
 
     fn pidfd(&self) -> BorrowedFd<'_> {
@@ -360,8 +368,11 @@ impl Remote for Peer {
 
     fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
         Box::pin(async move {
-            let _watch = self.watch_link();
+            // The hidden thread reads until the reply has come: the caller's own watch may
+            // be of an earlier incarnation.
+            let watch = self.watch_link();
             std::future::poll_fn(|context| self.poll_room(context)).await?;
+            let reply = reply.map(|reply| Box::new(watch::Watched::new(reply, watch)) as ReplyPort);
             let header = self.register(&message, reply)?;
             let sent = self.link.post(header, message, OUTBOUND_LIMIT);
             sent.map_err(|error| self.unregister(header, error))
@@ -415,7 +426,7 @@ impl Remote for Peer {
     }
 
     fn is_alive(&self) -> bool {
-        if lock(&self.pending).ended.is_some() {
+        if self.killed.load(Ordering::Acquire) || lock(&self.pending).ended.is_some() {
             return false;
         }
         match &self.process {
@@ -434,6 +445,7 @@ impl Remote for Peer {
     }
 
     fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
         match &self.process {
             Process::Child(child) => drop(child.signal(nix::sys::signal::Signal::SIGKILL)),
             Process::Other(pidfd) if self.id.number == 0 => {

@@ -5,6 +5,8 @@
 //! their replies. It completes ports; it decodes nothing.
 
 use super::{Peer, Process, REAP_PATIENCE};
+use crate::actor::{CallError, ReplyPort, ReplySink};
+use crate::codec::Encoded;
 use crate::node::hidden;
 use crate::sys::watch::{Held, watch};
 use std::io;
@@ -23,6 +25,24 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.0.watchers.fetch_sub(1, Ordering::AcqRel);
         self.0.watch_again.notify_one();
+    }
+}
+
+/// A reply port that keeps the hidden thread reading until it is completed.
+pub(super) struct Watched {
+    port: ReplyPort,
+    _watch: Option<Watch>,
+}
+
+impl Watched {
+    pub(super) fn new(port: ReplyPort, watch: Option<Watch>) -> Self {
+        Self { port, _watch: watch }
+    }
+}
+
+impl ReplySink for Watched {
+    fn complete(self: Box<Self>, result: Result<Encoded, CallError>) {
+        self.port.complete(result);
     }
 }
 

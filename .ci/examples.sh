@@ -1,0 +1,143 @@
+# shellcheck shell=bash
+# The examples, how each is run, and what it must print. Sourced by .ci/run.
+#
+# One line for each run:
+#
+#   check NAME [-t SECONDS] [-x CODE] [-s] [-g FILE] [-e PATTERN]... [-- ARGUMENT...]
+#
+#   -t  longest time (60 s)          -x  exit code (0)
+#   -s  the order of lines is free   -g  golden file in examples/expected/ (NAME.txt)
+#   -e  an extended regular expression that some line of standard output must match;
+#       may stand several times. With it, no golden file is read.
+#
+#   check_each NAME ...     the same, once for each start method, which is added as the
+#                           last argument
+#
+# Without -e standard output must be the golden file; a line there that begins with `~`
+# is an extended regular expression for one whole line. With -s both sides are sorted, so
+# that only plain lines can be used. Every file in examples/ has a line here, else the run fails.
+examples_table() {
+    check wordcount -t 120 -e 'exact|equal|same' -- . --crash 5
+    check wordcount -t 120 -e 'exact|equal|same' -- src --workers 2
+    # Run by the step of its own.
+    elsewhere chaos
+}
+
+# ---------------------------------------------------------------- machinery
+
+run_examples() {
+    local folder=$1
+    examples_folder=$folder
+    examples_failed=0
+    examples_named=" "
+    examples_table
+    local file name
+    for file in examples/*.rs examples/*/main.rs; do
+        [[ -e $file ]] || continue
+        name=$(basename "${file%/main.rs}" .rs)
+        if [[ $examples_named != *" $name "* ]]; then
+            echo "FAILED  $name: no line in .ci/examples.sh says what it must print"
+            examples_failed=$((examples_failed + 1))
+        fi
+    done
+    ((examples_failed == 0))
+}
+
+# The start methods that examples run under; fork joins them when it is built.
+example_methods=(spawn forkserver)
+
+check_each() {
+    local method dashes=--
+    # The arguments of the example follow a `--`, and there is one at most.
+    [[ " $* " == *" -- "* ]] && dashes=
+    for method in "${example_methods[@]}"; do
+        check "$@" ${dashes:+"$dashes"} "$method"
+    done
+}
+
+elsewhere() { examples_named+="$1 "; }
+
+check() {
+    local name=$1 seconds=60 wanted=0 sorted=no golden=$1.txt patterns=()
+    shift
+    while (($# > 0)); do
+        case $1 in
+        -t) seconds=$2 && shift 2 ;;
+        -x) wanted=$2 && shift 2 ;;
+        -s) sorted=yes && shift ;;
+        -g) golden=$2 && shift 2 ;;
+        -e) patterns+=("$2") && shift 2 ;;
+        --) shift && break ;;
+        *) echo "FAILED  $name: unknown option $1 in .ci/examples.sh" && return 1 ;;
+        esac
+    done
+    examples_named+="$name "
+    if [[ ! -e examples/$name.rs && ! -e examples/$name/main.rs ]]; then
+        note "there is no example $name yet: not run"
+        return
+    fi
+    local label="$name${*:+ $*}" code=0 begun=$SECONDS why=""
+    # ${out} and ${err} live in the scratch folder of .ci/run.
+    local out=$scratch/out err=$scratch/err
+    timeout --kill-after=5 "$seconds" "$examples_folder/$name" "$@" >"$out" 2>"$err" || code=$?
+    if ((code == 124 || code == 137)); then
+        why="took longer than $seconds s"
+    elif ((code != wanted)); then
+        why="exit code $code, not $wanted"
+    elif ((${#patterns[@]} > 0)); then
+        local pattern
+        for pattern in "${patterns[@]}"; do
+            if ! grep -qE -- "$pattern" "$out"; then
+                why="no line matches $pattern"
+                break
+            fi
+        done
+    else
+        why=$(differences "$out" "examples/expected/$golden" "$sorted")
+    fi
+    if [[ -z $why ]]; then
+        printf 'ok      %s (%d s)\n' "$label" $((SECONDS - begun))
+        return
+    fi
+    examples_failed=$((examples_failed + 1))
+    printf 'FAILED  %s: %s\n' "$label" "$why"
+    echo "--- standard output" && tail -n 40 "$out"
+    echo "--- standard error" && tail -n 40 "$err"
+}
+
+# Prints how the output differs from a golden file; nothing when it does not.
+differences() {
+    local out=$1 golden=$2 sorted=$3
+    if [[ ! -e $golden ]]; then
+        echo "there is no $golden, and no -e in .ci/examples.sh"
+        return
+    fi
+    if [[ $sorted == yes ]]; then
+        diff <(LC_ALL=C sort "$golden") <(LC_ALL=C sort "$out") || true
+        return
+    fi
+    local want have at=0
+    while :; do
+        at=$((at + 1))
+        local more_wanted=yes more_had=yes
+        IFS= read -r want <&3 || more_wanted=no
+        IFS= read -r have <&4 || more_had=no
+        if [[ $more_wanted$more_had == nono ]]; then
+            return
+        elif [[ $more_wanted == no ]]; then
+            echo "line $at is one too many: $have"
+            return
+        elif [[ $more_had == no ]]; then
+            echo "line $at is missing: $want"
+            return
+        elif [[ $want == "~"* ]]; then
+            if ! [[ $have =~ ^(${want#\~})$ ]]; then
+                echo "line $at is: $have; wanted: $want"
+                return
+            fi
+        elif [[ $want != "$have" ]]; then
+            echo "line $at is: $have; wanted: $want"
+            return
+        fi
+    done 3<"$golden" 4<"$out"
+}

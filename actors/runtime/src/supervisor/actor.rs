@@ -1,0 +1,588 @@
+//! One life of a supervisor, as a ractor actor on the hidden thread.
+//!
+//! Owns the carrying out of the policy's actions: starting processes without blocking,
+//! asking, killing, timers, replies. Ends of children come as ractor's supervision
+//! events, which their proxies send when the reaper has the status. Everything else
+//! comes by its mailbox, so that requests are served between two steps.
+
+use super::slot::Slot;
+use super::{ChildPlan, Start, SupervisorPlan, Tree};
+use crate::child::Child;
+use crate::codec::Encoded;
+use crate::launcher::hello::StartFault;
+use crate::launcher::{self, StartError};
+use crate::node;
+use crate::peer::Peer;
+use crate::sync::lock;
+use procession_protocols::exit::ExitReason;
+use procession_protocols::supervision::event::{
+    Action, ChildCounts, ChildInfo, Event, Incarnation, Report, Request, RequestError, RequestId,
+    Response, SupervisorExit, TimerToken,
+};
+use procession_protocols::supervision::policy::Supervisor as Policy;
+use procession_protocols::supervision::spec::ChildSpec;
+use procession_protocols::supervision::watchdog::{Verdict, Watchdog};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+/// What a supervisor's mailbox takes.
+pub(crate) enum Message {
+    /// Carry on: the first turn of a life.
+    Begin,
+    /// A request of a user's.
+    Ask(Box<Ask>),
+    /// Which children?
+    Which(oneshot::Sender<Vec<(ChildInfo, Option<u32>)>>),
+    /// How many?
+    Count(oneshot::Sender<ChildCounts>),
+    /// A child's spec?
+    Spec(String, oneshot::Sender<Option<ChildSpec>>),
+    /// End in good order.
+    Stop,
+    /// End now: kill every child.
+    Kill,
+    /// A process is ready, or will not be.
+    Launched(Incarnation, Result<Arc<Child>, StartError>),
+    /// A nested supervisor's children are up, or will not be.
+    Nested(Incarnation, bool),
+    /// A timer of the policy has come.
+    Timer(TimerToken),
+    /// A child's watchdog wants to look.
+    Watch(Incarnation),
+}
+
+/// A request, and what it brings along.
+pub(crate) struct Ask {
+    pub(super) request: Request,
+    pub(super) plan: Option<Arc<ChildPlan>>,
+    pub(super) args: Option<Encoded>,
+    pub(super) reply: oneshot::Sender<Result<Response, RequestError>>,
+}
+
+/// What a life is begun with.
+pub(crate) struct Life {
+    pub(super) tree: Arc<Tree>,
+    pub(super) plan: Arc<SupervisorPlan>,
+    pub(super) policy: Policy,
+    pub(super) started: oneshot::Sender<()>,
+}
+
+/// The ractor actor.
+pub(crate) struct SupervisorActor;
+
+/// A supervisor's state.
+pub(crate) struct State {
+    tree: Arc<Tree>,
+    policy: Policy,
+    began: Instant,
+    started: Option<oneshot::Sender<()>>,
+    plans: HashMap<String, Arc<ChildPlan>>,
+    /// Arguments of dynamic children, which replace the template's.
+    args: HashMap<Incarnation, Arc<Encoded>>,
+    lives: HashMap<Incarnation, Living>,
+    by_cell: HashMap<ActorId, Incarnation>,
+    timers: HashMap<TimerToken, AbortHandle>,
+    asked: HashMap<RequestId, Ask>,
+    next_request: u64,
+    exit: Option<SupervisorExit>,
+}
+
+/// A child that is alive, or on its way.
+struct Living {
+    slot: Option<Arc<Slot>>,
+    what: What,
+}
+
+enum What {
+    /// Its start is under way; the notice cancels it.
+    Launching(Arc<Notify>),
+    Process(Arc<Child>, Option<(Watchdog, AbortHandle, u64)>),
+    Nested(Arc<Tree>),
+}
+
+impl Actor for SupervisorActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Life;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        life: Life,
+    ) -> Result<State, ActorProcessingErr> {
+        myself.send_message(Message::Begin)?;
+        let plans = life.plan.children.iter();
+        let plans = plans.map(|child| (child.spec.id.clone(), child.clone())).collect();
+        for child in &life.plan.children {
+            life.tree.prepare(child);
+        }
+        Ok(State {
+            tree: life.tree,
+            policy: life.policy,
+            began: Instant::now(),
+            started: Some(life.started),
+            plans,
+            args: HashMap::new(),
+            lives: HashMap::new(),
+            by_cell: HashMap::new(),
+            timers: HashMap::new(),
+            asked: HashMap::new(),
+            next_request: 0,
+            exit: None,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Begin => state.feed(&myself, Event::Start).await,
+            Message::Ask(ask) => state.asked(&myself, *ask).await,
+            Message::Stop => {
+                let id = state.next_request();
+                state.feed(&myself, Event::Stop(id)).await;
+            }
+            Message::Kill => {
+                let id = state.next_request();
+                state.feed(&myself, Event::Stop(id)).await;
+                for living in state.lives.values() {
+                    living.kill();
+                }
+            }
+            Message::Which(reply) => drop(reply.send(state.which())),
+            Message::Count(reply) => drop(reply.send(state.policy.count_children())),
+            Message::Spec(id, reply) => drop(reply.send(state.policy.childspec(&id).cloned())),
+            Message::Launched(incarnation, outcome) => {
+                state.launched(&myself, incarnation, outcome).await;
+            }
+            Message::Nested(incarnation, ready) => state.nested(&myself, incarnation, ready).await,
+            Message::Timer(token) => {
+                state.timers.remove(&token);
+                state.feed(&myself, Event::Timer(token)).await;
+            }
+            Message::Watch(incarnation) => state.look_at(&myself, incarnation),
+        }
+        state.leave_if_ended(&myself)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let cell = match &event {
+            SupervisionEvent::ActorTerminated(cell, ..) => cell.get_id(),
+            SupervisionEvent::ActorFailed(cell, _) => cell.get_id(),
+            _ => return Ok(()),
+        };
+        if let Some(incarnation) = state.by_cell.remove(&cell) {
+            state.ended(&myself, incarnation).await;
+        }
+        state.leave_if_ended(&myself)
+    }
+}
+
+impl State {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    /// Gives the policy an event, and does what it says.
+    async fn feed(&mut self, myself: &ActorRef<Message>, event: Event) {
+        let now = self.now_ms();
+        for action in self.policy.handle(now, event) {
+            self.act(myself, action).await;
+        }
+    }
+
+    async fn asked(&mut self, myself: &ActorRef<Message>, ask: Ask) {
+        let id = self.next_request();
+        let request = ask.request.clone();
+        self.asked.insert(id, ask);
+        self.feed(myself, Event::Request(id, request)).await;
+    }
+
+    async fn act(&mut self, myself: &ActorRef<Message>, action: Action) {
+        match action {
+            Action::StartChild { id, incarnation, replaces, request, .. } => {
+                self.start(myself, &id, incarnation, replaces, request).await;
+            }
+            Action::StopChild(incarnation) => {
+                if let Some(living) = self.lives.get(&incarnation) {
+                    living.ask_to_end();
+                }
+            }
+            Action::KillChild(incarnation) => {
+                if let Some(living) = self.lives.get(&incarnation) {
+                    living.kill();
+                }
+            }
+            Action::SetTimer { token, at_ms } => {
+                let wait = Duration::from_millis(at_ms.saturating_sub(self.now_ms()));
+                let timer = send_after(myself, wait, Message::Timer(token));
+                self.timers.insert(token, timer);
+            }
+            Action::CancelTimer(token) => {
+                if let Some(timer) = self.timers.remove(&token) {
+                    timer.abort();
+                }
+            }
+            Action::Reply(id, answer) => {
+                if let Some(ask) = self.asked.remove(&id) {
+                    let _ = ask.reply.send(answer);
+                }
+            }
+            Action::Report(report) => log(&report),
+            Action::Forget { id, incarnation } => {
+                if let Some(incarnation) = incarnation {
+                    self.args.remove(&incarnation);
+                }
+                // The template of a dynamic supervisor stays; so does a namesake's plan.
+                if self.policy.childspec(&id).is_none() {
+                    self.plans.remove(&id);
+                    self.tree.forget(&id);
+                }
+            }
+            Action::Started => {
+                if let Some(started) = self.started.take() {
+                    let _ = started.send(());
+                }
+            }
+            Action::Exit(exit) => self.exit = Some(exit),
+        }
+    }
+
+    async fn start(
+        &mut self,
+        myself: &ActorRef<Message>,
+        id: &str,
+        incarnation: Incarnation,
+        replaces: Option<Incarnation>,
+        request: Option<RequestId>,
+    ) {
+        if let Some(ask) = request.and_then(|request| self.asked.get_mut(&request)) {
+            if let Some(plan) = &ask.plan {
+                self.tree.prepare(plan);
+                self.plans.insert(id.to_owned(), plan.clone());
+            }
+            if let Some(args) = ask.args.take() {
+                self.args.insert(incarnation, Arc::new(args));
+            }
+        }
+        if let Some(args) = replaces.and_then(|before| self.args.remove(&before)) {
+            self.args.insert(incarnation, args);
+        }
+        let Some(plan) = self.plans.get(id).cloned() else {
+            let why = "there is no plan for it".to_owned();
+            let _ = myself.send_message(Message::Launched(
+                incarnation,
+                Err(StartError::Refused(StartFault::Failed(why))),
+            ));
+            return;
+        };
+        match &plan.start {
+            Start::Process(_) => self.launch(myself, &plan, incarnation),
+            Start::Supervisor(_) => self.launch_nested(myself, &plan, incarnation).await,
+        }
+    }
+
+    fn launch(&mut self, myself: &ActorRef<Message>, plan: &Arc<ChildPlan>, life: Incarnation) {
+        let Start::Process(process) = &plan.start else { return };
+        let cancel = Arc::new(Notify::new());
+        let slot = process.actor.map(|_| self.tree.slot(&plan.spec.id));
+        self.lives.insert(life, Living { slot, what: What::Launching(cancel.clone()) });
+        let args = self.args.get(&life).cloned();
+        let spec = process.launch_spec(&plan.spec, args.as_deref());
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let start = async { launcher::start_async(spec?).await };
+            // A start that is cancelled kills and reaps its process as it is dropped.
+            let outcome = tokio::select! {
+                outcome = start => outcome,
+                () = cancel.notified() => Err(StartError::Died {
+                    reason: ExitReason::Signal(9),
+                    stderr: String::new(),
+                }),
+            };
+            let _ = myself.send_message(Message::Launched(life, outcome));
+        });
+    }
+
+    async fn launch_nested(
+        &mut self,
+        myself: &ActorRef<Message>,
+        plan: &Arc<ChildPlan>,
+        life: Incarnation,
+    ) {
+        let Start::Supervisor(nested) = &plan.start else { return };
+        let tree = self.tree.nested_tree(&plan.spec.id);
+        let shared = Arc::new(nested.share());
+        // The nested supervisor's own spawn runs on this thread, between two messages.
+        match Box::pin(tree.clone().launch(shared, myself.get_cell())).await {
+            Ok(started) => {
+                if let Some(cell) = tree.cell() {
+                    self.by_cell.insert(cell.get_id(), life);
+                }
+                self.lives.insert(life, Living { slot: None, what: What::Nested(tree) });
+                let myself = myself.clone();
+                tokio::spawn(async move {
+                    let ready = started.await.is_ok();
+                    let _ = myself.send_message(Message::Nested(life, ready));
+                });
+            }
+            Err(error) => {
+                let why = StartError::Refused(StartFault::Failed(error.to_string()));
+                let _ = myself.send_message(Message::Launched(life, Err(why)));
+            }
+        }
+    }
+
+    async fn nested(&mut self, myself: &ActorRef<Message>, life: Incarnation, ready: bool) {
+        // One that will not be ready ends, and that is told by its supervision event.
+        if ready {
+            self.feed(myself, Event::ChildReady { incarnation: life }).await;
+        }
+    }
+
+    async fn launched(
+        &mut self,
+        myself: &ActorRef<Message>,
+        incarnation: Incarnation,
+        outcome: Result<Arc<Child>, StartError>,
+    ) {
+        let adopted = match outcome {
+            Ok(child) => self.adopt(myself, incarnation, child).await,
+            Err(error) => Err(error),
+        };
+        match adopted {
+            Ok(()) => self.feed(myself, Event::ChildReady { incarnation }).await,
+            Err(error) => {
+                self.lives.remove(&incarnation);
+                let ignore = matches!(error, StartError::Refused(StartFault::Ignored));
+                let reason = match error {
+                    StartError::Timeout(_) => ExitReason::StartTimeout,
+                    StartError::Died { reason, .. } => reason,
+                    other => ExitReason::StartFailed(other.to_string()),
+                };
+                let event = Event::ChildStartFailed { incarnation, reason, ignore };
+                self.feed(myself, event).await;
+            }
+        }
+    }
+
+    /// Puts a process that is ready under this supervisor.
+    async fn adopt(
+        &mut self,
+        myself: &ActorRef<Message>,
+        incarnation: Incarnation,
+        child: Arc<Child>,
+    ) -> Result<(), StartError> {
+        let node = node::current();
+        lock(&node.children).insert(child.number(), child.clone());
+        node::control::attend()?;
+        let proxy = match node::tree::watch(child.clone(), myself.get_cell()).await {
+            Ok(proxy) => proxy,
+            Err(error) => {
+                child.kill_and_reap();
+                lock(&node.children).remove(&child.number());
+                return Err(StartError::Io(std::io::Error::other(error)));
+            }
+        };
+        self.by_cell.insert(proxy.get_id(), incarnation);
+        let slot = self.lives.get(&incarnation).and_then(|living| living.slot.clone());
+        let plan = self.plans.get(child.name()).cloned();
+        if let (Some(slot), Some(plan)) = (&slot, &plan)
+            && let Start::Process(process) = &plan.start
+            && let Some(options) = process.actor
+        {
+            let path = node.path.child(child.number());
+            slot.fill(Peer::of_child(&child, path, options, false));
+        }
+        let watchdog = plan.and_then(|plan| plan.spec.watchdog).map(|settings| {
+            let watchdog = Watchdog::new(settings, self.now_ms());
+            (watchdog, send_after(myself, settings.interval, Message::Watch(incarnation)), 0)
+        });
+        let what = What::Process(child, watchdog);
+        self.lives.insert(incarnation, Living { slot, what });
+        Ok(())
+    }
+
+    async fn ended(&mut self, myself: &ActorRef<Message>, incarnation: Incarnation) {
+        let Some(living) = self.lives.remove(&incarnation) else { return };
+        if let Some(slot) = &living.slot {
+            slot.empty();
+        }
+        let reason = match &living.what {
+            What::Launching(_) => return,
+            What::Process(child, watchdog) => {
+                if let Some((_, timer, _)) = watchdog {
+                    timer.abort();
+                }
+                child.reap().map_or(ExitReason::Unknown, |down| down.reason.clone())
+            }
+            What::Nested(tree) => tree.exit().map_or(ExitReason::Unknown, |exit| exit.reason()),
+        };
+        self.feed(myself, Event::ChildExited { incarnation, reason }).await;
+    }
+
+    /// Lets a child's watchdog look at it.
+    fn look_at(&mut self, myself: &ActorRef<Message>, incarnation: Incarnation) {
+        let now = self.now_ms();
+        let Some(living) = self.lives.get_mut(&incarnation) else { return };
+        let What::Process(child, Some((watchdog, timer, progress))) = &mut living.what else {
+            return;
+        };
+        if let Some(pong) = child.last_pong() {
+            watchdog.answered(pong.number);
+            if !pong.busy {
+                watchdog.idle();
+            } else if pong.progress != *progress {
+                *progress = pong.progress;
+                watchdog.progress(now);
+            }
+        }
+        match watchdog.tick(now) {
+            Verdict::Wait => {}
+            Verdict::Ping(number) => child.ping(number),
+            Verdict::Hung(cause) => {
+                tracing::warn!(target: "procession", name = child.name(), ?cause, "a child hangs");
+                let _ = child.kill_hung();
+                return;
+            }
+        }
+        let wait = Duration::from_millis(watchdog.next_tick_ms().saturating_sub(now));
+        *timer = send_after(myself, wait, Message::Watch(incarnation));
+    }
+
+    fn which(&self) -> Vec<(ChildInfo, Option<u32>)> {
+        let pid = |info: &ChildInfo| match &self.lives.get(&info.incarnation?)?.what {
+            What::Process(child, _) => Some(child.pid()),
+            _ => None,
+        };
+        let children = self.policy.which_children().into_iter();
+        children.map(|info| (info.clone(), pid(&info))).collect()
+    }
+
+    fn leave_if_ended(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        let Some(exit) = self.exit.take() else { return Ok(()) };
+        // What is still asked of it is answered by the dropping of this state.
+        self.started = None;
+        let is_root = myself.get_cell().try_get_supervisor().is_none_or(|supervisor| {
+            // Only supervisors of this kind restart their children.
+            supervisor.is_message_type_of::<Message>() != Some(true)
+        });
+        if is_root {
+            self.tree.abandon();
+        }
+        tracing::info!(target: "procession", %exit, "supervisor ended");
+        self.tree.set_ended(exit.clone());
+        if exit.reason().is_clean() {
+            myself.stop(Some(exit.to_string()));
+            Ok(())
+        } else {
+            Err(exit.to_string().into())
+        }
+    }
+}
+
+impl Tree {
+    /// Makes the places of a child that is to be started, so that references exist.
+    fn prepare(&self, child: &ChildPlan) {
+        match &child.start {
+            Start::Process(process) if process.actor.is_some() => drop(self.slot(&child.spec.id)),
+            Start::Process(_) => {}
+            Start::Supervisor(_) => drop(self.nested_tree(&child.spec.id)),
+        }
+    }
+
+    fn forget(&self, id: &str) {
+        if let Some(slot) = lock(&self.slots).remove(id) {
+            slot.abandon();
+        }
+        if let Some(tree) = lock(&self.nested).remove(id) {
+            tree.abandon();
+        }
+    }
+}
+
+impl SupervisorPlan {
+    /// The same plan for one more life.
+    fn share(&self) -> Self {
+        Self {
+            strategy: self.strategy,
+            intensity: self.intensity,
+            auto_shutdown: self.auto_shutdown,
+            children: self.children.clone(),
+        }
+    }
+}
+
+impl Living {
+    fn ask_to_end(&self) {
+        match &self.what {
+            What::Launching(cancel) => cancel.notify_one(),
+            What::Process(child, _) => drop(child.ask_to_end()),
+            What::Nested(tree) => tree.ask_to_stop(),
+        }
+    }
+
+    fn kill(&self) {
+        match &self.what {
+            What::Launching(cancel) => cancel.notify_one(),
+            What::Process(child, _) => drop(child.signal(nix::sys::signal::Signal::SIGKILL)),
+            What::Nested(tree) => tree.kill(),
+        }
+    }
+}
+
+fn send_after(myself: &ActorRef<Message>, wait: Duration, message: Message) -> AbortHandle {
+    let myself = myself.clone();
+    let timer = tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        let _ = myself.send_message(message);
+    });
+    timer.abort_handle()
+}
+
+fn log(report: &Report) {
+    match report {
+        Report::ChildReady(id, _) => {
+            tracing::debug!(target: "procession", id, "child ready");
+        }
+        Report::ChildDied(id, _, reason) => {
+            tracing::info!(target: "procession", id, %reason, "child died");
+        }
+        Report::StartFailed(id, _, reason) => {
+            tracing::warn!(target: "procession", id, %reason, "child did not start");
+        }
+        Report::Restarting(id) => tracing::info!(target: "procession", id, "restarting"),
+        Report::BackingOff { id, delay_ms } => {
+            tracing::info!(target: "procession", id, delay_ms, "restart delayed");
+        }
+        Report::ShutdownError(id, _, reason) => {
+            tracing::warn!(target: "procession", id, %reason, "shutdown_error");
+        }
+        Report::StillStopping { id, waited_ms, .. } => {
+            tracing::warn!(target: "procession", id, waited_ms, "still waiting for a child to stop");
+        }
+        Report::ReachedMaxRestartIntensity(intensity) => {
+            tracing::error!(target: "procession", ?intensity, "reached_max_restart_intensity");
+        }
+        Report::AutoShutdown(id) => {
+            tracing::info!(target: "procession", id, "a significant child ended: shutting down");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! Supervisors: the policy of `procession_protocols::supervision`, carried out.
+//!
+//! Owns what the policy never sees: how a child is started, its process, its timers,
+//! who waits for an answer. A supervisor is a ractor actor of the hidden thread
+//! (`actor`); its children are linked to it there as process proxies or supervisors.
+//! `slot` keeps the references that survive restarts, `process` runs a supervisor in a
+//! process of its own. It decides nothing about restarts, and runs no user code.
+
+mod actor;
+pub mod process;
+pub mod slot;
+
+use crate::actor::MailboxOptions;
+use crate::actor::remote::Remote;
+use crate::codec::{self, EncodeError, Encoded};
+use crate::function::FunctionRef;
+use crate::launcher::{EnvChanges, LaunchSpec, StartError, StartMethod, Stdio};
+use crate::node::{self, hidden};
+use crate::sync::lock;
+use crate::wait;
+use actor::{Ask, Message, SupervisorActor};
+use procession_protocols::supervision::event::{
+    ChildCounts, ChildInfo, ChildRef, Incarnation, Request, RequestError, Response, SupervisorExit,
+};
+use procession_protocols::supervision::intensity::Intensity;
+use procession_protocols::supervision::spec::{
+    AutoShutdown, ChildSpec, SpecError, Strategy, SupervisorSpec,
+};
+use ractor::{Actor as _, ActorCell, ActorRef};
+use serde::Serialize;
+use slot::{Logical, Slot};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use tokio::sync::{oneshot, watch};
+
+/// How a child is started, each time.
+#[derive(Debug)]
+pub enum Start {
+    /// As a process.
+    Process(Box<ProcessPlan>),
+    /// As a supervisor in this process.
+    Supervisor(Box<SupervisorPlan>),
+}
+
+/// How a supervised process is started.
+#[derive(Debug)]
+pub struct ProcessPlan {
+    /// What it runs.
+    pub entry: FunctionRef,
+    /// Its encoded arguments; descriptors in them are duplicated for each start.
+    pub args: Encoded,
+    /// Whether it is an actor (or a supervisor), which ends by a message; with its
+    /// mailbox when it takes calls.
+    pub actor: Option<MailboxOptions>,
+    /// Whether it is a supervisor.
+    pub is_supervisor: bool,
+    /// Whether a watchdog looks at it, so that its hidden thread must answer pings.
+    pub watched: bool,
+    /// How it is started.
+    pub method: Option<StartMethod>,
+    /// Standard output and error are relayed.
+    pub relay: bool,
+    /// Its environment.
+    pub env: EnvChanges,
+    /// Its working directory.
+    pub current_dir: Option<PathBuf>,
+    /// Its resource limits.
+    pub rlimits: Vec<(u32, u64, u64)>,
+}
+
+/// A child of a supervisor: what the policy knows of it, and how it is started.
+#[derive(Debug)]
+pub struct ChildPlan {
+    /// What the policy knows.
+    pub spec: ChildSpec,
+    /// How it is started.
+    pub start: Start,
+}
+
+/// A supervisor before its start.
+#[derive(Debug)]
+pub struct SupervisorPlan {
+    /// Which children a death concerns.
+    pub strategy: Strategy,
+    /// The restart budget.
+    pub intensity: Intensity,
+    /// Whether significant children end it.
+    pub auto_shutdown: AutoShutdown,
+    /// Its children, in start order.
+    pub children: Vec<Arc<ChildPlan>>,
+}
+
+/// Why a supervisor did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// Its specs are invalid.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A child did not start, or it gave up while starting; nothing is left running.
+    #[error("the supervisor did not start: {0}")]
+    Failed(SupervisorExit),
+    /// The system refused what a supervisor needs.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl SupervisorPlan {
+    /// What the policy knows of it.
+    pub fn spec(&self) -> SupervisorSpec {
+        SupervisorSpec {
+            strategy: self.strategy,
+            intensity: self.intensity,
+            auto_shutdown: self.auto_shutdown,
+            children: self.children.iter().map(|child| child.spec.clone()).collect(),
+        }
+    }
+}
+
+/// A running supervisor, as its users and its parent see it. It stays the same over the
+/// restarts of a nested supervisor.
+pub struct Tree {
+    /// The ractor actor of this life; `None` between two.
+    cell: Mutex<Option<ActorRef<Message>>>,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+    nested: Mutex<HashMap<String, Arc<Tree>>>,
+    /// How the last life ended.
+    exit: watch::Sender<Option<SupervisorExit>>,
+}
+
+/// The roots of this process's supervision trees: they are stopped when it ends.
+static ROOTS: Mutex<Vec<Weak<Tree>>> = Mutex::new(Vec::new());
+
+impl Tree {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            cell: Mutex::new(None),
+            slots: Mutex::default(),
+            nested: Mutex::default(),
+            exit: watch::Sender::new(None),
+        })
+    }
+
+    /// Starts a supervisor under this node's root, and waits until its children are up.
+    ///
+    /// # Errors
+    /// [`TreeError`]; nothing is left running.
+    pub fn start(plan: SupervisorPlan) -> Result<Arc<Self>, TreeError> {
+        wait::block_on(hidden::run(Self::start_here(plan))?)
+    }
+
+    /// As [`start`](Self::start), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_async(plan: SupervisorPlan) -> Result<Arc<Self>, TreeError> {
+        hidden::run(Self::start_here(plan))?.await
+    }
+
+    async fn start_here(plan: SupervisorPlan) -> Result<Arc<Self>, TreeError> {
+        node::leave::prepare();
+        let tree = Self::new();
+        let root = node::tree::root().await.map_err(io::Error::other)?;
+        let started = tree.clone().launch(Arc::new(plan), root).await?;
+        match started.await {
+            Ok(()) => {
+                let roots = &mut *lock(&ROOTS);
+                roots.retain(|root| root.strong_count() > 0);
+                roots.push(Arc::downgrade(&tree));
+                Ok(tree)
+            }
+            Err(_) => {
+                let exit = tree.ended().await;
+                Err(TreeError::Failed(exit))
+            }
+        }
+    }
+
+    /// Begins a life under a ractor supervisor. What it gives completes when the
+    /// children are up, and fails when they will not be. Runs on the hidden thread.
+    async fn launch(
+        self: Arc<Self>,
+        plan: Arc<SupervisorPlan>,
+        supervisor: ActorCell,
+    ) -> Result<oneshot::Receiver<()>, TreeError> {
+        let (started, receiver) = oneshot::channel();
+        self.exit.send_replace(None);
+        let policy = procession_protocols::supervision::policy::Supervisor::new(
+            plan.spec(),
+            uuid::Uuid::new_v4().as_u64_pair().0,
+        )?;
+        let args = actor::Life { tree: self.clone(), plan, policy, started };
+        let (cell, _) = SupervisorActor::spawn_linked(None, SupervisorActor, args, supervisor)
+            .await
+            .map_err(io::Error::other)?;
+        *lock(&self.cell) = Some(cell);
+        Ok(receiver)
+    }
+
+    /// The slot of a child, made when first asked for.
+    fn slot(&self, id: &str) -> Arc<Slot> {
+        lock(&self.slots).entry(id.to_owned()).or_insert_with(|| Slot::new(id)).clone()
+    }
+
+    fn nested_tree(&self, id: &str) -> Arc<Tree> {
+        lock(&self.nested).entry(id.to_owned()).or_insert_with(Tree::new).clone()
+    }
+
+    /// The reference by id to an actor among the children.
+    pub fn actor(&self, id: &str, options: MailboxOptions) -> Option<Arc<dyn Remote>> {
+        let slot = lock(&self.slots).get(id)?.clone();
+        Some(Arc::new(Logical { slot, options }))
+    }
+
+    /// A supervisor among the children, in this process.
+    pub fn supervisor(&self, id: &str) -> Option<Arc<Tree>> {
+        lock(&self.nested).get(id).cloned()
+    }
+
+    /// The ractor actor of the present life.
+    pub fn cell(&self) -> Option<ActorCell> {
+        lock(&self.cell).as_ref().map(ActorRef::get_cell)
+    }
+
+    /// Adds a child and starts it.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn start_child(&self, plan: ChildPlan) -> Result<Option<Incarnation>, RequestError> {
+        let request = Request::StartChild(Box::new(plan.spec.clone()));
+        started(self.ask(request, Some(plan), None).await)
+    }
+
+    /// Starts one more child from the template of a dynamic supervisor, with these
+    /// arguments in place of the template's.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn start_dynamic(
+        &self,
+        args: Option<Encoded>,
+    ) -> Result<Option<Incarnation>, RequestError> {
+        started(self.ask(Request::StartDynamic, None, args).await)
+    }
+
+    /// Encodes arguments for `start_dynamic` as the template's child expects them.
+    ///
+    /// # Errors
+    /// What their `Serialize` says.
+    pub fn encode_dynamic<T: Serialize>(&self, args: &T) -> Result<Encoded, EncodeError> {
+        codec::encode_with(|encoder| {
+            if !lock(&self.slots).is_empty() {
+                // An actor's arguments say first that it is supervised.
+                encoder.value(&true)?;
+            }
+            encoder.value(args)
+        })
+    }
+
+    /// Stops a child; its spec stays.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn terminate_child(&self, child: ChildRef) -> Result<(), RequestError> {
+        self.ask(Request::TerminateChild(child), None, None).await.map(drop)
+    }
+
+    /// Starts a child that is down.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn restart_child(&self, id: &str) -> Result<Option<Incarnation>, RequestError> {
+        started(self.ask(Request::RestartChild(id.to_owned()), None, None).await)
+    }
+
+    /// Drops the spec of a child that is down.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn delete_child(&self, id: &str) -> Result<(), RequestError> {
+        self.ask(Request::DeleteChild(id.to_owned()), None, None).await.map(drop)
+    }
+
+    async fn ask(
+        &self,
+        request: Request,
+        plan: Option<ChildPlan>,
+        args: Option<Encoded>,
+    ) -> Result<Response, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        let plan = plan.map(Arc::new);
+        self.tell(Message::Ask(Box::new(Ask { request, plan, args, reply })));
+        // A supervisor that has ended drops the question.
+        answer.await.unwrap_or(Err(RequestError::ShuttingDown))
+    }
+
+    /// Every child: id, state, incarnation, kind, and its process id when it has one.
+    pub async fn which_children(&self) -> Vec<(ChildInfo, Option<u32>)> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::Which(reply));
+        answer.await.unwrap_or_default()
+    }
+
+    /// How many children there are, by kind.
+    pub async fn count_children(&self) -> ChildCounts {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::Count(reply));
+        answer.await.unwrap_or_default()
+    }
+
+    /// A child's spec.
+    pub async fn childspec(&self, id: &str) -> Option<ChildSpec> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::Spec(id.to_owned(), reply));
+        answer.await.ok().flatten()
+    }
+
+    /// Asks it to stop: its children in reverse order. Does not wait.
+    pub fn ask_to_stop(&self) {
+        self.tell(Message::Stop);
+    }
+
+    /// Kills all its children at once. Does not wait.
+    pub fn kill(&self) {
+        self.tell(Message::Kill);
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) -> SupervisorExit {
+        let mut exit = self.exit.subscribe();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or(SupervisorExit::Shutdown),
+            Err(_) => SupervisorExit::Shutdown,
+        }
+    }
+
+    /// How it has ended, if it has.
+    pub fn exit(&self) -> Option<SupervisorExit> {
+        self.exit.borrow().clone()
+    }
+
+    fn tell(&self, message: Message) {
+        if let Some(cell) = &*lock(&self.cell) {
+            // One that has ended drops the message, and what waits for an answer fails.
+            let _ = cell.send_message(message);
+        }
+    }
+
+    fn set_ended(&self, exit: SupervisorExit) {
+        *lock(&self.cell) = None;
+        self.exit.send_replace(Some(exit));
+    }
+
+    fn abandon(&self) {
+        for slot in lock(&self.slots).values() {
+            slot.abandon();
+        }
+        for tree in lock(&self.nested).values() {
+            tree.abandon();
+        }
+    }
+}
+
+fn started(response: Result<Response, RequestError>) -> Result<Option<Incarnation>, RequestError> {
+    match response? {
+        Response::Started(incarnation) => Ok(incarnation),
+        Response::Done => Ok(None),
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exit() {
+            Some(exit) => write!(f, "Supervisor({exit})"),
+            None => write!(f, "Supervisor(running)"),
+        }
+    }
+}
+
+/// Stops every supervision tree of this process, and waits for their ends.
+pub(crate) fn stop_all() {
+    let roots: Vec<_> = lock(&ROOTS).iter().filter_map(Weak::upgrade).collect();
+    for tree in &roots {
+        tree.ask_to_stop();
+    }
+    for tree in &roots {
+        wait::block_on(tree.ended());
+    }
+}
+
+impl ProcessPlan {
+    /// The request for its next start.
+    fn launch_spec(
+        &self,
+        spec: &ChildSpec,
+        args: Option<&Encoded>,
+    ) -> Result<LaunchSpec, StartError> {
+        let node = node::current();
+        let template = args.unwrap_or(&self.args);
+        let fds = template.fds.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+        let args = Encoded { bytes: template.bytes.clone(), fds };
+        let mut launch =
+            LaunchSpec::plain(spec.id.clone(), node.next_child(), self.entry.clone(), args);
+        launch.method = self.method.unwrap_or(launch.method);
+        launch.start_timeout = spec.start_timeout;
+        launch.ends_by_message = self.actor.is_some() || self.is_supervisor;
+        // Ctrl-C is for the supervisor to decide.
+        launch.ignore_sigint = true;
+        launch.attend = self.watched;
+        launch.allow_nested = self.is_supervisor;
+        if self.relay {
+            launch.stdio[1] = Stdio::Relay;
+            launch.stdio[2] = Stdio::Relay;
+        }
+        launch.env = self.env.clone();
+        launch.current_dir.clone_from(&self.current_dir);
+        launch.rlimits.clone_from(&self.rlimits);
+        Ok(launch)
+    }
+}
