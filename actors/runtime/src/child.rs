@@ -45,6 +45,7 @@ struct State {
     start: Option<Result<(), StartFault>>,
     report: Option<Report>,
     value: Option<(Vec<u8>, Vec<OwnedFd>)>,
+    value_taken: bool,
     control_ended: bool,
     asked: bool,
     hung: bool,
@@ -231,10 +232,14 @@ impl Child {
     pub fn take_outcome(&self, down: Arc<Down>) -> Outcome {
         let state = &mut *lock(&self.state);
         match (&state.report, state.value.take()) {
-            (Some(Report::Returned { .. }), Some((bytes, fds))) => Outcome::Returned(bytes, fds),
-            (Some(Report::Returned { .. }), None) => {
+            (Some(Report::Returned { .. }), Some((bytes, fds))) => {
+                state.value_taken = true;
+                Outcome::Returned(bytes, fds)
+            }
+            (Some(Report::Returned { .. }), None) if state.value_taken => {
                 Outcome::Lost("the result has been taken already".into())
             }
+            // It ended between the word that it returned and the value.
             (Some(Report::Unencodable(why)), _) => Outcome::Lost(why.clone()),
             _ => Outcome::Ended(down),
         }
@@ -339,7 +344,12 @@ impl Child {
         while !state.control_ended && wanted(state) {
             match self.control.try_recv() {
                 Ok(Some(frame)) if frame.header.kind == Kind::Payload => {
-                    state.value = take_value(frame.header.flags, frame.payload, frame.fds);
+                    match take_value(frame.header.flags, frame.payload, frame.fds) {
+                        Ok(value) => state.value = Some(value),
+                        Err(error) => {
+                            state.report = Some(Report::Unencodable(error.to_string()));
+                        }
+                    }
                 }
                 Ok(Some(frame)) => match hello::read(frame) {
                     Ok(message) => self.heard(state, message),
@@ -388,12 +398,12 @@ fn take_value(
     flags: u8,
     payload: Vec<u8>,
     mut fds: Vec<OwnedFd>,
-) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     if flags & IN_MEMORY_FILE == 0 {
-        return Some((payload, fds));
+        return Ok((payload, fds));
     }
-    let file = std::fs::File::from(fds.pop()?);
+    let file = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut &file, &mut bytes).ok()?;
-    Some((bytes, fds))
+    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+    Ok((bytes, fds))
 }
