@@ -14,14 +14,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// The limit of each call under load.
-const LIMIT: Duration = Duration::from_millis(250);
+pub(crate) const LIMIT: Duration = Duration::from_millis(250);
 /// What a call may take beyond its limit, and what a known end may take to be told.
-const SLACK: Duration = Duration::from_secs(1);
+pub(crate) const SLACK: Duration = Duration::from_secs(1);
 /// For calls that are not part of the load.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const CALLERS: usize = 2;
 
-#[derive(Actor, Serialize, Deserialize)]
+#[derive(Actor, Default, Serialize, Deserialize)]
 pub(crate) struct Worker {
     totals: [u64; CALLERS],
 }
@@ -87,7 +87,7 @@ pub(crate) fn trial(random: &mut Random, census: &CensusRef, seen: &mut Seen) ->
     let mut tally = Tally::default();
     let mut subjects = Vec::new();
     for _ in 0..=random.below(3) {
-        let worker = Worker { totals: [0; CALLERS] }.spawn()?;
+        let worker = Worker::default().spawn()?;
         let target = Target::new(worker.pid_timeout(PATIENCE)?)?;
         census.follow_timeout(worker.clone(), PATIENCE)??;
         if random.once_in(4) && worker.hire_timeout(PATIENCE)?.is_none() {
@@ -221,7 +221,7 @@ fn load(worker: &WorkerRef, caller: usize, seed: u64) -> Check<Tally> {
     }
 }
 
-fn timed<T>(what: &str, limit: Duration, act: impl FnOnce() -> T) -> Check<T> {
+pub(crate) fn timed<T>(what: &str, limit: Duration, act: impl FnOnce() -> T) -> Check<T> {
     let begun = Instant::now();
     let answer = act();
     let took = begun.elapsed();

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --example chaos -- --kills N [--seed S] [--method M]`
 //!
-//! Each trial starts process actors under calls and casts, or plain processes, or is about
-//! the starts themselves, and sends SIGKILL and SIGSTOP at random moments. After each, the
+//! Each trial starts process actors under calls and casts, plain processes, or a supervised
+//! tree, or is about the starts themselves, and sends SIGKILL and SIGSTOP at random moments. After each, the
 //! invariants are checked: every call was answered within its limit and a second, each
 //! incarnation had one `Down`, no zombie is left, and no descendant that the library does
 //! not list. At the end descriptors and threads are back at the baseline. The last line
@@ -15,6 +15,7 @@ mod actors;
 mod plain;
 mod random;
 mod starts;
+mod trees;
 mod world;
 
 use procession::{StartMethod, set_start_method, start_method};
@@ -49,10 +50,10 @@ impl Options {
 /// One trial of a random kind, and the invariants after it.
 fn trial(random: &mut Random, census: &actors::CensusRef, helpers: usize) -> Check<Tally> {
     let mut seen = Seen::default();
-    let tally = match random.below(8) {
+    let tally = match random.below(10) {
         0..3 => actors::trial(random, census, &mut seen)?,
         3..6 => plain::trial(random, &mut seen)?,
-        // A trial of a supervisor's tree goes here, as a kind of its own.
+        6..8 => trees::trial(random, &mut seen)?,
         _ => starts::trial(random)?,
     };
     seen.all_gone(helpers)?;
@@ -125,6 +126,10 @@ fn main() -> ExitCode {
         }
         Err(what) => {
             println!("chaos: VIOLATION with seed {}: {what}", options.seed);
+            for child in procession::active_children() {
+                // Else the end of this program would wait for it.
+                let _ = child.kill();
+            }
             ExitCode::FAILURE
         }
     }
