@@ -19,6 +19,27 @@
 examples_table() {
     check wordcount -t 120 -e 'exact|equal|same' -- . --crash 5
     check wordcount -t 120 -e 'exact|equal|same' -- src --workers 2
+    # Programs about processes; docs/examples.md says which is which.
+    check_each hello
+    check_each parent_and_child_lines
+    check_each ten_children -e '^Run Init!$' -e '^Run child process 0 \([0-9]+\)$' \
+        -e '^Run child process 9 \([0-9]+\)$' -e '^Run End: 10 different pids$'
+    check process_ids
+    check_each active_children -e '^Process: 0$' -e '^CPU number: [0-9]+$' \
+        -e '^Child process name: Process-5 id: [0-9]+$' -e '^Process Ended$' -e '^Process: 4$'
+    check_each own_type
+    check_each return_values -s
+    check_each process_states
+    check no_main_guard -s
+    check start_methods
+    check contexts
+    check statics
+    check_each standard_input
+    check_each no_zombies
+    check_each detached
+    check_each isolation
+    check_each memory_given_back
+    check_each subprocess
     # Run by the step of its own.
     elsewhere chaos
 }

@@ -39,7 +39,7 @@ impl Worker {
 
     /// Starts a process below this one; its pid.
     pub fn hire(&self) -> Option<u32> {
-        let sleep = || std::thread::sleep(Duration::from_secs(600));
+        let sleep = || std::thread::sleep(Duration::from_mins(10));
         Process::builder(sleep, ()).daemon(true).start().ok()?.pid()
     }
 }
@@ -103,8 +103,8 @@ pub(crate) fn trial(random: &mut Random, census: &CensusRef, seen: &mut Seen) ->
         let mut callers = Vec::new();
         for subject in &subjects {
             for caller in 0..CALLERS {
-                let (worker, seed) = (subject.worker.clone(), random.next());
-                callers.push(scope.spawn(move || load(&worker, caller, seed)));
+                let (worker, random) = (subject.worker.clone(), random.fork());
+                callers.push(scope.spawn(move || load(&worker, caller, random)));
             }
         }
         // A violation here leaves live actors to the callers: they give up in time.
@@ -184,8 +184,7 @@ fn ended(subject: &mut Subject, expected: &[ExitReason], census: &CensusRef) -> 
 }
 
 /// Calls and casts until the actor has ended, and once after that.
-fn load(worker: &WorkerRef, caller: usize, seed: u64) -> Check<Tally> {
-    let mut random = Random::new(seed);
+fn load(worker: &WorkerRef, caller: usize, mut random: Random) -> Check<Tally> {
     let mut tally = Tally::default();
     let begun = Instant::now();
     // What was sent, and how much of it may not have been carried out.

@@ -18,7 +18,7 @@ fn work(turns: u64, size: usize) -> Vec<u64> {
 }
 
 fn sleep() -> Vec<u64> {
-    std::thread::sleep(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_mins(10));
     Vec::new()
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn trial(random: &mut Random, seen: &mut Seen) -> Check<Tally> {
     let mut tally = Tally::default();
     let mut subjects = Vec::new();
     for _ in 0..=random.below(4) {
-        let (turns, size) = (random.below(200_000), [1, 100, 1 << 17][random.below(3) as usize]);
+        let (turns, size) = (random.below(200_000), [1, 100, 1 << 17][random.index(3)]);
         let (process, value) = match random.below(5) {
             0..2 => (Process::spawn(work, (turns, size))?, Some(work(turns, size))),
             2 => (Process::spawn(family, ())?, None),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn sleep() {
-    std::thread::sleep(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_mins(10));
 }
 
 fn worker(id: &str) -> ChildSpec {
@@ -23,7 +23,7 @@ fn start(random: &mut Random) -> Check<SupervisorRef> {
     let strategies = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
     let mut pick = || strategies[usize::from(random.once_in(2)) + usize::from(random.once_in(3))];
     let (outer, inner) = (pick(), pick());
-    let often = |tree: Supervisor| tree.intensity(1_000_000, Duration::from_secs(60));
+    let often = |tree: Supervisor| tree.intensity(1_000_000, Duration::from_mins(1));
     let lower = often(Supervisor::new(inner)).child(worker("c")).child(worker("d"));
     let sleeper = ChildSpec::process("sleeper", sleep, ());
     let upper = often(Supervisor::new(outer)).child(worker("a")).child(sleeper);
@@ -54,7 +54,7 @@ pub(crate) fn trial(random: &mut Random, seen: &mut Seen) -> Check<Tally> {
         let hit = (0..=random.below(8)).try_for_each(|_| {
             random.pause(Duration::from_millis(8));
             let pids = pids(&tree, &lower).unwrap_or_default();
-            let Some(pid) = pids.get(random.below(5) as usize) else { return Ok(()) };
+            let Some(pid) = pids.get(random.index(5)) else { return Ok(()) };
             let Ok(target) = Target::new(*pid) else { return Ok(()) };
             if random.once_in(3) {
                 target.stop(&mut tally);

@@ -105,8 +105,10 @@ impl Footprint {
 pub(crate) fn unlisted() -> Check<Vec<ProcId>> {
     let me = std::process::id().cast_signed();
     let below = Snapshot::take()?.below(&[me]);
-    let listed: HashSet<_> = active_children().iter().filter_map(|child| child.pid()).collect();
-    let unlisted = below.iter().filter(|entry| !listed.contains(&entry.id.pid.cast_unsigned()));
+    let children = active_children();
+    let listed: HashSet<_> =
+        children.iter().filter_map(|child| Some(child.pid()?.cast_signed())).collect();
+    let unlisted = below.iter().filter(|entry| !listed.contains(&entry.id.pid));
     Ok(unlisted.map(|entry| entry.id).collect())
 }
 
