@@ -55,9 +55,9 @@ pub(crate) fn conformance_faults() -> Vec<String> {
 
 fn find_test(test: &str) -> Result<(), String> {
     let (file, name) = test.split_once("::").ok_or(format!("`{test}` is not `file::name`"))?;
-    let text = read(file).ok_or(format!("there is no {file}"))?;
+    let source = read(file).ok_or(format!("there is no {file}"))?;
     // Tests without libtest name their cases by text.
-    if text.contains(&format!("fn {name}(")) || text.contains(&format!("\"{name}\"")) {
+    if source.contains(&format!("fn {name}(")) || source.contains(&format!("\"{name}\"")) {
         Ok(())
     } else {
         Err(format!("{file} has no test {name}"))

@@ -121,15 +121,15 @@ fn literal(rest: &str, before: &str) -> Option<usize> {
         return Some(1 + quoted(inside, '"'));
     }
     let part_of_name = before.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
-    if !part_of_name || before.ends_with('b') {
-        if let Some(after) = rest.strip_prefix('r') {
-            let hashes = after.len() - after.trim_start_matches('#').len();
-            if after[hashes..].starts_with('"') {
-                let end = format!("\"{}", "#".repeat(hashes));
-                let inside = &after[hashes + 1..];
-                let length = inside.find(&end).map_or(inside.len(), |at| at + end.len());
-                return Some(1 + hashes + 1 + length);
-            }
+    if (!part_of_name || before.ends_with('b'))
+        && let Some(after) = rest.strip_prefix('r')
+    {
+        let hashes = after.len() - after.trim_start_matches('#').len();
+        if after[hashes..].starts_with('"') {
+            let end = format!("\"{}", "#".repeat(hashes));
+            let inside = &after[hashes + 1..];
+            let length = inside.find(&end).map_or(inside.len(), |at| at + end.len());
+            return Some(1 + hashes + 1 + length);
         }
     }
     let inside = rest.strip_prefix('\'')?;
