@@ -347,7 +347,8 @@ impl Child {
                     match take_value(frame.header.flags, frame.payload, frame.fds) {
                         Ok(value) => state.value = Some(value),
                         Err(error) => {
-                            state.report = Some(Report::Unencodable(error.to_string()));
+                            state.report =
+                                Some(Report::Unencodable(format!("unreadable: {error}")));
                         }
                     }
                 }
@@ -402,8 +403,8 @@ fn take_value(
     if flags & IN_MEMORY_FILE == 0 {
         return Ok((payload, fds));
     }
-    let file = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+    let file = fds.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+    std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
     Ok((bytes, fds))
 }
