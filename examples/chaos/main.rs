@@ -50,14 +50,14 @@ impl Options {
 /// One trial of a random kind, and the invariants after it.
 fn trial(random: &mut Random, census: &actors::CensusRef, helpers: usize) -> Check<Tally> {
     let mut seen = Seen::default();
-    let tally = match random.below(10) {
-        0..3 => actors::trial(random, census, &mut seen)?,
-        3..6 => plain::trial(random, &mut seen)?,
-        6..8 => trees::trial(random, &mut seen)?,
-        _ => starts::trial(random)?,
+    let (kind, tally) = match random.below(10) {
+        0..3 => ("actors", actors::trial(random, census, &mut seen)),
+        3..6 => ("processes", plain::trial(random, &mut seen)),
+        6..8 => ("a tree", trees::trial(random, &mut seen)),
+        _ => ("starts", starts::trial(random)),
     };
-    seen.all_gone(helpers)?;
-    Ok(tally)
+    let checked = tally.and_then(|tally| seen.all_gone(helpers).map(|()| tally));
+    checked.map_err(|Violation(what)| Violation(format!("{kind}: {what}")))
 }
 
 fn run(options: &Options) -> Check<(u64, Tally)> {

@@ -11,12 +11,20 @@ use procession::{CallError, ChildSpec, Strategy, Supervisor, SupervisorRef};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// A message to a worker that is being started again waits for it so long.
+const RESTART_WAIT: Duration = Duration::from_secs(5);
+
 fn sleep() {
     std::thread::sleep(Duration::from_mins(10));
 }
 
 fn worker(id: &str) -> ChildSpec {
-    ChildSpec::actor(id, Worker::default, ())
+    soon(ChildSpec::actor(id, Worker::default, ()))
+}
+
+/// Without long delays between restarts.
+fn soon(child: ChildSpec) -> ChildSpec {
+    child.backoff(Duration::from_millis(1), Duration::from_millis(20))
 }
 
 fn start(random: &mut Random) -> Check<SupervisorRef> {
@@ -25,7 +33,7 @@ fn start(random: &mut Random) -> Check<SupervisorRef> {
     let (outer, inner) = (pick(), pick());
     let often = |tree: Supervisor| tree.intensity(1_000_000, Duration::from_mins(1));
     let lower = often(Supervisor::new(inner)).child(worker("c")).child(worker("d"));
-    let sleeper = ChildSpec::process("sleeper", sleep, ());
+    let sleeper = soon(ChildSpec::process("sleeper", sleep, ()));
     let upper = often(Supervisor::new(outer)).child(worker("a")).child(sleeper);
     Ok(upper.child(ChildSpec::supervisor("lower", lower)).child(worker("b")).start()?)
 }
@@ -106,7 +114,7 @@ fn up(worker: &WorkerRef) -> Check {
 fn load(worker: &WorkerRef, is_over: &AtomicBool) -> Check<Tally> {
     let mut tally = Tally::default();
     while !is_over.load(Ordering::Relaxed) {
-        if timed("cast", LIMIT, || worker.cast().add(0, 1))?.is_ok() {
+        if timed("cast", RESTART_WAIT, || worker.cast().add(0, 1))?.is_ok() {
             tally.casts += 1;
         }
         tally.calls += 1;
