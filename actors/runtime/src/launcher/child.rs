@@ -5,9 +5,8 @@
 //! never return to the caller: in a child `main` does not run.
 
 use super::hello::{self, Hello, Report, StartFault, ToChild, ToParent};
-use super::{ParentDeath, StartMethod};
+use super::{ParentDeath, StartMethod, zygote};
 use crate::child::IN_MEMORY_FILE;
-use crate::codec::{self, Encoded};
 use crate::function::{Ending, Start};
 use crate::link::Link;
 use crate::node::{self, Birth, Parent};
@@ -31,7 +30,7 @@ pub(crate) const CONTROL_FD: i32 = 3;
 pub(crate) const DATA_FD: i32 = 4;
 
 /// Exit code of a process whose child mode was refused.
-const REFUSED_CODE: i32 = 126;
+pub(super) const REFUSED_CODE: i32 = 126;
 
 /// A parent that has said nothing for so long will not: its own deadline is far shorter.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(300);
@@ -46,7 +45,7 @@ pub(crate) fn enter(rest_of_constructors: impl FnOnce()) -> ! {
     match accept(&nonce) {
         Ok((control, data, hello)) => {
             environment::remove(OsStr::new(MARK));
-            serve(control, data, *hello, rest_of_constructors)
+            serve(control, data, &hello, rest_of_constructors)
         }
         Err(why) => {
             eprintln!("procession: child mode refused: {why}");
@@ -56,20 +55,39 @@ pub(crate) fn enter(rest_of_constructors: impl FnOnce()) -> ! {
 }
 
 /// Runs as a child until the end of the process.
-pub(crate) fn serve(control: Link, data: Link, hello: Hello, before_user_code: impl FnOnce()) -> ! {
-    let method = hello.method;
-    let ending = match prepare(control, data, &hello) {
-        Ok((body, args, fds)) => {
-            before_user_code();
-            run(body, args, fds)
-        }
-        Err((control, fault)) => {
-            // The parent may have given up already; there is nobody else to tell.
-            let _ = say(&control, &ToParent::Refused(fault));
-            exit::now(REFUSED_CODE)
-        }
+pub(crate) fn serve(
+    control: Link,
+    data: Link,
+    hello: &Hello,
+    before_user_code: impl FnOnce(),
+) -> ! {
+    let work = find_body(hello);
+    let (args, fds) = prepare(control, data, hello, work.as_ref().err());
+    before_user_code();
+    let ending = match work {
+        // It was refused above.
+        Err(_) => exit::now(REFUSED_CODE),
+        Ok(_) if zygote::is_wanted(hello) => match run(zygote::serve_requests, args, fds) {
+            // The zygote's frames are left behind: a worker's stack shows its own only.
+            Ok(Some(request)) => zygote::become_worker(request),
+            Ok(None) => Ending::said(Report::Returned { failed: false }),
+            Err(ending) => *ending,
+        },
+        Ok(body) => run(body, args, fds).unwrap_or_else(|ending| *ending),
     };
-    finish(method, ending)
+    finish(hello.method, ending)
+}
+
+/// Runs `work`, whatever function the hello names, as a child until the end of the
+/// process. Its arguments come as ever, and are nothing.
+pub(super) fn serve_work(
+    control: Link,
+    data: Link,
+    hello: &Hello,
+    work: impl FnOnce(Start<'_>) -> Result<Ending, StartFault>,
+) -> ! {
+    let (args, fds) = prepare(control, data, hello, None);
+    finish(hello.method, run(work, args, fds).unwrap_or_else(|ending| *ending))
 }
 
 /// Checks that our parent, and nobody else, made this process a child.
@@ -124,15 +142,14 @@ fn fill_standard_streams() -> io::Result<()> {
     }
 }
 
-type Prepared = (crate::function::Body, Vec<u8>, Vec<OwnedFd>);
+type Arguments = (Vec<u8>, Vec<OwnedFd>);
 
-/// Makes this process what the hello says, and takes its arguments.
-fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, StartFault)> {
-    match set_up(hello).and_then(|()| find_body(hello)).and_then(|body| {
-        let (args, fds) = receive_args(&control)?;
-        Ok((body, args, fds))
-    }) {
-        Ok(prepared) => {
+/// Makes this process what the hello says, and takes its arguments. With a fault it goes
+/// no further than that is worth.
+fn prepare(control: Link, data: Link, hello: &Hello, fault: Option<&StartFault>) -> Arguments {
+    let so_far = fault.cloned().map_or(Ok(()), Err);
+    match so_far.and_then(|()| set_up(hello)).and_then(|()| receive_args(&control)) {
+        Ok(arguments) => {
             let pid = hello.parent_pid;
             node::be_born(Birth {
                 id: hello.node,
@@ -153,15 +170,20 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
                     ended: false.into(),
                 },
             });
+            node::guard::install(hello);
             node::fix_start_method(hello.default_method, true);
             crate::panic::print_as_child();
             if hello.attend {
                 // Without the thread its watchdog kills this process, which says enough.
                 let _ = node::control::attend();
             }
-            Ok(prepared)
+            arguments
         }
-        Err(fault) => Err((control, fault)),
+        Err(fault) => {
+            // The parent may have given up already; there is nobody else to tell.
+            let _ = say(&control, &ToParent::Refused(fault));
+            exit::now(REFUSED_CODE)
+        }
     }
 }
 
@@ -172,7 +194,7 @@ fn find_body(hello: &Hello) -> Result<crate::function::Body, StartFault> {
     hello.entry.body().ok_or(StartFault::NoSuchFunction)
 }
 
-fn receive_args(control: &Link) -> Result<(Vec<u8>, Vec<OwnedFd>), StartFault> {
+fn receive_args(control: &Link) -> Result<Arguments, StartFault> {
     match control.recv(after(HELLO_TIMEOUT)) {
         Ok(Some(frame)) if frame.header.kind == Kind::Payload => Ok((frame.payload, frame.fds)),
         Ok(_) => Err(StartFault::Arguments("they did not come".into())),
@@ -208,8 +230,12 @@ fn set_up(hello: &Hello) -> Result<(), StartFault> {
     hello.surroundings.apply(failed)
 }
 
-/// Runs the body and reads how it ended.
-fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending {
+/// Runs the body; the error is an end without what it returns.
+fn run<T>(
+    body: impl FnOnce(Start<'_>) -> Result<T, StartFault>,
+    args: Vec<u8>,
+    fds: Vec<OwnedFd>,
+) -> Result<T, Box<Ending>> {
     let node = node::current();
     let Some(parent) = node.parent() else { unreachable!("a child has a parent") };
     let mut is_ready = false;
@@ -217,12 +243,13 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
         is_ready = true;
         let _ = say(&parent.control, &ToParent::Ready);
     };
+    let _span = node::guard::root_span().entered();
     tracing::info!(target: "procession", "child process calling self.run()");
     let start = Start { args, fds, ready: &mut ready };
     let fault = match crate::panic::catch(|| body(start)) {
-        Ok(Ok(ending)) => return ending,
+        Ok(Ok(value)) => return Ok(value),
         Ok(Err(fault)) => fault,
-        Err(report) if is_ready => return Ending::said(Report::Panicked(report)),
+        Err(report) if is_ready => return Err(Box::new(Ending::said(Report::Panicked(report)))),
         Err(report) => StartFault::Panicked(report),
     };
     let _ = say(&parent.control, &ToParent::Refused(fault));
@@ -233,14 +260,13 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
 fn finish(method: StartMethod, mut ending: Ending) -> ! {
     let node = node::current();
     if let Some(complaint) = &ending.complaint {
-        crate::relay::write_whole(format!("Process {}:\n{complaint}\n", node.name()).as_bytes());
+        crate::log::write_here(format!("Process {}:\n{complaint}\n", node.name()).as_bytes());
     }
-    let code = ending.exitcode();
     if let Some(parent) = node.parent() {
         // A parent that has died will not miss it.
-        let _ = report(&parent.control, &ending.report, std::mem::take(&mut ending.value));
+        let _ = report(&parent.control, &mut ending);
     }
-    leave(method, code)
+    leave(method, ending.exitcode())
 }
 
 /// Ends this process in good order: exit hooks, children, buffers.
@@ -255,31 +281,43 @@ pub(crate) fn leave(method: StartMethod, code: i32) -> ! {
     std::process::exit(code)
 }
 
-fn report(control: &Link, report: &Report, value: Encoded) -> Result<(), crate::link::LinkError> {
-    say(control, &ToParent::Report(report.clone()))?;
-    if !matches!(report, Report::Returned { .. }) {
-        return Ok(());
-    }
+/// Tells the parent how the body ended. A value that finds no room is lost, which makes
+/// another ending of it.
+fn report(control: &Link, ending: &mut Ending) -> Result<(), crate::link::LinkError> {
+    let mut value = std::mem::take(&mut ending.value);
     let mut flags = 0;
-    let mut value = value;
-    if value.bytes.len() > INLINE_RESULT {
-        let mut file = std::fs::File::from(
-            memfd_create(c"procession-result", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?,
-        );
-        file.write_all(&value.bytes)?;
-        file.rewind()?;
-        value.bytes = Vec::new();
-        value.fds.push(file.into());
-        flags = IN_MEMORY_FILE;
+    if matches!(ending.report, Report::Returned { .. }) && value.bytes.len() > INLINE_RESULT {
+        match memory_file(&value.bytes) {
+            Ok(file) => {
+                value.bytes = Vec::new();
+                value.fds.push(file);
+                flags = IN_MEMORY_FILE;
+            }
+            Err(error) => {
+                let length = value.bytes.len();
+                let why = format!("no room for its {length} bytes: {error}");
+                ending.report = Report::Unencodable(why);
+            }
+        }
+    }
+    say(control, &ToParent::Report(ending.report.clone()))?;
+    if !matches!(ending.report, Report::Returned { .. }) {
+        return Ok(());
     }
     let mut header = Header::new(Kind::Payload, value.bytes.len()).map_err(io::Error::other)?;
     header.flags = flags;
     control.send(header, &value, None)
 }
 
+fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = memfd_create(c"procession-result", MFdFlags::MFD_CLOEXEC)?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
 /// Sends a control message to the parent.
 pub(crate) fn say(control: &Link, message: &ToParent) -> Result<(), crate::link::LinkError> {
-    let message = codec::encode(message).map_err(io::Error::other)?;
-    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
-    control.send(header, &message, None)
+    hello::send(control, message, None)
 }

@@ -3,14 +3,15 @@
 //! Owns the messages. Who sends which when is decided by `handshake` (parent) and
 //! `child` (child).
 
-use super::{LaunchSpec, ParentDeath, StartError, StartMethod};
+use super::{LaunchSpec, ParentDeath, StartError, StartMethod, Stdio};
 use crate::codec::{self, DecodeError, Encoded};
 use crate::function::FunctionRef;
 use crate::link::{Frame, Link, LinkError};
+use crate::log::{self, LogLevel};
 use crate::node;
 use crate::node::routes::Routed;
 use crate::sys::environment;
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use procession_protocols::exit::{ExitReason, PanicReport};
 use procession_protocols::id::{NodeId, NodePath};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// From a parent to its child.
@@ -30,8 +32,6 @@ pub enum ToChild {
     Shutdown,
     /// Say that you live.
     Ping(u64),
-    /// Use this log level from now on.
-    LogLevel(u8),
     /// To be passed on along the tree.
     Routed(Routed),
 }
@@ -94,8 +94,15 @@ pub struct Hello {
 /// Log settings that a child inherits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
-    /// The level shown on standard error; `None` when logging is silent.
-    pub(crate) level: Option<u8>,
+    /// The level that was set.
+    pub(crate) level: Option<LogLevel>,
+    /// Whether lines are written to standard error.
+    pub(crate) to_stderr: bool,
+    /// Whether they show the pid.
+    pub(crate) show_pid: bool,
+    /// Whether the child has the parent's standard error, so that its long lines go
+    /// through the parent.
+    pub(crate) shared_stderr: bool,
     /// Names of the parent's spans at the start, outermost first.
     pub(crate) spans: Vec<String>,
 }
@@ -180,15 +187,14 @@ impl Hello {
             authkey: spec.authkey.clone(),
             daemon: spec.daemon,
             allow_nested: spec.allow_nested,
-            log: LogSettings::default(),
-            surroundings: Surroundings {
-                env: None,
-                current_dir: spec.current_dir.clone(),
-                umask: None,
-                rlimits: spec.rlimits.clone(),
-                affinity: spec.affinity.clone(),
-                nice: spec.nice,
+            log: LogSettings {
+                level: log::level(),
+                to_stderr: log::writes_to_stderr(),
+                show_pid: log::shows_pid(),
+                shared_stderr: matches!(spec.stdio[2], Stdio::Inherit),
+                spans: log::current_span_names(),
             },
+            surroundings: Surroundings::of_the_moment(spec),
             on_parent_death: spec.on_parent_death,
             contain: spec.contain,
             ignore_sigint: spec.ignore_sigint,
@@ -199,6 +205,22 @@ impl Hello {
 }
 
 impl Surroundings {
+    /// Ours and what the spec changes. A zygote has those of its own start, so that its
+    /// workers are told everything. The processors are those of the calling thread,
+    /// whichever thread makes the child.
+    fn of_the_moment(spec: &LaunchSpec) -> Self {
+        let of_a_zygote = spec.method == StartMethod::ForkServer;
+        Self {
+            // exec brings its own.
+            env: (spec.method != StartMethod::Spawn).then(|| spec.env.apply()),
+            current_dir: spec.current_dir.clone(),
+            umask: if of_a_zygote { umask() } else { None },
+            rlimits: spec.rlimits.clone(),
+            affinity: spec.affinity.clone().or_else(|| affinity().map(|set| processors(&set))),
+            nice: spec.nice,
+        }
+    }
+
     /// Sets them in this process; `failed` makes a fault of what failed.
     pub(super) fn apply<E: FnOnce(io::Error) -> StartFault>(
         &self,
@@ -222,14 +244,48 @@ impl Surroundings {
             for processor in processors {
                 set.set(*processor).map_err(|error| failed("affinity")(error.into()))?;
             }
-            sched_setaffinity(Pid::from_raw(0), &set)
-                .map_err(|error| failed("affinity")(error.into()))?;
+            // Set only when it differs: a mask that was set does not widen with its cpuset.
+            if affinity() != Some(set) {
+                sched_setaffinity(Pid::from_raw(0), &set)
+                    .map_err(|error| failed("affinity")(error.into()))?;
+            }
         }
         if self.nice != 0 {
             environment::add_nice(self.nice).map_err(failed("niceness"))?;
         }
         Ok(())
     }
+}
+
+/// Sends a control message, waiting for room until the deadline.
+///
+/// # Errors
+/// As [`Link::send`], and a message that cannot be encoded.
+pub(crate) fn send<T: Serialize>(
+    link: &Link,
+    message: &T,
+    deadline: Option<Instant>,
+) -> Result<(), LinkError> {
+    let message = codec::encode(message).map_err(io::Error::other)?;
+    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
+    link.send(header, &message, deadline)
+}
+
+/// The processors that the calling thread may use; `None` when there are too many to say.
+fn affinity() -> Option<CpuSet> {
+    sched_getaffinity(Pid::from_raw(0)).ok()
+}
+
+fn processors(set: &CpuSet) -> Vec<usize> {
+    (0..CpuSet::count()).filter(|processor| set.is_set(*processor) == Ok(true)).collect()
+}
+
+/// This process's umask. The call of that name can only swap it, and for a moment files
+/// of other threads would get the wrong mode.
+fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(mask.trim(), 8).ok()
 }
 
 /// Posts a control message; it never waits.

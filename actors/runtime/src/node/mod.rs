@@ -2,10 +2,12 @@
 //!
 //! Owns the one global of the library. It is made on first use in a root process, and
 //! at entry in a child; after a fork the child gets its own. It must never be locked
-//! across a wait. Neighbours: `hidden` runs the control plane, `tree` is the ractor
-//! tree of supervisors and process proxies, `leave` is what happens at exit.
+//! across a wait. Neighbours: `hidden` runs the control plane, `guard` is what a child's
+//! hidden thread looks after, `tree` is the ractor tree of supervisors and process
+//! proxies, `leave` is what happens at exit.
 
 pub mod control;
+pub mod guard;
 pub mod hidden;
 pub mod leave;
 pub(crate) mod routes;
@@ -87,6 +89,20 @@ pub fn current() -> Arc<Node> {
             Arc::new(Node::root())
         })
         .clone()
+}
+
+/// Keeps what this module knows still across a fork, so that the child can use it.
+pub(crate) fn hold_for_fork() -> impl Sized {
+    let supervisors = crate::supervisor::hold_for_fork();
+    (lock(&hidden::HIDDEN), lock(&NODE), lock(&METHOD), routes::hold_for_fork(), supervisors)
+}
+
+/// Forgets, in a forked child, what its parent reached and heard. Nothing is dropped: it
+/// belongs to threads that the child does not have.
+pub(crate) fn forget_inherited() {
+    control::forget_inherited();
+    routes::forget_inherited();
+    crate::supervisor::forget_inherited();
 }
 
 /// Makes this process the node that its parent says it is.
