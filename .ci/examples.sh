@@ -45,6 +45,7 @@ examples_table() {
     check start_methods
     check contexts
     check statics
+    check fork_and_caches
 
     # Run by the step of its own.
     elsewhere chaos
@@ -72,8 +73,8 @@ run_examples() {
     ((examples_failed == 0))
 }
 
-# The start methods that examples run under; fork joins them when it is built.
-example_methods=(spawn forkserver)
+# The start methods that examples run under.
+example_methods=(spawn forkserver fork)
 
 check_each() {
     local method dashes=--
