@@ -53,6 +53,7 @@ struct State {
     start: Option<Result<(), StartFault>>,
     report: Option<Report>,
     value: Option<(Vec<u8>, Vec<OwnedFd>)>,
+    value_taken: bool,
     control_ended: bool,
     waits_for_room: bool,
     asked: bool,
@@ -253,10 +254,14 @@ impl Child {
     pub fn take_outcome(&self, down: Arc<Down>) -> Outcome {
         let state = &mut *lock(&self.state);
         match (&state.report, state.value.take()) {
-            (Some(Report::Returned { .. }), Some((bytes, fds))) => Outcome::Returned(bytes, fds),
-            (Some(Report::Returned { .. }), None) => {
+            (Some(Report::Returned { .. }), Some((bytes, fds))) => {
+                state.value_taken = true;
+                Outcome::Returned(bytes, fds)
+            }
+            (Some(Report::Returned { .. }), None) if state.value_taken => {
                 Outcome::Lost("the result has been taken already".into())
             }
+            // It ended between the word that it returned and the value.
             (Some(Report::Unencodable(why)), _) => Outcome::Lost(why.clone()),
             _ => Outcome::Ended(down),
         }
