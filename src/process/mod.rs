@@ -1,28 +1,29 @@
 //! `Process`: a function that runs in a process of its own.
 //!
-//! Owns the handle's whole life, from `new` to `close`. How a process is started and
-//! reaped is the runtime's; what several handles share is `ProcessRef`'s. Neighbours:
-//! `builder.rs` (options), `current.rs` (this process and its parent).
+//! Owns the typed handle: what the function is, and what it returned. The handle's life,
+//! from `new` to `close`, is `reference.rs`'s. How a process is started and reaped is the
+//! runtime's. Neighbours: `builder.rs` (options), `current.rs` (this process and its
+//! parent).
+
+mod reference;
 
 use crate::builder::{Plan, ProcessBuilder};
 use crate::error::{Error, JoinError, Result};
-use procession_protocols::exit::{ExitReason, RawStatus, signal_name};
+use procession_protocols::exit::ExitReason;
 use procession_runtime::child::{Child, Outcome};
 use procession_runtime::codec;
 use procession_runtime::down::Down;
 use procession_runtime::function::Entry;
-use procession_runtime::launcher;
-use procession_runtime::node;
-use procession_runtime::proc_tree::TreeKill;
-use procession_runtime::sync::{after, lock};
+use procession_runtime::sync::after;
+pub use reference::{ProcessRef, Sentinel};
+use reference::{ended, wait};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A process that runs a function and gives back what it returns.
 ///
@@ -45,30 +46,6 @@ use std::time::{Duration, Instant};
 pub struct Process<R = ()> {
     inner: ProcessRef,
     returns: PhantomData<fn() -> R>,
-}
-
-/// A process without the type of what it returns. Clones share one process.
-#[derive(Clone)]
-pub struct ProcessRef(Arc<Shared>);
-
-struct Shared {
-    /// The process that made the handle: after a fork, the copy may not use it.
-    creator: u32,
-    phase: Mutex<Phase>,
-}
-
-enum Phase {
-    New(Box<Plan>),
-    /// A start is under way, or has failed.
-    Spent {
-        name: String,
-        daemon: bool,
-    },
-    Started(Arc<Child>),
-    Closed {
-        name: String,
-        exitcode: Option<i32>,
-    },
 }
 
 impl<R> Process<R> {
@@ -167,13 +144,13 @@ impl<R> Process<R> {
     }
 
     pub(crate) fn from_plan(plan: Plan) -> Self {
-        let phase = Mutex::new(Phase::New(Box::new(plan)));
-        let shared = Shared { creator: std::process::id(), phase };
-        Self { inner: ProcessRef(Arc::new(shared)), returns: PhantomData }
+        Self { inner: ProcessRef::from_plan(plan), returns: PhantomData }
     }
+}
 
-    /// The untyped handle.
-    pub fn as_ref(&self) -> &ProcessRef {
+/// The untyped handle.
+impl<R> AsRef<ProcessRef> for Process<R> {
+    fn as_ref(&self) -> &ProcessRef {
         &self.inner
     }
 }
@@ -187,7 +164,7 @@ impl<R: DeserializeOwned> Process<R> {
     /// when the value has been taken already; else as [`join`](ProcessRef::join).
     pub fn result(&self) -> Result<R> {
         let child = self.inner.child()?;
-        let down = self.inner.wait(&child, None)?.ok_or(Error::Timeout)?;
+        let down = wait(&child, None)?.ok_or(Error::Timeout)?;
         outcome(&child, down)
     }
 
@@ -197,7 +174,7 @@ impl<R: DeserializeOwned> Process<R> {
     /// [`Error::Timeout`], and as [`result`](Self::result).
     pub fn result_timeout(&self, timeout: Duration) -> Result<R> {
         let child = self.inner.child()?;
-        let down = self.inner.wait(&child, after(timeout))?.ok_or(Error::Timeout)?;
+        let down = wait(&child, after(timeout))?.ok_or(Error::Timeout)?;
         outcome(&child, down)
     }
 
@@ -241,348 +218,6 @@ fn outcome<R: DeserializeOwned>(child: &Child, down: Arc<Down>) -> Result<R> {
     }))
 }
 
-async fn ended(child: &Arc<Child>) -> Result<Arc<Down>> {
-    if let Some(down) = child.reap() {
-        return Ok(down);
-    }
-    let down = child.watch().await;
-    down.map(Arc::new).map_err(|_| std::io::Error::other("the reaper has ended").into())
-}
-
-impl ProcessRef {
-    /// Starts the process and returns once it is ready: it has its function and its
-    /// arguments, which this process then no longer holds.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyStarted`]; [`Error::Start`] with everything rolled back.
-    pub fn start(&self) -> Result<()> {
-        let (spec, work) = self.begin_start()?.into_start();
-        self.finish_start(launcher::start_work(spec, work)?)
-    }
-
-    /// As [`start`](Self::start), without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    ///
-    /// # Cancel safety
-    /// Dropping the future kills a child that is not ready yet; the handle is spent.
-    pub async fn start_async(&self) -> Result<()> {
-        let (spec, work) = self.begin_start()?.into_start();
-        let start = node::hidden::run(launcher::start_work_async(spec, work))?;
-        self.finish_start(start.await?)
-    }
-
-    fn begin_start(&self) -> Result<Box<Plan>> {
-        let phase = &mut *self.own()?;
-        let Phase::New(plan) = phase else {
-            return Err(match phase {
-                Phase::Closed { .. } => Error::Closed,
-                _ => Error::AlreadyStarted,
-            });
-        };
-        let spent = Phase::Spent { name: plan.name(), daemon: plan.daemon };
-        let Phase::New(plan) = std::mem::replace(phase, spent) else {
-            unreachable!("the phase was New a moment ago")
-        };
-        Ok(plan)
-    }
-
-    fn finish_start(&self, child: Arc<Child>) -> Result<()> {
-        *lock(&self.0.phase) = Phase::Started(child.clone());
-        node::tree::adopt(&node::current(), &child)?;
-        Ok(())
-    }
-
-    /// Its process id; `None` before the start and after `close`.
-    pub fn pid(&self) -> Option<u32> {
-        match &*lock(&self.0.phase) {
-            Phase::Started(child) => Some(child.pid()),
-            _ => None,
-        }
-    }
-
-    /// Its name, such as `Process-1`.
-    pub fn name(&self) -> String {
-        match &*lock(&self.0.phase) {
-            Phase::New(plan) => plan.name(),
-            Phase::Spent { name, .. } | Phase::Closed { name, .. } => name.clone(),
-            Phase::Started(child) => child.name().to_owned(),
-        }
-    }
-
-    /// Renames it before the start.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyStarted`].
-    pub fn set_name(&self, name: impl Into<String>) -> Result<()> {
-        let name = name.into();
-        self.plan(|plan| plan.name = Some(name))
-    }
-
-    /// Whether it is ended, instead of joined, when this process ends.
-    pub fn is_daemon(&self) -> bool {
-        match &*lock(&self.0.phase) {
-            Phase::New(plan) => plan.daemon,
-            Phase::Spent { daemon, .. } => *daemon,
-            Phase::Started(child) => child.is_daemon(),
-            Phase::Closed { .. } => false,
-        }
-    }
-
-    /// Sets the daemon flag before the start.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyStarted`].
-    pub fn set_daemon(&self, daemon: bool) -> Result<()> {
-        self.plan(|plan| plan.daemon = daemon)
-    }
-
-    /// The key that it gets for managers and listeners, as long as it is not started.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyStarted`].
-    pub fn authkey(&self) -> Result<Vec<u8>> {
-        let mut key = Vec::new();
-        self.plan(|plan| key.clone_from(&plan.authkey))?;
-        Ok(key)
-    }
-
-    /// Sets its key before the start.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyStarted`].
-    pub fn set_authkey(&self, authkey: impl Into<Vec<u8>>) -> Result<()> {
-        let authkey = authkey.into();
-        self.plan(|plan| plan.authkey = authkey)
-    }
-
-    fn plan(&self, change: impl FnOnce(&mut Plan)) -> Result<()> {
-        match &mut *self.own()? {
-            Phase::New(plan) => {
-                change(plan);
-                Ok(())
-            }
-            Phase::Closed { .. } => Err(Error::Closed),
-            _ => Err(Error::AlreadyStarted),
-        }
-    }
-
-    /// How it ended: its exit code, or the negated number of the signal that ended it.
-    /// `None` before its end, and when nobody knows (somebody else took the status).
-    pub fn exitcode(&self) -> Option<i32> {
-        match &*lock(&self.0.phase) {
-            Phase::Started(child) => child.reap()?.status.exitcode(),
-            Phase::Closed { exitcode, .. } => *exitcode,
-            _ => None,
-        }
-    }
-
-    /// The one notice of its end: reason, raw status, resource use. `None` before.
-    pub fn down(&self) -> Option<Arc<Down>> {
-        match &*lock(&self.0.phase) {
-            Phase::Started(child) => child.reap(),
-            _ => None,
-        }
-    }
-
-    /// Whether it has been started and has not ended.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::NotOwnChild`].
-    pub fn is_alive(&self) -> Result<bool> {
-        match &*self.own()? {
-            Phase::Started(child) => Ok(child.reap().is_none()),
-            Phase::Closed { .. } => Err(Error::Closed),
-            _ => Ok(false),
-        }
-    }
-
-    /// A descriptor that becomes readable when it ends.
-    ///
-    /// # Errors
-    /// [`Error::NotStarted`], [`Error::Closed`].
-    pub fn sentinel(&self) -> Result<Sentinel> {
-        Ok(Sentinel(self.child()?))
-    }
-
-    /// Waits for its end. Any number of threads may wait, any number of times.
-    ///
-    /// # Errors
-    /// [`Error::NotStarted`], [`Error::Closed`], [`Error::NotOwnChild`].
-    pub fn join(&self) -> Result<()> {
-        let child = self.child()?;
-        self.wait(&child, None).map(drop)
-    }
-
-    /// Waits at most `timeout` for its end; zero looks once. True when it has ended.
-    ///
-    /// # Errors
-    /// As [`join`](Self::join).
-    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
-        let child = self.child()?;
-        Ok(self.wait(&child, after(timeout))?.is_some())
-    }
-
-    /// As [`join`](Self::join), without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`join`](Self::join).
-    ///
-    /// # Cancel safety
-    /// Dropping the future ends only the wait.
-    pub async fn join_async(&self) -> Result<()> {
-        ended(&self.child()?).await.map(drop)
-    }
-
-    fn wait(&self, child: &Arc<Child>, deadline: Option<Instant>) -> Result<Option<Arc<Down>>> {
-        if node::hidden::is_current() {
-            return Err(Error::WouldDeadlock("the library's own thread would wait for a child"));
-        }
-        Ok(child.join(deadline)?)
-    }
-
-    /// Ends it by SIGTERM, and returns at once. Its exit hooks do not run. A child that
-    /// has ended already is no error.
-    ///
-    /// # Errors
-    /// [`Error::NotStarted`], [`Error::Closed`], [`Error::NotOwnChild`].
-    pub fn terminate(&self) -> Result<()> {
-        Ok(self.child()?.terminate()?)
-    }
-
-    /// Sends SIGINT, as Ctrl-C does, and returns at once.
-    ///
-    /// # Errors
-    /// As [`terminate`](Self::terminate).
-    pub fn interrupt(&self) -> Result<()> {
-        Ok(self.child()?.signal(nix::sys::signal::Signal::SIGINT)?)
-    }
-
-    /// Ends it by SIGKILL, and returns at once.
-    ///
-    /// # Errors
-    /// As [`terminate`](Self::terminate).
-    pub fn kill(&self) -> Result<()> {
-        Ok(self.child()?.signal(nix::sys::signal::Signal::SIGKILL)?)
-    }
-
-    /// Kills it and all processes below it, whoever started them, and returns when all
-    /// are on their way out. A process that has ended is no error.
-    ///
-    /// What had left the tree before is not reached: a process whose parent ended belongs
-    /// to another, unless [`contain`](ProcessBuilder::contain) made it stay. It works for
-    /// up to half a second where the tree keeps growing.
-    ///
-    /// # Errors
-    /// As [`terminate`](Self::terminate); what /proc or a lack of descriptors says, when
-    /// whatever could be reached has been killed.
-    pub fn kill_tree(&self) -> Result<TreeKill> {
-        Ok(self.child()?.kill_tree()?)
-    }
-
-    /// Asks it to end by SIGTERM, waits at most `grace`, then kills it. It has ended when
-    /// this returns.
-    ///
-    /// # Errors
-    /// As [`terminate`](Self::terminate).
-    pub fn stop(&self, grace: Duration) -> Result<Arc<Down>> {
-        let child = self.child()?;
-        child.terminate()?;
-        if let Some(down) = self.wait(&child, after(grace))? {
-            return Ok(down);
-        }
-        child.signal(nix::sys::signal::Signal::SIGKILL)?;
-        self.wait(&child, None)?.ok_or(Error::Timeout)
-    }
-
-    /// As [`stop`](Self::stop), without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`stop`](Self::stop).
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves a process that was asked to end, but is not killed
-    /// at the end of its grace.
-    pub async fn stop_async(&self, grace: Duration) -> Result<Arc<Down>> {
-        let child = self.child()?;
-        child.terminate()?;
-        let patience = node::hidden::run(tokio_sleep(grace))?;
-        tokio::select! {
-            down = ended(&child) => return down,
-            () = patience => {}
-        }
-        child.signal(nix::sys::signal::Signal::SIGKILL)?;
-        ended(&child).await
-    }
-
-    /// Takes our end of the child's standard input, which was asked for as
-    /// [`Stdio::Piped`](crate::Stdio::Piped); `None` otherwise and the second time.
-    pub fn take_stdin(&self) -> Option<OwnedFd> {
-        self.child().ok()?.take_stream(0)
-    }
-
-    /// As [`take_stdin`](Self::take_stdin), for standard output.
-    pub fn take_stdout(&self) -> Option<OwnedFd> {
-        self.child().ok()?.take_stream(1)
-    }
-
-    /// As [`take_stdin`](Self::take_stdin), for standard error.
-    pub fn take_stderr(&self) -> Option<OwnedFd> {
-        self.child().ok()?.take_stream(2)
-    }
-
-    /// The last lines of its relayed output.
-    pub fn stderr_tail(&self) -> String {
-        self.child().map(|child| child.stderr_tail()).unwrap_or_default()
-    }
-
-    /// Gives back what the handle holds. Closing twice is no error; afterwards most
-    /// operations give [`Error::Closed`].
-    ///
-    /// # Errors
-    /// [`Error::StillRunning`].
-    pub fn close(&self) -> Result<()> {
-        let phase = &mut *self.own()?;
-        let closed = match phase {
-            Phase::Started(child) => {
-                let down = child.reap().ok_or(Error::StillRunning)?;
-                Phase::Closed { name: child.name().to_owned(), exitcode: down.status.exitcode() }
-            }
-            Phase::New(plan) => Phase::Closed { name: plan.name(), exitcode: None },
-            Phase::Spent { name, .. } => Phase::Closed { name: name.clone(), exitcode: None },
-            Phase::Closed { .. } => return Ok(()),
-        };
-        *phase = closed;
-        Ok(())
-    }
-
-    fn own(&self) -> Result<std::sync::MutexGuard<'_, Phase>> {
-        if self.0.creator == std::process::id() {
-            Ok(lock(&self.0.phase))
-        } else {
-            Err(Error::NotOwnChild)
-        }
-    }
-
-    pub(crate) fn child(&self) -> Result<Arc<Child>> {
-        match &*self.own()? {
-            Phase::Started(child) => Ok(child.clone()),
-            Phase::Closed { .. } => Err(Error::Closed),
-            _ => Err(Error::NotStarted),
-        }
-    }
-
-    pub(crate) fn of_child(child: Arc<Child>) -> Self {
-        let phase = Mutex::new(Phase::Started(child));
-        Self(Arc::new(Shared { creator: std::process::id(), phase }))
-    }
-}
-
-async fn tokio_sleep(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
 impl<R> Deref for Process<R> {
     type Target = ProcessRef;
 
@@ -591,52 +226,8 @@ impl<R> Deref for Process<R> {
     }
 }
 
-/// Python's form: `Process(Process-1, started)`, `Process(Process-1, stopped[SIGTERM])`.
-impl fmt::Debug for ProcessRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let phase = lock(&self.0.phase);
-        let (name, state) = match &*phase {
-            Phase::New(plan) => (plan.name(), "initial".to_owned()),
-            Phase::Spent { name, .. } => (name.clone(), "not started".to_owned()),
-            Phase::Closed { name, .. } => (name.clone(), "closed".to_owned()),
-            Phase::Started(child) => {
-                let state = match child.reap() {
-                    None => "started".to_owned(),
-                    Some(down) => stopped(down.status),
-                };
-                (child.name().to_owned(), state)
-            }
-        };
-        let daemon = if let Phase::Started(child) = &*phase { child.is_daemon() } else { false };
-        let daemon = if daemon { ", daemon" } else { "" };
-        write!(f, "Process({name}, {state}{daemon})")
-    }
-}
-
-fn stopped(status: RawStatus) -> String {
-    match status {
-        RawStatus::Code(0) => "stopped".to_owned(),
-        RawStatus::Code(code) => format!("stopped[{code}]"),
-        RawStatus::Signal(signal) => match signal_name(signal) {
-            Some(name) => format!("stopped[{name}]"),
-            None => format!("stopped[-{signal}]"),
-        },
-        RawStatus::Unknown => "stopped[unknown]".to_owned(),
-    }
-}
-
 impl<R> fmt::Debug for Process<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
-    }
-}
-
-/// A descriptor that becomes readable when a process ends (a pidfd).
-#[derive(Clone, Debug)]
-pub struct Sentinel(Arc<Child>);
-
-impl AsFd for Sentinel {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.pidfd()
     }
 }
