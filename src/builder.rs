@@ -9,7 +9,7 @@ use procession_runtime::codec::{self, Encoded};
 use procession_runtime::function::{self, Entry, FunctionRef, NotInImage};
 use procession_runtime::launcher::spec::START_TIMEOUT;
 use procession_runtime::launcher::{
-    EnvChanges, LaunchSpec, ParentDeath, StartError, StartMethod, Stdio, Work,
+    self, EnvChanges, LaunchSpec, ParentDeath, StartError, StartMethod, Stdio, Work,
 };
 use procession_runtime::node;
 use serde::Serialize;
@@ -98,7 +98,7 @@ impl Plan {
         let method = match &self.work {
             // A closure with captures can only be copied.
             Some(_) => StartMethod::Fork,
-            None => self.method.unwrap_or_else(crate::context::default_method),
+            None => self.method.unwrap_or_else(launcher::default_method),
         };
         let spec = LaunchSpec {
             node: NodeId::new(),
@@ -128,6 +128,7 @@ impl Plan {
 }
 
 impl<R> ProcessBuilder<R> {
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are given away to the child")]
     pub(crate) fn new<F, A>(function: F, args: A) -> Self
     where
         F: Entry<A, Output = R> + Copy + 'static,

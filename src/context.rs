@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::process::Process;
 use procession_runtime::function::Entry;
 use procession_runtime::launcher::StartError;
-pub use procession_runtime::launcher::StartMethod;
+use procession_runtime::launcher::StartMethod;
 use procession_runtime::{launcher, node};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ pub fn all_start_methods() -> [StartMethod; 3] {
 /// this call.
 pub fn start_method() -> StartMethod {
     node::fix_start_method(Some(all_start_methods()[0]), false);
-    default_method()
+    launcher::default_method()
 }
 
 /// The start method that was set or fixed; `None` when neither has happened.
@@ -79,10 +79,6 @@ pub fn freeze_support() {}
 /// The system does not say.
 pub fn cpu_count() -> Result<usize> {
     Ok(std::thread::available_parallelism()?.get())
-}
-
-pub(crate) fn default_method() -> StartMethod {
-    launcher::default_method()
 }
 
 /// The whole interface with one start method, beside the program's own choice.

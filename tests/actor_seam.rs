@@ -118,9 +118,15 @@ impl Remote for Loop {
     }
 }
 
-fn travel<T: Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+/// Hosts an actor here. The first host of a process makes its node, which installs itself
+/// unless there is one: ours comes before.
+fn host<A: Actor>(actor: A) -> A::Ref {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| assert!(install(Box::new(Mirror))));
+    actor.host().unwrap()
+}
+
+fn travel<T: Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     let encoded = codec::encode(value).unwrap();
     codec::decode(&encoded.bytes, encoded.fds).unwrap()
 }
@@ -173,7 +179,7 @@ impl Peer {
 
 #[test]
 fn calls_and_casts_cross() {
-    let peer = travel(&Peer::default().host().unwrap());
+    let peer = travel(&host(Peer::default()));
     assert_eq!(peer.see(2), Ok(2));
     peer.cast().see(3).unwrap();
     assert_eq!(peer.see_timeout(1, LIMIT), Ok(6));
@@ -184,8 +190,8 @@ fn calls_and_casts_cross() {
 
 #[test]
 fn references_travel_in_messages() {
-    let last = Peer::default().host().unwrap();
-    let first = travel(&Peer::default().host().unwrap());
+    let last = host(Peer::default());
+    let first = travel(&host(Peer::default()));
     first.join(last.clone()).unwrap();
     assert_eq!(first.pass(4), Ok(Some(Ok(4))));
     let first = travel(&first);
@@ -195,7 +201,7 @@ fn references_travel_in_messages() {
 
 #[test]
 fn what_does_not_decode_is_an_error_of_the_call() {
-    let peer = travel(&Peer::default().host().unwrap());
+    let peer = travel(&host(Peer::default()));
     let message = peer.even(Even(1)).unwrap_err();
     assert!(matches!(&message, CallError::Decode(error) if error.why.contains("odd")), "{message}");
     let reply = peer.even(Even(2)).unwrap_err();
@@ -205,7 +211,7 @@ fn what_does_not_decode_is_an_error_of_the_call() {
 
 #[test]
 fn a_panic_reaches_the_caller() {
-    let peer = travel(&Peer::default().host().unwrap());
+    let peer = travel(&host(Peer::default()));
     let monitor: Monitor = peer.monitor().unwrap();
     let error = peer.fail_timeout(LIMIT).unwrap_err();
     let CallError::ActorDied { reason, .. } = error else { panic!("{error}") };
@@ -226,7 +232,7 @@ impl Home {
 
 #[test]
 fn a_reference_that_comes_home_is_local_again() {
-    let home = Home.host().unwrap();
+    let home = host(Home);
     let back = travel(&home);
     assert_eq!(back.here(), Ok(true));
     let encoded = codec::encode(&back).unwrap();
@@ -236,7 +242,7 @@ fn a_reference_that_comes_home_is_local_again() {
 
 #[test]
 fn a_reference_serialises_only_in_a_transfer() {
-    let peer = Peer::default().host().unwrap();
+    let peer = host(Peer::default());
     let error = bincode::serde::encode_to_vec(&peer, bincode::config::standard()).unwrap_err();
     assert!(error.to_string().contains("OutsideTransfer"), "{error}");
 }
@@ -276,7 +282,7 @@ fn every_shape_of_variant_travels() {
 
 #[test]
 fn a_typed_reference_is_made_from_a_remote() {
-    let home = Home.host().unwrap();
+    let home = host(Home);
     let _ = travel(&home);
     let actor = ACTORS.lock().unwrap().get(&home.id().number).cloned().unwrap();
     let wire = RefWire {

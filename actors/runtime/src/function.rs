@@ -128,6 +128,9 @@ impl Ending {
 }
 
 /// The trampoline of a function: arguments in, value out.
+///
+/// # Errors
+/// The function lies in no loaded object.
 pub fn entry<F, A>(_function: F) -> Result<FunctionRef, NotInImage>
 where
     F: Entry<A> + Copy + 'static,

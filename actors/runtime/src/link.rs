@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn frames_larger_than_the_socket_arrive_whole() {
         let (a, b) = pair();
-        let big: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
+        let big: Vec<u8> = (0..3_000_000u32).map(|i| i.to_le_bytes()[0]).collect();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 a.send(header(big.len()), &message(&big), soon()).unwrap();
@@ -411,7 +411,7 @@ mod tests {
                 let a = a.clone();
                 std::thread::spawn(move || {
                     for _ in 0..50 {
-                        a.send(header(20_000), &message(&[w; 20_000]), soon()).unwrap();
+                        a.send(header(20_000), &message(&[w].repeat(20_000)), soon()).unwrap();
                     }
                 })
             })
@@ -448,7 +448,7 @@ mod tests {
         for (i, mut reader) in readers.into_iter().enumerate() {
             let mut byte = Vec::new();
             std::io::Read::read_to_end(&mut reader, &mut byte).unwrap();
-            assert_eq!(byte, [i as u8]);
+            assert_eq!(byte, [u8::try_from(i).unwrap()]);
         }
     }
 
@@ -465,7 +465,7 @@ mod tests {
             }
         }
         let mut posted = 0;
-        while a.post(header(100_000), message(&[8; 100_000]), OUTBOUND_LIMIT).is_ok() {
+        while a.post(header(100_000), message(&[8].repeat(100_000)), OUTBOUND_LIMIT).is_ok() {
             posted += 1;
         }
         assert!(posted >= OUTBOUND_LIMIT / 100_000, "{posted}");
@@ -477,7 +477,7 @@ mod tests {
         while left > 0 {
             a.flush().unwrap();
             if let Some(frame) = b.try_recv().unwrap() {
-                assert_eq!(frame.payload, [8; 100_000]);
+                assert_eq!(frame.payload, [8].repeat(100_000));
                 left -= 1;
             }
         }

@@ -17,12 +17,12 @@ use std::sync::Once;
 ///
 /// # Errors
 /// What it said when it panicked.
-pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
+pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if DEPTH.try_with(Cell::get).unwrap_or(0) > 0 {
-                note(report_of(info, Backtrace::capture()));
+                note(report_of(info, &Backtrace::capture()));
             }
             before(info);
         }));
@@ -54,7 +54,7 @@ pub(crate) fn print_as_child() {
     panic::set_hook(Box::new(|info| {
         let silent = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value == "0");
         let backtrace = if silent { Backtrace::disabled() } else { Backtrace::force_capture() };
-        let report = report_of(info, backtrace);
+        let report = report_of(info, &backtrace);
         let name = crate::node::current().name();
         let PanicReport { message, location, backtrace } = &report;
         let text = format!("Process {name}:\npanicked at {location}:\n{message}\n{backtrace}");
@@ -70,7 +70,7 @@ fn note(report: PanicReport) {
     let _ = LAST.try_with(|last| *last.borrow_mut() = Some(report));
 }
 
-fn report_of(info: &PanicHookInfo<'_>, backtrace: Backtrace) -> PanicReport {
+fn report_of(info: &PanicHookInfo<'_>, backtrace: &Backtrace) -> PanicReport {
     PanicReport {
         message: text_of(info.payload()),
         location: info.location().map(ToString::to_string).unwrap_or_default(),

@@ -41,7 +41,7 @@ impl<A: Handler> ActorRef<A> {
     }
 }
 
-fn unreachable(error: io::Error) -> CallError {
+fn unreachable(error: impl std::fmt::Display) -> CallError {
     CallError::Unreachable(error.to_string())
 }
 

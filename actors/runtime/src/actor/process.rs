@@ -146,7 +146,7 @@ where
     A::Msg: Wire,
 {
     let (supervised, state) = start.decode::<(bool, A)>()?;
-    serve(state, supervised, start)
+    serve(state, supervised, &mut start)
 }
 
 fn run_function<A, F, Args>(mut start: Start<'_>) -> Result<Ending, StartFault>
@@ -159,11 +159,15 @@ where
 {
     let (supervised, args) = start.decode::<(bool, Args)>()?;
     let made = conjure_entry::<F, Args>().call(args);
-    serve(made.into_actor().map_err(StartFault::Failed)?, supervised, start)
+    serve(made.into_actor().map_err(StartFault::Failed)?, supervised, &mut start)
 }
 
 /// Runs the actor on this thread, with this process's links, until it ends.
-fn serve<A: Actor>(actor: A, supervised: bool, start: Start<'_>) -> Result<Ending, StartFault> {
+fn serve<A: Actor>(
+    actor: A,
+    supervised: bool,
+    start: &mut Start<'_>,
+) -> Result<Ending, StartFault> {
     let node = node::current();
     let parent = node.parent().ok_or_else(|| StartFault::Failed("no parent".into()))?;
     let id = ActorId { node: node.id, number: 0 };

@@ -33,7 +33,7 @@ pub(crate) const DATA_FD: i32 = 4;
 pub(super) const REFUSED_CODE: i32 = 126;
 
 /// A parent that has said nothing for so long will not: its own deadline is far shorter.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(300);
+const HELLO_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A returned value above this size travels in a memory file, so that a child never
 /// waits for a parent that is not reading, in bytes.

@@ -259,7 +259,7 @@ impl Zygote {
             start_timeout,
             ..LaunchSpec::plain(name, 0, entry, args)
         };
-        let hello = Hello::new(&spec)?;
+        let hello = Hello::new(&spec);
         let control = Link::pair()?;
         let requests =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)

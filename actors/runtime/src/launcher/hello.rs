@@ -3,7 +3,7 @@
 //! Owns the messages. Who sends which when is decided by `handshake` (parent) and
 //! `child` (child).
 
-use super::{LaunchSpec, ParentDeath, StartError, StartMethod, Stdio};
+use super::{LaunchSpec, ParentDeath, StartMethod, Stdio};
 use crate::codec::{self, DecodeError, Encoded};
 use crate::function::FunctionRef;
 use crate::link::{Frame, Link, LinkError};
@@ -170,9 +170,9 @@ pub enum Report {
 }
 
 impl Hello {
-    pub(super) fn new(spec: &LaunchSpec) -> Result<Self, StartError> {
+    pub(super) fn new(spec: &LaunchSpec) -> Self {
         let node = node::current();
-        Ok(Self {
+        Self {
             nonce: Uuid::new_v4(),
             build_id: spec.entry.build_id.clone(),
             entry: spec.entry.clone(),
@@ -200,7 +200,7 @@ impl Hello {
             ignore_sigint: spec.ignore_sigint,
             attend: spec.attend,
             default_method: node::fixed_start_method(),
-        })
+        }
     }
 }
 

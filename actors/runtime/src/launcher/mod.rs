@@ -199,7 +199,7 @@ impl Begun {
         // What every child needs is had before there is one: a start that lacks descriptors
         // or threads for it has nothing to undo.
         crate::node::tree::get_ready()?;
-        let hello = Hello::new(&spec)?;
+        let hello = Hello::new(&spec);
         let caller = fork::Caller::this_thread()?;
         if spec.method == StartMethod::Fork {
             // The copy must not have, and print, what this process has not printed yet. Done

@@ -1,6 +1,6 @@
 //! The launcher thread: the one thread that makes processes.
 //!
-//! Owns a plain, permanent thread. PR_SET_PDEATHSIG follows the *thread* that made a
+//! Owns a plain, permanent thread. `PR_SET_PDEATHSIG` follows the *thread* that made a
 //! child, so no thread that may end can be its maker; and an exec may block, so the
 //! hidden thread may not do it either. It must never wait for a child.
 

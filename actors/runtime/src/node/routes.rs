@@ -206,9 +206,10 @@ pub(crate) fn pass_on(message: Routed) {
             }
             let end = match Link::pair() {
                 Ok((theirs, ours)) => {
-                    match deliver(Routed::Visit { target, node, number, end: Fd(theirs) }) {
-                        true => Ok(Fd(ours)),
-                        false => Err("its process has ended".to_owned()),
+                    if deliver(Routed::Visit { target, node, number, end: Fd(theirs) }) {
+                        Ok(Fd(ours))
+                    } else {
+                        Err("its process has ended".to_owned())
                     }
                 }
                 Err(error) => Err(error.to_string()),

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// An introduction may take this long.
-pub const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A reference that came from another process.
 pub(crate) struct Distant {
@@ -88,7 +88,7 @@ fn meet(wire: &RefWire, end: OwnedFd) -> Result<Arc<Peer>, CallError> {
     ))
 }
 
-fn lost(why: impl ToString) -> CallError {
+fn lost(why: impl std::fmt::Display) -> CallError {
     CallError::Unreachable(why.to_string())
 }
 

@@ -35,12 +35,12 @@ impl EventWaker {
         thread_local! {
             static OWN: OnceCell<Arc<EventWaker>> = const { OnceCell::new() };
         }
-        OWN.with(|own| match own.get() {
-            Some(waker) => Ok(waker.clone()),
-            None => {
-                let waker = Self::new()?;
-                Ok(own.get_or_init(|| waker).clone())
+        OWN.with(|own| {
+            if let Some(waker) = own.get() {
+                return Ok(waker.clone());
             }
+            let waker = Self::new()?;
+            Ok(own.get_or_init(|| waker).clone())
         })
     }
 

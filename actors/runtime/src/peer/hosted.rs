@@ -38,7 +38,7 @@ pub(crate) fn serve(link: Link, actor: Arc<dyn LocalActor>) -> io::Result<()> {
     let link = Arc::new(link);
     hidden::handle()?.spawn(async move {
         if let Ok(watched) =
-            watch(Held::new(&link, |link| link.as_fd()), Interest::READABLE | Interest::WRITABLE)
+            watch(Held::new(&link, AsFd::as_fd), Interest::READABLE | Interest::WRITABLE)
         {
             let served = Served { link, actor, meter: Arc::default(), flush: Arc::default() };
             served.run(&watched).await;
@@ -73,10 +73,7 @@ impl Served {
             }
         }));
         loop {
-            let frame = match self.link.try_recv() {
-                Ok(frame) => frame,
-                Err(_) => return,
-            };
+            let Ok(frame) = self.link.try_recv() else { return };
             if let Some(frame) = frame {
                 if self.take(frame).await.is_err() {
                     return;

@@ -103,7 +103,7 @@ impl Peer {
         child.on_down(Box::new(move |down| {
             if let Some(peer) = weak.upgrade() {
                 peer.drain();
-                peer.end(down);
+                peer.end(&down);
                 routes::forget(peer.id);
             }
         }));
@@ -170,7 +170,7 @@ impl Peer {
             }
         };
         let down = down.map_or_else(|| self.down_by_pidfd(), |down| Down::clone(&down));
-        self.end(down);
+        self.end(&down);
     }
 
     /// False when no more will come.
@@ -208,7 +208,7 @@ impl Peer {
             // A child's end is told by the reaper, who knows it whole.
             Kind::Down if matches!(self.process, Process::Other(_)) => {
                 if let Ok(down) = codec::decode::<Down>(&frame.payload, frame.fds) {
-                    self.end(down);
+                    self.end(&down);
                 }
             }
             _ => {}
@@ -216,7 +216,7 @@ impl Peer {
     }
 
     /// The actor has ended: everybody who waits is told.
-    fn end(&self, down: Down) {
+    fn end(&self, down: &Down) {
         let mut pending = lock(&self.pending);
         if pending.ended.is_some() {
             return;
@@ -226,7 +226,7 @@ impl Peer {
         let monitors = std::mem::take(&mut pending.monitors);
         let waiting = std::mem::take(&mut pending.room);
         drop(pending);
-        let why = died(&down);
+        let why = died(down);
         for port in calls.into_values() {
             port.complete(Err(why.clone()));
         }
@@ -504,7 +504,7 @@ impl Peer {
             },
             Process::Other(_) => self.down_by_pidfd(),
         };
-        self.end(down);
+        self.end(&down);
     }
 
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<Result<(), CallError>> {

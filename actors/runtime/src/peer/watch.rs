@@ -97,7 +97,7 @@ async fn read(peer: Weak<Peer>, again: Arc<Notify>) {
             let _ = timeout(REAP_PATIENCE, pidfd.readable()).await;
             peer.drain();
             peer.pump_after_death();
-            peer.end(peer.down_by_pidfd());
+            peer.end(&peer.down_by_pidfd());
             return;
         }
     }

@@ -179,8 +179,8 @@ impl Actor for SupervisorActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let cell = match &event {
-            SupervisionEvent::ActorTerminated(cell, ..) => cell.get_id(),
-            SupervisionEvent::ActorFailed(cell, _) => cell.get_id(),
+            SupervisionEvent::ActorTerminated(cell, ..)
+            | SupervisionEvent::ActorFailed(cell, _) => cell.get_id(),
             _ => return Ok(()),
         };
         if let Some(incarnation) = state.by_cell.remove(&cell) {

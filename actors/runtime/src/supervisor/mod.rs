@@ -178,18 +178,13 @@ impl Tree {
         let tree = Self::new();
         let root = node::tree::root().await.map_err(io::Error::other)?;
         let started = tree.clone().launch(Arc::new(plan), root).await?;
-        match started.await {
-            Ok(()) => {
-                let roots = &mut *lock(&ROOTS);
-                roots.retain(|root| root.strong_count() > 0);
-                roots.push(Arc::downgrade(&tree));
-                Ok(tree)
-            }
-            Err(_) => {
-                let exit = tree.ended().await;
-                Err(TreeError::Failed(exit))
-            }
+        if started.await.is_err() {
+            return Err(TreeError::Failed(tree.ended().await));
         }
+        let roots = &mut *lock(&ROOTS);
+        roots.retain(|root| root.strong_count() > 0);
+        roots.push(Arc::downgrade(&tree));
+        Ok(tree)
     }
 
     /// Begins a life under a ractor supervisor. What it gives completes when the

@@ -22,7 +22,7 @@ where
     body_ref::<F>(const { &Descriptor::new(crate::function::BODY_TAG, run::<F, S> as Body) })
 }
 
-fn run<F, S>(start: Start<'_>) -> Result<Ending, StartFault>
+fn run<F, S>(Start { ready, .. }: Start<'_>) -> Result<Ending, StartFault>
 where
     F: Fn() -> S + Copy + 'static,
     S: Into<Result<SupervisorPlan, String>>,
@@ -30,7 +30,7 @@ where
     let plan = conjure_entry::<F, ()>()().into().map_err(StartFault::Failed)?;
     control::attend().map_err(|error| StartFault::Failed(error.to_string()))?;
     let tree = Tree::start(plan).map_err(|error| StartFault::Failed(error.to_string()))?;
-    (start.ready)();
+    ready();
     let exit = wait::block_on(async {
         tokio::select! {
             exit = tree.ended() => exit,

@@ -30,8 +30,8 @@ fn run_the_rest(count: c_int, args: *const *const c_char, env: *const *const c_c
 }
 
 fn behind_ours() -> Vec<Constructor> {
-    const DT_INIT_ARRAY: u64 = 25;
-    const DT_INIT_ARRAYSZ: u64 = 27;
+    const DT_INIT_ARRAY: usize = 25;
+    const DT_INIT_ARRAYSZ: usize = 27;
     let Some((base, tags)) = dynamic_section(entry as *const () as usize) else {
         return Vec::new();
     };
@@ -39,8 +39,8 @@ fn behind_ours() -> Vec<Constructor> {
     let (Some(start), Some(bytes)) = (value(DT_INIT_ARRAY), value(DT_INIT_ARRAYSZ)) else {
         return Vec::new();
     };
-    let count = bytes as usize / size_of::<usize>();
-    let first = base.wrapping_add(start as usize) as *const usize;
+    let count = bytes / size_of::<usize>();
+    let first = base.wrapping_add(start) as *const usize;
     // SAFETY: the loader has just walked this array of this object, up to our entry.
     let words = unsafe { std::slice::from_raw_parts(first, count) };
     let ours = words.iter().position(|word| *word == entry as *const () as usize);

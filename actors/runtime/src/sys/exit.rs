@@ -15,13 +15,3 @@ pub(crate) fn now(code: i32) -> ! {
     // SAFETY: `_exit` takes any number and does not return.
     unsafe { libc::_exit(code) }
 }
-
-/// Runs `handler` in the child after every fork of this process, also the user's own.
-pub(crate) fn at_fork_child(handler: extern "C" fn()) -> bool {
-    // SAFETY: as for `at_exit`; the handler only stores to an atomic.
-    unsafe { libc::pthread_atfork(None, None, Some(fork_handler(handler))) == 0 }
-}
-
-fn fork_handler(handler: extern "C" fn()) -> unsafe extern "C" fn() {
-    handler
-}

@@ -5,16 +5,16 @@
 //! named by whom is decided by the callers: the launcher and `crate::function`.
 
 use super::image;
-use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 /// A function as it is named between two processes of one tree: it stands in the
 /// read-only data of the image, once for each pair of function and types.
 #[repr(C)]
-pub struct Descriptor<F: Copy + 'static> {
+pub(crate) struct Descriptor<F: Copy + 'static> {
     magic: u64,
     tag: u64,
     /// The code.
-    pub run: F,
+    pub(crate) run: F,
 }
 
 /// Marks a descriptor, so that a wrong offset is found out before it is called.
@@ -22,7 +22,7 @@ const MAGIC: u64 = 0x7072_6f63_5f66_6e31;
 
 impl<F: Copy + 'static> Descriptor<F> {
     /// Describes `run`; `tag` says its types.
-    pub const fn new(tag: u64, run: F) -> Self {
+    pub(crate) const fn new(tag: u64, run: F) -> Self {
         Self { magic: MAGIC, tag, run }
     }
 
@@ -55,8 +55,8 @@ impl<F: Copy + 'static> Descriptor<F> {
 /// At compile time, when the type has a size.
 pub(crate) fn conjure<F: Copy + 'static>() -> F {
     const { assert!(size_of::<F>() == 0, "a function that travels must capture nothing") }
-    // SAFETY: the type has no bytes that could be uninitialised. It is inhabited: only
-    // code that held an `F` (a `FunctionRef` is made from one) names the instance of
-    // this function that runs. `Copy` says that a second value is no harm.
-    unsafe { MaybeUninit::uninit().assume_init() }
+    // SAFETY: the type has no bytes, so any aligned pointer that is not null may be read.
+    // It is inhabited: only code that held an `F` (a `FunctionRef` is made from one) names
+    // the instance of this function that runs. `Copy` says that a second value is no harm.
+    unsafe { NonNull::<F>::dangling().read() }
 }

@@ -38,6 +38,11 @@ pub(crate) fn resolve(build_id: &[u8], offset: u64, size: usize) -> Option<usize
     })
 }
 
+/// An address or a length of this process, which the system gives in 64 bits.
+const fn native(word: u64) -> usize {
+    usize::from_ne_bytes(word.to_ne_bytes())
+}
+
 struct Object<'a> {
     base: usize,
     headers: &'a [libc::Elf64_Phdr],
@@ -47,18 +52,18 @@ impl Object<'_> {
     /// Whether a readable segment holds the address.
     fn contains(&self, address: usize) -> bool {
         self.headers.iter().any(|header| {
-            let start = self.base.wrapping_add(header.p_vaddr as usize);
+            let start = self.base.wrapping_add(native(header.p_vaddr));
             header.p_type == libc::PT_LOAD
                 && header.p_flags & libc::PF_R != 0
-                && (start..start.wrapping_add(header.p_memsz as usize)).contains(&address)
+                && (start..start.wrapping_add(native(header.p_memsz))).contains(&address)
         })
     }
 
     fn segment(&self, header: &libc::Elf64_Phdr) -> &[u8] {
-        let start = self.base.wrapping_add(header.p_vaddr as usize);
+        let start = self.base.wrapping_add(native(header.p_vaddr));
         // SAFETY: the loader maps every PT_NOTE, PT_DYNAMIC and PT_GNU_EH_FRAME segment, readable, for
         // as long as the object is loaded, and Rust does not unload objects.
-        unsafe { slice::from_raw_parts(start as *const u8, header.p_memsz as usize) }
+        unsafe { slice::from_raw_parts(start as *const u8, native(header.p_memsz)) }
     }
 
     fn build_id(&self) -> BuildId {
@@ -82,15 +87,15 @@ impl Object<'_> {
 
 /// The (tag, value) pairs of the dynamic section of the object whose code `address` lies
 /// in, and that object's base.
-pub(super) fn dynamic_section(address: usize) -> Option<(usize, Vec<(u64, u64)>)> {
+pub(super) fn dynamic_section(address: usize) -> Option<(usize, Vec<(usize, usize)>)> {
     find(|object| {
         if !object.contains(address) {
             return None;
         }
         let header = object.headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC)?;
-        let words = object.segment(header).chunks_exact(8);
-        let words: Vec<u64> =
-            words.filter_map(|word| word.try_into().ok().map(u64::from_ne_bytes)).collect();
+        let words = object.segment(header).chunks_exact(size_of::<usize>());
+        let words: Vec<usize> =
+            words.filter_map(|word| word.try_into().ok().map(usize::from_ne_bytes)).collect();
         let tags = words.chunks_exact(2).map(|pair| (pair[0], pair[1]));
         Some((object.base, tags.take_while(|(tag, _)| *tag != 0).collect()))
     })
@@ -148,7 +153,7 @@ fn find<T, F: FnMut(&Object<'_>) -> Option<T>>(test: F) -> Option<T> {
             return 0;
         }
         let object = Object {
-            base: info.dlpi_addr as usize,
+            base: native(info.dlpi_addr),
             // SAFETY: the object's program headers stay mapped while it is loaded.
             headers: unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) },
         };

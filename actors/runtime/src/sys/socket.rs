@@ -27,21 +27,22 @@ pub(crate) fn send(
     message.msg_iov = parts.as_ptr().cast_mut().cast();
     message.msg_iovlen = parts.len() as _;
     if !fds.is_empty() {
-        let bytes = fds.len() * size_of::<RawFd>();
+        let bytes = u32::try_from(fds.len() * size_of::<RawFd>()).map_err(io::Error::other)?;
         debug_assert!(fds.len() <= MAX_FDS);
         message.msg_control = space.0.as_mut_ptr().cast();
         // SAFETY: CMSG_SPACE only computes; codec allows at most MAX_FDS descriptors, for
         // which `space` has room, and it is aligned; so CMSG_FIRSTHDR points into it and
         // CMSG_DATA has room for `bytes`, in numbers that need not be aligned.
         unsafe {
-            message.msg_controllen = libc::CMSG_SPACE(bytes as u32) as _;
+            message.msg_controllen = libc::CMSG_SPACE(bytes) as _;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(bytes as u32) as _;
-            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            (*header).cmsg_len = libc::CMSG_LEN(bytes) as _;
+            let data = libc::CMSG_DATA(header);
             for (at, fd) in fds.iter().enumerate() {
-                data.add(at).write_unaligned(fd.as_raw_fd());
+                let place = data.add(at * size_of::<RawFd>());
+                place.cast::<RawFd>().write_unaligned(fd.as_raw_fd());
             }
         }
     }
@@ -105,9 +106,11 @@ fn take_descriptors(message: &libc::msghdr, fds: &mut VecDeque<OwnedFd>) {
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
                 let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                let data = libc::CMSG_DATA(header).cast::<RawFd>();
+                let data = libc::CMSG_DATA(header);
                 for i in 0..bytes / size_of::<RawFd>() {
-                    fds.push_back(OwnedFd::from_raw_fd(data.add(i).read_unaligned()));
+                    let place = data.add(i * size_of::<RawFd>());
+                    let fd = place.cast::<RawFd>().read_unaligned();
+                    fds.push_back(OwnedFd::from_raw_fd(fd));
                 }
             }
             header = libc::CMSG_NXTHDR(message, header);

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -28,7 +28,7 @@ impl Held {
 
     /// Takes over a descriptor.
     pub(crate) fn own(fd: OwnedFd) -> Self {
-        Self::new(&Arc::new(fd), |fd| std::os::fd::AsFd::as_fd(fd))
+        Self::new(&Arc::new(fd), AsFd::as_fd)
     }
 }
 

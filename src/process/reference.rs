@@ -1,51 +1,20 @@
-//! `Process`: a function that runs in a process of its own.
+//! `ProcessRef`: a handle of a process, without the type of what it returns.
 //!
-//! Owns the handle's whole life, from `new` to `close`. How a process is started and
-//! reaped is the runtime's; what several handles share is `ProcessRef`'s. Neighbours:
-//! `builder.rs` (options), `current.rs` (this process and its parent).
+//! Owns the handle's whole life, from `new` to `close`, and what its clones share.
 
-use crate::builder::{Plan, ProcessBuilder};
-use crate::error::{Error, JoinError, Result};
-use procession_protocols::exit::{ExitReason, RawStatus, signal_name};
-use procession_runtime::child::{Child, Outcome};
-use procession_runtime::codec;
+use crate::builder::Plan;
+use crate::error::{Error, Result};
+use procession_protocols::exit::{RawStatus, signal_name};
+use procession_runtime::child::Child;
 use procession_runtime::down::Down;
-use procession_runtime::function::Entry;
 use procession_runtime::launcher;
 use procession_runtime::node;
 use procession_runtime::proc_tree::TreeKill;
 use procession_runtime::sync::{after, lock};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// A process that runs a function and gives back what it returns.
-///
-/// The function is a `fn` item or a closure that captures nothing; its arguments are
-/// owned values that serde can carry. `R` is what it returns.
-///
-/// Dropping the handle neither waits nor kills: the process stays under this node's
-/// root supervisor, which reaps it, and is joined (or, as a daemon, ended) when this
-/// program ends.
-///
-/// ```
-/// use procession::Process;
-///
-/// # fn main() -> procession::Result<()> {
-/// let sum = Process::spawn(|a: u64, b: u64| a + b, (20, 22))?;
-/// assert_eq!(sum.result()?, 42);
-/// # Ok(())
-/// # }
-/// ```
-pub struct Process<R = ()> {
-    inner: ProcessRef,
-    returns: PhantomData<fn() -> R>,
-}
 
 /// A process without the type of what it returns. Clones share one process.
 #[derive(Clone)]
@@ -71,184 +40,6 @@ enum Phase {
     },
 }
 
-impl<R> Process<R> {
-    /// Makes a process that is not started yet.
-    ///
-    /// # Errors
-    /// [`Error::Encode`] when the arguments cannot be encoded; [`Error::Start`] when
-    /// the function lies in no loaded object.
-    pub fn new<F, A>(function: F, args: A) -> Result<Self>
-    where
-        F: Entry<A, Output = R> + Copy + 'static,
-        A: Serialize + DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        Self::builder(function, args).build()
-    }
-
-    /// Starts a process and returns once it is ready.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new) and [`start`](ProcessRef::start).
-    pub fn spawn<F, A>(function: F, args: A) -> Result<Self>
-    where
-        F: Entry<A, Output = R> + Copy + 'static,
-        A: Serialize + DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        Self::builder(function, args).start()
-    }
-
-    /// Options for a process: name, daemon flag, streams, limits and more.
-    pub fn builder<F, A>(function: F, args: A) -> ProcessBuilder<R>
-    where
-        F: Entry<A, Output = R> + Copy + 'static,
-        A: Serialize + DeserializeOwned + 'static,
-        R: Serialize + 'static,
-    {
-        ProcessBuilder::new(function, args)
-    }
-
-    /// Starts a copy of this process that runs `closure`, which may have captured anything;
-    /// only what it returns is encoded.
-    ///
-    /// The copy has this process's memory and descriptors, but one thread, and no children
-    /// or exit hooks. It ends without the C library's exit handlers.
-    ///
-    /// ```no_run
-    /// use procession::Process;
-    ///
-    /// # fn main() -> procession::Result<()> {
-    /// let table: Vec<u64> = (0..1_000_000).collect();
-    /// let sum = Process::fork(move || table.iter().sum::<u64>())?;
-    /// assert_eq!(sum.result()?, 499_999_500_000);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`StartError::ForeignThreads`](crate::StartError::ForeignThreads) when this process
-    /// has threads beside the calling one and the library's own: what they hold (a mutex,
-    /// standard output) would be held in the copy for ever. So it is always under
-    /// `cargo test`, unless with `harness = false`. Else as [`spawn`](Self::spawn).
-    pub fn fork<F>(closure: F) -> Result<Self>
-    where
-        F: FnOnce() -> R + Send + 'static,
-        R: Serialize + 'static,
-    {
-        Self::fork_builder(closure).start()
-    }
-
-    /// As [`fork`](Self::fork), with options, and to be started.
-    pub fn fork_builder<F>(closure: F) -> ProcessBuilder<R>
-    where
-        F: FnOnce() -> R + Send + 'static,
-        R: Serialize + 'static,
-    {
-        ProcessBuilder::forked(closure, false)
-    }
-
-    /// As [`fork`](Self::fork), whatever threads there are.
-    ///
-    /// # Safety
-    /// No other thread may hold, at the moment of the fork, a lock that the closure needs:
-    /// its own mutexes, and those in the libraries that it calls. POSIX promises only the
-    /// async-signal-safe functions in such a copy.
-    ///
-    /// # Errors
-    /// As [`spawn`](Self::spawn).
-    #[allow(unsafe_code, reason = "the caller's promise; nothing here is unsafe by itself")]
-    pub unsafe fn fork_unchecked<F>(closure: F) -> Result<Self>
-    where
-        F: FnOnce() -> R + Send + 'static,
-        R: Serialize + 'static,
-    {
-        ProcessBuilder::forked(closure, true).start()
-    }
-
-    pub(crate) fn from_plan(plan: Plan) -> Self {
-        let phase = Mutex::new(Phase::New(Box::new(plan)));
-        let shared = Shared { creator: std::process::id(), phase };
-        Self { inner: ProcessRef(Arc::new(shared)), returns: PhantomData }
-    }
-
-    /// The untyped handle.
-    pub fn as_ref(&self) -> &ProcessRef {
-        &self.inner
-    }
-}
-
-impl<R: DeserializeOwned> Process<R> {
-    /// Waits for the end, and takes what the function returned. A returned `Err` is a
-    /// value like any other.
-    ///
-    /// # Errors
-    /// [`Error::Join`] when it panicked, was killed, or exited before it returned, and
-    /// when the value has been taken already; else as [`join`](ProcessRef::join).
-    pub fn result(&self) -> Result<R> {
-        let child = self.inner.child()?;
-        let down = self.inner.wait(&child, None)?.ok_or(Error::Timeout)?;
-        outcome(&child, down)
-    }
-
-    /// As [`result`](Self::result), but waits at most `timeout`.
-    ///
-    /// # Errors
-    /// [`Error::Timeout`], and as [`result`](Self::result).
-    pub fn result_timeout(&self, timeout: Duration) -> Result<R> {
-        let child = self.inner.child()?;
-        let down = self.inner.wait(&child, after(timeout))?.ok_or(Error::Timeout)?;
-        outcome(&child, down)
-    }
-
-    /// As [`result`](Self::result), without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`result`](Self::result).
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves the process and its value untouched.
-    pub async fn result_async(&self) -> Result<R> {
-        let child = self.inner.child()?;
-        let down = ended(&child).await?;
-        outcome(&child, down)
-    }
-}
-
-impl Process<()> {
-    /// A process that does nothing and ends with code 0.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn noop() -> Result<Self> {
-        Self::new(|| (), ())
-    }
-}
-
-fn outcome<R: DeserializeOwned>(child: &Child, down: Arc<Down>) -> Result<R> {
-    let name = down.name.clone();
-    let exitcode = down.status.exitcode();
-    Err(Error::Join(match child.take_outcome(down) {
-        Outcome::Returned(bytes, fds) => match codec::decode(&bytes, fds) {
-            Ok(value) => return Ok(value),
-            Err(error) => JoinError::Lost { name, why: error.to_string() },
-        },
-        Outcome::Lost(why) => JoinError::Lost { name, why },
-        Outcome::Ended(down) => match &down.reason {
-            ExitReason::Panic(report) => JoinError::Panicked { name, report: report.clone() },
-            reason => JoinError::Died { name, reason: reason.clone(), exitcode },
-        },
-    }))
-}
-
-async fn ended(child: &Arc<Child>) -> Result<Arc<Down>> {
-    if let Some(down) = child.reap() {
-        return Ok(down);
-    }
-    let down = child.watch().await;
-    down.map(Arc::new).map_err(|_| std::io::Error::other("the reaper has ended").into())
-}
-
 impl ProcessRef {
     /// Starts the process and returns once it is ready: it has its function and its
     /// arguments, which this process then no longer holds.
@@ -257,7 +48,7 @@ impl ProcessRef {
     /// [`Error::AlreadyStarted`]; [`Error::Start`] with everything rolled back.
     pub fn start(&self) -> Result<()> {
         let (spec, work) = self.begin_start()?.into_start();
-        self.finish_start(launcher::start_work(spec, work)?)
+        self.finish_start(&launcher::start_work(spec, work)?)
     }
 
     /// As [`start`](Self::start), without blocking the thread.
@@ -270,7 +61,7 @@ impl ProcessRef {
     pub async fn start_async(&self) -> Result<()> {
         let (spec, work) = self.begin_start()?.into_start();
         let start = node::hidden::run(launcher::start_work_async(spec, work))?;
-        self.finish_start(start.await?)
+        self.finish_start(&start.await?)
     }
 
     fn begin_start(&self) -> Result<Box<Plan>> {
@@ -288,9 +79,9 @@ impl ProcessRef {
         Ok(plan)
     }
 
-    fn finish_start(&self, child: Arc<Child>) -> Result<()> {
+    fn finish_start(&self, child: &Arc<Child>) -> Result<()> {
         *lock(&self.0.phase) = Phase::Started(child.clone());
-        node::tree::adopt(&node::current(), &child)?;
+        node::tree::adopt(&node::current(), child)?;
         Ok(())
     }
 
@@ -412,7 +203,7 @@ impl ProcessRef {
     /// [`Error::NotStarted`], [`Error::Closed`], [`Error::NotOwnChild`].
     pub fn join(&self) -> Result<()> {
         let child = self.child()?;
-        self.wait(&child, None).map(drop)
+        wait(&child, None).map(drop)
     }
 
     /// Waits at most `timeout` for its end; zero looks once. True when it has ended.
@@ -421,7 +212,7 @@ impl ProcessRef {
     /// As [`join`](Self::join).
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
         let child = self.child()?;
-        Ok(self.wait(&child, after(timeout))?.is_some())
+        Ok(wait(&child, after(timeout))?.is_some())
     }
 
     /// As [`join`](Self::join), without blocking the thread.
@@ -433,13 +224,6 @@ impl ProcessRef {
     /// Dropping the future ends only the wait.
     pub async fn join_async(&self) -> Result<()> {
         ended(&self.child()?).await.map(drop)
-    }
-
-    fn wait(&self, child: &Arc<Child>, deadline: Option<Instant>) -> Result<Option<Arc<Down>>> {
-        if node::hidden::is_current() {
-            return Err(Error::WouldDeadlock("the library's own thread would wait for a child"));
-        }
-        Ok(child.join(deadline)?)
     }
 
     /// Ends it by SIGTERM, and returns at once. Its exit hooks do not run. A child that
@@ -489,11 +273,11 @@ impl ProcessRef {
     pub fn stop(&self, grace: Duration) -> Result<Arc<Down>> {
         let child = self.child()?;
         child.terminate()?;
-        if let Some(down) = self.wait(&child, after(grace))? {
+        if let Some(down) = wait(&child, after(grace))? {
             return Ok(down);
         }
         child.signal(nix::sys::signal::Signal::SIGKILL)?;
-        self.wait(&child, None)?.ok_or(Error::Timeout)
+        wait(&child, None)?.ok_or(Error::Timeout)
     }
 
     /// As [`stop`](Self::stop), without blocking the thread.
@@ -573,22 +357,34 @@ impl ProcessRef {
         }
     }
 
+    pub(super) fn from_plan(plan: Plan) -> Self {
+        let phase = Mutex::new(Phase::New(Box::new(plan)));
+        Self(Arc::new(Shared { creator: std::process::id(), phase }))
+    }
+
     pub(crate) fn of_child(child: Arc<Child>) -> Self {
         let phase = Mutex::new(Phase::Started(child));
         Self(Arc::new(Shared { creator: std::process::id(), phase }))
     }
 }
 
-async fn tokio_sleep(time: Duration) {
-    tokio::time::sleep(time).await;
+pub(super) async fn ended(child: &Arc<Child>) -> Result<Arc<Down>> {
+    if let Some(down) = child.reap() {
+        return Ok(down);
+    }
+    let down = child.watch().await;
+    down.map(Arc::new).map_err(|_| std::io::Error::other("the reaper has ended").into())
 }
 
-impl<R> Deref for Process<R> {
-    type Target = ProcessRef;
-
-    fn deref(&self) -> &ProcessRef {
-        &self.inner
+pub(super) fn wait(child: &Arc<Child>, deadline: Option<Instant>) -> Result<Option<Arc<Down>>> {
+    if node::hidden::is_current() {
+        return Err(Error::WouldDeadlock("the library's own thread would wait for a child"));
     }
+    Ok(child.join(deadline)?)
+}
+
+async fn tokio_sleep(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 /// Python's form: `Process(Process-1, started)`, `Process(Process-1, stopped[SIGTERM])`.
@@ -622,12 +418,6 @@ fn stopped(status: RawStatus) -> String {
             None => format!("stopped[-{signal}]"),
         },
         RawStatus::Unknown => "stopped[unknown]".to_owned(),
-    }
-}
-
-impl<R> fmt::Debug for Process<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
     }
 }
 

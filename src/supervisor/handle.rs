@@ -1,0 +1,242 @@
+//! A running supervisor, and what can be asked of it.
+//!
+//! Owns the handle: when the last one of a root goes, its tree is asked to stop.
+
+use super::{
+    ChildCounts, ChildKind, ChildSpec, ChildState, Incarnation, SupervisorError, SupervisorExit,
+};
+use procession_protocols::exit::ExitReason;
+use procession_protocols::supervision::event::{ChildInfo as PolicyInfo, ChildRef};
+use procession_runtime::actor::{Actor, ActorRef};
+use procession_runtime::supervisor::Tree;
+use procession_runtime::wait::block_on;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A running supervisor. When the last clone of a root's handle is dropped it is asked
+/// to stop; it is stopped, in order, when this process ends.
+#[derive(Debug, Clone)]
+pub struct SupervisorRef {
+    tree: Arc<Tree>,
+    _stop: Option<Arc<StopOnDrop>>,
+}
+
+/// Asks a tree to stop when the last handle goes.
+#[derive(Debug)]
+struct StopOnDrop(Arc<Tree>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.ask_to_stop();
+    }
+}
+
+/// One row of [`SupervisorRef::which_children`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildInfo {
+    /// Its id.
+    pub id: String,
+    /// Where it is in its life.
+    pub state: ChildState,
+    /// Its latest life.
+    pub incarnation: Option<Incarnation>,
+    /// Worker or supervisor.
+    pub kind: ChildKind,
+    /// Its process id, when it has a process.
+    pub pid: Option<u32>,
+}
+
+impl SupervisorRef {
+    pub(super) fn of_root(tree: Arc<Tree>) -> Self {
+        Self { _stop: Some(Arc::new(StopOnDrop(tree.clone()))), tree }
+    }
+
+    /// A reference to an actor among the children that survives its restarts: a call
+    /// made while it is being restarted waits for it (5 s, unless it has a deadline of
+    /// its own); one in flight at its death fails with `ActorDied`.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NoSuchActor`].
+    pub fn actor<A: Actor>(&self, id: &str) -> Result<A::Ref, SupervisorError> {
+        let remote = self.tree.actor(id, A::MAILBOX);
+        remote
+            .and_then(ActorRef::<A>::remote)
+            .map(A::Ref::from)
+            .ok_or_else(|| SupervisorError::NoSuchActor(id.to_owned()))
+    }
+
+    /// A supervisor among the children that runs in this process.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NoSuchSupervisor`].
+    pub fn supervisor(&self, id: &str) -> Result<Self, SupervisorError> {
+        let tree = self.tree.supervisor(id);
+        tree.map(|tree| Self { tree, _stop: None })
+            .ok_or_else(|| SupervisorError::NoSuchSupervisor(id.to_owned()))
+    }
+
+    /// Every child, in start order.
+    pub fn which_children(&self) -> Vec<ChildInfo> {
+        block_on(self.which_children_async())
+    }
+
+    /// As [`which_children`](Self::which_children), without blocking the thread.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets the answer.
+    pub async fn which_children_async(&self) -> Vec<ChildInfo> {
+        let row = |(info, pid): (PolicyInfo, Option<u32>)| ChildInfo {
+            id: info.id,
+            state: info.state,
+            incarnation: info.incarnation,
+            kind: info.kind,
+            pid,
+        };
+        self.tree.which_children().await.into_iter().map(row).collect()
+    }
+
+    /// How many children there are, by kind.
+    pub fn count_children(&self) -> ChildCounts {
+        block_on(self.tree.count_children())
+    }
+
+    /// Adds a child after all others, and starts it; it stays only if it starts. `None`:
+    /// it declined to run.
+    ///
+    /// # Errors
+    /// [`RequestError`], as a [`SupervisorError::Request`].
+    pub fn start_child(&self, child: ChildSpec) -> Result<Option<Incarnation>, SupervisorError> {
+        Ok(block_on(self.tree.start_child(child.plan()?))?)
+    }
+
+    /// Starts one more child of a dynamic supervisor from its template, with these
+    /// arguments in place of the template's (of the same types).
+    ///
+    /// # Errors
+    /// [`RequestError`], as a [`SupervisorError::Request`].
+    pub fn start_dynamic<Args: Serialize>(
+        &self,
+        args: &Args,
+    ) -> Result<Option<Incarnation>, SupervisorError> {
+        let args = self.tree.encode_dynamic(args)?;
+        Ok(block_on(self.tree.start_dynamic(Some(args)))?)
+    }
+
+    /// Stops a child; its spec stays, unless it is temporary.
+    ///
+    /// # Errors
+    /// [`RequestError`], as a [`SupervisorError::Request`].
+    pub fn terminate_child(&self, id: &str) -> Result<(), SupervisorError> {
+        Ok(block_on(self.tree.terminate_child(ChildRef::Id(id.to_owned())))?)
+    }
+
+    /// Stops a child of a dynamic supervisor.
+    ///
+    /// # Errors
+    /// [`RequestError`], as a [`SupervisorError::Request`].
+    pub fn terminate_dynamic(&self, incarnation: Incarnation) -> Result<(), SupervisorError> {
+        Ok(block_on(self.tree.terminate_child(ChildRef::Incarnation(incarnation)))?)
+    }
+
+    /// Starts a child that is down.
+    ///
+    /// # Errors
+    /// [`RequestError`], as a [`SupervisorError::Request`].
+    pub fn restart_child(&self, id: &str) -> Result<Option<Incarnation>, SupervisorError> {
+        Ok(block_on(self.tree.restart_child(id))?)
+    }
+
+    /// Drops the spec of a child that is down.
+    ///
+    /// # Errors
+    /// [`RequestError`], as a [`SupervisorError::Request`].
+    pub fn delete_child(&self, id: &str) -> Result<(), SupervisorError> {
+        Ok(block_on(self.tree.delete_child(id))?)
+    }
+
+    /// Stops it: its children in reverse order, each as its spec says. Returns when
+    /// nothing of it is left. Stopping one that has stopped is no error.
+    ///
+    /// # Errors
+    /// [`SupervisorError::GaveUp`] when it had given up before.
+    pub fn stop(&self) -> Result<(), SupervisorError> {
+        block_on(self.stop_async())
+    }
+
+    /// As [`stop`](Self::stop), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the stop back.
+    pub async fn stop_async(&self) -> Result<(), SupervisorError> {
+        self.tree.ask_to_stop();
+        outcome(self.tree.ended().await)
+    }
+
+    /// Waits until it has ended by itself: it gave up, or its significant children ended.
+    ///
+    /// # Errors
+    /// [`SupervisorError::GaveUp`].
+    pub fn join(&self) -> Result<(), SupervisorError> {
+        outcome(block_on(self.tree.ended()))
+    }
+
+    /// As [`join`](Self::join), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends only the wait.
+    pub async fn join_async(&self) -> Result<(), SupervisorError> {
+        outcome(self.tree.ended().await)
+    }
+
+    /// Waits until it has ended, and lets Ctrl-C (SIGINT) and SIGTERM stop it in good
+    /// order; a second Ctrl-C kills what is left. The processes of the tree ignore
+    /// Ctrl-C: what it means is decided here. From the first call on this process
+    /// handles both signals.
+    ///
+    /// # Errors
+    /// [`SupervisorError::GaveUp`]; the system refused the signal handlers.
+    pub fn serve(&self) -> Result<(), SupervisorError> {
+        block_on(self.serve_async())
+    }
+
+    /// As [`serve`](Self::serve), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait; the signals stay handled, to no effect.
+    pub async fn serve_async(&self) -> Result<(), SupervisorError> {
+        outcome(self.tree.clone().serve().await.map_err(super::TreeError::Io)?)
+    }
+
+    /// How it has ended; `None` while it runs.
+    pub fn exit(&self) -> Option<SupervisorExit> {
+        self.tree.exit()
+    }
+
+    /// Why it has ended, as its own supervisor would see it; `None` while it runs.
+    pub fn exit_reason(&self) -> Option<ExitReason> {
+        self.tree.exit().map(|exit| exit.reason())
+    }
+
+    /// The ractor actor that it is: its children there are the proxies of its processes
+    /// and its nested supervisors, and whoever supervises it gets its end as an event.
+    /// `None` when it has ended.
+    pub fn ractor_cell(&self) -> Option<ractor::ActorCell> {
+        self.tree.cell()
+    }
+}
+
+fn outcome(exit: SupervisorExit) -> Result<(), SupervisorError> {
+    match exit {
+        exit @ SupervisorExit::GaveUp { .. } => Err(SupervisorError::GaveUp(exit)),
+        _ => Ok(()),
+    }
+}
