@@ -9,7 +9,8 @@
 //! not list. At the end descriptors and threads are back at the baseline. The last line
 //! sums up; a violation is printed with the seed, and the exit code is 1. The seed fixes
 //! what is tried, not how the system interleaves it. Only processes that this program
-//! started are hit, each by its pidfd.
+//! started are hit, each by its pidfd. M is spawn or forkserver: fork is refused to a
+//! program with threads, which the load has.
 
 mod actors;
 mod plain;
