@@ -17,10 +17,39 @@
 # is an extended regular expression for one whole line. With -s both sides are sorted, so
 # that only plain lines can be used. Every file in examples/ has a line here, else the run fails.
 examples_table() {
-    check wordcount -t 120 -e 'exact|equal|same' -- . --crash 5
-    check wordcount -t 120 -e 'exact|equal|same' -- src --workers 2
+    # The main job: the exact result in spite of kills.
+    check wordcount -t 120 -e '^the serial count is equal$' -e '^([5-9]|[0-9]{2,}) workers died' \
+        -- . --crash 5
+    check wordcount -t 120 -e '^the serial count is equal$' -- src --workers 2
+
+    check_each hello
+    check_each parent_and_child_lines
+    # The children's lines come in any order.
+    check_each ten_children -e '^Run Init!$' -e '^Run child process 9 \([0-9]+\)$' \
+        -e '^Run End: 10 different pids$'
+    check_each active_children -e '^CPU number: [0-9]+$' -e '^Process Ended$' -e '^Process: 4$' \
+        -e '^Child process name: Process-5 id: [0-9]+$'
+    check_each own_type
+    check_each return_values
+    check_each process_states
+    check_each detached
+    check_each isolation
+    check_each memory_given_back
+    check_each no_zombies
+    check_each standard_input
+    check_each subprocess
+
+    # These go through the start methods by themselves.
+    check process_ids
+    check no_main_guard
+    check start_methods
+    check contexts
+    check statics
+
     # Run by the step of its own.
     elsewhere chaos
+    # Its long form, --starts 100000, is for hand.
+    check soak -t 120 -e . -- --starts 1000
 }
 
 # ---------------------------------------------------------------- machinery

@@ -17,7 +17,8 @@ fn resident() -> Result<usize, Failure> {
 }
 
 fn fill() -> Result<usize, Failure> {
-    let data = vec![1_u8; 64 * MIB];
+    // Hidden from the optimiser, which would find that the bytes are not needed.
+    let data = std::hint::black_box(vec![1_u8; 64 * MIB]);
     assert_eq!(data.iter().rev().take(3).sum::<u8>(), 3);
     resident()
 }

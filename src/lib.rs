@@ -26,8 +26,13 @@ mod builder;
 mod context;
 mod current;
 mod error;
+mod function;
+mod mailbox;
+pub mod finalizer;
+pub mod log;
 mod process;
 mod supervisor;
+mod wrappers;
 
 pub use builder::ProcessBuilder;
 pub use context::{
@@ -40,6 +45,10 @@ pub use current::{
 pub use error::{
     DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault,
 };
+pub use function::{Function, NotInImage};
+pub use mailbox::{Mailbox, MailboxError, mailbox};
+pub use finalizer::{Finalizer, at_exit};
+pub use log::{LogLevel, log_to_stderr};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
@@ -54,11 +63,13 @@ pub use procession_runtime::down::{Down, Monitor};
 pub use procession_runtime::function::Entry;
 pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
 pub use procession_runtime::node::control::keepalive;
+pub use procession_runtime::proc_tree::{ProcId, TreeKill};
 pub use supervisor::{
     AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSpec, ChildState,
     Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,
     SupervisorError, SupervisorExit, SupervisorRef, TreeError,
 };
+pub use wrappers::{Json, MsgPack};
 
 /// What generated code calls. Not for users: it changes without notice.
 #[doc(hidden)]

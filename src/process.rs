@@ -13,6 +13,7 @@ use procession_runtime::down::Down;
 use procession_runtime::function::Entry;
 use procession_runtime::launcher;
 use procession_runtime::node;
+use procession_runtime::proc_tree::TreeKill;
 use procession_runtime::sync::{after, lock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -407,6 +408,20 @@ impl ProcessRef {
     /// As [`terminate`](Self::terminate).
     pub fn kill(&self) -> Result<()> {
         Ok(self.child()?.signal(nix::sys::signal::Signal::SIGKILL)?)
+    }
+
+    /// Kills it and all processes below it, whoever started them, and returns when all
+    /// are on their way out. A process that has ended is no error.
+    ///
+    /// What had left the tree before is not reached: a process whose parent ended belongs
+    /// to another, unless [`contain`](ProcessBuilder::contain) made it stay. It works for
+    /// up to half a second where the tree keeps growing.
+    ///
+    /// # Errors
+    /// As [`terminate`](Self::terminate); what /proc or a lack of descriptors says, when
+    /// whatever could be reached has been killed.
+    pub fn kill_tree(&self) -> Result<TreeKill> {
+        Ok(self.child()?.kill_tree()?)
     }
 
     /// Asks it to end by SIGTERM, waits at most `grace`, then kills it. It has ended when

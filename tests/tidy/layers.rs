@@ -50,6 +50,7 @@ const CRATES: &[Crate] = &[
             "node",
             "peer",
             "actor/process",
+            "supervisor",
         ],
         upward: &[
             ("sys", "launcher", "the constructor is unsafe to declare, and enters the child"),
@@ -62,11 +63,13 @@ const CRATES: &[Crate] = &[
             ("child", "node", "what a child asks to be passed on goes to the routes"),
             ("launcher", "node", "a start needs to know who starts; a child is born as a node"),
             ("node", "peer", "routes hand out links to actors: peers"),
+            ("node", "supervisor", "a leaving node stops its trees; routes know their references"),
+            ("peer", "supervisor", "the way to a place in a tree is found in its slot"),
         ],
     },
     Crate {
         folder: "src/",
-        modules: &["error", "builder", "process", "context", "current"],
+        modules: &["error", "builder", "process", "context", "current", "supervisor"],
         upward: &[
             ("builder", "process", "a builder makes a process, a process offers a builder"),
             ("builder", "context", "to be undone: the default method is the launcher's"),

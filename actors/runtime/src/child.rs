@@ -8,8 +8,11 @@
 
 use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
-use crate::launcher::{LaunchSpec, Raw};
+use crate::launcher::{LaunchSpec, ParentDeath, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::mail::Outbox;
+use crate::log::relayed;
+use crate::proc_tree::{self, TreeKill};
 use crate::reap::try_reap;
 use crate::sync::{lock, readable};
 use crate::sys::process::{Usage, pidfd_send_signal};
@@ -17,6 +20,7 @@ use nix::sys::signal::Signal;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::{ActorId, NodeId};
 use procession_protocols::wire::Kind;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,8 +37,10 @@ pub struct Child {
     number: u32,
     daemon: bool,
     ends_by_message: bool,
+    detached: bool,
     control: Link,
     data: Arc<Link>,
+    outbox: Outbox,
     streams: Mutex<[Option<OwnedFd>; 3]>,
     relay: crate::relay::Relay,
     state: Mutex<State>,
@@ -46,6 +52,7 @@ struct State {
     report: Option<Report>,
     value: Option<(Vec<u8>, Vec<OwnedFd>)>,
     control_ended: bool,
+    waits_for_room: bool,
     asked: bool,
     hung: bool,
     pong: Option<Pong>,
@@ -89,8 +96,10 @@ impl Child {
             number: spec.number,
             daemon: spec.daemon,
             ends_by_message: spec.ends_by_message,
+            detached: spec.on_parent_death == ParentDeath::Detached,
             control: Link::new(control),
             data: Arc::new(Link::new(data)),
+            outbox: Outbox::default(),
             streams: Mutex::new(taken),
             relay: crate::relay::Relay::new(relayed),
             state: Mutex::default(),
@@ -135,6 +144,11 @@ impl Child {
         if self.ends_by_message { self.shutdown() } else { self.terminate() }
     }
 
+    /// Whether it lives on by itself at this node's end, whatever that is like.
+    pub fn is_detached(&self) -> bool {
+        self.detached
+    }
+
     /// A descriptor that becomes readable when the child ends.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
@@ -145,6 +159,10 @@ impl Child {
         &self.data
     }
 
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     /// Our end of a piped standard stream (0, 1 or 2), once.
     pub fn take_stream(&self, number: usize) -> Option<OwnedFd> {
         lock(&self.streams).get_mut(number)?.take()
@@ -152,7 +170,7 @@ impl Child {
 
     /// The last lines of its relayed standard error and output.
     pub fn stderr_tail(&self) -> String {
-        self.relay.pump();
+        self.relay.pump(true);
         self.relay.tail()
     }
 
@@ -164,7 +182,8 @@ impl Child {
             return state.down.clone();
         }
         let (status, usage) = self.take_status()?;
-        self.drain(state);
+        self.drain(state, true);
+        self.relay.pump(true);
         let reason = match &state.report {
             _ if state.hung => ExitReason::Hung,
             Some(Report::Panicked(report)) if status == RawStatus::Code(1) => {
@@ -298,6 +317,23 @@ impl Child {
         self.signal(Signal::SIGKILL)
     }
 
+    /// Kills it and everything below it in the tree of processes, and returns at once
+    /// when all are on their way out. Nothing when it has ended.
+    ///
+    /// # Errors
+    /// As [`proc_tree::kill_tree`].
+    pub fn kill_tree(&self) -> io::Result<TreeKill> {
+        let pid = self.pid.cast_signed();
+        let start = proc_tree::start_time(pid)?;
+        // A child that is not reaped after the look kept its number during the look: the
+        // start time is its own.
+        match pidfd_send_signal(self.pidfd(), None) {
+            Ok(()) if start.is_some() => proc_tree::kill_tree(pid, start),
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(TreeKill { settled: true, ..TreeKill::default() }),
+        }
+    }
+
     /// Kills it and waits for its end, which is near: nothing survives SIGKILL for long.
     pub(crate) fn kill_and_reap(&self) {
         let _ = self.signal(Signal::SIGKILL);
@@ -327,22 +363,40 @@ impl Child {
     /// Takes what has come on the control link. False when no more will come.
     pub(crate) fn drain_control(&self) -> bool {
         let state = &mut *lock(&self.state);
-        self.drain(state);
+        self.drain(state, false);
         !state.control_ended
     }
 
-    fn drain(&self, state: &mut State) {
-        self.drain_while(state, |_| true);
+    /// Whether something was left on the control link because there was no room for the
+    /// child's log lines.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        lock(&self.state).waits_for_room
+    }
+
+    /// Takes `all` that has come, or as long as there is room for log lines.
+    fn drain(&self, state: &mut State, all: bool) {
+        let is_full = Cell::new(false);
+        self.drain_while(state, |_| {
+            is_full.set(!all && relayed::is_full());
+            !is_full.get()
+        });
+        state.waits_for_room = is_full.get();
     }
 
     fn drain_while(&self, state: &mut State, wanted: impl Fn(&State) -> bool) {
         while !state.control_ended && wanted(state) {
             match self.control.try_recv() {
                 Ok(Some(frame)) if frame.header.kind == Kind::Payload => {
-                    state.value = take_value(frame.header.flags, frame.payload, frame.fds);
+                    match take_value(frame.header.flags, frame.payload, frame.fds) {
+                        Ok(value) => state.value = Some(value),
+                        Err(error) => {
+                            state.report =
+                                Some(Report::Unencodable(format!("unreadable: {error}")));
+                        }
+                    }
                 }
                 Ok(Some(frame)) => match hello::read(frame) {
-                    Ok(message) => self.heard(state, message),
+                    Ok(message) => state.heard(message),
                     Err(error) => {
                         tracing::warn!(target: "procession", name = self.name, %error,
                             "a child sent what cannot be read");
@@ -351,17 +405,6 @@ impl Child {
                 Ok(None) => return,
                 Err(_) => state.control_ended = true,
             }
-        }
-    }
-
-    fn heard(&self, state: &mut State, message: ToParent) {
-        match message {
-            ToParent::Ready => state.start = Some(Ok(())),
-            ToParent::Refused(fault) => state.start = Some(Err(fault)),
-            ToParent::Report(report) => state.report = Some(report),
-            ToParent::Pong(pong) => state.pong = Some(pong),
-            ToParent::Log(lines) => crate::relay::write_whole(&lines),
-            ToParent::Routed(message) => crate::node::routes::pass_on(message),
         }
     }
 
@@ -380,6 +423,19 @@ impl fmt::Debug for Child {
     }
 }
 
+impl State {
+    fn heard(&mut self, message: ToParent) {
+        match message {
+            ToParent::Ready => self.start = Some(Ok(())),
+            ToParent::Refused(fault) => self.start = Some(Err(fault)),
+            ToParent::Report(report) => self.report = Some(report),
+            ToParent::Pong(pong) => self.pong = Some(pong),
+            ToParent::Log(lines) => relayed::enqueue(lines),
+            ToParent::Routed(message) => crate::node::routes::pass_on(message),
+        }
+    }
+}
+
 /// A payload frame with this flag carries a descriptor of a memory file in place of the
 /// bytes, which are too many for the socket.
 pub(crate) const IN_MEMORY_FILE: u8 = 1;
@@ -388,12 +444,12 @@ fn take_value(
     flags: u8,
     payload: Vec<u8>,
     mut fds: Vec<OwnedFd>,
-) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     if flags & IN_MEMORY_FILE == 0 {
-        return Some((payload, fds));
+        return Ok((payload, fds));
     }
-    let file = std::fs::File::from(fds.pop()?);
+    let file = fds.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut &file, &mut bytes).ok()?;
-    Some((bytes, fds))
+    std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+    Ok((bytes, fds))
 }

@@ -4,7 +4,7 @@
 //! the process leaves, whichever comes first, and each once. It must never hold its lock
 //! while a hook runs: hooks may register hooks, run others, or panic. Its neighbour
 //! above is the end of a process, which calls [`run_finalizers`] with 0, ends the
-//! children, then calls it with `None`; below it there is only std.
+//! children, then calls it with `None`; a hook that is to run at exit has that prepared.
 //!
 //! ```text
 //! registered ──drop, call, run_finalizers──> taken ──> run, once
@@ -42,6 +42,9 @@ impl Finalizer {
     /// Registers `f`. With a priority it also runs at exit, higher ones first, and of
     /// equals the younger first; with `None` it does not run at exit.
     pub fn new(priority: Option<i32>, f: impl FnOnce() + Send + 'static) -> Self {
+        if priority.is_some() {
+            crate::node::leave::prepare();
+        }
         Self::new_in(&REGISTRY, priority, f)
     }
 
@@ -92,6 +95,7 @@ impl fmt::Debug for Finalizer {
 
 /// Registers a hook for the exit alone, for which no handle has to be kept.
 pub fn at_exit(priority: i32, f: impl FnOnce() + Send + 'static) {
+    crate::node::leave::prepare();
     REGISTRY.add(Some(priority), Box::new(f));
 }
 

@@ -11,7 +11,8 @@ use crate::sys::function::{Descriptor, conjure};
 use crate::sys::image::Fnv;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::any::type_name;
+use std::any::{Any, type_name};
+use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 
 /// The name of a function of this image.
@@ -199,6 +200,102 @@ fn describe_error<R: Serialize>(value: &R) -> String {
         },
         _ => "error".into(),
     }
+}
+
+/// A function of known types and the name by which it travels.
+///
+/// What stands in the image is a function of one type for all of them, which takes a
+/// [`Slot`] and looks at its type itself: reading a name as a function of other types is
+/// found out by asking it.
+pub struct Remembered<Args: 'static, R: 'static> {
+    reference: FunctionRef,
+    run: AnyFn,
+    types: PhantomData<fn(Args) -> R>,
+}
+
+/// Calls the function with the arguments of a [`Slot`]; does nothing when there are
+/// none. False when the slot is not of its types.
+type AnyFn = fn(&mut dyn Any) -> bool;
+
+struct Slot<Args, R> {
+    args: Option<Args>,
+    result: Option<R>,
+}
+
+const FUNCTION_TAG: u64 = 2;
+
+/// A name that stands for no function of the types that it is read as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is no function of this program with the types that it is read as")]
+pub struct UnknownFunction {
+    /// The function's name.
+    pub name: String,
+}
+
+impl<Args: 'static, R: 'static> Remembered<Args, R> {
+    /// Remembers a function.
+    ///
+    /// # Errors
+    /// It lies in no loaded object.
+    pub fn new<F>(_function: F) -> Result<Self, NotInImage>
+    where
+        F: Entry<Args, Output = R> + Copy + 'static,
+    {
+        let descriptor: &'static Descriptor<AnyFn> =
+            const { &Descriptor::new(FUNCTION_TAG, run_any::<F, Args, R> as AnyFn) };
+        let (build_id, offset) = descriptor.locate().ok_or(NotInImage)?;
+        let name = type_name::<F>().into();
+        let reference = FunctionRef { build_id, offset, tag: FUNCTION_TAG, name };
+        Ok(Self { reference, run: descriptor.run, types: PhantomData })
+    }
+
+    /// The function that a name stands for.
+    ///
+    /// # Errors
+    /// [`UnknownFunction`]: another build's, or of other types.
+    pub fn resolve(reference: FunctionRef) -> Result<Self, UnknownFunction> {
+        let FunctionRef { build_id, offset, .. } = &reference;
+        let run = Descriptor::<AnyFn>::resolve(build_id, *offset, FUNCTION_TAG)
+            .map(|descriptor| descriptor.run)
+            .filter(|run| run(&mut Slot::<Args, R> { args: None, result: None }))
+            .ok_or_else(|| UnknownFunction { name: reference.name.clone() })?;
+        Ok(Self { reference, run, types: PhantomData })
+    }
+
+    /// Calls it.
+    pub fn call(&self, args: Args) -> R {
+        let mut slot = Slot { args: Some(args), result: None };
+        (self.run)(&mut slot);
+        let Some(result) = slot.result else { unreachable!("its types were asked for") };
+        result
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.reference.name
+    }
+
+    /// What travels of it.
+    pub fn reference(&self) -> &FunctionRef {
+        &self.reference
+    }
+}
+
+impl<Args, R> Clone for Remembered<Args, R> {
+    fn clone(&self) -> Self {
+        Self { reference: self.reference.clone(), run: self.run, types: PhantomData }
+    }
+}
+
+fn run_any<F, Args, R>(slot: &mut dyn Any) -> bool
+where
+    F: Entry<Args, Output = R> + Copy + 'static,
+    Args: 'static,
+    R: 'static,
+{
+    let Some(slot) = slot.downcast_mut::<Slot<Args, R>>() else { return false };
+    slot.result = slot.args.take().map(|args| conjure::<F>().call(args));
+    true
 }
 
 /// A tag for a type, the same in every process of one build.

@@ -14,6 +14,7 @@ pub mod function;
 pub mod launcher;
 pub mod link;
 pub mod log;
+pub mod mail;
 pub mod node;
 mod panic;
 pub mod peer;

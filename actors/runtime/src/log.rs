@@ -1,23 +1,25 @@
-//! Logging in Python's format: `[INFO/Process-1] child process calling self.run() pid=42`.
+//! Logging in Python's format: `[INFO/Process-1] child process calling self.run()`.
 //!
 //! Owns the tracing layer that writes to stderr, its level, and a child's root span. It
 //! must never install anything without being asked, nor replace a subscriber that the
 //! user installed. Its neighbours: `log::level` names the levels, `log::line` writes the
 //! lines; the node code above says the process's name and, in a child, where long lines
-//! go.
+//! go; `log::relayed` holds the lines of children until they are written.
 //!
 //! The library's own events have targets that start with `procession`; nothing is
 //! written before [`log_to_stderr`] (or the user's own subscriber) asks for it. Events
 //! of users, whatever their target, go through the same layer. After the message come
-//! the event's fields, then the pid; [`show_pid`] leaves Python's text alone.
+//! the event's fields, and, where [`show_pid`] asks for it, the pid.
 
 mod level;
 mod line;
+pub(crate) mod relayed;
 
 pub use level::{LEVEL_FIELD, LogLevel, ParseLevelError};
+pub(crate) use line::write_here;
 pub use line::{
     ForkHold, LongLineSink, PIPE_BUF, hold_for_fork, process_name, set_long_line_sink,
-    set_process_name, show_pid, write_line,
+    set_process_name, show_pid, shows_pid, write_line,
 };
 
 use line::Output;

@@ -58,7 +58,7 @@ pub(crate) fn print_as_child() {
         let name = crate::node::current().name();
         let PanicReport { message, location, backtrace } = &report;
         let text = format!("Process {name}:\npanicked at {location}:\n{message}\n{backtrace}");
-        crate::relay::write_whole(text.as_bytes());
+        crate::log::write_here(text.as_bytes());
         note(report);
     }));
 }

@@ -1,18 +1,19 @@
 //! A child's relayed output: copied line by line to our standard error, its end kept.
 //!
 //! Owns the reading ends of relayed streams and the tail that error reports quote. It
-//! never waits: `pump` takes what is there. Lines are written whole.
+//! never waits: `pump` takes what is there, as long as there is room for the lines on
+//! their way out (`crate::log::relayed`). Lines are written whole.
 
+use crate::log::relayed;
 use crate::sync::lock;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::collections::VecDeque;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
 /// How much of a child's output is kept for error reports, in bytes.
-pub const TAIL_BYTES: usize = 4096;
+const TAIL_BYTES: usize = 4096;
 
 /// A line longer than this is written in pieces, in bytes.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -29,6 +30,17 @@ struct Stream {
     fd: OwnedFd,
     /// The line under way; `None` when the stream has ended.
     line: Mutex<Option<Vec<u8>>>,
+}
+
+/// What a look at the streams gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// Every stream has ended.
+    Ended,
+    /// All that was there has been taken.
+    All,
+    /// Something is left, because there was no room for it.
+    NoRoom,
 }
 
 impl Relay {
@@ -51,13 +63,17 @@ impl Relay {
         self.streams[at].fd.as_fd()
     }
 
-    /// Copies what is there. False when every stream has ended.
-    pub(crate) fn pump(&self) -> bool {
-        let mut open = false;
+    /// Copies what is there; `all` of it, or as long as there is room.
+    pub(crate) fn pump(&self, all: bool) -> Pumped {
+        let mut seen = Pumped::Ended;
         for stream in &self.streams {
-            open |= self.pump_one(stream);
+            match self.pump_one(stream, all) {
+                Pumped::Ended => {}
+                Pumped::All if seen == Pumped::NoRoom => {}
+                other => seen = other,
+            }
         }
-        open
+        seen
     }
 
     /// The end of what the child has written.
@@ -66,11 +82,14 @@ impl Relay {
         String::from_utf8_lossy(&tail).into_owned()
     }
 
-    fn pump_one(&self, stream: &Stream) -> bool {
+    fn pump_one(&self, stream: &Stream, all: bool) -> Pumped {
         let slot = &mut *lock(&stream.line);
-        let Some(line) = slot else { return false };
+        let Some(line) = slot else { return Pumped::Ended };
         let mut buffer = [0; 8192];
         loop {
+            if !all && relayed::is_full() {
+                return Pumped::NoRoom;
+            }
             match nix::unistd::read(&stream.fd, &mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
@@ -79,17 +98,16 @@ impl Relay {
                     let whole = line.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
                     let whole =
                         whole.unwrap_or(if line.len() > LINE_LIMIT { line.len() } else { 0 });
-                    write_whole(&line[..whole]);
-                    line.drain(..whole);
+                    relayed::enqueue(line.drain(..whole).collect());
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return true,
+                Err(Errno::EAGAIN) => return Pumped::All,
                 Err(_) => break,
             }
         }
-        write_whole(line);
+        relayed::enqueue(std::mem::take(line));
         *slot = None;
-        false
+        Pumped::Ended
     }
 
     fn keep_tail(&self, bytes: &[u8]) {
@@ -97,13 +115,5 @@ impl Relay {
         tail.extend(bytes);
         let excess = tail.len().saturating_sub(TAIL_BYTES);
         tail.drain(..excess);
-    }
-}
-
-/// Writes to our standard error while nobody else of this process does.
-pub(crate) fn write_whole(bytes: &[u8]) {
-    if !bytes.is_empty() {
-        // A standard error that is closed or full loses the lines, not the program.
-        let _ = std::io::stderr().lock().write_all(bytes);
     }
 }

@@ -6,6 +6,7 @@
 //! (thread-locals), `error`. It must never touch a descriptor: links do, from above the
 //! seam. The macros of `procession-macros` implement the traits here.
 
+mod adapter;
 mod current;
 mod error;
 pub mod host;

@@ -133,10 +133,7 @@ impl<A: Handler> ActorRef<A> {
         async move {
             // Its handler, which awaits this, would have to end first.
             current::may_wait_for(this.id())?;
-            let _watch = match &this.route {
-                Route::Local(_) => None,
-                Route::Remote(remote, _) => Some(remote.watch()),
-            };
+            let _watch = this.watch_replies();
             this.send_async(message).await?;
             answer.await
         }
@@ -227,6 +224,15 @@ impl<A: Handler> ActorRef<A> {
                 watcher.notify(down);
             }
         }))
+    }
+
+    /// Has the hidden thread read replies of an actor in another process while the guard
+    /// lives.
+    pub(super) fn watch_replies(&self) -> Option<Box<dyn Send>> {
+        match &self.route {
+            Route::Local(_) => None,
+            Route::Remote(remote, _) => Some(remote.watch()),
+        }
     }
 
     fn watch_with(&self, sink: DownSink) -> Result<(), CallError> {

@@ -7,7 +7,6 @@
 use super::hello::{self, Hello, Report, StartFault, ToChild, ToParent};
 use super::{ParentDeath, StartMethod};
 use crate::child::IN_MEMORY_FILE;
-use crate::codec::{self, Encoded};
 use crate::function::{Ending, Start};
 use crate::link::Link;
 use crate::node::{self, Birth, Parent};
@@ -153,6 +152,7 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
                     ended: false.into(),
                 },
             });
+            node::guard::install(hello);
             node::fix_start_method(hello.default_method, true);
             crate::panic::print_as_child();
             if hello.attend {
@@ -217,6 +217,7 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
         is_ready = true;
         let _ = say(&parent.control, &ToParent::Ready);
     };
+    let _span = node::guard::root_span().entered();
     tracing::info!(target: "procession", "child process calling self.run()");
     let start = Start { args, fds, ready: &mut ready };
     let fault = match crate::panic::catch(|| body(start)) {
@@ -233,14 +234,13 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
 fn finish(method: StartMethod, mut ending: Ending) -> ! {
     let node = node::current();
     if let Some(complaint) = &ending.complaint {
-        crate::relay::write_whole(format!("Process {}:\n{complaint}\n", node.name()).as_bytes());
+        crate::log::write_here(format!("Process {}:\n{complaint}\n", node.name()).as_bytes());
     }
-    let code = ending.exitcode();
     if let Some(parent) = node.parent() {
         // A parent that has died will not miss it.
-        let _ = report(&parent.control, &ending.report, std::mem::take(&mut ending.value));
+        let _ = report(&parent.control, &mut ending);
     }
-    leave(method, code)
+    leave(method, ending.exitcode())
 }
 
 /// Ends this process in good order: exit hooks, children, buffers.
@@ -255,31 +255,43 @@ pub(crate) fn leave(method: StartMethod, code: i32) -> ! {
     std::process::exit(code)
 }
 
-fn report(control: &Link, report: &Report, value: Encoded) -> Result<(), crate::link::LinkError> {
-    say(control, &ToParent::Report(report.clone()))?;
-    if !matches!(report, Report::Returned { .. }) {
-        return Ok(());
-    }
+/// Tells the parent how the body ended. A value that finds no room is lost, which makes
+/// another ending of it.
+fn report(control: &Link, ending: &mut Ending) -> Result<(), crate::link::LinkError> {
+    let mut value = std::mem::take(&mut ending.value);
     let mut flags = 0;
-    let mut value = value;
-    if value.bytes.len() > INLINE_RESULT {
-        let mut file = std::fs::File::from(
-            memfd_create(c"procession-result", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?,
-        );
-        file.write_all(&value.bytes)?;
-        file.rewind()?;
-        value.bytes = Vec::new();
-        value.fds.push(file.into());
-        flags = IN_MEMORY_FILE;
+    if matches!(ending.report, Report::Returned { .. }) && value.bytes.len() > INLINE_RESULT {
+        match memory_file(&value.bytes) {
+            Ok(file) => {
+                value.bytes = Vec::new();
+                value.fds.push(file);
+                flags = IN_MEMORY_FILE;
+            }
+            Err(error) => {
+                let length = value.bytes.len();
+                let why = format!("no room for its {length} bytes: {error}");
+                ending.report = Report::Unencodable(why);
+            }
+        }
+    }
+    say(control, &ToParent::Report(ending.report.clone()))?;
+    if !matches!(ending.report, Report::Returned { .. }) {
+        return Ok(());
     }
     let mut header = Header::new(Kind::Payload, value.bytes.len()).map_err(io::Error::other)?;
     header.flags = flags;
     control.send(header, &value, None)
 }
 
+fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = memfd_create(c"procession-result", MFdFlags::MFD_CLOEXEC)?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
 /// Sends a control message to the parent.
 pub(crate) fn say(control: &Link, message: &ToParent) -> Result<(), crate::link::LinkError> {
-    let message = codec::encode(message).map_err(io::Error::other)?;
-    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
-    control.send(header, &message, None)
+    hello::send(control, message, None)
 }

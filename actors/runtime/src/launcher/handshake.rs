@@ -86,8 +86,10 @@ fn step(child: &Child) -> Option<Result<(), StartError>> {
     if let Some(down) = child.reap() {
         // What it said before it ended has been read by reaping it.
         let outcome = match child.start_outcome() {
+            // It was ready, and has ended since the look above: a start like any other.
+            Some(Ok(())) => return Some(Ok(())),
             Some(Err(fault)) => fault.into(),
-            _ => StartError::Died { reason: down.reason.clone(), stderr: child.stderr_tail() },
+            None => StartError::Died { reason: down.reason.clone(), stderr: child.stderr_tail() },
         };
         return Some(Err(outcome));
     }

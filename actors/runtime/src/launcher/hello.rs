@@ -3,10 +3,11 @@
 //! Owns the messages. Who sends which when is decided by `handshake` (parent) and
 //! `child` (child).
 
-use super::{LaunchSpec, ParentDeath, StartError, StartMethod};
+use super::{LaunchSpec, ParentDeath, StartError, StartMethod, Stdio};
 use crate::codec::{self, DecodeError, Encoded};
 use crate::function::FunctionRef;
 use crate::link::{Frame, Link, LinkError};
+use crate::log::{self, LogLevel};
 use crate::node;
 use crate::node::routes::Routed;
 use crate::sys::environment;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// From a parent to its child.
@@ -30,8 +32,6 @@ pub enum ToChild {
     Shutdown,
     /// Say that you live.
     Ping(u64),
-    /// Use this log level from now on.
-    LogLevel(u8),
     /// To be passed on along the tree.
     Routed(Routed),
 }
@@ -94,8 +94,15 @@ pub struct Hello {
 /// Log settings that a child inherits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
-    /// The level shown on standard error; `None` when logging is silent.
-    pub(crate) level: Option<u8>,
+    /// The level that was set.
+    pub(crate) level: Option<LogLevel>,
+    /// Whether lines are written to standard error.
+    pub(crate) to_stderr: bool,
+    /// Whether they show the pid.
+    pub(crate) show_pid: bool,
+    /// Whether the child has the parent's standard error, so that its long lines go
+    /// through the parent.
+    pub(crate) shared_stderr: bool,
     /// Names of the parent's spans at the start, outermost first.
     pub(crate) spans: Vec<String>,
 }
@@ -180,7 +187,13 @@ impl Hello {
             authkey: spec.authkey.clone(),
             daemon: spec.daemon,
             allow_nested: spec.allow_nested,
-            log: LogSettings::default(),
+            log: LogSettings {
+                level: log::level(),
+                to_stderr: log::writes_to_stderr(),
+                show_pid: log::shows_pid(),
+                shared_stderr: matches!(spec.stdio[2], Stdio::Inherit),
+                spans: log::current_span_names(),
+            },
             surroundings: Surroundings {
                 env: None,
                 current_dir: spec.current_dir.clone(),
@@ -230,6 +243,20 @@ impl Surroundings {
         }
         Ok(())
     }
+}
+
+/// Sends a control message, waiting for room until the deadline.
+///
+/// # Errors
+/// As [`Link::send`], and a message that cannot be encoded.
+pub(crate) fn send<T: Serialize>(
+    link: &Link,
+    message: &T,
+    deadline: Option<Instant>,
+) -> Result<(), LinkError> {
+    let message = codec::encode(message).map_err(io::Error::other)?;
+    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
+    link.send(header, &message, deadline)
 }
 
 /// Posts a control message; it never waits.

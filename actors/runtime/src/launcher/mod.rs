@@ -103,10 +103,16 @@ pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_async(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
-    let begun = Begun::new(spec)?;
-    let child = thread::run_async(move || begun.launch()).await?;
-    handshake::asynchronous(child).await
+pub fn start_async(
+    spec: LaunchSpec,
+) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send {
+    // Here, not when it is polled: the child inherits the caller's spans.
+    let begun = Begun::new(spec);
+    async move {
+        let begun = begun?;
+        let child = thread::run_async(move || begun.launch()).await?;
+        handshake::asynchronous(child).await
+    }
 }
 
 /// The start method in use: the one that was set, else the platform's default.
@@ -136,6 +142,9 @@ impl Begun {
         if node.is_ending() {
             return Err(StartError::Ending);
         }
+        // What every child needs is had before there is one: a start that lacks descriptors
+        // or threads for it has nothing to undo.
+        crate::node::tree::get_ready()?;
         let deadline = Instant::now() + spec.start_timeout;
         let hello = Hello::new(&spec)?;
         Ok(Self { spec, hello, deadline })
@@ -188,11 +197,13 @@ pub(crate) struct Ends {
 
 impl Ends {
     fn new() -> io::Result<Self> {
-        let control = Link::pair()?;
-        let data = Link::pair()?;
-        Ok(Self {
-            control: (control.0, spec::above_standard(control.1)?),
-            data: (data.0, spec::above_standard(data.1)?),
-        })
+        Ok(Self { control: Self::pair()?, data: Self::pair()? })
+    }
+
+    /// No end is a standard stream, should those be closed: what anybody prints would
+    /// land on the link.
+    fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        let (ours, theirs) = Link::pair()?;
+        Ok((spec::above_standard(ours)?, spec::above_standard(theirs)?))
     }
 }

@@ -31,7 +31,7 @@ const ROOM_WAIT_MS: u16 = 5_000;
 /// `false` says that it could not, and the line is written here.
 pub type LongLineSink = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
-static SHOW_PID: AtomicBool = AtomicBool::new(true);
+static SHOW_PID: AtomicBool = AtomicBool::new(false);
 static STDERR: LazyLock<Output> = LazyLock::new(|| Output::new(None));
 
 thread_local! {
@@ -71,9 +71,14 @@ pub fn process_name() -> Arc<str> {
     STDERR.read(|shared| shared.name.clone())
 }
 
-/// Whether lines end in ` pid=N` (the default) or are Python's text alone.
+/// Whether lines end in ` pid=N`, or are Python's text alone (the default).
 pub fn show_pid(show: bool) {
     SHOW_PID.store(show, Ordering::Relaxed);
+}
+
+/// Whether lines end in ` pid=N`, which children inherit.
+pub fn shows_pid() -> bool {
+    SHOW_PID.load(Ordering::Relaxed)
 }
 
 /// Sets who takes long lines, in a child; `None` has them written here.
@@ -90,6 +95,20 @@ pub fn write_line(line: &[u8]) {
         STDERR.line(line);
     } else {
         STDERR.line(&[line, b"\n"].concat());
+    }
+}
+
+/// Writes bytes by the same rules, as they are.
+pub(crate) fn write_raw(bytes: &[u8]) {
+    if !bytes.is_empty() {
+        STDERR.line(bytes);
+    }
+}
+
+/// Writes bytes here, whatever sink there is: for the last words of a process.
+pub(crate) fn write_here(bytes: &[u8]) {
+    if !bytes.is_empty() {
+        STDERR.write(bytes);
     }
 }
 
@@ -152,6 +171,10 @@ impl Output {
         if line.len() > PIPE_BUF && self.offer(line) {
             return;
         }
+        self.write(line);
+    }
+
+    fn write(&self, line: &[u8]) {
         let writing = self.read(|shared| shared.writing);
         let _turn = writing.lock().unwrap_or_else(PoisonError::into_inner);
         // A stderr that takes nothing is nobody's error: there is no place left to say so.

@@ -153,6 +153,6 @@ fn heard(control: &Link, message: ToChild) {
             let _ = hello::post(control, &ToParent::Pong(pong), OUTBOUND_LIMIT);
         }
         ToChild::Routed(message) => routes::pass_on(message),
-        ToChild::Hello(_) | ToChild::LogLevel(_) => {}
+        ToChild::Hello(_) => {}
     }
 }

@@ -1,19 +1,20 @@
 //! What happens when a process ends in good order.
 //!
 //! Owns the order: no new starts; exit hooks of priority 0 and above; daemon children
-//! are stopped; the others are joined while hosting goes on; the remaining hooks. It
-//! runs once: at the end of a child's body, or in an exit handler when `main` returns
-//! or somebody calls `exit`. The handler itself only wakes the hidden thread and waits:
-//! thread-locals of the main thread are gone by then.
+//! are stopped; the others are joined while hosting goes on; the remaining hooks. Detached
+//! children are let be. It runs once: at the end of a child's body, or in an exit handler
+//! when `main` returns or somebody calls `exit`. The handler itself only wakes the
+//! hidden thread and waits: thread-locals of the main thread are gone by then.
 
 use super::{Node, hidden};
 use crate::child::Child;
+use crate::finalizer::run_finalizers;
 use crate::launcher::StartMethod;
 use crate::sync::{after, lock};
 use crate::sys::watch::{Held, watch};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 
@@ -27,10 +28,23 @@ const JOIN_LOG_PERIOD: Duration = Duration::from_secs(10);
 /// must not end its parent's children.
 static PREPARED: AtomicU32 = AtomicU32::new(0);
 
+/// Whether the C library knows our handler.
+static REGISTERED: Once = Once::new();
+
 /// Wakes the hidden thread for the winding down.
 static WAKE: Mutex<Option<EventFd>> = Mutex::new(None);
 
-static DONE: (Mutex<u32>, Condvar) = (Mutex::new(0), Condvar::new());
+/// How far the winding down is.
+static PROGRESS: (Mutex<Progress>, Condvar) =
+    (Mutex::new(Progress { pid: 0, winder: 0, done: false }), Condvar::new());
+
+struct Progress {
+    /// The process that this is about: after a fork it begins anew.
+    pid: u32,
+    /// The thread that winds down.
+    winder: i32,
+    done: bool,
+}
 
 /// Makes sure that this process winds down before it exits. Cheap after the first call.
 pub fn prepare() {
@@ -40,6 +54,8 @@ pub fn prepare() {
     }
     if let Err(error) = arm() {
         tracing::warn!(target: "procession", %error, "children will not be joined at exit");
+        // Tried again at the next occasion.
+        let _ = PREPARED.compare_exchange(me, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 
@@ -58,7 +74,6 @@ fn arm() -> std::io::Result<()> {
         }
     });
     // Handlers are inherited by forks; once in the C library's list is enough.
-    static REGISTERED: std::sync::Once = std::sync::Once::new();
     REGISTERED.call_once(|| {
         crate::sys::exit::at_exit(at_exit);
     });
@@ -67,43 +82,88 @@ fn arm() -> std::io::Result<()> {
 
 extern "C" fn at_exit() {
     let me = std::process::id();
-    if PREPARED.load(Ordering::Acquire) != me || *lock(&DONE.0) == me {
+    if PREPARED.load(Ordering::Acquire) != me || !is_to_do() {
         return;
     }
     let woken = lock(&WAKE).as_ref().is_some_and(|wake| wake.write(1).is_ok());
-    let mut done = lock(&DONE.0);
-    while woken && *done != me {
-        done = DONE.1.wait(done).unwrap_or_else(std::sync::PoisonError::into_inner);
+    if woken {
+        let mut progress = lock(&PROGRESS.0);
+        while !(progress.pid == me && progress.done) {
+            progress = PROGRESS.1.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
     }
+}
+
+/// Whether another thread has to wind down, or is at it.
+fn is_to_do() -> bool {
+    let progress = lock(&PROGRESS.0);
+    progress.pid != std::process::id()
+        || !(progress.done || progress.winder == nix::unistd::gettid().as_raw())
+}
+
+/// Takes the turn (true), or waits for the thread that has it, unless that is this one.
+fn take_turn() -> bool {
+    let (me, thread) = (std::process::id(), nix::unistd::gettid().as_raw());
+    let mut progress = lock(&PROGRESS.0);
+    if progress.pid != me {
+        *progress = Progress { pid: me, winder: thread, done: false };
+        return true;
+    }
+    while !progress.done && progress.winder != thread {
+        progress = PROGRESS.1.wait(progress).unwrap_or_else(PoisonError::into_inner);
+    }
+    false
 }
 
 fn finished() {
-    *lock(&DONE.0) = std::process::id();
-    DONE.1.notify_all();
+    *lock(&PROGRESS.0) = Progress { pid: std::process::id(), winder: 0, done: true };
+    PROGRESS.1.notify_all();
 }
 
-/// Winds this node down. Does nothing the second time.
+/// Winds this node down; returns when that is done, whoever does it. Does nothing the
+/// second time.
 pub fn wind_down() {
-    if *lock(&DONE.0) == std::process::id() {
+    /// Says so also when something here panics: nobody may wait for ever.
+    struct Finish;
+    impl Drop for Finish {
+        fn drop(&mut self) {
+            finished();
+        }
+    }
+    if !take_turn() {
         return;
     }
+    let _finish = Finish;
     let node = super::current();
     node.ending.store(true, Ordering::Release);
+    tracing::info!(target: "procession", "process shutting down");
+    run_finalizers(Some(0));
     crate::supervisor::stop_all();
     stop_daemons(&node);
     join_others(&node);
-    finished();
+    run_finalizers(None);
+    // What is still under way to standard error is older than our end.
+    crate::log::relayed::flush();
 }
 
-/// Ends this process in good order.
+/// Ends this process in good order. From an exit hook it ends it at once: the order is
+/// under way, and the C library's exit waits for nobody who is part of it.
 pub fn exit(code: i32) -> ! {
+    let is_winder = {
+        let progress = lock(&PROGRESS.0);
+        progress.pid == std::process::id() && progress.winder == nix::unistd::gettid().as_raw()
+    };
+    if is_winder {
+        let _ = std::io::Write::flush(&mut std::io::stdout());
+        crate::sys::exit::now(code);
+    }
     crate::launcher::child::leave(super::current().method.unwrap_or(StartMethod::Spawn), code)
 }
 
 fn stop_daemons(node: &Node) {
-    let daemons: Vec<Arc<Child>> =
-        node.children().into_iter().filter(|child| is_stopped(child)).collect();
+    let daemons: Vec<Arc<Child>> = bound(node).filter(|child| is_stopped(child)).collect();
     for child in &daemons {
+        tracing::info!(target: "procession", "calling terminate() for daemon {}", child.name());
         let _ = child.ask_to_end();
     }
     let deadline = after(DAEMON_GRACE);
@@ -120,13 +180,17 @@ fn is_stopped(child: &Child) -> bool {
 }
 
 fn join_others(node: &Node) {
-    let mut begun = Instant::now();
-    while let Some(child) = node.children().into_iter().next() {
-        if matches!(child.join(after(JOIN_LOG_PERIOD)), Ok(Some(_))) {
-            begun = Instant::now();
-        } else {
+    while let Some(child) = bound(node).next() {
+        tracing::info!(target: "procession", "calling join() for process {}", child.name());
+        let begun = Instant::now();
+        while !matches!(child.join(after(JOIN_LOG_PERIOD)), Ok(Some(_))) {
             tracing::warn!(target: "procession", name = child.name(), pid = child.pid(),
                 waited_s = begun.elapsed().as_secs(), "waiting for a child before exit");
         }
     }
+}
+
+/// The living children that end before this process does: not the detached ones.
+fn bound(node: &Node) -> impl Iterator<Item = Arc<Child>> {
+    node.children().into_iter().filter(|child| !child.is_detached())
 }

@@ -2,10 +2,12 @@
 //!
 //! Owns the one global of the library. It is made on first use in a root process, and
 //! at entry in a child; after a fork the child gets its own. It must never be locked
-//! across a wait. Neighbours: `hidden` runs the control plane, `tree` is the ractor
-//! tree of supervisors and process proxies, `leave` is what happens at exit.
+//! across a wait. Neighbours: `hidden` runs the control plane, `guard` is what a child's
+//! hidden thread looks after, `tree` is the ractor tree of supervisors and process
+//! proxies, `leave` is what happens at exit.
 
 pub mod control;
+pub mod guard;
 pub mod hidden;
 pub mod leave;
 pub(crate) mod routes;

@@ -9,6 +9,8 @@
 use super::{Node, hidden};
 use crate::child::Child;
 use crate::down::Down;
+use crate::log::relayed;
+use crate::relay::Pumped;
 use crate::sync::lock;
 use crate::sys::watch::{Held, watch as watch_fd};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -23,14 +25,24 @@ use tokio::sync::oneshot;
 /// The root supervisor's cell, and the process that it lives in.
 static ROOT: Mutex<Option<(u32, ActorCell)>> = Mutex::new(None);
 
+/// Makes what this node needs before it can have children: the hidden thread, and what
+/// runs at exit.
+///
+/// # Errors
+/// No descriptor or thread was to be had.
+pub(crate) fn get_ready() -> io::Result<()> {
+    hidden::handle()?;
+    super::leave::prepare();
+    super::control::attend()
+}
+
 /// Puts a child that has been started under the node's root supervisor.
 ///
 /// # Errors
 /// The hidden thread could not be started.
 pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
     lock(&node.children).insert(child.number(), child.clone());
-    super::leave::prepare();
-    super::control::attend()?;
+    get_ready()?;
     let child = child.clone();
     hidden::handle()?.spawn(async move {
         match root().await {
@@ -163,11 +175,16 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
         let Ok(fd) = watched(child, |child| child.relay().descriptor(at)) else { continue };
         let child = child.clone();
         tokio::spawn(async move {
-            while let Ok(mut ready) = fd.readable().await {
-                if !child.relay().pump() {
-                    return;
+            loop {
+                let room = relayed::room();
+                match child.relay().pump(false) {
+                    Pumped::Ended => return,
+                    Pumped::NoRoom => room.await,
+                    Pumped::All => match fd.readable().await {
+                        Ok(mut ready) => ready.clear_ready(),
+                        Err(_) => return,
+                    },
                 }
-                ready.clear_ready();
             }
         });
     }
@@ -176,8 +193,9 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
     else {
         return by_looking(child).await;
     };
-    let mut more = child.drain_control();
     loop {
+        let room = relayed::room();
+        let more = child.drain_control();
         if let Some(down) = child.reap() {
             return down;
         }
@@ -189,10 +207,10 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
             }
             ready = control.readable(), if more => {
                 if let Ok(mut ready) = ready {
-                    more = child.drain_control();
                     ready.clear_ready();
                 }
             }
+            () = room, if child.waits_for_room() => {}
         }
     }
 }

@@ -1,0 +1,244 @@
+//! What is not to be had: descriptors, processes, memory, room for a result. A typed
+//! error, and nothing left of the attempt.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
+
+mod util;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use procession::{Error, ExitReason, JoinError, Process, StartError};
+use std::os::unix::process::CommandExt;
+use std::time::Duration;
+use util::{Folder, SOON, alone, alone_command, at_rest, back_to, holdings, is_alone, run};
+
+/// Everything that is made once has been made.
+fn warm_up() {
+    assert_eq!(Process::spawn(|| 1, ()).unwrap().result_timeout(SOON).unwrap(), 1);
+}
+
+/// Starts a process while so many descriptors are free.
+fn start_with_spare(spare: usize) -> procession::Result<Process<i32>> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
+    let mut filling = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        filling.push(file);
+    }
+    filling.truncate(filling.len() - spare);
+    let result = Process::spawn(|| 1, ());
+    drop(filling);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    result
+}
+
+fn start_error(result: procession::Result<Process<i32>>) -> Option<StartError> {
+    match result {
+        Ok(p) => {
+            assert_eq!(p.result_timeout(SOON).unwrap(), 1);
+            None
+        }
+        Err(Error::Start(error)) => Some(error),
+        // Made before a start: the hidden thread and its descriptors.
+        Err(Error::Io(error)) => Some(StartError::Io(error)),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn errno(error: &StartError) -> Option<i32> {
+    if let StartError::Io(error) = error { error.raw_os_error() } else { None }
+}
+
+#[test]
+fn a_lack_of_descriptors_is_an_error_and_leaves_nothing() {
+    const NAME: &str = "a_lack_of_descriptors_is_an_error_and_leaves_nothing";
+    alone(NAME, || {
+        warm_up();
+        let baseline = at_rest();
+        let (mut failed, mut worked) = (0, 0);
+        for spare in 0..30 {
+            let result = start_with_spare(spare);
+            match start_error(result) {
+                Some(error) => {
+                    failed += 1;
+                    // The last one that fails may do so in the child.
+                    let is_typed = errno(&error) == Some(nix::libc::EMFILE)
+                        || errno(&error) == Some(nix::libc::EINVAL)
+                        || matches!(error, StartError::Died { .. } | StartError::Refused(_));
+                    assert!(is_typed, "{error:?}");
+                }
+                None => worked += 1,
+            }
+            back_to(&baseline);
+        }
+        assert!(failed > 3 && worked > 3, "{failed} {worked}");
+    });
+}
+
+/// The first start of a program makes threads and more; it fails as cleanly, and the
+/// second one works and is joined at exit.
+#[test]
+fn a_first_start_may_lack_descriptors() {
+    const NAME: &str = "a_first_start_may_lack_descriptors";
+    alone(NAME, || {
+        let before = holdings().children;
+        for spare in 0..12 {
+            let result = start_with_spare(spare);
+            start_error(result);
+            assert_eq!(holdings().children, before);
+        }
+        warm_up();
+    });
+}
+
+/// A limit on processes does not bind root, so root becomes another user for this.
+#[test]
+fn a_lack_of_processes_is_an_error_and_leaves_nothing() {
+    const NAME: &str = "a_lack_of_processes_is_an_error_and_leaves_nothing";
+    if is_alone(NAME) {
+        let refuse = |what| {
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC).unwrap();
+            setrlimit(Resource::RLIMIT_NPROC, 0, hard).unwrap();
+            let result = Process::spawn(|| 1, ());
+            setrlimit(Resource::RLIMIT_NPROC, soft, hard).unwrap();
+            let error = start_error(result).expect(what);
+            assert_eq!(errno(&error), Some(nix::libc::EAGAIN), "{error:?}");
+        };
+        // Cold: not even the library's threads are to be had.
+        refuse("the first start");
+        warm_up();
+        let baseline = at_rest();
+        for _ in 0..10 {
+            refuse("a later start");
+            back_to(&baseline);
+        }
+        warm_up();
+        return;
+    }
+    let folder = Folder::new("processes");
+    let copy = folder.file("copy");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let original = alone_command(NAME);
+    let mut command = std::process::Command::new(copy);
+    command.args(original.get_args());
+    command.envs(original.get_envs().map(|(name, value)| (name, value.unwrap())));
+    if nix::unistd::geteuid().is_root() {
+        command.uid(54_321).gid(54_321);
+    }
+    let output = run(command);
+    assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("1 passed"), "{}", output.stdout);
+}
+
+#[test]
+fn a_lack_of_memory_is_an_error_and_leaves_nothing() {
+    const NAME: &str = "a_lack_of_memory_is_an_error_and_leaves_nothing";
+    alone(NAME, || {
+        warm_up();
+        let baseline = at_rest();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+        // Too little for the image of a child: it cannot even be loaded. The parent has
+        // more than that already, and gets nothing new.
+        for limit in [1 << 16, 1 << 20, 4 << 20] {
+            // Room for what a start itself needs.
+            drop((0..10_000).map(|_| vec![1u8; 64]).collect::<Vec<_>>());
+            setrlimit(Resource::RLIMIT_AS, limit, hard).unwrap();
+            let result = Process::spawn(|| 1, ());
+            setrlimit(Resource::RLIMIT_AS, soft, hard).unwrap();
+            let error = start_error(result).expect("no room");
+            let is_typed = errno(&error) == Some(nix::libc::ENOMEM)
+                || errno(&error) == Some(nix::libc::EAGAIN)
+                || matches!(error, StartError::Died { .. });
+            assert!(is_typed, "{error:?}");
+            back_to(&baseline);
+        }
+        warm_up();
+    });
+}
+
+/// A child that runs out of memory ends by itself, and its end is told.
+#[test]
+fn a_child_without_memory_is_a_join_error() {
+    let hungry = || vec![7u8; 1 << 30].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    let p = Process::builder(hungry, ())
+        .rlimit(nix::libc::RLIMIT_AS, 256 << 20, 256 << 20)
+        .stderr(procession::Stdio::Relay)
+        .start()
+        .unwrap();
+    let error = p.result_timeout(SOON).unwrap_err();
+    let Error::Join(JoinError::Died { reason, .. }) = &error else { panic!("{error}") };
+    assert_eq!(*reason, ExitReason::Signal(6));
+    assert!(p.stderr_tail().contains("memory allocation"), "{}", p.stderr_tail());
+}
+
+/// A full device for a large result: the size of a file is limited to nothing.
+#[test]
+fn a_result_without_room_is_lost_with_its_reason() {
+    alone("a_result_without_room_is_lost_with_its_reason", || {
+        warm_up();
+        let baseline = at_rest();
+        let large = |keep_going: bool| {
+            if keep_going {
+                let mut mask = nix::sys::signal::SigSet::empty();
+                mask.add(nix::sys::signal::Signal::SIGXFSZ);
+                mask.thread_block().unwrap();
+            }
+            vec![1u8; 1 << 20]
+        };
+        for (keep_going, code) in [(true, 1), (false, -nix::libc::SIGXFSZ)] {
+            let p = Process::builder(large, (keep_going,))
+                .rlimit(nix::libc::RLIMIT_FSIZE, 4096, 4096)
+                .start()
+                .unwrap();
+            let error = p.result_timeout(SOON).unwrap_err();
+            match &error {
+                Error::Join(JoinError::Lost { why, .. }) if keep_going => {
+                    assert!(why.contains("File too large"), "{why}");
+                }
+                Error::Join(JoinError::Died { .. }) if !keep_going => {}
+                other => panic!("{other}"),
+            }
+            assert_eq!(p.exitcode(), Some(code));
+            drop(p);
+            back_to(&baseline);
+        }
+        // What fits into a message needs no file.
+        let small = Process::builder(|| vec![1u8; 1 << 15], ());
+        let p = small.rlimit(nix::libc::RLIMIT_FSIZE, 0, 0).start().unwrap();
+        assert_eq!(p.result_timeout(SOON).unwrap().len(), 1 << 15);
+    });
+}
+
+/// A start that is too slow, or whose future is dropped, leaves nothing either.
+#[test]
+fn a_start_that_is_given_up_leaves_nothing() {
+    #[derive(serde::Serialize)]
+    struct Slow;
+    impl<'de> serde::Deserialize<'de> for Slow {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            std::thread::sleep(Duration::from_secs(90));
+            Ok(Slow)
+        }
+    }
+    alone("a_start_that_is_given_up_leaves_nothing", || {
+        warm_up();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let baseline = at_rest();
+        for _ in 0..3 {
+            let p = Process::builder(|_: Slow| (), (Slow,));
+            let error = p.start_timeout(Duration::from_millis(50)).start().unwrap_err();
+            assert!(matches!(error, Error::Start(StartError::Timeout(_))), "{error}");
+            back_to(&baseline);
+            runtime.block_on(async {
+                let start = Process::builder(|_: Slow| (), (Slow,)).start_async();
+                assert!(tokio::time::timeout(Duration::from_millis(50), start).await.is_err());
+            });
+            back_to(&baseline);
+        }
+        let error = Process::spawn(|_: u32| (), (1u32,)).unwrap().result_timeout(SOON);
+        error.unwrap();
+        back_to(&baseline);
+    });
+}

@@ -1,0 +1,248 @@
+//! What becomes of processes when the parent dies without a word.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
+
+mod util;
+
+use nix::sys::signal::Signal;
+use procession::{ParentDeath, Process, ProcessBuilder, parent_process};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use util::{Folder, SOON, alone_command, is_alone, lines, lives, note, text, until};
+
+const FOLDER: &str = "PROCESSION_TEST_FOLDER";
+
+fn sleep_on() {
+    std::thread::sleep(Duration::from_secs(90));
+}
+
+fn folder() -> String {
+    std::env::var(FOLDER).unwrap()
+}
+
+/// A parent in a process of its own, which is killed; the children note themselves in a
+/// file of the folder.
+struct Parent {
+    child: Child,
+    folder: Folder,
+}
+
+impl Parent {
+    fn start(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let mut command = alone_command(name);
+        command.env(FOLDER, &folder.0).stdin(Stdio::null()).stdout(Stdio::null());
+        Self { child: command.spawn().unwrap(), folder }
+    }
+
+    /// The numbers that processes noted in a file.
+    fn pids(&self, file: &str, count: usize) -> Vec<u32> {
+        lines(&self.folder.file(file), count).iter().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Three generations of two each; every second one is stopped.
+fn generation(depth: u32) {
+    for number in 0..2 {
+        if depth > 1 {
+            Process::spawn(generation, (depth - 1,)).unwrap();
+        } else {
+            let leaf = |stop: bool| {
+                note(&format!("{}/all", folder()), &std::process::id().to_string());
+                if stop {
+                    nix::sys::signal::raise(Signal::SIGSTOP).unwrap();
+                }
+                sleep_on();
+            };
+            Process::spawn(leaf, (number == 1,)).unwrap();
+        }
+    }
+    note(&format!("{}/all", folder()), &std::process::id().to_string());
+    sleep_on();
+}
+
+#[test]
+fn nothing_lives_a_second_after_the_parent_was_killed() {
+    const NAME: &str = "nothing_lives_a_second_after_the_parent_was_killed";
+    if is_alone(NAME) {
+        Process::builder(generation, (2,)).start().unwrap();
+        generation(2);
+    }
+    let mut parent = Parent::start(NAME);
+    // Leaves and inner ones of both trees, and the first child, and the parent itself.
+    let pids = parent.pids("all", 4 + 2 + 4 + 2 + 2);
+    let stopped = || pids.iter().filter(|pid| util::state(**pid) == Some('T')).count();
+    until("some are stopped", || stopped() == 4);
+    parent.kill();
+    let killed = Instant::now();
+    until("all are gone", || !pids.iter().any(|pid| lives(*pid)));
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+}
+
+/// The first in a chain that is killed takes all below it along, and only those.
+#[test]
+fn a_killed_child_takes_its_own_along() {
+    let folder = Folder::new("chain");
+    let path = folder.file("pids");
+    let middle = |path: String| {
+        let leaf = |path: String| {
+            note(&path, &std::process::id().to_string());
+            sleep_on();
+        };
+        Process::spawn(leaf, (path,)).unwrap();
+        sleep_on();
+    };
+    let p = Process::spawn(middle, (path.clone(),)).unwrap();
+    let leaf: u32 = lines(&path, 1)[0].parse().unwrap();
+    p.kill().unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
+    until("it is gone", || !lives(leaf));
+}
+
+fn grace(time: Duration) -> impl Fn(ProcessBuilder) -> ProcessBuilder {
+    move |builder| builder.on_parent_death(ParentDeath::Grace(time))
+}
+
+/// Row proc-06, for a child with grace: its hooks see that the parent is gone.
+#[test]
+fn a_child_with_grace_winds_down() {
+    const NAME: &str = "a_child_with_grace_winds_down";
+    if is_alone(NAME) {
+        let body = || {
+            procession::at_exit(0, || {
+                let parent = parent_process().unwrap();
+                let gone = parent.join_timeout(SOON).unwrap() && !parent.is_alive();
+                std::thread::sleep(Duration::from_millis(200));
+                note(&format!("{}/hook", folder()), &format!("gone: {gone}"));
+            });
+            assert!(parent_process().unwrap().is_alive());
+            note(&format!("{}/child", folder()), &std::process::id().to_string());
+            sleep_on();
+        };
+        grace(Duration::from_secs(20))(Process::builder(body, ())).start().unwrap();
+        sleep_on();
+    }
+    let mut parent = Parent::start(NAME);
+    let child = parent.pids("child", 1)[0];
+    parent.kill();
+    assert_eq!(lines(&parent.folder.file("hook"), 1), ["gone: true"]);
+    until("it is gone", || !lives(child));
+}
+
+/// A hook that never ends is cut off at the end of the grace.
+#[test]
+fn grace_has_an_end() {
+    const NAME: &str = "grace_has_an_end";
+    if is_alone(NAME) {
+        let body = || {
+            procession::at_exit(0, || {
+                note(&format!("{}/hook", folder()), "begun");
+                sleep_on();
+            });
+            note(&format!("{}/child", folder()), &std::process::id().to_string());
+            sleep_on();
+        };
+        grace(Duration::from_millis(500))(Process::builder(body, ())).start().unwrap();
+        sleep_on();
+    }
+    let mut parent = Parent::start(NAME);
+    let child = parent.pids("child", 1)[0];
+    parent.kill();
+    let killed = Instant::now();
+    lines(&parent.folder.file("hook"), 1);
+    until("it is gone", || !lives(child));
+    let took = killed.elapsed();
+    assert!(took >= Duration::from_millis(450) && took < Duration::from_secs(5), "{took:?}");
+}
+
+/// Row proc-06 as it stands: the grandchild waits for its parent, which gets SIGTERM.
+#[test]
+fn a_grandchild_sees_its_parent_end() {
+    let folder = Folder::new("grandchild");
+    let path = folder.file("log");
+    let child = |path: String| {
+        let grandchild = |path: String| {
+            let parent = parent_process().unwrap();
+            note(&path, &format!("{}", parent.is_alive()));
+            let ended = parent.join_timeout(SOON).unwrap();
+            note(&path, &format!("{ended} {}", parent.is_alive()));
+        };
+        Process::builder(grandchild, (path,)).detached().start().unwrap();
+        sleep_on();
+    };
+    let p = Process::spawn(child, (path.clone(),)).unwrap();
+    assert_eq!(lines(&path, 1), ["true"]);
+    assert!(text(&path) == "true\n");
+    p.terminate().unwrap();
+    assert_eq!(lines(&path, 2)[1], "true false");
+}
+
+#[test]
+fn a_detached_child_lives_on() {
+    const NAME: &str = "a_detached_child_lives_on";
+    if is_alone(NAME) {
+        let body = || {
+            note(&format!("{}/child", folder()), &std::process::id().to_string());
+            // What it says after that is lost, not an error.
+            println!("into the void");
+            sleep_on();
+        };
+        Process::builder(body, ()).detached().start().unwrap();
+        Process::builder(body, ()).detached().daemon(true).start().unwrap();
+        let kind = std::env::var("PROCESSION_TEST_END").unwrap();
+        until("both run", || text(&format!("{}/child", folder())).lines().count() == 2);
+        if kind == "kill" {
+            sleep_on();
+        }
+        return;
+    }
+    for kind in ["kill", "return"] {
+        let folder = Folder::new(NAME);
+        let mut command = alone_command(NAME);
+        command.env(FOLDER, &folder.0).env("PROCESSION_TEST_END", kind);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut parent = Parent { child: command.spawn().unwrap(), folder };
+        let children = parent.pids("child", 2);
+        if kind == "kill" {
+            parent.kill();
+        } else {
+            // A normal end neither waits for them nor ends them.
+            assert!(parent.child.wait().unwrap().success());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        for child in children {
+            assert!(lives(child), "{kind}");
+            let pid = child.cast_signed();
+            let start = procession_runtime::proc_tree::start_time(pid).unwrap();
+            let killed = procession_runtime::proc_tree::kill_tree(pid, start).unwrap();
+            assert_eq!(killed.killed.len(), 1);
+            until("it is gone", || !lives(child));
+        }
+    }
+}
+
+/// While the parent lives, a detached child is a child as any other.
+#[test]
+fn a_detached_child_is_reaped() {
+    let p = Process::builder(|| 5, ()).detached().start().unwrap();
+    assert_eq!(p.result_timeout(SOON).unwrap(), 5);
+    let p = Process::builder(sleep_on, ()).detached().start().unwrap();
+    p.terminate().unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
+    assert_eq!(p.exitcode(), Some(-15));
+}

@@ -1,0 +1,44 @@
+//! A signal handler for tests: the one thing that needs `unsafe`.
+#![allow(unsafe_code, reason = "installing a signal handler is unsafe")]
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::unistd::Pid;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+static CAUGHT: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count(_: i32) {
+    CAUGHT.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Catches `signal` from now on, without `SA_RESTART`: system calls are interrupted.
+pub(crate) fn catch(signal: Signal) {
+    let action = SigAction::new(SigHandler::Handler(count), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler only adds to an atomic.
+    unsafe { sigaction(signal, &action) }.unwrap();
+}
+
+/// How many signals have been caught.
+pub(crate) fn caught() -> u32 {
+    CAUGHT.load(Ordering::Relaxed)
+}
+
+/// Sends this process a signal a thousand times a second while `body` runs.
+pub(crate) fn under_fire<T>(signal: Signal, body: impl FnOnce() -> T) -> T {
+    catch(signal);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The signals are for the others.
+            SigSet::all().thread_block().unwrap();
+            while !done.load(Ordering::Relaxed) {
+                kill(Pid::this(), signal).unwrap();
+                std::thread::sleep(Duration::from_micros(900));
+            }
+        });
+        let result = body();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
