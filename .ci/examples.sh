@@ -30,7 +30,7 @@ examples_table() {
     check_each active_children -e '^CPU number: [0-9]+$' -e '^Process Ended$' -e '^Process: 4$' \
         -e '^Child process name: Process-5 id: [0-9]+$'
     check_each own_type
-    check_each return_values
+    check_each return_values -s
     check_each process_states
     check_each detached
     check_each isolation
@@ -45,6 +45,7 @@ examples_table() {
     check start_methods
     check contexts
     check statics
+    check fork_and_caches
 
     # Run by the step of its own.
     elsewhere chaos
@@ -72,8 +73,8 @@ run_examples() {
     ((examples_failed == 0))
 }
 
-# The start methods that examples run under; fork joins them when it is built.
-example_methods=(spawn forkserver)
+# The start methods that examples run under.
+example_methods=(spawn forkserver fork)
 
 check_each() {
     local method dashes=--

@@ -2,14 +2,15 @@
 //!
 //! In Python a list that a child appends to is unchanged in the parent. So is a vector
 //! here: the child has a copy. What the child does through a handle, here the reference of
-//! an actor that lives in the parent, is seen by both.
+//! an actor in a third process, is seen by both.
 //! An argument (spawn, forkserver or fork) chooses the start method.
 
 mod support;
 
 use procession::{Actor, CallError, Failure, Process, methods};
+use serde::{Deserialize, Serialize};
 
-#[derive(Actor)]
+#[derive(Actor, Serialize, Deserialize)]
 struct Shelf {
     books: Vec<u32>,
 }
@@ -34,7 +35,7 @@ fn append(mut plain: Vec<u32>, shelf: ShelfRef) -> Result<Vec<u32>, CallError> {
 fn main() -> Result<(), Failure> {
     support::start_method_from_args()?;
     let plain = vec![1, 2, 3];
-    let shelf = Shelf { books: plain.clone() }.host()?;
+    let shelf = Shelf { books: plain.clone() }.spawn()?;
     let p = Process::spawn(append, (plain.clone(), shelf.clone()))?;
     println!("in the child: {:?}", p.result_timeout(support::DEADLINE)??);
     println!("a plain vector in the parent: {plain:?}");

@@ -7,7 +7,7 @@
 
 mod support;
 
-use procession::Process;
+use procession::Run;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ struct Turns {
     count: u32,
 }
 
-impl Turns {
+impl Run for Turns {
+    type Output = ();
+
     fn run(self) {
         for turn in 0..self.count {
             std::thread::sleep(Duration::from_millis(20));
@@ -28,7 +30,7 @@ impl Turns {
 fn main() -> procession::Result<()> {
     support::start_method_from_args()?;
     for count in 2..5 {
-        let p = Process::builder(Turns::run, (Turns { count },)).daemon(true).start()?;
+        let p = Turns { count }.into_process().daemon(true).start()?;
         assert!(p.join_timeout(support::DEADLINE)?, "{count} turns took too long");
     }
     println!("Main process Ended!");

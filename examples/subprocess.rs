@@ -52,12 +52,13 @@ fn main() -> Result<(), Failure> {
 
     let limited = Process::spawn(run, ("echo quick".to_string(),))?;
     println!("there: {:?}", limited.result_timeout(support::DEADLINE)??);
-    let limited = Process::spawn(run, ("sleep 20".to_string(),))?;
+    let limited = Process::spawn(run, ("sleep 600".to_string(),))?;
     match limited.result_timeout(Duration::from_millis(200)) {
         Err(Error::Timeout) => println!("there: out of time"),
         other => return Err(Failure::new(format!("{other:?}"))),
     }
-    limited.kill()?;
+    // The command too, which is a child of the child.
+    limited.kill_tree()?;
 
     let child = Process::builder(tidy, ()).stdout(Stdio::Piped).start()?;
     let pipe = child.take_stdout().ok_or_else(|| Failure::new("no pipe"))?;

@@ -9,7 +9,7 @@ use procession_runtime::codec::{self, Encoded};
 use procession_runtime::function::{self, Entry, FunctionRef, NotInImage};
 use procession_runtime::launcher::spec::START_TIMEOUT;
 use procession_runtime::launcher::{
-    EnvChanges, LaunchSpec, ParentDeath, StartError, StartMethod, Stdio,
+    EnvChanges, LaunchSpec, ParentDeath, StartError, StartMethod, Stdio, Work,
 };
 use procession_runtime::node;
 use serde::Serialize;
@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     ignore_sigint: bool,
     allow_nested: bool,
     start_timeout: Duration,
+    /// What a forked child runs in place of the entry.
+    work: Option<Work>,
 }
 
 impl Plan {
@@ -80,6 +82,7 @@ impl Plan {
             ignore_sigint: false,
             allow_nested: false,
             start_timeout: START_TIMEOUT,
+            work: None,
         }
     }
 
@@ -90,11 +93,17 @@ impl Plan {
         })
     }
 
-    pub(crate) fn into_spec(self) -> Result<LaunchSpec> {
-        Ok(LaunchSpec {
+    /// What the launcher needs.
+    pub(crate) fn into_start(self) -> (LaunchSpec, Option<Work>) {
+        let method = match &self.work {
+            // A closure with captures can only be copied.
+            Some(_) => StartMethod::Fork,
+            None => self.method.unwrap_or_else(crate::context::default_method),
+        };
+        let spec = LaunchSpec {
             node: NodeId::new(),
             name: self.name(),
-            method: self.method.unwrap_or_else(crate::context::default_method),
+            method,
             entry: self.entry,
             args: self.args,
             number: self.number,
@@ -113,7 +122,8 @@ impl Plan {
             start_timeout: self.start_timeout,
             ends_by_message: false,
             attend: false,
-        })
+        };
+        (spec, self.work)
     }
 }
 
@@ -125,6 +135,17 @@ impl<R> ProcessBuilder<R> {
         R: Serialize + 'static,
     {
         Self::named("Process", function::entry::<F, A>(function), codec::encode(&args))
+    }
+
+    /// A copy of this process that runs a closure. Its entry only lends it a name.
+    pub(crate) fn forked<F>(closure: F, is_unchecked: bool) -> Self
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Serialize + 'static,
+    {
+        let entry = function::entry::<_, ()>(|| ());
+        let builder = Self::named("Process", entry, Ok(Work::arguments()));
+        builder.set(|plan| plan.work = Some(Work::new(closure, is_unchecked)))
     }
 
     pub(crate) fn named(
@@ -165,7 +186,7 @@ impl<R> ProcessBuilder<R> {
         self.set(|plan| plan.authkey = authkey)
     }
 
-    /// How it is started; by default by [`start_method`](crate::start_method).
+    /// How it is started (a closure of [`Process::fork_builder`] is always forked); by default by [`start_method`](crate::start_method).
     pub fn start_method(self, method: StartMethod) -> Self {
         self.set(|plan| plan.method = Some(method))
     }

@@ -6,6 +6,7 @@ use crate::builder::ProcessBuilder;
 use crate::error::{Error, Result};
 use crate::process::Process;
 use procession_runtime::function::Entry;
+use procession_runtime::launcher::StartError;
 pub use procession_runtime::launcher::StartMethod;
 use procession_runtime::{launcher, node};
 use serde::Serialize;
@@ -13,8 +14,11 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// The start methods of this platform, the default first.
+///
+/// Where there can be no fork server (its preload function panics or leaves threads, or
+/// the system refuses such copies), its method starts by spawn, with a warning.
 pub fn all_start_methods() -> [StartMethod; 3] {
-    [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork]
+    [StartMethod::ForkServer, StartMethod::Spawn, StartMethod::Fork]
 }
 
 /// The start method in use: the one that was set, else the default, which is fixed by
@@ -50,6 +54,20 @@ pub fn force_start_method(method: Option<StartMethod>) {
 /// It must be the same build, else a start is an error.
 pub fn set_executable(path: Option<&Path>) {
     launcher::set_executable(path.map(Path::to_owned));
+}
+
+/// Sets what a fork server runs once before its first request, so that its copies have
+/// it done already. It sees this program's environment, working directory and command
+/// line. It must leave no thread behind, and what it prints and opens is every copy's.
+/// A fork server that runs already is replaced at the next start.
+///
+/// # Errors
+/// [`Error::Start`] when the function lies in no loaded object.
+pub fn set_forkserver_preload<F>(function: F) -> Result<()>
+where
+    F: Entry<(), Output = ()> + Copy + 'static,
+{
+    launcher::set_preload(function).map_err(|_| Error::Start(StartError::NoSuchFunction))
 }
 
 /// Python's hook for frozen Windows programs. Nothing needs it here; it does nothing.

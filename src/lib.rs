@@ -26,18 +26,19 @@ mod builder;
 mod context;
 mod current;
 mod error;
-mod function;
-mod mailbox;
 pub mod finalizer;
+mod function;
 pub mod log;
+mod mailbox;
 mod process;
+mod run;
 mod supervisor;
 mod wrappers;
 
 pub use builder::ProcessBuilder;
 pub use context::{
     Context, all_start_methods, context, cpu_count, force_start_method, freeze_support,
-    set_executable, set_start_method, start_method, start_method_if_set,
+    set_executable, set_forkserver_preload, set_start_method, start_method, start_method_if_set,
 };
 pub use current::{
     CurrentProcess, ParentRef, active_children, current_process, exit, parent_process,
@@ -45,10 +46,10 @@ pub use current::{
 pub use error::{
     DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault,
 };
-pub use function::{Function, NotInImage};
-pub use mailbox::{Mailbox, MailboxError, mailbox};
 pub use finalizer::{Finalizer, at_exit};
+pub use function::{Function, NotInImage};
 pub use log::{LogLevel, log_to_stderr};
+pub use mailbox::{Mailbox, MailboxError, mailbox};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
@@ -64,6 +65,7 @@ pub use procession_runtime::function::Entry;
 pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
 pub use procession_runtime::node::control::keepalive;
 pub use procession_runtime::proc_tree::{ProcId, TreeKill};
+pub use run::Run;
 pub use supervisor::{
     AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSpec, ChildState,
     Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,

@@ -584,6 +584,28 @@ impl SupervisorRef {
         outcome(self.tree.ended().await)
     }
 
+    /// Waits until it has ended, and lets Ctrl-C (SIGINT) and SIGTERM stop it in good
+    /// order; a second Ctrl-C kills what is left. The processes of the tree ignore
+    /// Ctrl-C: what it means is decided here. From the first call on this process
+    /// handles both signals.
+    ///
+    /// # Errors
+    /// [`SupervisorError::GaveUp`]; the system refused the signal handlers.
+    pub fn serve(&self) -> Result<(), SupervisorError> {
+        block_on(self.serve_async())
+    }
+
+    /// As [`serve`](Self::serve), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait; the signals stay handled, to no effect.
+    pub async fn serve_async(&self) -> Result<(), SupervisorError> {
+        outcome(self.tree.clone().serve().await.map_err(TreeError::Io)?)
+    }
+
     /// How it has ended; `None` while it runs.
     pub fn exit(&self) -> Option<SupervisorExit> {
         self.tree.exit()

@@ -315,3 +315,28 @@ fn many_at_once() {
         assert_eq!(p.result_timeout(SOON).unwrap(), i);
     }
 }
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Shouter {
+    words: Vec<String>,
+}
+
+impl procession::Run for Shouter {
+    type Output = Vec<String>;
+
+    fn run(self) -> Vec<String> {
+        let name = procession::current_process().name();
+        self.words.iter().map(|word| word.to_uppercase()).chain([name]).collect()
+    }
+}
+
+#[test]
+fn a_type_of_ones_own_runs_as_a_process_named_after_it() {
+    use procession::Run;
+    let p = Shouter { words: vec!["hello".into(), "world".into()] }.into_process();
+    let p = p.start().unwrap();
+    let said = p.result_timeout(SOON).unwrap();
+    assert_eq!(said[..2], ["HELLO", "WORLD"]);
+    assert_eq!(said[2], p.name());
+    assert!(p.name().starts_with("Shouter-"), "{}", p.name());
+}

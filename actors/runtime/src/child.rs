@@ -10,8 +10,8 @@ use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
 use crate::launcher::{LaunchSpec, ParentDeath, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
-use crate::mail::Outbox;
 use crate::log::relayed;
+use crate::mail::Outbox;
 use crate::proc_tree::{self, TreeKill};
 use crate::reap::try_reap;
 use crate::sync::{lock, readable};
@@ -31,6 +31,8 @@ use tokio::sync::oneshot;
 /// A child process of this node.
 pub struct Child {
     node: NodeId,
+    /// Whose child it is; in a copy of that process nobody can reap it.
+    parent: u32,
     pid: u32,
     pidfd: OwnedFd,
     name: String,
@@ -51,6 +53,7 @@ struct State {
     start: Option<Result<(), StartFault>>,
     report: Option<Report>,
     value: Option<(Vec<u8>, Vec<OwnedFd>)>,
+    value_taken: bool,
     control_ended: bool,
     waits_for_room: bool,
     asked: bool,
@@ -90,6 +93,7 @@ impl Child {
         }
         Self {
             node: spec.node,
+            parent: std::process::id(),
             pid: raw.pid,
             pidfd: raw.pidfd,
             name: spec.name.clone(),
@@ -178,7 +182,7 @@ impl Child {
     pub fn reap(&self) -> Option<Arc<Down>> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        if state.down.is_some() {
+        if state.down.is_some() || self.parent != std::process::id() {
             return state.down.clone();
         }
         let (status, usage) = self.take_status()?;
@@ -250,10 +254,14 @@ impl Child {
     pub fn take_outcome(&self, down: Arc<Down>) -> Outcome {
         let state = &mut *lock(&self.state);
         match (&state.report, state.value.take()) {
-            (Some(Report::Returned { .. }), Some((bytes, fds))) => Outcome::Returned(bytes, fds),
-            (Some(Report::Returned { .. }), None) => {
+            (Some(Report::Returned { .. }), Some((bytes, fds))) => {
+                state.value_taken = true;
+                Outcome::Returned(bytes, fds)
+            }
+            (Some(Report::Returned { .. }), None) if state.value_taken => {
                 Outcome::Lost("the result has been taken already".into())
             }
+            // It ended between the word that it returned and the value.
             (Some(Report::Unencodable(why)), _) => Outcome::Lost(why.clone()),
             _ => Outcome::Ended(down),
         }

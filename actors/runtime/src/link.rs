@@ -11,10 +11,10 @@ use crate::sys::socket;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use procession_protocols::wire::{FrameBuffer, HEADER_LEN, Header};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 /// Most bytes that are kept for a peer that does not read.
@@ -85,9 +85,42 @@ struct Outbound {
     fds: Vec<OwnedFd>,
 }
 
+/// The descriptors of all links of this process. A forked child must not keep them: their
+/// other ends would not see our end.
+static OPEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+
+/// Keeps the list of links still across a fork. Drop it in the parent.
+pub(crate) fn hold_for_fork() -> ForkHold {
+    ForkHold(lock(&OPEN))
+}
+
+/// What [`hold_for_fork`] gives.
+#[must_use = "links are held only as long as this lives"]
+pub(crate) struct ForkHold(MutexGuard<'static, BTreeSet<RawFd>>);
+
+impl ForkHold {
+    /// In the child: closes the parent's links, and leaves `/dev/null` in their places, so
+    /// that a handle which still names one can never reach another file.
+    pub(crate) fn give_up(mut self) -> io::Result<()> {
+        let null = crate::launcher::spec::null_device()?;
+        for number in std::mem::take(&mut *self.0) {
+            // Whoever owned the number still does.
+            std::mem::forget(socket::take_number(&null, number)?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        lock(&OPEN).remove(&self.fd.as_raw_fd());
+    }
+}
+
 impl Link {
     /// Wraps one end of a stream socket.
     pub fn new(fd: OwnedFd) -> Self {
+        lock(&OPEN).insert(fd.as_raw_fd());
         Self { fd, rx: Mutex::default(), tx: Mutex::default() }
     }
 

@@ -75,10 +75,24 @@ fn report_of(info: &PanicHookInfo<'_>, backtrace: Backtrace) -> PanicReport {
         message: text_of(info.payload()),
         location: info.location().map(ToString::to_string).unwrap_or_default(),
         backtrace: match backtrace.status() {
-            BacktraceStatus::Captured => backtrace.to_string(),
+            BacktraceStatus::Captured => of_user_code(backtrace.to_string()),
             _ => String::new(),
         },
     }
+}
+
+/// A backtrace down to the frame that runs a child's function: what is below is how the
+/// process came to be, the same in every report.
+fn of_user_code(mut text: String) -> String {
+    if let Some(at) = text.find("function::run_entry") {
+        // The frame's second line is its place.
+        let mut ends = text[at..].match_indices('\n').map(|(end, _)| at + end + 1);
+        let first = ends.next().unwrap_or(text.len());
+        let second = ends.next().unwrap_or(text.len());
+        let has_place = text[first..second].trim_start().starts_with("at ");
+        text.truncate(if has_place { second } else { first });
+    }
+    text
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> String {

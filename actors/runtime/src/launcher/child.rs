@@ -5,7 +5,7 @@
 //! never return to the caller: in a child `main` does not run.
 
 use super::hello::{self, Hello, Report, StartFault, ToChild, ToParent};
-use super::{ParentDeath, StartMethod};
+use super::{ParentDeath, StartMethod, zygote};
 use crate::child::IN_MEMORY_FILE;
 use crate::function::{Ending, Start};
 use crate::link::Link;
@@ -30,7 +30,7 @@ pub(crate) const CONTROL_FD: i32 = 3;
 pub(crate) const DATA_FD: i32 = 4;
 
 /// Exit code of a process whose child mode was refused.
-const REFUSED_CODE: i32 = 126;
+pub(super) const REFUSED_CODE: i32 = 126;
 
 /// A parent that has said nothing for so long will not: its own deadline is far shorter.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(300);
@@ -45,7 +45,7 @@ pub(crate) fn enter(rest_of_constructors: impl FnOnce()) -> ! {
     match accept(&nonce) {
         Ok((control, data, hello)) => {
             environment::remove(OsStr::new(MARK));
-            serve(control, data, *hello, rest_of_constructors)
+            serve(control, data, &hello, rest_of_constructors)
         }
         Err(why) => {
             eprintln!("procession: child mode refused: {why}");
@@ -55,20 +55,39 @@ pub(crate) fn enter(rest_of_constructors: impl FnOnce()) -> ! {
 }
 
 /// Runs as a child until the end of the process.
-pub(crate) fn serve(control: Link, data: Link, hello: Hello, before_user_code: impl FnOnce()) -> ! {
-    let method = hello.method;
-    let ending = match prepare(control, data, &hello) {
-        Ok((body, args, fds)) => {
-            before_user_code();
-            run(body, args, fds)
-        }
-        Err((control, fault)) => {
-            // The parent may have given up already; there is nobody else to tell.
-            let _ = say(&control, &ToParent::Refused(fault));
-            exit::now(REFUSED_CODE)
-        }
+pub(crate) fn serve(
+    control: Link,
+    data: Link,
+    hello: &Hello,
+    before_user_code: impl FnOnce(),
+) -> ! {
+    let work = find_body(hello);
+    let (args, fds) = prepare(control, data, hello, work.as_ref().err());
+    before_user_code();
+    let ending = match work {
+        // It was refused above.
+        Err(_) => exit::now(REFUSED_CODE),
+        Ok(_) if zygote::is_wanted(hello) => match run(zygote::serve_requests, args, fds) {
+            // The zygote's frames are left behind: a worker's stack shows its own only.
+            Ok(Some(request)) => zygote::become_worker(request),
+            Ok(None) => Ending::said(Report::Returned { failed: false }),
+            Err(ending) => *ending,
+        },
+        Ok(body) => run(body, args, fds).unwrap_or_else(|ending| *ending),
     };
-    finish(method, ending)
+    finish(hello.method, ending)
+}
+
+/// Runs `work`, whatever function the hello names, as a child until the end of the
+/// process. Its arguments come as ever, and are nothing.
+pub(super) fn serve_work(
+    control: Link,
+    data: Link,
+    hello: &Hello,
+    work: impl FnOnce(Start<'_>) -> Result<Ending, StartFault>,
+) -> ! {
+    let (args, fds) = prepare(control, data, hello, None);
+    finish(hello.method, run(work, args, fds).unwrap_or_else(|ending| *ending))
 }
 
 /// Checks that our parent, and nobody else, made this process a child.
@@ -123,15 +142,14 @@ fn fill_standard_streams() -> io::Result<()> {
     }
 }
 
-type Prepared = (crate::function::Body, Vec<u8>, Vec<OwnedFd>);
+type Arguments = (Vec<u8>, Vec<OwnedFd>);
 
-/// Makes this process what the hello says, and takes its arguments.
-fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, StartFault)> {
-    match set_up(hello).and_then(|()| find_body(hello)).and_then(|body| {
-        let (args, fds) = receive_args(&control)?;
-        Ok((body, args, fds))
-    }) {
-        Ok(prepared) => {
+/// Makes this process what the hello says, and takes its arguments. With a fault it goes
+/// no further than that is worth.
+fn prepare(control: Link, data: Link, hello: &Hello, fault: Option<&StartFault>) -> Arguments {
+    let so_far = fault.cloned().map_or(Ok(()), Err);
+    match so_far.and_then(|()| set_up(hello)).and_then(|()| receive_args(&control)) {
+        Ok(arguments) => {
             let pid = hello.parent_pid;
             node::be_born(Birth {
                 id: hello.node,
@@ -159,9 +177,13 @@ fn prepare(control: Link, data: Link, hello: &Hello) -> Result<Prepared, (Link, 
                 // Without the thread its watchdog kills this process, which says enough.
                 let _ = node::control::attend();
             }
-            Ok(prepared)
+            arguments
         }
-        Err(fault) => Err((control, fault)),
+        Err(fault) => {
+            // The parent may have given up already; there is nobody else to tell.
+            let _ = say(&control, &ToParent::Refused(fault));
+            exit::now(REFUSED_CODE)
+        }
     }
 }
 
@@ -172,7 +194,7 @@ fn find_body(hello: &Hello) -> Result<crate::function::Body, StartFault> {
     hello.entry.body().ok_or(StartFault::NoSuchFunction)
 }
 
-fn receive_args(control: &Link) -> Result<(Vec<u8>, Vec<OwnedFd>), StartFault> {
+fn receive_args(control: &Link) -> Result<Arguments, StartFault> {
     match control.recv(after(HELLO_TIMEOUT)) {
         Ok(Some(frame)) if frame.header.kind == Kind::Payload => Ok((frame.payload, frame.fds)),
         Ok(_) => Err(StartFault::Arguments("they did not come".into())),
@@ -208,8 +230,12 @@ fn set_up(hello: &Hello) -> Result<(), StartFault> {
     hello.surroundings.apply(failed)
 }
 
-/// Runs the body and reads how it ended.
-fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending {
+/// Runs the body; the error is an end without what it returns.
+fn run<T>(
+    body: impl FnOnce(Start<'_>) -> Result<T, StartFault>,
+    args: Vec<u8>,
+    fds: Vec<OwnedFd>,
+) -> Result<T, Box<Ending>> {
     let node = node::current();
     let Some(parent) = node.parent() else { unreachable!("a child has a parent") };
     let mut is_ready = false;
@@ -221,9 +247,9 @@ fn run(body: crate::function::Body, args: Vec<u8>, fds: Vec<OwnedFd>) -> Ending 
     tracing::info!(target: "procession", "child process calling self.run()");
     let start = Start { args, fds, ready: &mut ready };
     let fault = match crate::panic::catch(|| body(start)) {
-        Ok(Ok(ending)) => return ending,
+        Ok(Ok(value)) => return Ok(value),
         Ok(Err(fault)) => fault,
-        Err(report) if is_ready => return Ending::said(Report::Panicked(report)),
+        Err(report) if is_ready => return Err(Box::new(Ending::said(Report::Panicked(report)))),
         Err(report) => StartFault::Panicked(report),
     };
     let _ = say(&parent.control, &ToParent::Refused(fault));

@@ -37,7 +37,8 @@ pub(super) fn blocking(mut starting: Starting) -> Result<Arc<Child>, StartError>
 /// Waits on the runtime that polls this future.
 pub(super) async fn asynchronous(mut starting: Starting) -> Result<Arc<Child>, StartError> {
     begin(&mut starting);
-    match tokio::time::timeout_at(starting.deadline.into(), exchange(&starting)).await {
+    match tokio::time::timeout_at(starting.deadline.into(), exchange(starting.child.clone())).await
+    {
         Ok(outcome) => outcome.map(|()| finish(starting)),
         Err(_) => Err(StartError::Timeout(starting.timeout)),
     }
@@ -48,13 +49,12 @@ fn finish(mut starting: Starting) -> Arc<Child> {
     starting.child.clone()
 }
 
-async fn exchange(starting: &Starting) -> Result<(), StartError> {
-    let child = &starting.child;
+async fn exchange(child: Arc<Child>) -> Result<(), StartError> {
     let both = Interest::READABLE | Interest::WRITABLE;
-    let control = watch(Held::new(child, |child| child.control().as_fd()), both)?;
-    let pidfd = watch(Held::new(child, Child::pidfd), Interest::READABLE)?;
+    let control = watch(Held::new(&child, |child| child.control().as_fd()), both)?;
+    let pidfd = watch(Held::new(&child, Child::pidfd), Interest::READABLE)?;
     loop {
-        if let Some(outcome) = step(child) {
+        if let Some(outcome) = step(&child) {
             return outcome;
         }
         tokio::select! {
@@ -85,13 +85,14 @@ fn step(child: &Child) -> Option<Result<(), StartError>> {
     }
     if let Some(down) = child.reap() {
         // What it said before it ended has been read by reaping it.
-        let outcome = match child.start_outcome() {
-            // It was ready, and has ended since the look above: a start like any other.
-            Some(Ok(())) => return Some(Ok(())),
-            Some(Err(fault)) => fault.into(),
-            None => StartError::Died { reason: down.reason.clone(), stderr: child.stderr_tail() },
+        let outcome = if let Some(outcome) = child.start_outcome() {
+            // A quick child has been ready and has ended since the look above.
+            outcome.map_err(StartError::from)
+        } else {
+            let reason = down.reason.clone();
+            Err(StartError::Died { reason, stderr: child.stderr_tail() })
         };
-        return Some(Err(outcome));
+        return Some(outcome);
     }
     match written {
         Ok(_) | Err(LinkError::Closed) => None,

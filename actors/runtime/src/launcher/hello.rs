@@ -11,7 +11,7 @@ use crate::log::{self, LogLevel};
 use crate::node;
 use crate::node::routes::Routed;
 use crate::sys::environment;
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use procession_protocols::exit::{ExitReason, PanicReport};
 use procession_protocols::id::{NodeId, NodePath};
@@ -194,14 +194,7 @@ impl Hello {
                 shared_stderr: matches!(spec.stdio[2], Stdio::Inherit),
                 spans: log::current_span_names(),
             },
-            surroundings: Surroundings {
-                env: None,
-                current_dir: spec.current_dir.clone(),
-                umask: None,
-                rlimits: spec.rlimits.clone(),
-                affinity: spec.affinity.clone(),
-                nice: spec.nice,
-            },
+            surroundings: Surroundings::of_the_moment(spec),
             on_parent_death: spec.on_parent_death,
             contain: spec.contain,
             ignore_sigint: spec.ignore_sigint,
@@ -212,6 +205,22 @@ impl Hello {
 }
 
 impl Surroundings {
+    /// Ours and what the spec changes. A zygote has those of its own start, so that its
+    /// workers are told everything. The processors are those of the calling thread,
+    /// whichever thread makes the child.
+    fn of_the_moment(spec: &LaunchSpec) -> Self {
+        let of_a_zygote = spec.method == StartMethod::ForkServer;
+        Self {
+            // exec brings its own.
+            env: (spec.method != StartMethod::Spawn).then(|| spec.env.apply()),
+            current_dir: spec.current_dir.clone(),
+            umask: if of_a_zygote { umask() } else { None },
+            rlimits: spec.rlimits.clone(),
+            affinity: spec.affinity.clone().or_else(|| affinity().map(|set| processors(&set))),
+            nice: spec.nice,
+        }
+    }
+
     /// Sets them in this process; `failed` makes a fault of what failed.
     pub(super) fn apply<E: FnOnce(io::Error) -> StartFault>(
         &self,
@@ -235,8 +244,11 @@ impl Surroundings {
             for processor in processors {
                 set.set(*processor).map_err(|error| failed("affinity")(error.into()))?;
             }
-            sched_setaffinity(Pid::from_raw(0), &set)
-                .map_err(|error| failed("affinity")(error.into()))?;
+            // Set only when it differs: a mask that was set does not widen with its cpuset.
+            if affinity() != Some(set) {
+                sched_setaffinity(Pid::from_raw(0), &set)
+                    .map_err(|error| failed("affinity")(error.into()))?;
+            }
         }
         if self.nice != 0 {
             environment::add_nice(self.nice).map_err(failed("niceness"))?;
@@ -257,6 +269,23 @@ pub(crate) fn send<T: Serialize>(
     let message = codec::encode(message).map_err(io::Error::other)?;
     let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
     link.send(header, &message, deadline)
+}
+
+/// The processors that the calling thread may use; `None` when there are too many to say.
+fn affinity() -> Option<CpuSet> {
+    sched_getaffinity(Pid::from_raw(0)).ok()
+}
+
+fn processors(set: &CpuSet) -> Vec<usize> {
+    (0..CpuSet::count()).filter(|processor| set.is_set(*processor) == Ok(true)).collect()
+}
+
+/// This process's umask. The call of that name can only swap it, and for a moment files
+/// of other threads would get the wrong mode.
+fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(mask.trim(), 8).ok()
 }
 
 /// Posts a control message; it never waits.

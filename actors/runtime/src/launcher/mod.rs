@@ -15,12 +15,19 @@
 //! keeps the children.
 
 pub(crate) mod child;
+mod fork;
+mod forkserver;
 mod handshake;
 pub mod hello;
 mod spawn;
 pub mod spec;
 mod thread;
+mod zygote;
 
+pub use fork::Work;
+pub(crate) use fork::this_thread_is_ours;
+pub(crate) use forkserver::end as end_zygote;
+pub use forkserver::set_preload;
 pub use spawn::set_executable;
 
 pub use spec::{EnvChanges, LaunchSpec, ParentDeath, StartMethod, Stdio};
@@ -28,7 +35,11 @@ pub use spec::{EnvChanges, LaunchSpec, ParentDeath, StartMethod, Stdio};
 use crate::child::Child;
 use crate::codec::Encoded;
 use crate::link::Link;
+use forkserver::Trouble;
 use hello::{Hello, StartFault};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use procession_protocols::exit::ExitReason;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -79,9 +90,18 @@ pub enum StartError {
     /// A daemon may not have children, unless it was started with `allow_nested`.
     #[error("a daemonic process may not have children; start it with allow_nested if it must")]
     Daemon,
-    /// Fork was refused.
-    #[error("{0}")]
-    Fork(String),
+    /// A copy of this process would lack threads that may hold locks.
+    #[error(
+        "fork is refused: this process has {count} threads ({names}) beside the calling one and \
+         the library's own, and what they hold would be held in a copy for ever; start by \
+         another method, or fork before there are threads"
+    )]
+    ForeignThreads {
+        /// How many there are.
+        count: usize,
+        /// What they are called.
+        names: String,
+    },
 }
 
 fn tail(stderr: &str) -> String {
@@ -94,9 +114,19 @@ fn tail(stderr: &str) -> String {
 /// # Errors
 /// [`StartError`]; everything is rolled back then.
 pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
-    let begun = Begun::new(spec)?;
-    let child = thread::run(move || begun.launch())?;
-    handshake::blocking(child)
+    start_work(spec, None)
+}
+
+/// As [`start`]. `work` is what a forked child runs in place of the spec's function; it
+/// is dropped here, in the calling thread.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_work(spec: LaunchSpec, work: Option<Work>) -> Result<Arc<Child>, StartError> {
+    let begun = Begun::new(spec, work)?;
+    let mut starting = thread::run(move || begun.launch())?;
+    drop(starting.work.take());
+    handshake::blocking(starting)
 }
 
 /// Starts a process and waits until it is ready, without blocking a thread.
@@ -105,30 +135,54 @@ pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
 /// As [`start`].
 pub fn start_async(
     spec: LaunchSpec,
-) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send {
-    // Here, not when it is polled: the child inherits the caller's spans.
-    let begun = Begun::new(spec);
+) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send + use<> {
+    start_work_async(spec, None)
+}
+
+/// As [`start_async`], with work as for [`start_work`]. A fork happens within this call,
+/// while the caller does nothing else.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_work_async(
+    spec: LaunchSpec,
+    work: Option<Work>,
+) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send + use<> {
+    // The surroundings are those of the caller, who may not be the one that polls.
+    let begun = Begun::new(spec, work).and_then(|begun| {
+        // The hidden thread cannot wait for a fork that waits until it is parked.
+        if begun.spec.method != StartMethod::Fork || crate::node::hidden::is_current() {
+            return Ok(Err(begun));
+        }
+        let mut starting = thread::run(move || begun.launch())?;
+        drop(starting.work.take());
+        Ok(Ok(starting))
+    });
     async move {
-        let begun = begun?;
-        let child = thread::run_async(move || begun.launch()).await?;
-        handshake::asynchronous(child).await
+        let starting = match begun? {
+            Ok(starting) => starting,
+            Err(begun) => thread::run_async(move || begun.launch()).await?,
+        };
+        handshake::asynchronous(starting).await
     }
 }
 
 /// The start method in use: the one that was set, else the platform's default.
 pub fn default_method() -> StartMethod {
-    crate::node::fixed_start_method().unwrap_or(StartMethod::Spawn)
+    crate::node::fixed_start_method().unwrap_or(StartMethod::ForkServer)
 }
 
 /// A start whose preparations are made: all that can fail without a process has not.
 pub(crate) struct Begun {
     spec: LaunchSpec,
     hello: Hello,
-    deadline: Instant,
+    work: Option<Work>,
+    /// Who asks: for a fork, which finds the caller waiting.
+    caller: fork::Caller,
 }
 
 impl Begun {
-    fn new(spec: LaunchSpec) -> Result<Self, StartError> {
+    fn new(spec: LaunchSpec, work: Option<Work>) -> Result<Self, StartError> {
         if crate::sys::environment::is_privileged() {
             return Err(StartError::Privileged);
         }
@@ -145,28 +199,69 @@ impl Begun {
         // What every child needs is had before there is one: a start that lacks descriptors
         // or threads for it has nothing to undo.
         crate::node::tree::get_ready()?;
-        let deadline = Instant::now() + spec.start_timeout;
         let hello = Hello::new(&spec)?;
-        Ok(Self { spec, hello, deadline })
+        let caller = fork::Caller::this_thread()?;
+        if spec.method == StartMethod::Fork {
+            // The copy must not have, and print, what this process has not printed yet. Done
+            // by the caller: the lock may be in its hands.
+            let _ = io::Write::flush(&mut io::stdout());
+        }
+        Ok(Self { spec, hello, work, caller })
     }
 
     /// Makes the process. Runs on the launcher thread.
     fn launch(mut self) -> Result<Starting, StartError> {
-        let ends = Ends::new()?;
         let stdio = spec::OpenStdio::new(&mut self.spec.stdio)?;
-        let raw = match self.spec.method {
-            StartMethod::Spawn => spawn::launch(&self.spec, &self.hello, &ends, &stdio)?,
-            other => return Err(StartError::Fork(format!("{other} is not built yet"))),
+        let (raw, ends) = match self.spec.method {
+            StartMethod::Spawn => self.spawn(&stdio)?,
+            StartMethod::ForkServer => match forkserver::launch(&stdio) {
+                Ok(made) => made,
+                Err(Trouble::Start(error)) => return Err(error),
+                Err(Trouble::StillNone) => self.spawn(&stdio)?,
+                Err(Trouble::NoZygote(why)) => {
+                    tracing::warn!(target: "procession", why,
+                        "there is no fork server; starting by spawn instead");
+                    self.spawn(&stdio)?
+                }
+            },
+            StartMethod::Fork => {
+                let ends = Ends::new()?;
+                let is_unchecked = self.work.as_ref().is_some_and(|work| work.is_unchecked);
+                match fork::copy(&self.caller, is_unchecked)? {
+                    Some(raw) => (raw, ends),
+                    None => fork::become_child(fork::Inheritance {
+                        ends,
+                        stdio,
+                        mask: self.caller.mask,
+                        work: self.work,
+                    }),
+                }
+            }
         };
+        Ok(self.starting(raw, ends, stdio))
+    }
+
+    fn spawn(&mut self, stdio: &spec::OpenStdio) -> Result<(Raw, Ends), StartError> {
+        self.hello.method = StartMethod::Spawn;
+        // A spawned child has the environment already.
+        self.hello.surroundings.env = None;
+        let ends = Ends::new()?;
+        let raw = spawn::launch(&self.spec, &self.hello, &ends, stdio)?;
+        Ok((raw, ends))
+    }
+
+    fn starting(self, raw: Raw, ends: Ends, stdio: spec::OpenStdio) -> Starting {
         let child = Child::new(&self.spec, raw, ends.control.0, ends.data.0, stdio.ours);
-        Ok(Starting {
+        Starting {
             child: Arc::new(child),
             is_ready: false,
             hello: self.hello,
             args: self.spec.args,
-            deadline: self.deadline,
+            work: self.work,
+            // Its own time: what a server before it took is not taken from it.
+            deadline: Instant::now() + self.spec.start_timeout,
             timeout: self.spec.start_timeout,
-        })
+        }
     }
 }
 
@@ -177,8 +272,18 @@ pub(crate) struct Starting {
     pub(crate) is_ready: bool,
     pub(crate) hello: Hello,
     pub(crate) args: Encoded,
+    /// The parent's copy of what a forked child runs; for the caller to drop.
+    pub(crate) work: Option<Work>,
     pub(crate) deadline: Instant,
     pub(crate) timeout: std::time::Duration,
+}
+
+/// Ends and reaps a child of which no pidfd is to be had: no descriptor was free, say. The
+/// number is still the child's, since nobody else has waited for it.
+fn end_unheld(pid: i32) {
+    let pid = Pid::from_raw(pid);
+    let _ = kill(pid, Signal::SIGKILL);
+    let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
 }
 
 impl Drop for Starting {

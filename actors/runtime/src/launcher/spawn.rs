@@ -10,8 +10,7 @@ use super::spec::OpenStdio;
 use super::{Ends, LaunchSpec, Raw, StartError};
 use crate::sys::process::pidfd_open;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::signal::{SigSet, Signal};
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -27,6 +26,11 @@ pub fn set_executable(path: Option<PathBuf>) {
     *crate::sync::lock(&EXECUTABLE) = path;
 }
 
+/// What children exec instead of the running image.
+pub(super) fn executable() -> Option<PathBuf> {
+    crate::sync::lock(&EXECUTABLE).clone()
+}
+
 /// argv of a child: libtest and clap refuse it, so that a child whose entry was missed
 /// cannot run the test suite or the program again.
 const ARGV: &str = "--procession-child";
@@ -37,8 +41,7 @@ pub(super) fn launch(
     ends: &Ends,
     stdio: &OpenStdio,
 ) -> Result<Raw, StartError> {
-    let executable = crate::sync::lock(&EXECUTABLE).clone();
-    let path = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let path = executable().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let path = c_string(path.as_os_str())?;
 
     let mut actions = PosixSpawnFileActions::init().map_err(io::Error::from)?;
@@ -63,10 +66,7 @@ pub(super) fn launch(
     match pidfd_open(pid.as_raw()) {
         Ok(pidfd) => Ok(Raw { pid: pid.as_raw().cast_unsigned(), pidfd }),
         Err(error) => {
-            // No descriptor was free, say. The number is still the child's: nobody else
-            // has waited for it.
-            let _ = kill(pid, Signal::SIGKILL);
-            let _ = waitpid(pid, None);
+            super::end_unheld(pid.as_raw());
             Err(error.into())
         }
     }

@@ -16,13 +16,18 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The thread's inbox, and the process that it lives in: after a fork there is none.
 static INBOX: Mutex<Option<(u32, Sender<Job>)>> = Mutex::new(None);
 
+/// A forked child's code runs on this thread's stack, so it has the size of a main thread's.
+const STACK: usize = 8 * 1024 * 1024;
+
 /// Runs `job` on the launcher thread and waits for what it gives.
 pub(crate) fn run<T, E>(job: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<io::Error> + Send + 'static,
 {
-    crate::wait::block_on(submit(job)?).map_err(|_| stopped())?
+    let (sender, receiver) = oneshot::channel();
+    submit(Box::new(move || drop(sender.send(job()))))?;
+    crate::wait::block_on(receiver).map_err(|_| stopped())?
 }
 
 /// Runs `job` on the launcher thread.
@@ -33,23 +38,29 @@ where
     T: Send + 'static,
     E: From<io::Error> + Send + 'static,
 {
-    submit(job)?.await.map_err(|_| stopped())?
+    let (sender, receiver) = oneshot::channel();
+    submit(Box::new(move || drop(sender.send(job()))))?;
+    receiver.await.map_err(|_| stopped())?
 }
 
-fn submit<T: Send + 'static>(
-    job: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<oneshot::Receiver<T>> {
-    let (sender, receiver) = oneshot::channel();
-    let job: Job = Box::new(move || drop(sender.send(job())));
+/// Waits until whoever has just given this thread its job has let go of the inbox, so
+/// that it is free in a forked child.
+pub(super) fn hold_for_fork() -> impl Sized {
+    lock(&INBOX)
+}
+
+fn submit(job: Job) -> io::Result<()> {
     let inbox = &mut *lock(&INBOX);
     let me = std::process::id();
     let sender = match inbox {
         Some((pid, sender)) if *pid == me => sender,
         _ => {
             let (sender, jobs) = channel::<Job>();
-            std::thread::Builder::new().name("procession-launcher".into()).spawn(move || {
+            let thread = std::thread::Builder::new().name("procession-launcher".into());
+            thread.stack_size(STACK).spawn(move || {
                 // The user's signal handlers run on the user's threads.
                 let _ = SigSet::all().thread_block();
+                super::this_thread_is_ours();
                 while let Ok(job) = jobs.recv() {
                     job();
                 }
@@ -59,8 +70,7 @@ fn submit<T: Send + 'static>(
             &inbox.insert((me, sender)).1
         }
     };
-    sender.send(job).map_err(|_| stopped())?;
-    Ok(receiver)
+    sender.send(job).map_err(|_| stopped())
 }
 
 fn stopped() -> io::Error {

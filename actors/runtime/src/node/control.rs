@@ -55,6 +55,15 @@ pub(crate) fn admit(link: Link) -> bool {
     }
 }
 
+/// Forgets, in a forked child, what its parent heard from a parent of its own.
+pub(super) fn forget_inherited() {
+    for flag in [&SHUTDOWN, &IDLE, &ATTENDED] {
+        flag.store(false, Ordering::Release);
+    }
+    PROGRESS.store(0, Ordering::Relaxed);
+    std::mem::forget(lock(&ENTRANCE).take());
+}
+
 /// Has the hidden thread read the control link from now on, if there is one.
 pub(crate) fn attend() -> io::Result<()> {
     let node = super::current();

@@ -7,12 +7,13 @@
 use crate::sync::lock;
 use std::cell::Cell;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
 
 /// The runtime's handle, and the process that its thread lives in.
-static HIDDEN: Mutex<Option<(u32, Handle)>> = Mutex::new(None);
+pub(super) static HIDDEN: Mutex<Option<(u32, Handle)>> = Mutex::new(None);
 
 thread_local! {
     static IS_HIDDEN: Cell<bool> = const { Cell::new(false) };
@@ -30,16 +31,55 @@ pub fn handle() -> io::Result<Handle> {
     {
         return Ok(handle.clone());
     }
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .on_thread_park(|| set_busy(false))
+        .on_thread_unpark(|| set_busy(true))
+        .build()?;
+    set_busy(true);
     let handle = runtime.handle().clone();
-    std::thread::Builder::new().name("procession-hidden".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("procession-hidden".into()).spawn(move || {
         let _ = nix::sys::signal::SigSet::all().thread_block();
+        crate::launcher::this_thread_is_ours();
         IS_HIDDEN.set(true);
         runtime.block_on(std::future::pending::<()>());
-    })?;
+    });
+    if let Err(error) = thread {
+        set_busy(false);
+        return Err(error);
+    }
     // After a fork the old runtime's thread is gone; dropping its handle could wait for it.
     std::mem::forget(hidden.replace((me, handle.clone())));
     Ok(handle)
+}
+
+/// Whether the hidden thread is between two parks. A fork holds the lock while it happens,
+/// so that the thread cannot leave its park meanwhile.
+static BUSY: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+fn set_busy(busy: bool) {
+    *lock(&BUSY.0) = busy;
+    BUSY.1.notify_all();
+}
+
+/// A wait without a deadline is made of these.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// Keeps the hidden thread parked as long as the guard lives: it holds no lock there, but
+/// those of its own runtime, which a forked child never uses.
+pub(crate) fn hold_parked(deadline: Option<Instant>) -> io::Result<MutexGuard<'static, bool>> {
+    let mut busy = lock(&BUSY.0);
+    while *busy {
+        let left =
+            deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let slice = left.min(LONGEST_WAIT);
+        busy = BUSY.1.wait_timeout(busy, slice).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    Ok(busy)
 }
 
 /// Runs a future on the hidden thread. Dropping what this returns cancels it there.

@@ -144,6 +144,7 @@ pub fn wind_down() {
     run_finalizers(None);
     // What is still under way to standard error is older than our end.
     crate::log::relayed::flush();
+    crate::launcher::end_zygote();
 }
 
 /// Ends this process in good order. From an exit hook it ends it at once: the order is

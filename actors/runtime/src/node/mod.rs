@@ -91,6 +91,20 @@ pub fn current() -> Arc<Node> {
         .clone()
 }
 
+/// Keeps what this module knows still across a fork, so that the child can use it.
+pub(crate) fn hold_for_fork() -> impl Sized {
+    let supervisors = crate::supervisor::hold_for_fork();
+    (lock(&hidden::HIDDEN), lock(&NODE), lock(&METHOD), routes::hold_for_fork(), supervisors)
+}
+
+/// Forgets, in a forked child, what its parent reached and heard. Nothing is dropped: it
+/// belongs to threads that the child does not have.
+pub(crate) fn forget_inherited() {
+    control::forget_inherited();
+    routes::forget_inherited();
+    crate::supervisor::forget_inherited();
+}
+
 /// Makes this process the node that its parent says it is.
 pub(crate) fn be_born(birth: Birth) -> Arc<Node> {
     let node = Arc::new(Node {

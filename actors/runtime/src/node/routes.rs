@@ -83,6 +83,16 @@ struct Tables {
 
 static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
 
+/// Keeps the tables still across a fork.
+pub(super) fn hold_for_fork() -> impl Sized {
+    lock(&TABLES)
+}
+
+/// Forgets, in a forked child, whom its parent reached.
+pub(super) fn forget_inherited() {
+    std::mem::forget(std::mem::take(&mut *lock(&TABLES)));
+}
+
 /// Makes references of this process travel. Once; later calls do nothing.
 pub(crate) fn install() {
     crate::actor::remote::install(Box::new(ThisNode));

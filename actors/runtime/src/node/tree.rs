@@ -59,6 +59,17 @@ pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
     Ok(())
 }
 
+/// Reaps a process that is nobody's actor, such as a zygote, when it ends.
+///
+/// # Errors
+/// The hidden thread could not be started.
+pub(crate) fn reap_alone(child: Arc<Child>) -> io::Result<()> {
+    hidden::handle()?.spawn(async move {
+        until_end(&child).await;
+    });
+    Ok(())
+}
+
 /// Starts the proxy of `child` under `supervisor`. To be called on the hidden thread.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! process of its own. It decides nothing about restarts, and runs no user code.
 
 mod actor;
+mod interrupt;
 pub mod process;
 pub mod slot;
 
@@ -134,6 +135,17 @@ pub struct Tree {
 
 /// The roots of this process's supervision trees: they are stopped when it ends.
 static ROOTS: Mutex<Vec<Weak<Tree>>> = Mutex::new(Vec::new());
+
+/// Keeps the lists of this module still across a fork.
+pub(crate) fn hold_for_fork() -> impl Sized {
+    (lock(&ROOTS), slot::hold_for_fork())
+}
+
+/// Forgets, in a forked child, the trees of its parent.
+pub(crate) fn forget_inherited() {
+    std::mem::forget(std::mem::take(&mut *lock(&ROOTS)));
+    slot::forget_inherited();
+}
 
 impl Tree {
     fn new() -> Arc<Self> {

@@ -47,6 +47,14 @@ enum State {
 /// The slots of this process, for introductions.
 static SLOTS: LazyLock<Mutex<HashMap<u64, Weak<Slot>>>> = LazyLock::new(Mutex::default);
 
+pub(super) fn hold_for_fork() -> impl Sized {
+    lock(&SLOTS)
+}
+
+pub(super) fn forget_inherited() {
+    std::mem::forget(std::mem::take(&mut *lock(&SLOTS)));
+}
+
 impl Slot {
     /// A place for the child `id`.
     pub(crate) fn new(id: &str) -> Arc<Self> {

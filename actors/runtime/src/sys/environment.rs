@@ -16,6 +16,10 @@ pub(crate) fn remove(name: &OsStr) {
 
 /// Makes the environment just this. Only before user code runs.
 pub(crate) fn replace(env: &[(OsString, OsString)]) {
+    // A copy of this process usually has it already, in the same order.
+    if std::env::vars_os().eq(env.iter().cloned()) {
+        return;
+    }
     for (name, value) in std::env::vars_os() {
         if !env.iter().any(|(wanted, same)| *wanted == name && *same == value) {
             remove(&name);
@@ -35,6 +39,58 @@ pub(crate) fn set_signal(which: Signal, action: SigHandler) -> io::Result<()> {
     // SAFETY: no handler of ours is installed, only the default or ignoring.
     unsafe { signal(which, action) }?;
     Ok(())
+}
+
+/// Gives signals their default action, as a fresh start of the program does, but for those
+/// that tell of faults: their handlers belong to code that was brought along.
+pub(crate) fn default_signals() {
+    const KEPT: [i32; 9] = [
+        libc::SIGKILL,
+        libc::SIGSTOP,
+        libc::SIGHUP,
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+    ];
+    for number in (1..=libc::SIGRTMAX()).filter(|number| !KEPT.contains(number)) {
+        // SAFETY: the default action runs no code of ours. The few numbers that the C
+        // library keeps for itself are refused, and stay as they are.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
+/// Whether this process ignores a signal.
+pub(crate) fn ignores(which: Signal) -> bool {
+    // SAFETY: all zeroes is a valid sigaction; the call only writes to it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(which as i32, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Number of resource limits that there are.
+const RESOURCES: usize = 16;
+
+/// All resource limits of this process, soft and hard, by their numbers.
+pub(crate) fn rlimits() -> [(u64, u64); RESOURCES] {
+    let mut limits = [(0, 0); RESOURCES];
+    for (resource, (soft, hard)) in (0u32..).zip(&mut limits) {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointer is to a live local of the right type.
+        unsafe { libc::getrlimit(resource as _, &raw mut limit) };
+        (*soft, *hard) = (limit.rlim_cur, limit.rlim_max);
+    }
+    limits
+}
+
+/// Writes out what C code has printed and its library still keeps.
+pub(crate) fn flush_c_streams() {
+    // SAFETY: null means all streams; the library locks each.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
 /// Sets a resource limit of this process.

@@ -4,6 +4,7 @@
 //! functions as addresses in an image, descriptors beside bytes. Each function here
 //! is safe to call; each block says what upholds it. It must never decide anything.
 
+pub(crate) mod clone;
 pub(crate) mod entry;
 pub(crate) mod environment;
 pub(crate) mod exit;

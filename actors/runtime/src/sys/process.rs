@@ -107,7 +107,9 @@ pub(crate) fn waitid_pidfd(
         involuntary_switches: c_long,
     }
 
-    let options = libc::WEXITED | if nohang { libc::WNOHANG } else { 0 };
+    // Without __WALL a child whose end is told by another signal than SIGCHLD, or by none,
+    // as a raw clone may ask for, would be no child.
+    let options = libc::WEXITED | libc::__WALL | if nohang { libc::WNOHANG } else { 0 };
     // SAFETY: siginfo_t is plain data, for which all bytes zero is a valid value. With
     // WNOHANG a pid that stays 0 says that nothing had ended.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -207,7 +209,6 @@ pub(crate) fn pidfd_exit_info(pidfd: BorrowedFd<'_>) -> io::Result<ExitInfo> {
 ///
 /// # Errors
 /// `EINVAL` when `first` is greater than `last`.
-#[allow(dead_code, reason = "for the child side of a fork")]
 pub(crate) unsafe fn close_range(first: c_uint, last: c_uint) -> io::Result<()> {
     // SAFETY: the call takes three integers; that the descriptors are free to close is
     // what our own caller upholds.

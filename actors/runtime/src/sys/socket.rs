@@ -19,7 +19,7 @@ struct ControlSpace([u8; 16 + MAX_FDS * size_of::<RawFd>() + 8]);
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
-    fds: &[OwnedFd],
+    fds: &[impl AsRawFd],
 ) -> io::Result<usize> {
     let mut space = ControlSpace([0; _]);
     // SAFETY: msghdr is plain data for which all zeroes is valid.
@@ -27,23 +27,22 @@ pub(crate) fn send(
     message.msg_iov = parts.as_ptr().cast_mut().cast();
     message.msg_iovlen = parts.len() as _;
     if !fds.is_empty() {
-        let bytes = size_of_val(fds);
+        let bytes = fds.len() * size_of::<RawFd>();
         debug_assert!(fds.len() <= MAX_FDS);
         message.msg_control = space.0.as_mut_ptr().cast();
         // SAFETY: CMSG_SPACE only computes; codec allows at most MAX_FDS descriptors, for
         // which `space` has room, and it is aligned; so CMSG_FIRSTHDR points into it and
-        // CMSG_DATA has room for `bytes`. OwnedFd is a transparent RawFd.
+        // CMSG_DATA has room for `bytes`, in numbers that need not be aligned.
         unsafe {
             message.msg_controllen = libc::CMSG_SPACE(bytes as u32) as _;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
             (*header).cmsg_len = libc::CMSG_LEN(bytes as u32) as _;
-            std::ptr::copy_nonoverlapping(
-                fds.as_ptr().cast::<u8>(),
-                libc::CMSG_DATA(header),
-                bytes,
-            );
+            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (at, fd) in fds.iter().enumerate() {
+                data.add(at).write_unaligned(fd.as_raw_fd());
+            }
         }
     }
     loop {
@@ -152,4 +151,23 @@ pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
 pub(crate) fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: at entry nothing in this process owns a descriptor but the ones below `first`.
     unsafe { super::process::close_range(first, u32::MAX) }
+}
+
+/// Gives a descriptor this number, close-on-exec, in place of what had it. Only in a
+/// fresh copy of a process, for a number whose owner it will never use again.
+pub(crate) fn take_number(fd: &impl AsRawFd, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: dup3 takes integers. The number's former owner belongs to the process that
+    // was copied: in the copy nothing uses or drops it, as the callers say.
+    unsafe {
+        match libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) {
+            -1 => Err(io::Error::last_os_error()),
+            number => Ok(OwnedFd::from_raw_fd(number)),
+        }
+    }
+}
+
+/// Closes a number, as [`take_number`] does first.
+pub(crate) fn give_up_number(number: RawFd) {
+    // SAFETY: as for `take_number`. An error says that it was closed already.
+    unsafe { libc::close(number) };
 }

@@ -1,0 +1,190 @@
+//! Copies of this process: the zygote's clone of itself, and `fork`.
+//!
+//! Owns `clone3`, `clone` and `fork`, and what the C library must be told after a raw
+//! clone: the new thread id, and the list of robust locks. It must never run anything
+//! in the copy but its caller's next line. Above it stand `launcher::zygote` and
+//! `launcher::fork`.
+
+use nix::errno::Errno;
+use std::ffi::{c_int, c_long};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Which side of a copy this is.
+#[derive(Debug)]
+pub(crate) enum Side {
+    /// The process that was copied; the copy has this id and this pidfd.
+    Original(u32, OwnedFd),
+    /// The copy.
+    Copy,
+}
+
+/// Proof that this process has one thread. It holds as long as that thread starts no
+/// other, so whoever keeps it must run no code but its own.
+pub(crate) struct OnlyThread(PhantomData<*const ()>);
+
+impl OnlyThread {
+    /// Counts the threads; the error is their number.
+    pub(crate) fn check() -> io::Result<Result<Self, usize>> {
+        let count = threads()?.len();
+        Ok(if count == 1 { Ok(Self(PhantomData)) } else { Err(count) })
+    }
+}
+
+/// The ids of this process's threads.
+pub(crate) fn threads() -> io::Result<Vec<i32>> {
+    let mut ids = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task")? {
+        ids.extend(task?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(ids)
+}
+
+/// The id of the calling thread, asked of the kernel: nothing remembers it over a fork.
+pub(crate) fn thread_id() -> i32 {
+    nix::unistd::gettid().as_raw()
+}
+
+/// Copies this process into a brother: the copy is a child of our own parent.
+///
+/// # Errors
+/// `EAGAIN` and `ENOMEM` when there is no room for a process; `EPERM`, `EINVAL` or
+/// `ENOSYS` where such a copy is not to be had.
+pub(crate) fn clone_brother(_alone: &OnlyThread) -> io::Result<Side> {
+    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
+    match clone_by(clone3, flags, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => clone_by(clone2, flags, 0),
+        other => other,
+    }
+}
+
+type Way = unsafe fn(c_int, c_int, &mut RawFd, *mut c_int) -> c_long;
+
+fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int) -> io::Result<Side> {
+    let robust = robust_list()?;
+    let mut tid = ptr::null_mut::<c_int>();
+    // glibc keeps the thread's id in a place of its own, which the kernel knows because
+    // threads announce it; a raw clone has to name it, so that the copy's id gets there.
+    // musl asks the kernel after a fork in another way, and hangs if it is given this.
+    if cfg!(target_env = "gnu") {
+        // SAFETY: the call writes one pointer to a live local.
+        let asked = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) };
+        Errno::result(asked)?;
+        flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+    }
+    let mut pidfd = -1;
+    // SAFETY: without CLONE_VM the copy has memory of its own and goes on with the stack
+    // as it is. Callers have one thread, so no lock is held by one that is not copied.
+    let pid = unsafe { way(flags, exit_signal, &mut pidfd, tid) };
+    let pid = Errno::result(pid)?;
+    if pid == 0 {
+        // The kernel does not copy the registration of the list that the C library's
+        // robust mutexes are in.
+        // SAFETY: head and length are what this very memory had registered before.
+        unsafe { libc::syscall(libc::SYS_set_robust_list, robust.0, robust.1) };
+        return Ok(Side::Copy);
+    }
+    let pid = u32::try_from(pid).map_err(|_| io::Error::from(Errno::ESRCH))?;
+    // SAFETY: CLONE_PIDFD has just made this descriptor for us.
+    Ok(Side::Original(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// The calling thread's list of robust locks: head and length.
+fn robust_list() -> io::Result<(*mut libc::c_void, usize)> {
+    let mut list = (ptr::null_mut(), 0);
+    // SAFETY: 0 is the calling thread, and both pointers are to live locals.
+    let asked =
+        unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut list.0, &raw mut list.1) };
+    Errno::result(asked)?;
+    Ok(list)
+}
+
+/// `clone3`.
+unsafe fn clone3(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
+    /// `struct clone_args` of linux/sched.h in its first published size.
+    #[repr(C)]
+    #[derive(Default)]
+    struct CloneArgs {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+    }
+    let args = CloneArgs {
+        flags: u64::from(flags.cast_unsigned()),
+        pidfd: ptr::from_mut(pidfd) as u64,
+        child_tid: tid as u64,
+        exit_signal: u64::from(exit_signal.cast_unsigned()),
+        ..CloneArgs::default()
+    };
+    // SAFETY: the size says how far the structure goes, and both addresses in it are of
+    // live memory; a stack of 0 keeps the present one.
+    unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }
+}
+
+/// `clone`, for kernels and sandboxes without `clone3`. It puts the pidfd where it would
+/// put the parent's copy of the thread id.
+unsafe fn clone2(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
+    let flags = c_long::from(flags | exit_signal);
+    let (none, pidfd) = (ptr::null_mut::<libc::c_void>(), ptr::from_mut(pidfd));
+    // SAFETY: as for `clone3`. x86-64 and riscv differ from the others in the place of
+    // the last two arguments, of which the thread storage is not used.
+    unsafe {
+        if cfg!(target_arch = "x86_64") {
+            libc::syscall(libc::SYS_clone, flags, none, pidfd, tid, none)
+        } else {
+            libc::syscall(libc::SYS_clone, flags, none, pidfd, none, tid)
+        }
+    }
+}
+
+/// `fork`, by the C library, so that handlers for it run. `None` is the child.
+///
+/// What other threads hold stays held in the child for ever: the callers see to it that
+/// they hold nothing, or were told by the user that it does not matter.
+pub(crate) fn fork() -> io::Result<Option<u32>> {
+    // SAFETY: memory stays valid on both sides. That no lock is lost is what the thread
+    // count of `launcher::fork`, or the promise of an `unsafe` caller, is for.
+    let pid = Errno::result(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid.cast_unsigned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::waitid_pidfd;
+    use procession_protocols::exit::RawStatus;
+    use std::os::fd::AsFd;
+
+    /// The tests' process has threads, so the copy does nothing but end, and it is a
+    /// plain child: a brother would be cargo's.
+    #[test]
+    fn both_ways_copy_and_the_copy_knows_its_thread_id() {
+        for way in [clone3 as Way, clone2] {
+            match clone_by(way, libc::CLONE_PIDFD, libc::SIGCHLD).unwrap() {
+                Side::Copy => {
+                    let known = thread_id() == std::process::id().cast_signed();
+                    crate::sys::exit::now(if known { 7 } else { 8 });
+                }
+                Side::Original(pid, pidfd) => {
+                    assert!(pid > 1);
+                    let (status, _) = waitid_pidfd(pidfd.as_fd(), false).unwrap().unwrap();
+                    assert_eq!(status, RawStatus::Code(7));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_thread_is_counted() {
+        // The harness's own main thread waits beside this one.
+        assert!(matches!(OnlyThread::check().unwrap(), Err(count) if count >= 2));
+        assert!(threads().unwrap().contains(&thread_id()));
+    }
+}

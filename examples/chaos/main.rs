@@ -1,0 +1,136 @@
+//! Random kills of children under load, and what must hold afterwards.
+//!
+//! `cargo run --release --example chaos -- --kills N [--seed S] [--method M]`
+//!
+//! Each trial starts process actors under calls and casts, plain processes, or a supervised
+//! tree, or is about the starts themselves, and sends SIGKILL and SIGSTOP at random moments. After each, the
+//! invariants are checked: every call was answered within its limit and a second, each
+//! incarnation had one `Down`, no zombie is left, and no descendant that the library does
+//! not list. At the end descriptors and threads are back at the baseline. The last line
+//! sums up; a violation is printed with the seed, and the exit code is 1. The seed fixes
+//! what is tried, not how the system interleaves it. Only processes that this program
+//! started are hit, each by its pidfd.
+
+mod actors;
+mod plain;
+mod random;
+mod starts;
+mod trees;
+mod world;
+
+use procession::{StartMethod, set_start_method, start_method};
+use random::Random;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+use world::{Check, Footprint, Seen, Tally, Violation, ensure};
+
+struct Options {
+    kills: u64,
+    seed: u64,
+}
+
+impl Options {
+    fn from_args() -> Check<Self> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let mut options = Self { kills: 500, seed: u64::from(now.subsec_nanos()) };
+        let mut args = std::env::args().skip(1);
+        while let Some(name) = args.next() {
+            let value = args.next().ok_or_else(|| Violation(format!("{name} needs a value")))?;
+            match name.as_str() {
+                "--kills" => options.kills = value.parse()?,
+                "--seed" => options.seed = value.parse()?,
+                "--method" => set_start_method(value.parse::<StartMethod>()?)?,
+                _ => return Err(Violation(format!("{name} is no option"))),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// One trial of a random kind, and the invariants after it.
+fn trial(random: &mut Random, census: &actors::CensusRef, helpers: usize) -> Check<Tally> {
+    let mut seen = Seen::default();
+    let (kind, tally) = match random.below(10) {
+        0..3 => ("actors", actors::trial(random, census, &mut seen)),
+        3..6 => ("processes", plain::trial(random, &mut seen)),
+        6..8 => ("a tree", trees::trial(random, &mut seen)),
+        _ => ("starts", starts::trial(random)),
+    };
+    let checked = tally.and_then(|tally| seen.all_gone(helpers).map(|()| tally));
+    checked.map_err(|Violation(what)| Violation(format!("{kind}: {what}")))
+}
+
+fn run(options: &Options) -> Check<(u64, Tally)> {
+    let mut random = Random::new(options.seed);
+    let helpers = usize::from(start_method() == StartMethod::ForkServer);
+    let census = actors::census()?;
+    // The library's own threads and descriptors come with the first of each kind.
+    for _ in 0..20 {
+        trial(&mut random, &census, helpers)?;
+    }
+    let baseline = quiet(None)?;
+    let (mut trials, mut tally) = (0, Tally::default());
+    while tally.kills < options.kills {
+        trials += 1;
+        match trial(&mut random, &census, helpers) {
+            Ok(more) => tally.add(more),
+            Err(Violation(what)) => return Err(Violation(format!("trial {trials}: {what}"))),
+        }
+    }
+    let odd = census.odd_timeout(Duration::from_secs(10))?;
+    ensure(odd.is_empty(), || format!("not one Down each: {odd:?}"))?;
+    quiet(Some(baseline))?;
+    Ok((trials, tally))
+}
+
+/// Waits until this process holds what it is expected to hold, or until that is steady.
+fn quiet(expected: Option<Footprint>) -> Check<Footprint> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut last = Footprint::now()?;
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = Footprint::now()?;
+        if now == expected.unwrap_or(last) {
+            return Ok(now);
+        }
+        ensure(Instant::now() < deadline, || format!("holding {now:?}, not {expected:?}"))?;
+        last = now;
+    }
+}
+
+fn main() -> ExitCode {
+    let options = match Options::from_args() {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("chaos: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    let (begun, method) = (Instant::now(), start_method());
+    println!("chaos: seed {}, {} kills, by {method}", options.seed, options.kills);
+    match run(&options) {
+        Ok((trials, tally)) => {
+            let took = begun.elapsed().as_secs_f64();
+            println!(
+                "chaos: ok: {trials} trials, {} kills, {} stops, {} starts, {} calls, {} casts, \
+                 {} timeouts, {took:.1} s, seed {}",
+                tally.kills,
+                tally.stops,
+                tally.starts,
+                tally.calls,
+                tally.casts,
+                tally.timeouts,
+                options.seed
+            );
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            println!("chaos: VIOLATION with seed {}: {what}", options.seed);
+            for child in procession::active_children() {
+                // Else the end of this program would wait for it.
+                let _ = child.kill();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The fork method. It needs a process without foreign threads, which the test harness
+//! has; so this file is its own (`harness = false`) and runs one test after the other.
+
+use procession::{Context, Error, JoinError, Process, StartError, StartMethod, Stdio, context};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn fork() -> Context {
+    context(StartMethod::Fork)
+}
+
+fn sleeper() {
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn a_closure_keeps_what_it_captured() {
+    let shared = Arc::new(Mutex::new(vec![1, 2, 3]));
+    let theirs = shared.clone();
+    let process = Process::fork(move || {
+        theirs.lock().unwrap().push(4);
+        theirs.lock().unwrap().clone()
+    })
+    .unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), [1, 2, 3, 4]);
+    assert_eq!(*shared.lock().unwrap(), [1, 2, 3], "memory is copied, not shared");
+    assert_eq!(Arc::strong_count(&shared), 1, "the parent's copy of the closure is dropped");
+}
+
+fn a_function_and_its_arguments_travel_as_by_every_method() {
+    let process = fork().spawn(|a: u64, b: String| format!("{b}{a}"), (7, "x".to_owned()));
+    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), "x7");
+    let process = Process::builder(|| procession::current_process().start_method(), ())
+        .start_method(StartMethod::Fork)
+        .start()
+        .unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), Some(StartMethod::Fork));
+}
+
+fn the_child_is_a_node_of_its_own() {
+    let other = Process::spawn(sleeper, ()).unwrap();
+    let here = procession::current_process();
+    let process = Process::fork_builder(move || {
+        let me = procession::current_process();
+        let parent = procession::parent_process().unwrap();
+        let refused = matches!(other.join(), Err(Error::NotOwnChild));
+        let children = procession::active_children().len();
+        // proc-08: the id of the main thread is the process's, not the parent's.
+        let ids = (nix::unistd::gettid().as_raw(), std::process::id());
+        (me.name(), me.is_daemon(), parent.pid(), (refused, other.exitcode()), children, ids)
+    })
+    .name("fred")
+    .daemon(true)
+    .start()
+    .unwrap();
+    let pid = process.pid().unwrap();
+    let seen = process.result_timeout(SOON).unwrap();
+    let ids = (pid.cast_signed(), pid);
+    assert_eq!(seen, ("fred".to_owned(), true, here.pid(), (true, None), 0, ids));
+    for child in procession::active_children() {
+        child.kill().unwrap();
+        child.join().unwrap();
+    }
+}
+
+// start-12
+fn threads_runtimes_and_children_can_be_made_in_the_child() {
+    let process = Process::fork(|| {
+        let thread = std::thread::spawn(|| 1);
+        let inner: Vec<u32> = [StartMethod::Spawn, StartMethod::ForkServer]
+            .map(|method| context(method).spawn(|| 2, ()).unwrap().result_timeout(SOON).unwrap())
+            .to_vec();
+        // The library's threads are no hindrance in the child either.
+        let joined = thread.join().unwrap();
+        let grandchild = Process::fork(move || joined + 2).unwrap();
+        (inner, grandchild.result_timeout(SOON).unwrap())
+    })
+    .unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), (vec![2, 2], 3));
+}
+
+fn a_panic_is_the_childs() {
+    let process =
+        Process::fork_builder(|| -> u8 { panic!("no luck") }).stderr(Stdio::Relay).start().unwrap();
+    let error = process.result_timeout(SOON).unwrap_err();
+    let Error::Join(JoinError::Panicked { report, .. }) = error else { panic!("{error:?}") };
+    assert_eq!(report.message, "no luck");
+    assert_eq!(process.exitcode(), Some(1));
+}
+
+fn exit_codes_and_signals_are_pythons() {
+    let process = Process::fork(|| -> () { procession::exit(8) }).unwrap();
+    process.join_timeout(SOON).unwrap();
+    assert_eq!(process.exitcode(), Some(8));
+    let process = Process::fork(sleeper).unwrap();
+    process.terminate().unwrap();
+    process.join_timeout(SOON).unwrap();
+    assert_eq!(process.exitcode(), Some(-15));
+    let process = Process::fork(sleeper).unwrap();
+    process.interrupt().unwrap();
+    process.join_timeout(SOON).unwrap();
+    assert_eq!(process.exitcode(), Some(-2));
+}
+
+extern "C" fn handler_of_the_parent() {
+    // Runs at the end of this program as well, where nobody reads it.
+    if let Some(path) = std::env::var_os("HANDLER_RAN") {
+        let _ = std::fs::write(path, "");
+    }
+}
+
+fn output_is_printed_once_and_the_parents_exit_handlers_do_not_run() {
+    let path = std::env::temp_dir().join(format!("procession-fork-{}", std::process::id()));
+    #[allow(unsafe_code, reason = "no safe form exists")]
+    // SAFETY: a plain function of this program.
+    let registered = unsafe { libc::atexit(handler_of_the_parent) };
+    assert_eq!(registered, 0);
+    // Not a whole line, so that it waits in the buffer.
+    print!("(printed by the parent) ");
+    let process = Process::fork_builder(|| print!("by the child"))
+        .stdout(Stdio::Piped)
+        .env("HANDLER_RAN", &path)
+        .start()
+        .unwrap();
+    let mut text = String::new();
+    let mut stdout = std::fs::File::from(process.take_stdout().unwrap());
+    std::io::Read::read_to_string(&mut stdout, &mut text).unwrap();
+    process.join_timeout(SOON).unwrap();
+    assert_eq!(text, "by the child");
+    assert!(!path.exists());
+}
+
+// exit-05
+fn descriptors_are_inherited_but_for_the_links_of_others() {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let process = Process::fork(move || {
+        std::io::Write::write_all(&mut &theirs, b"x").unwrap();
+        sleeper();
+    })
+    .unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(&mut &ours, &mut byte).unwrap();
+    assert_eq!(&byte, b"x");
+    process.kill().unwrap();
+    process.join().unwrap();
+
+    // A child of a node that dies is told by the end of its link, though a forked sibling
+    // that outlives the node inherited all that the node had.
+    let process = context(StartMethod::Spawn)
+        .spawn(
+            || {
+                let watcher = Process::builder(
+                    || {
+                        let parent = procession::parent_process().unwrap();
+                        parent.join_timeout(SOON).unwrap();
+                    },
+                    (),
+                );
+                let watcher = watcher.detached().start_method(StartMethod::Spawn).start().unwrap();
+                let sibling = Process::fork_builder(|| {
+                    std::fs::read_dir("/proc/self/fd")
+                        .unwrap()
+                        .flatten()
+                        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+                        .filter(|link| link.to_string_lossy().starts_with("socket:"))
+                        .count()
+                });
+                let sockets = sibling.start().unwrap().result_timeout(SOON).unwrap();
+                watcher.kill().unwrap();
+                sockets
+            },
+            (),
+        )
+        .unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), 2, "its own two links alone");
+}
+
+fn foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm() {
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::Builder::new().name("stranger".into());
+    let thread = thread.spawn(move || stopped.recv()).unwrap();
+    let error = Process::fork(|| 1).unwrap_err();
+    let Error::Start(StartError::ForeignThreads { count, names }) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*count, 2);
+    assert!(names.contains("stranger"), "{names}");
+    #[allow(unsafe_code, reason = "what is tested")]
+    // SAFETY: the other thread waits on a channel, and holds nothing that the closure uses.
+    let process = unsafe { Process::fork_unchecked(|| 7) }.unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), 7);
+    drop(stop);
+    let _ = thread.join().unwrap();
+    assert_eq!(Process::fork(|| 8).unwrap().result_timeout(SOON).unwrap(), 8);
+}
+
+fn the_async_form_forks_too() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let result = runtime.block_on(async {
+        let text = "captured".to_owned();
+        let process = Process::fork_builder(move || text.len()).start_async().await.unwrap();
+        process.result_async().await.unwrap()
+    });
+    assert_eq!(result, 8);
+}
+
+fn surroundings_and_signal_mask_are_the_callers() {
+    let mut mask = nix::sys::signal::SigSet::empty();
+    mask.add(nix::sys::signal::Signal::SIGUSR1);
+    let old = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK).unwrap();
+    let process = Process::fork_builder(|| {
+        let blocked = nix::sys::signal::SigSet::thread_get_mask().unwrap();
+        let blocked: Vec<i32> = blocked.iter().map(|signal| signal as i32).collect();
+        (blocked, std::env::var("COLOUR").ok(), std::env::current_dir().unwrap())
+    })
+    .env("COLOUR", "blue")
+    .current_dir("/")
+    .start();
+    old.thread_set_mask().unwrap();
+    let (blocked, colour, here) = process.unwrap().result_timeout(SOON).unwrap();
+    assert_eq!(blocked, [libc::SIGUSR1]);
+    assert_eq!((colour.as_deref(), here.to_str()), (Some("blue"), Some("/")));
+}
+
+fn three_hundred_forks_hang_never_and_leave_nothing() {
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    for number in 0..300u32 {
+        let process = Process::fork(move || number + 1).unwrap();
+        assert_eq!(process.result_timeout(SOON).unwrap(), number + 1);
+    }
+    eventually("all descriptors are closed", || descriptors() <= before);
+    assert!(procession::active_children().is_empty());
+}
+
+macro_rules! tests {
+    ($($name:ident)*) => {
+        const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+tests! {
+    a_closure_keeps_what_it_captured
+    a_function_and_its_arguments_travel_as_by_every_method
+    the_child_is_a_node_of_its_own
+    threads_runtimes_and_children_can_be_made_in_the_child
+    a_panic_is_the_childs
+    exit_codes_and_signals_are_pythons
+    output_is_printed_once_and_the_parents_exit_handlers_do_not_run
+    descriptors_are_inherited_but_for_the_links_of_others
+    foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm
+    the_async_form_forks_too
+    surroundings_and_signal_mask_are_the_callers
+    three_hundred_forks_hang_never_and_leave_nothing
+}
+
+/// As much of the harness's command line as a person or cargo uses: names, `--list`.
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is_list = args.iter().any(|arg| arg == "--list");
+    let is_exact = args.iter().any(|arg| arg == "--exact");
+    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |name: &str| {
+        let fits = |filter: &&String| {
+            if is_exact { name == filter.as_str() } else { name.contains(filter.as_str()) }
+        };
+        wanted.is_empty() || wanted.iter().any(fits)
+    };
+    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| is_wanted(name)).collect();
+    if is_list {
+        // nextest asks for ignored tests apart; there are none.
+        if !args.iter().any(|arg| arg == "--ignored") {
+            chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        }
+        return;
+    }
+    println!("\nrunning {} tests", chosen.len());
+    let begun = Instant::now();
+    let mut failed = Vec::new();
+    for (name, test) in &chosen {
+        let is_ok = std::panic::catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if is_ok { "ok" } else { "FAILED" });
+        if !is_ok {
+            failed.push(name);
+        }
+    }
+    println!(
+        "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out; \
+         finished in {:.2}s\n",
+        if failed.is_empty() { "ok" } else { "FAILED" },
+        chosen.len() - failed.len(),
+        failed.len(),
+        TESTS.len() - chosen.len(),
+        begun.elapsed().as_secs_f64(),
+    );
+    if !failed.is_empty() {
+        std::process::exit(101);
+    }
+}
