@@ -23,7 +23,7 @@ const ADDEND: u64 = 5;
 
 fn open() -> Result<Sides, Error> {
     Ok(Sides {
-        ours: ours::open()?,
+        ours: ours::open(),
         python: python::open("benches/versus/python/process_rows.py")?,
         raw: yardstick::open()?,
     })

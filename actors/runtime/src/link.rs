@@ -67,6 +67,8 @@ pub struct Link {
 struct Rx {
     buffer: FrameBuffer,
     fds: VecDeque<OwnedFd>,
+    /// Whether the last look at the socket left nothing in it.
+    emptied: bool,
 }
 
 #[derive(Debug, Default)]
@@ -143,17 +145,20 @@ impl Link {
         loop {
             let space = rx.buffer.space();
             let room = space.len();
+            let fds = rx.fds.len();
+            rx.emptied = false;
             match socket::receive(self.fd.as_fd(), space, &mut rx.fds, false) {
                 Ok(0) if rx.buffer.is_partial() => return Err(LinkError::Truncated),
                 Ok(0) => return Err(LinkError::Closed),
                 Ok(count) => {
                     rx.buffer.filled(count);
+                    // A short read that brought descriptors may have more behind it; any
+                    // other short read has emptied the socket.
+                    rx.emptied = count < room && rx.fds.len() == fds;
                     if let Some(frame) = rx.next_frame()? {
                         return Ok(Some(frame));
                     }
-                    // A short read that brought descriptors may have more behind it; any
-                    // other short read has emptied the socket.
-                    if count < room && rx.fds.is_empty() {
+                    if rx.emptied {
                         return Ok(None);
                     }
                 }
@@ -164,6 +169,23 @@ impl Link {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Takes the next frame after one that [`try_recv`](Self::try_recv) gave. It looks at
+    /// the socket only if that look left something there: what has come since, and the
+    /// end of the stream, is for `poll(2)` to tell.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv).
+    pub fn try_recv_more(&self) -> Result<Option<Frame>, LinkError> {
+        {
+            let rx = &mut *lock(&self.rx);
+            match rx.next_frame()? {
+                None if !rx.emptied => {}
+                frame => return Ok(frame),
+            }
+        }
+        self.try_recv()
     }
 
     /// Takes the next frame that has been read already; never touches the socket.

@@ -207,12 +207,14 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
     loop {
         let room = relayed::room();
         let more = child.drain_control();
-        if let Some(down) = child.reap() {
-            return down;
-        }
         tokio::select! {
+            // Also when the child had ended before it was watched. The end of its control
+            // link is no reason to look: a thread that joins it would have to wait.
             ready = pidfd.readable() => {
-                if let Ok(mut ready) = ready && child.reap().is_none() {
+                if let Some(down) = child.reap() {
+                    return down;
+                }
+                if let Ok(mut ready) = ready {
                     ready.clear_ready();
                 }
             }

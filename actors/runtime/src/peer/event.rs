@@ -44,14 +44,17 @@ impl EventWaker {
         })
     }
 
-    /// Takes the mark; true when there was one.
+    /// Takes the mark; true when there was one. It leaves the eventfd alone: whoever
+    /// waits for that is told, and calls [`silence`](Self::silence).
     pub(crate) fn take(&self) -> bool {
-        let woken = self.woken.swap(false, Ordering::AcqRel);
-        if woken {
-            // Nothing to read when the mark was left by this thread.
-            let _ = self.event.read();
-        }
-        woken
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Empties the eventfd, and takes the mark. To be called when a `poll(2)` said that
+    /// there is something to read, and before looking at what the wake was for.
+    pub(crate) fn silence(&self) {
+        let _ = self.event.read();
+        self.take();
     }
 }
 

@@ -30,7 +30,7 @@ use procession_protocols::id::{ActorId, NodePath};
 use procession_protocols::wire::{Header, Kind};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
@@ -175,12 +175,14 @@ impl Peer {
 
     /// False when no more will come.
     fn drain(&self) -> bool {
+        let mut next = self.link.try_recv();
         loop {
-            match self.link.try_recv() {
+            match next {
                 Ok(Some(frame)) => self.heard(frame),
                 Ok(None) => return true,
                 Err(_) => return false,
             }
+            next = self.link.try_recv_more();
         }
     }
 
@@ -379,7 +381,10 @@ impl Remote for Peer {
         })
     }
 
-    fn wait(&self, mut ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
+    fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
+        // In a task of a tokio runtime whose budget is used up, each poll would be pending
+        // although the reply has come, and nothing would end the wait for it.
+        let mut ready = pin!(tokio::task::unconstrained(ready));
         let Ok(event) = EventWaker::of_this_thread() else {
             // No descriptor is free for an eventfd: look again and again.
             let mut context = Context::from_waker(Waker::noop());
@@ -409,11 +414,15 @@ impl Remote for Peer {
                 return;
             }
             let writable = fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLOUT));
-            let dead = fds[2].any() == Some(true);
+            let (called, dead) = (fds[1].any() == Some(true), fds[2].any() == Some(true));
             if writable {
                 let _ = self.link.flush();
             }
-            event.take();
+            if called {
+                event.silence();
+            } else {
+                event.take();
+            }
             self.pump();
             if dead {
                 self.pump_after_death();

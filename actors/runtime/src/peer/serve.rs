@@ -63,8 +63,18 @@ pub(crate) struct Door<M: Message> {
 struct Served {
     link: Arc<Link>,
     meter: Arc<Meter>,
-    /// Whether something may be in the socket.
-    readable: bool,
+    socket: Socket,
+}
+
+/// What is known of a link's socket since the last wait.
+#[derive(PartialEq, Eq)]
+enum Socket {
+    /// Something may be in it.
+    Ready,
+    /// It has been looked into, and the link knows whether there is more.
+    Seen,
+    /// Nothing is in it until the next wait says so.
+    Empty,
 }
 
 /// How many messages of a link have been taken, and how many of them it knows of.
@@ -149,7 +159,7 @@ impl<M: Message> Door<M> {
     }
 
     fn add(&mut self, link: Arc<Link>) {
-        self.links.push(Served { link, meter: Arc::default(), readable: true });
+        self.links.push(Served { link, meter: Arc::default(), socket: Socket::Ready });
     }
 
     /// The next message of the links, each in its turn.
@@ -218,10 +228,13 @@ impl<M: Message> Door<M> {
         let _ = poll(&mut fds, None);
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         drop(fds);
+        if ready.first() == Some(&true) {
+            self.entrance.event.silence();
+        }
         for (served, ready) in self.links.iter_mut().zip(&ready[1..]) {
             if *ready {
                 let _ = served.link.flush();
-                served.readable = true;
+                served.socket = Socket::Ready;
             }
         }
         if parent.is_some() && ready.last() == Some(&true) {
@@ -241,11 +254,20 @@ impl Served {
         if self.link.wants_write() {
             return Taken::Nothing;
         }
-        let frame = if self.readable { self.link.try_recv() } else { self.link.buffered() };
+        let frame = match self.socket {
+            Socket::Ready => self.link.try_recv(),
+            Socket::Seen => self.link.try_recv_more(),
+            Socket::Empty => self.link.buffered(),
+        };
         match frame {
-            Ok(Some(frame)) => Taken::Frame(frame),
+            Ok(Some(frame)) => {
+                if self.socket == Socket::Ready {
+                    self.socket = Socket::Seen;
+                }
+                Taken::Frame(frame)
+            }
             Ok(None) => {
-                self.readable = false;
+                self.socket = Socket::Empty;
                 Taken::Nothing
             }
             Err(_) => Taken::End,
