@@ -109,6 +109,22 @@ impl ForkHold {
     }
 }
 
+/// Another descriptor of a link's socket, for whoever watches it beside the link's owner.
+#[derive(Debug)]
+pub(crate) struct LinkCopy(OwnedFd);
+
+impl AsFd for LinkCopy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for LinkCopy {
+    fn drop(&mut self) {
+        lock(&OPEN).remove(&self.0.as_raw_fd());
+    }
+}
+
 impl Drop for Link {
     fn drop(&mut self) {
         lock(&OPEN).remove(&self.fd.as_raw_fd());
@@ -120,6 +136,13 @@ impl Link {
     pub fn new(fd: OwnedFd) -> Self {
         lock(&OPEN).insert(fd.as_raw_fd());
         Self { fd, rx: Mutex::default(), tx: Mutex::default() }
+    }
+
+    /// Another descriptor of the same socket.
+    pub(crate) fn copy(&self) -> io::Result<LinkCopy> {
+        let copy = socket::duplicate(&self.fd)?;
+        lock(&OPEN).insert(copy.as_raw_fd());
+        Ok(LinkCopy(copy))
     }
 
     /// Makes both ends, close-on-exec.
