@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use procession_protocols::wire::{FrameBuffer, HEADER_LEN, Header};
 use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard};
@@ -100,7 +101,7 @@ impl ForkHold {
     /// In the child: closes the parent's links, and leaves `/dev/null` in their places, so
     /// that a handle which still names one can never reach another file.
     pub(crate) fn give_up(mut self) -> io::Result<()> {
-        let null = crate::launcher::spec::null_device()?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
         for number in std::mem::take(&mut *self.0) {
             // Whoever owned the number still does.
             std::mem::forget(socket::take_number(&null, number)?);
