@@ -27,6 +27,7 @@ mod context;
 mod current;
 mod error;
 pub mod finalizer;
+mod fork;
 mod function;
 pub mod log;
 mod mailbox;

@@ -69,7 +69,7 @@ const CRATES: &[Crate] = &[
     },
     Crate {
         folder: "src/",
-        modules: &["error", "builder", "process", "context", "current", "supervisor"],
+        modules: &["error", "builder", "process", "fork", "context", "current", "supervisor"],
         upward: &[
             ("builder", "process", "a builder makes a process, a process offers a builder"),
             ("builder", "context", "to be undone: the default method is the launcher's"),

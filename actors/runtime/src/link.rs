@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use procession_protocols::wire::{FrameBuffer, HEADER_LEN, Header};
 use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard};
@@ -102,12 +103,28 @@ impl ForkHold {
     /// In the child: closes the parent's links, and leaves `/dev/null` in their places, so
     /// that a handle which still names one can never reach another file.
     pub(crate) fn give_up(mut self) -> io::Result<()> {
-        let null = crate::launcher::spec::null_device()?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
         for number in std::mem::take(&mut *self.0) {
             // Whoever owned the number still does.
             std::mem::forget(socket::take_number(&null, number)?);
         }
         Ok(())
+    }
+}
+
+/// Another descriptor of a link's socket, for whoever watches it beside the link's owner.
+#[derive(Debug)]
+pub(crate) struct LinkCopy(OwnedFd);
+
+impl AsFd for LinkCopy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for LinkCopy {
+    fn drop(&mut self) {
+        lock(&OPEN).remove(&self.0.as_raw_fd());
     }
 }
 
@@ -122,6 +139,13 @@ impl Link {
     pub fn new(fd: OwnedFd) -> Self {
         lock(&OPEN).insert(fd.as_raw_fd());
         Self { fd, rx: Mutex::default(), tx: Mutex::default() }
+    }
+
+    /// Another descriptor of the same socket.
+    pub(crate) fn copy(&self) -> io::Result<LinkCopy> {
+        let copy = socket::duplicate(&self.fd)?;
+        lock(&OPEN).insert(copy.as_raw_fd());
+        Ok(LinkCopy(copy))
     }
 
     /// Makes both ends, close-on-exec.

@@ -6,10 +6,9 @@
 
 use super::{hidden, routes};
 use crate::launcher::hello::{self, Pong, ToChild, ToParent};
-use crate::link::{Link, OUTBOUND_LIMIT};
+use crate::link::{Link, LinkCopy, OUTBOUND_LIMIT};
 use crate::peer::serve::Entrance;
 use crate::sync::lock;
-use crate::sys::socket;
 use crate::sys::watch::{Held, watch};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -73,8 +72,9 @@ pub(crate) fn attend() -> io::Result<()> {
     let attended = hidden::handle().map(|handle| {
         handle.spawn(async move {
             // A descriptor of its own, in case the link is watched elsewhere too.
-            let Ok(copy) = socket::duplicate(&Control(node).as_fd()) else { return };
-            let Ok(link) = watch(Held::own(copy), Interest::READABLE) else { return };
+            let Some(Ok(copy)) = node.parent().map(|parent| parent.control.copy()) else { return };
+            let held = Held::new(&Arc::new(copy), LinkCopy::as_fd);
+            let Ok(link) = watch(held, Interest::READABLE) else { return };
             while drain() {
                 if let Ok(mut ready) = link.readable().await {
                     ready.clear_ready();

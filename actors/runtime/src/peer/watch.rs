@@ -7,6 +7,7 @@
 use super::{Peer, Process, REAP_PATIENCE};
 use crate::actor::{CallError, ReplyPort, ReplySink};
 use crate::codec::Encoded;
+use crate::link::LinkCopy;
 use crate::node::hidden;
 use crate::sys::watch::{Held, watch};
 use std::io;
@@ -111,8 +112,8 @@ fn register(peer: &Arc<Peer>) -> io::Result<(AsyncFd<Held>, AsyncFd<Held>)> {
         }
     }
     // Descriptors of their own: the link and the pidfd may be watched elsewhere too.
-    let link = crate::sys::socket::duplicate(&peer.link.as_fd())?;
+    let link = Held::new(&Arc::new(peer.link.copy()?), LinkCopy::as_fd);
     let pidfd = crate::sys::socket::duplicate(&pidfd(&peer.process))?;
     let both = Interest::READABLE | Interest::WRITABLE;
-    Ok((watch(Held::own(link), both)?, watch(Held::own(pidfd), Interest::READABLE)?))
+    Ok((watch(link, both)?, watch(Held::own(pidfd), Interest::READABLE)?))
 }

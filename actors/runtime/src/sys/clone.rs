@@ -60,7 +60,9 @@ pub(crate) fn clone_brother(_alone: &OnlyThread) -> io::Result<Side> {
     }
 }
 
-type Way = unsafe fn(c_int, c_int, &mut RawFd, *mut c_int) -> c_long;
+/// Makes a copy: flags, exit signal, where the pidfd goes, where the copy's thread id goes
+/// (null when nowhere).
+type Way = fn(c_int, c_int, &mut RawFd, *mut c_int) -> c_long;
 
 fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int) -> io::Result<Side> {
     let robust = robust_list()?;
@@ -75,10 +77,7 @@ fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int) -> io::Result<Side> 
         flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
     }
     let mut pidfd = -1;
-    // SAFETY: without CLONE_VM the copy has memory of its own and goes on with the stack
-    // as it is. Callers have one thread, so no lock is held by one that is not copied.
-    let pid = unsafe { way(flags, exit_signal, &mut pidfd, tid) };
-    let pid = Errno::result(pid)?;
+    let pid = Errno::result(way(flags, exit_signal, &mut pidfd, tid))?;
     if pid == 0 {
         // The kernel does not copy the registration of the list that the C library's
         // robust mutexes are in.
@@ -102,7 +101,7 @@ fn robust_list() -> io::Result<(*mut libc::c_void, usize)> {
 }
 
 /// `clone3`.
-unsafe fn clone3(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
+fn clone3(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
     /// `struct clone_args` of linux/sched.h in its first published size.
     #[repr(C)]
     #[derive(Default)]
@@ -124,13 +123,15 @@ unsafe fn clone3(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut 
         ..CloneArgs::default()
     };
     // SAFETY: the size says how far the structure goes, and both addresses in it are of
-    // live memory; a stack of 0 keeps the present one.
+    // live memory. Without CLONE_VM the copy has memory of its own, and with a stack of 0 it
+    // goes on where this call is. The only caller outside the tests has one thread, so that
+    // no lock is held by a thread that is not copied.
     unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }
 }
 
 /// `clone`, for kernels and sandboxes without `clone3`. It puts the pidfd where it would
 /// put the parent's copy of the thread id.
-unsafe fn clone2(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
+fn clone2(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
     let flags = c_long::from(flags | exit_signal);
     let (none, pidfd) = (ptr::null_mut::<libc::c_void>(), ptr::from_mut(pidfd));
     // SAFETY: as for `clone3`. x86-64 and riscv differ from the others in the place of
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn both_ways_copy_and_the_copy_knows_its_thread_id() {
         for way in [clone3 as Way, clone2] {
-            match clone_by(way, libc::CLONE_PIDFD, libc::SIGCHLD).unwrap() {
+            match clone_by(way, libc::CLONE_PIDFD, 0).unwrap() {
                 Side::Copy => {
                     let known = thread_id() == std::process::id().cast_signed();
                     crate::sys::exit::now(if known { 7 } else { 8 });
