@@ -8,6 +8,7 @@ mod support;
 
 use procession::Process;
 
+#[expect(clippy::needless_pass_by_value, reason = "what travels to a child is owned")]
 fn greet(name: String) {
     println!("hello {name}");
 }

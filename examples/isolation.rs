@@ -26,6 +26,7 @@ impl Shelf {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what travels to a child is owned")]
 fn append(mut plain: Vec<u32>, shelf: ShelfRef) -> Result<Vec<u32>, CallError> {
     plain.push(4);
     shelf.put_timeout(4, support::DEADLINE)?;

@@ -10,6 +10,7 @@ mod support;
 use procession::Process;
 use std::process::id;
 
+#[expect(clippy::needless_pass_by_value, reason = "what travels to a child is owned")]
 fn run_proc(name: String) {
     println!("Run child process {name} ({})", id());
 }

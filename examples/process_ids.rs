@@ -16,6 +16,7 @@ fn info(title: &str) {
     println!("process id: {}", std::process::id());
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what travels to a child is owned")]
 fn f(name: String) -> u32 {
     info("function f");
     println!("hello {name}");

@@ -35,9 +35,9 @@ const LONG_ENOUGH: Duration = Duration::from_secs(2);
 /// A kill waits until its victim has been at work for so long.
 const AT_WORK: Duration = Duration::from_millis(1);
 /// The kills must have found their victims by then.
-const KILL_LIMIT: Duration = Duration::from_secs(60);
+const KILL_LIMIT: Duration = Duration::from_mins(1);
 /// No task takes longer than this; a worker that does is taken for lost.
-const TASK_LIMIT: Duration = Duration::from_secs(60);
+const TASK_LIMIT: Duration = Duration::from_mins(1);
 /// Restarts that are not counted against us: kills from outside.
 const SPARE_RESTARTS: u32 = 1_000;
 

@@ -1,4 +1,5 @@
 //! Actors that are processes: calls, casts, ends, and references that travel.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{Actor, ActorRef, CallError, ExitReason, Process, methods};
 use serde::{Deserialize, Serialize};

@@ -120,7 +120,7 @@ impl Remote for Loop {
 
 /// Hosts an actor here. The first host of a process makes its node, which installs itself
 /// unless there is one: ours comes before.
-fn host<A: Actor>(actor: A) -> A::Ref {
+fn host<A: Actor + Send>(actor: A) -> A::Ref {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| assert!(install(Box::new(Mirror))));
     actor.host().unwrap()

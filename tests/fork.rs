@@ -12,7 +12,7 @@ fn fork() -> Context {
 }
 
 fn sleeper() {
-    std::thread::sleep(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_mins(10));
 }
 
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {

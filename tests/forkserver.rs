@@ -2,6 +2,7 @@
 //!
 //! A node has one fork server, so what disturbs it runs in a process of its own, made
 //! for the test (`in_a_node`). Neighbour: `tests/process.rs` has what all methods share.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,7 +25,7 @@ macro_rules! in_a_node {
 }
 
 fn sleeper() {
-    std::thread::sleep(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_mins(10));
 }
 
 /// Runs one no-op by the fork server.
@@ -49,7 +50,8 @@ fn children(pid: u32) -> Vec<(u32, char)> {
 
 /// The fork server: the one child of this node that is no process of the user's.
 fn server() -> u32 {
-    let known: Vec<_> = procession::active_children().iter().filter_map(|p| p.pid()).collect();
+    let active = procession::active_children();
+    let known: Vec<_> = active.iter().filter_map(procession::ProcessRef::pid).collect();
     let mut others = children(std::process::id());
     others.retain(|(pid, state)| !known.contains(pid) && *state != 'Z');
     assert_eq!(others.len(), 1, "{others:?}");

@@ -1,4 +1,5 @@
 //! Supervision trees of real processes.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{
     Actor, AutoShutdown, CallError, ChildSpec, ChildState, ExitReason, Fd, Process, Restart,
@@ -46,7 +47,7 @@ fn counter(id: &str) -> ChildSpec {
 
 fn sleeper() {
     loop {
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
     }
 }
 
@@ -74,7 +75,7 @@ fn kill(pid: u32) {
 #[test]
 fn a_reference_by_id_survives_restarts() {
     let tree = Supervisor::new(Strategy::OneForOne)
-        .intensity(10, Duration::from_secs(60))
+        .intensity(10, Duration::from_mins(1))
         .child(counter("counter"))
         .start()
         .unwrap();
@@ -162,7 +163,7 @@ fn groups_restart_together() {
 #[test]
 fn too_many_restarts_are_given_up_with_their_history() {
     let tree = Supervisor::new(Strategy::OneForOne)
-        .intensity(2, Duration::from_secs(60))
+        .intensity(2, Duration::from_mins(1))
         .child(counter("other"))
         .child(ChildSpec::process("bad", || std::thread::sleep(Duration::from_millis(20)), ()))
         .start()
@@ -214,7 +215,7 @@ fn a_failed_start_stops_what_had_started() {
 #[test]
 fn restart_types() {
     let tree = Supervisor::new(Strategy::OneForOne)
-        .intensity(5, Duration::from_secs(60))
+        .intensity(5, Duration::from_mins(1))
         .child(ChildSpec::process("clean", || (), ()).restart(Restart::Transient))
         .child(counter("temporary").restart(Restart::Temporary))
         .child(counter("transient").restart(Restart::Transient))
@@ -275,7 +276,7 @@ fn a_child_that_does_not_stop_is_killed_at_its_deadline() {
     let deaf = || -> () {
         let ignore = nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGTERM);
         ignore.thread_block().unwrap();
-        sleeper()
+        sleeper();
     };
     let tree = Supervisor::new(Strategy::OneForOne)
         .child(
@@ -314,7 +315,7 @@ fn significant_children_end_the_tree() {
 #[test]
 fn a_stopped_child_is_found_by_its_watchdog() {
     let tree = Supervisor::new(Strategy::OneForOne)
-        .intensity(3, Duration::from_secs(60))
+        .intensity(3, Duration::from_mins(1))
         .child(counter("c").watchdog(Duration::from_millis(50), 3, None))
         .child(counter("d").watchdog(
             Duration::from_millis(50),
@@ -350,7 +351,7 @@ fn a_stopped_child_is_found_by_its_watchdog() {
 fn a_supervisor_may_live_in_a_process_of_its_own() {
     fn workers() -> Supervisor {
         Supervisor::new(Strategy::OneForOne)
-            .intensity(1, Duration::from_secs(60))
+            .intensity(1, Duration::from_mins(1))
             .child(counter("inner"))
             .child(ChildSpec::process("sleeper", sleeper, ()))
     }
@@ -391,7 +392,7 @@ fn procession_children(pid: u32) -> Vec<u32> {
 #[test]
 fn a_supervised_reference_travels_and_survives_restarts_there_too() {
     let tree = Supervisor::new(Strategy::OneForOne)
-        .intensity(5, Duration::from_secs(60))
+        .intensity(5, Duration::from_mins(1))
         .child(counter("counter"))
         .start()
         .unwrap();

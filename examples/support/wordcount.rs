@@ -12,14 +12,14 @@ const TASK_BYTES: u64 = 256 * 1024;
 const LOOK_BYTES: u64 = 8 * 1024;
 
 /// The command line.
-pub struct Options {
-    pub folder: PathBuf,
-    pub workers: usize,
-    pub crash: u32,
+pub(crate) struct Options {
+    pub(crate) folder: PathBuf,
+    pub(crate) workers: usize,
+    pub(crate) crash: u32,
 }
 
 impl Options {
-    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
         let usage = "usage: wordcount FOLDER [--workers N] [--crash K]";
         let workers = std::thread::available_parallelism()?.get();
         let mut options = Self { folder: PathBuf::new(), workers, crash: 0 };
@@ -41,14 +41,14 @@ impl Options {
 
 /// Some files that one worker counts in one go.
 #[derive(Default)]
-pub struct Task {
-    pub files: Vec<String>,
-    pub bytes: u64,
+pub(crate) struct Task {
+    pub(crate) files: Vec<String>,
+    pub(crate) bytes: u64,
 }
 
 impl Task {
     /// The first file, and how many more there are.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self.files.as_slice() {
             [] => "nothing".into(),
             [one] => one.clone(),
@@ -58,7 +58,7 @@ impl Task {
 }
 
 /// Every text file below a folder, in tasks of a size that is worth a message.
-pub fn find_tasks(folder: &Path) -> Result<Vec<Task>, Box<dyn Error>> {
+pub(crate) fn find_tasks(folder: &Path) -> Result<Vec<Task>, Box<dyn Error>> {
     let mut tasks = Vec::new();
     let mut task = Task::default();
     let mut folders = vec![folder.to_owned()];
@@ -106,7 +106,7 @@ fn text_len(path: &Path) -> Option<u64> {
 
 /// The workers' count. A word is a run of ASCII letters and digits and of anything that
 /// is not ASCII; ASCII letters count as small.
-pub fn count_words(bytes: &[u8], counts: &mut HashMap<String, u64>) {
+pub(crate) fn count_words(bytes: &[u8], counts: &mut HashMap<String, u64>) {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
     let mut word = Vec::new();
     for part in bytes.split(|byte| !is_word(byte)).filter(|part| !part.is_empty()) {
@@ -122,7 +122,7 @@ pub fn count_words(bytes: &[u8], counts: &mut HashMap<String, u64>) {
 
 /// The same count by code that shares nothing with it: characters in place of bytes, one
 /// process, no tasks.
-pub fn count_serially(tasks: &[Task]) -> Result<HashMap<String, u64>, Box<dyn Error>> {
+pub(crate) fn count_serially(tasks: &[Task]) -> Result<HashMap<String, u64>, Box<dyn Error>> {
     let mut counts = HashMap::new();
     for file in tasks.iter().flat_map(|task| &task.files) {
         let bytes = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
