@@ -215,6 +215,17 @@ fn the_async_form_forks_too() {
     assert_eq!(result, 8);
 }
 
+/// Its writer is a thread of the library's, which a fork finds idle.
+fn relayed_lines_do_not_stand_in_the_way() {
+    for _ in 0..3 {
+        let process = Process::builder(|| eprintln!("(relayed)"), ()).stderr(Stdio::Relay);
+        let process = process.start().unwrap();
+        assert_eq!(Process::fork(|| 9).unwrap().result_timeout(SOON).unwrap(), 9);
+        process.join_timeout(SOON).unwrap();
+        assert_eq!(Process::fork(|| 9).unwrap().result_timeout(SOON).unwrap(), 9);
+    }
+}
+
 fn surroundings_and_signal_mask_are_the_callers() {
     let mut mask = nix::sys::signal::SigSet::empty();
     mask.add(nix::sys::signal::Signal::SIGUSR1);
@@ -261,6 +272,7 @@ tests! {
     descriptors_are_inherited_but_for_the_links_of_others
     foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm
     the_async_form_forks_too
+    relayed_lines_do_not_stand_in_the_way
     surroundings_and_signal_mask_are_the_callers
     three_hundred_forks_hang_never_and_leave_nothing
 }

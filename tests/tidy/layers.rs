@@ -31,6 +31,7 @@ const CRATES: &[Crate] = &[
         folder: "actors/runtime/src/",
         modules: &[
             "sync",
+            "threads",
             "wait",
             "prctl",
             "finalizer",

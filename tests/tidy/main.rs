@@ -19,8 +19,12 @@ const MAX_LINES: usize = 600;
 const UNSAFE_ROOMS: &[&str] = &["actors/runtime/src/sys/", "benches/versus/sys/"];
 
 /// Files elsewhere that say `unsafe`, and why.
-const UNSAFE_ELSEWHERE: &[(&str, &str)] =
-    &[("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it")];
+const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
+    ("src/fork.rs", "declares the one function that takes its caller's promise"),
+    ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
+    ("tests/fork.rs", "gives that promise, and registers an exit handler of C"),
+    ("tests/process_by_spawn.rs", "says what the loader is to run before the harness"),
+];
 
 /// Lines above an `unsafe` in which its reason may stand.
 const REASON_WITHIN: usize = 8;
@@ -74,6 +78,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 
 /// Files in which such a word stands all the same, and why.
 const PRESENT: &[(&str, &str, &str)] = &[
+    ("src/fork.rs", "unsafe_code", "to declare an unsafe function needs the permission"),
     ("src/supervisor/", "ractor", "hands its ractor cell to those who build on ractor"),
     ("actors/runtime/src/reap.rs", "SIGCHLD", "its test ignores the signal, as a user may"),
 ];

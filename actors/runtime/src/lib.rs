@@ -27,6 +27,7 @@ pub mod supervisor;
 pub mod sync;
 #[allow(unsafe_code, reason = "the one room for it")]
 mod sys;
+mod threads;
 pub mod wait;
 
 pub use sys::process::Usage;

@@ -15,7 +15,7 @@ use super::{Ends, Raw, StartError};
 use crate::codec::Encoded;
 use crate::function::{Ending, Start};
 use crate::link::Link;
-use crate::sync::{after, lock};
+use crate::sync::after;
 use crate::sys::{clone, exit, process};
 use crate::{finalizer, link, log, node};
 use nix::sys::signal::SigSet;
@@ -24,16 +24,13 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::time::Duration;
-
-/// The threads of this library, as (process, thread): they are where a fork may find them.
-static OURS: Mutex<Vec<(u32, i32)>> = Mutex::new(Vec::new());
 
 /// A thread that has been joined is counted by the kernel for an instant more.
 const COUNT_TRIES: u32 = 20;
 
-/// The hidden thread does nothing that takes so long.
+/// The library's threads do nothing that takes so long, but wait for a standard error that
+/// nobody reads.
 const PARK_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Run = dyn FnOnce(Start<'_>) -> Result<Ending, StartFault> + Send;
@@ -70,14 +67,6 @@ impl fmt::Debug for Work {
     }
 }
 
-/// Says that the calling thread is the library's own, and parks or waits when it forks.
-pub(crate) fn this_thread_is_ours() {
-    let me = std::process::id();
-    let ours = &mut *lock(&OURS);
-    ours.retain(|(pid, _)| *pid == me);
-    ours.push((me, clone::thread_id()));
-}
-
 /// The thread that asks for a start.
 pub(super) struct Caller {
     thread: i32,
@@ -96,11 +85,14 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
         check_threads(caller)?;
     }
     let name = std::fs::read_to_string(format!("/proc/{}/comm", std::process::id()));
-    let parked = node::hidden::hold_parked(after(PARK_TIMEOUT))?;
+    let deadline = after(PARK_TIMEOUT);
+    let parked = node::hidden::hold_parked(deadline)?;
+    let written = log::relayed::hold_for_fork(deadline)?;
     // A thread that we were told not to mind may be printing. Without such threads only the
     // caller can hold these, and it waits for us.
     let printing = is_unchecked.then(|| (io::stdout().lock(), io::stderr().lock()));
     let (inbox, nodes) = (super::thread::hold_for_fork(), node::hold_for_fork());
+    let parked = (parked, written, crate::threads::hold_for_fork());
     let links = link::hold_for_fork();
     let finalizers = finalizer::hold_for_fork();
     let logging = log::hold_for_fork();
@@ -148,10 +140,9 @@ fn check_threads(caller: &Caller) -> Result<(), StartError> {
 }
 
 fn foreign_threads(caller: &Caller) -> io::Result<Vec<i32>> {
-    let me = std::process::id();
     let mut threads = clone::threads()?;
-    let ours = lock(&OURS);
-    threads.retain(|id| *id != caller.thread && !ours.contains(&(me, *id)));
+    threads.retain(|thread| *thread != caller.thread);
+    crate::threads::remove_ours(&mut threads);
     Ok(threads)
 }
 

@@ -25,7 +25,6 @@ mod thread;
 mod zygote;
 
 pub use fork::Work;
-pub(crate) use fork::this_thread_is_ours;
 pub(crate) use forkserver::end as end_zygote;
 pub use forkserver::set_preload;
 pub use spawn::set_executable;

@@ -60,7 +60,7 @@ fn submit(job: Job) -> io::Result<()> {
             thread.stack_size(STACK).spawn(move || {
                 // The user's signal handlers run on the user's threads.
                 let _ = SigSet::all().thread_block();
-                super::this_thread_is_ours();
+                crate::threads::this_is_ours();
                 while let Ok(job) = jobs.recv() {
                     job();
                 }

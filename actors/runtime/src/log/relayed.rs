@@ -8,8 +8,9 @@
 
 use crate::sync::lock;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -84,9 +85,25 @@ pub(crate) fn flush() {
     }
 }
 
+/// Keeps the writer idle across a fork: all is written, and it waits for more.
+pub(crate) fn hold_for_fork(deadline: Option<Instant>) -> io::Result<impl Sized> {
+    let mut queue = lock(&QUEUE);
+    while queue.bytes > 0 && queue.writer == std::process::id() {
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        queue = CHANGED
+            .wait_timeout(queue, Duration::from_millis(100))
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+    Ok(queue)
+}
+
 fn write_all() {
     // The user's signal handlers run on the user's threads.
     let _ = nix::sys::signal::SigSet::all().thread_block();
+    crate::threads::this_is_ours();
     let mut queue = lock(&QUEUE);
     loop {
         let Some(lines) = queue.lines.pop_front() else {

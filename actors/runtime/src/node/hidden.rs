@@ -41,7 +41,7 @@ pub fn handle() -> io::Result<Handle> {
     let handle = runtime.handle().clone();
     let thread = std::thread::Builder::new().name("procession-hidden".into()).spawn(move || {
         let _ = nix::sys::signal::SigSet::all().thread_block();
-        crate::launcher::this_thread_is_ours();
+        crate::threads::this_is_ours();
         IS_HIDDEN.set(true);
         runtime.block_on(std::future::pending::<()>());
     });
