@@ -7,7 +7,7 @@
 use crate::child::Child;
 use crate::codec::{self, DecodeError, EncodeError, Encoded};
 use crate::function::type_tag;
-use crate::link::{Frame, LinkError, OUTBOUND_LIMIT};
+use crate::link::{Frame, LinkCopy, LinkError, OUTBOUND_LIMIT};
 use crate::node::{self, hidden};
 use crate::sync::{after, lock, poll};
 use nix::poll::{PollFd, PollFlags};
@@ -26,6 +26,14 @@ pub const WINDOW: u64 = 1024;
 
 /// The receiver tells after so many messages how many it has taken.
 const CREDIT_BATCH: u64 = 128;
+
+/// How many messages this process has taken.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Forgets, in a forked child, what its parent took from a mailbox of its own.
+pub(crate) fn forget_inherited() {
+    TAKEN.store(0, Ordering::Release);
+}
 
 /// Why a message was not sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -159,11 +167,9 @@ pub async fn receive_async<M: DeserializeOwned + 'static>() -> Result<M, Mailbox
         let node = node::current();
         hidden::run(async move {
             let parent = node.parent().ok_or(MailboxError::NoParent)?;
-            let copy = crate::sys::socket::duplicate(&parent.data.as_fd())?;
-            let watched = crate::sys::watch::watch(
-                crate::sys::watch::Held::own(copy),
-                tokio::io::Interest::READABLE,
-            )?;
+            let copy = std::sync::Arc::new(parent.data.copy()?);
+            let held = crate::sys::watch::Held::new(&copy, LinkCopy::as_fd);
+            let watched = crate::sys::watch::watch(held, tokio::io::Interest::READABLE)?;
             drop(watched.readable().await?);
             Ok::<_, MailboxError>(())
         })?
@@ -172,7 +178,6 @@ pub async fn receive_async<M: DeserializeOwned + 'static>() -> Result<M, Mailbox
 }
 
 fn open<M: DeserializeOwned + 'static>(node: &node::Node, frame: Frame) -> Result<M, MailboxError> {
-    static TAKEN: AtomicU64 = AtomicU64::new(0);
     let taken = TAKEN.fetch_add(1, Ordering::AcqRel) + 1;
     if taken.is_multiple_of(CREDIT_BATCH)
         && let Some(parent) = node.parent()

@@ -102,6 +102,7 @@ pub(crate) fn hold_for_fork() -> impl Sized {
 pub(crate) fn forget_inherited() {
     control::forget_inherited();
     routes::forget_inherited();
+    crate::mail::forget_inherited();
     crate::supervisor::forget_inherited();
 }
 
