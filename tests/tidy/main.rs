@@ -19,8 +19,13 @@ const MAX_LINES: usize = 600;
 const UNSAFE_ROOMS: &[&str] = &["actors/runtime/src/sys/", "benches/versus/sys/"];
 
 /// Files elsewhere that say `unsafe`, and why.
-const UNSAFE_ELSEWHERE: &[(&str, &str)] =
-    &[("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it")];
+const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
+    ("src/fork.rs", "asks the caller for a promise about other threads; has no unsafe block"),
+    ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
+    ("tests/fork.rs", "gives the promise, and has exit handlers that libc alone registers"),
+    ("tests/process_by_spawn.rs", "sets the start method before the harness begins"),
+    ("tests/util/signals.rs", "installs a signal handler"),
+];
 
 /// Lines above an `unsafe` in which its reason may stand.
 const REASON_WITHIN: usize = 8;
@@ -75,6 +80,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 /// Files in which such a word stands all the same, and why.
 const PRESENT: &[(&str, &str, &str)] = &[
     ("src/supervisor/", "ractor", "hands its ractor cell to those who build on ractor"),
+    ("src/fork.rs", "unsafe_code", "allows the one `unsafe fn` of the face"),
     ("actors/runtime/src/reap.rs", "SIGCHLD", "its test ignores the signal, as a user may"),
 ];
 
