@@ -1,5 +1,6 @@
 //! The fork method. It needs a process without foreign threads, which the test harness
 //! has; so this file is its own (`harness = false`) and runs one test after the other.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{Context, Error, JoinError, Process, StartError, StartMethod, Stdio, context};
 use std::sync::{Arc, Mutex};
@@ -280,7 +281,9 @@ fn main() {
     if is_list {
         // nextest asks for ignored tests apart; there are none.
         if !args.iter().any(|arg| arg == "--ignored") {
-            chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+            for (name, _) in &chosen {
+                println!("{name}: test");
+            }
         }
         return;
     }

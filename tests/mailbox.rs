@@ -1,4 +1,5 @@
 //! A process's own mailbox, and functions that travel.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{Error, Function, MailboxError, Process, mailbox};
 use std::time::{Duration, Instant};

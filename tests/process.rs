@@ -1,4 +1,5 @@
 //! The life of a process from `new` to `close`, with real processes.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use nix::sys::signal::Signal;
 use procession::{Error, ExitReason, JoinError, Process, StartMethod, active_children, context};

@@ -1,5 +1,6 @@
 //! Which start method a program uses. The choice is one per process, so each test makes
 //! it in a child made for it.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{
     Error, Process, StartMethod, all_start_methods, context, cpu_count, force_start_method,
