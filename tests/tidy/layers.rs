@@ -65,6 +65,7 @@ const CRATES: &[Crate] = &[
             ("actor", "node", "the first actor makes the node, which fills the seam"),
             ("child", "launcher", "a child is made from a launch and read in the hello's words"),
             ("child", "node", "what a child asks to be passed on goes to the routes"),
+            ("child", "mail", "a child's handle has the outbox of the mail to it"),
             ("launcher", "node", "a start needs to know who starts; a child is born as a node"),
             ("node", "peer", "routes hand out links to actors: peers"),
             ("node", "supervisor", "a leaving node stops its trees; routes know their references"),
