@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a shell command: its exit code, else its signal, and what it printed.
+#[expect(clippy::needless_pass_by_value, reason = "what travels to a child is owned")]
 fn run(command: String) -> Result<(Option<i32>, Option<i32>, String), Failure> {
     let output = Command::new("sh").args(["-c", &command]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

@@ -255,8 +255,8 @@ impl ProcessRef {
     /// are on their way out. A process that has ended is no error.
     ///
     /// What had left the tree before is not reached: a process whose parent ended belongs
-    /// to another, unless [`contain`](ProcessBuilder::contain) made it stay. It works for
-    /// up to half a second where the tree keeps growing.
+    /// to another, unless [`contain`](crate::ProcessBuilder::contain) made it stay. It works
+    /// for up to half a second where the tree keeps growing.
     ///
     /// # Errors
     /// As [`terminate`](Self::terminate); what /proc or a lack of descriptors says, when

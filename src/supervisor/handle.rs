@@ -104,7 +104,7 @@ impl SupervisorRef {
     /// it declined to run.
     ///
     /// # Errors
-    /// [`RequestError`], as a [`SupervisorError::Request`].
+    /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn start_child(&self, child: ChildSpec) -> Result<Option<Incarnation>, SupervisorError> {
         Ok(block_on(self.tree.start_child(child.plan()?))?)
     }
@@ -113,7 +113,7 @@ impl SupervisorRef {
     /// arguments in place of the template's (of the same types).
     ///
     /// # Errors
-    /// [`RequestError`], as a [`SupervisorError::Request`].
+    /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn start_dynamic<Args: Serialize>(
         &self,
         args: &Args,
@@ -125,7 +125,7 @@ impl SupervisorRef {
     /// Stops a child; its spec stays, unless it is temporary.
     ///
     /// # Errors
-    /// [`RequestError`], as a [`SupervisorError::Request`].
+    /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn terminate_child(&self, id: &str) -> Result<(), SupervisorError> {
         Ok(block_on(self.tree.terminate_child(ChildRef::Id(id.to_owned())))?)
     }
@@ -133,7 +133,7 @@ impl SupervisorRef {
     /// Stops a child of a dynamic supervisor.
     ///
     /// # Errors
-    /// [`RequestError`], as a [`SupervisorError::Request`].
+    /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn terminate_dynamic(&self, incarnation: Incarnation) -> Result<(), SupervisorError> {
         Ok(block_on(self.tree.terminate_child(ChildRef::Incarnation(incarnation)))?)
     }
@@ -141,7 +141,7 @@ impl SupervisorRef {
     /// Starts a child that is down.
     ///
     /// # Errors
-    /// [`RequestError`], as a [`SupervisorError::Request`].
+    /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn restart_child(&self, id: &str) -> Result<Option<Incarnation>, SupervisorError> {
         Ok(block_on(self.tree.restart_child(id))?)
     }
@@ -149,7 +149,7 @@ impl SupervisorRef {
     /// Drops the spec of a child that is down.
     ///
     /// # Errors
-    /// [`RequestError`], as a [`SupervisorError::Request`].
+    /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn delete_child(&self, id: &str) -> Result<(), SupervisorError> {
         Ok(block_on(self.tree.delete_child(id))?)
     }

@@ -20,10 +20,11 @@ const UNSAFE_ROOMS: &[&str] = &["actors/runtime/src/sys/", "benches/versus/sys/"
 
 /// Files elsewhere that say `unsafe`, and why.
 const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
-    ("src/fork.rs", "declares the one function that takes its caller's promise"),
+    ("src/fork.rs", "asks the caller for a promise about other threads; has no unsafe block"),
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
-    ("tests/fork.rs", "gives that promise, and registers an exit handler of C"),
-    ("tests/process_by_spawn.rs", "says what the loader is to run before the harness"),
+    ("tests/fork.rs", "gives the promise, and has exit handlers that libc alone registers"),
+    ("tests/process_by_spawn.rs", "sets the start method before the harness begins"),
+    ("tests/util/signals.rs", "installs a signal handler"),
 ];
 
 /// Lines above an `unsafe` in which its reason may stand.
@@ -78,8 +79,8 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 
 /// Files in which such a word stands all the same, and why.
 const PRESENT: &[(&str, &str, &str)] = &[
-    ("src/fork.rs", "unsafe_code", "to declare an unsafe function needs the permission"),
     ("src/supervisor/", "ractor", "hands its ractor cell to those who build on ractor"),
+    ("src/fork.rs", "unsafe_code", "allows the one `unsafe fn` of the face"),
     ("actors/runtime/src/reap.rs", "SIGCHLD", "its test ignores the signal, as a user may"),
 ];
 

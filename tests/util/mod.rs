@@ -22,7 +22,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// The start methods that the tests of all methods run with.
-pub(crate) const METHODS: [procession::StartMethod; 1] = [procession::StartMethod::Spawn];
+pub(crate) const METHODS: [procession::StartMethod; 2] =
+    [procession::StartMethod::Spawn, procession::StartMethod::ForkServer];
 
 const ALONE: &str = "PROCESSION_TEST_ALONE";
 
@@ -51,6 +52,9 @@ pub(crate) fn alone(name: &str, body: impl FnOnce()) -> bool {
     }
     if is_alone(name) {
         let _clear = Clear;
+        // What is counted in there is counted without the fork server, which is a process
+        // with descriptors of its own; its tests count with it.
+        procession::force_start_method(Some(procession::StartMethod::Spawn));
         body();
         return true;
     }

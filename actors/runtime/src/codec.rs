@@ -41,8 +41,7 @@ pub struct DecodeError {
     pub why: String,
 }
 
-/// Most descriptors that one message may carry: the kernel's limit for one send.
-pub const MAX_FDS: usize = 253;
+pub use crate::sys::socket::MAX_FDS;
 
 /// Says why a handle could not be serialised.
 pub const OUTSIDE_TRANSFER: &str = "OutsideTransfer: a handle travels only as an argument, in a \

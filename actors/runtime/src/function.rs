@@ -208,7 +208,7 @@ fn describe_error<R: Serialize>(value: &R) -> String {
 /// A function of known types and the name by which it travels.
 ///
 /// What stands in the image is a function of one type for all of them, which takes a
-/// [`Slot`] and looks at its type itself: reading a name as a function of other types is
+/// `Slot` and looks at its type itself: reading a name as a function of other types is
 /// found out by asking it.
 pub struct Remembered<Args: 'static, R: 'static> {
     reference: FunctionRef,

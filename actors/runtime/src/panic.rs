@@ -47,15 +47,15 @@ thread_local! {
     static LAST: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
 }
 
-/// Makes panics in this process, which is a child, print its name, their message, their
+/// Makes panics in this process, which is a child, print its `name`, their message, their
 /// place and their backtrace (unless `RUST_BACKTRACE` is 0).
-pub(crate) fn print_as_child() {
+pub(crate) fn print_as_child(name: impl Fn() -> String + Send + Sync + 'static) {
     HOOK.call_once(|| ());
-    panic::set_hook(Box::new(|info| {
+    panic::set_hook(Box::new(move |info| {
         let silent = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value == "0");
         let backtrace = if silent { Backtrace::disabled() } else { Backtrace::force_capture() };
         let report = report_of(info, &backtrace);
-        let name = crate::node::current().name();
+        let name = name();
         let PanicReport { message, location, backtrace } = &report;
         let text = format!("Process {name}:\npanicked at {location}:\n{message}\n{backtrace}");
         crate::log::write_here(text.as_bytes());

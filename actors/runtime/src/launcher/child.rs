@@ -172,7 +172,7 @@ fn prepare(control: Link, data: Link, hello: &Hello, fault: Option<&StartFault>)
             });
             node::guard::install(hello);
             node::fix_start_method(hello.default_method, true);
-            crate::panic::print_as_child();
+            crate::panic::print_as_child(|| node::current().name());
             if hello.attend {
                 // Without the thread its watchdog kills this process, which says enough.
                 let _ = node::control::attend();

@@ -10,7 +10,7 @@
 //!   └──will not──> refused       └──dead, silent, of an old kind──> none
 //! ```
 
-use super::hello::Hello;
+use super::hello::{Hello, LogSettings};
 use super::spec::{OpenStdio, START_TIMEOUT, null_device};
 use super::zygote::{self, Reply};
 use super::{Ends, LaunchSpec, Raw, StartError, StartMethod, Starting, handshake, spawn, spec};
@@ -259,7 +259,9 @@ impl Zygote {
             start_timeout,
             ..LaunchSpec::plain(name, 0, entry, args)
         };
-        let hello = Hello::new(&spec);
+        let mut hello = Hello::new(&spec);
+        // It is silent: each worker sets up its own log.
+        hello.log = LogSettings::default();
         let control = Link::pair()?;
         let requests =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)

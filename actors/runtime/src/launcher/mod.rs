@@ -2,7 +2,7 @@
 //!
 //! Owns a start from request to the child's first word: sockets, hello, deadline, and
 //! the rolling back of all of it when a start fails. Each way owes the same: a
-//! [`Raw`] child whose control socket will be answered by `child::serve`.
+//! `Raw` child whose control socket will be answered by `child::serve`.
 //!
 //! | method | how | file |
 //! |---|---|---|

@@ -4,11 +4,13 @@
 //! first moment and owned at once, so none can leak. A plain `read` is never used on
 //! a link: it would drop descriptors silently. Neighbour: `crate::link`.
 
-use crate::codec::MAX_FDS;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Most descriptors that one message may carry: the kernel's limit for one send.
+pub const MAX_FDS: usize = 253;
 
 /// Room for the descriptors of one message, aligned as control messages need it.
 #[repr(C, align(8))]
