@@ -207,7 +207,7 @@ fn cast(operations: u64) -> Result<Answer, Error> {
     answer(took, last)
 }
 
-/// Private_Clean + Private_Dirty of a process, in KiB.
+/// `Private_Clean` + `Private_Dirty` of a process, in KiB.
 fn private_kib(pid: u32) -> Result<u64, Error> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let mut total = 0;
