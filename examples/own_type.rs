@@ -32,6 +32,7 @@ fn main() -> procession::Result<()> {
     for count in 2..5 {
         let p = Turns { count }.into_process().daemon(true).start()?;
         assert!(p.join_timeout(support::DEADLINE)?, "{count} turns took too long");
+        println!("{} has ended", p.name());
     }
     println!("Main process Ended!");
     Ok(())
