@@ -8,12 +8,12 @@
 
 mod support;
 
+use nix::sys::signal::{SigSet, Signal};
 use procession::{Error, Failure, Process, Stdio};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a shell command: its exit code, else its signal, and what it printed.
 #[expect(clippy::needless_pass_by_value, reason = "what travels to a child is owned")]
@@ -23,15 +23,14 @@ fn run(command: String) -> Result<(Option<i32>, Option<i32>, String), Failure> {
     Ok((output.status.code(), output.status.signal(), text))
 }
 
-/// A child with a SIGTERM handler of its own, which puts things in order and exits with 7.
+/// A child that takes SIGTERM itself, puts things in order and exits with 7.
 fn tidy() -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let mut terminations = signal(SignalKind::terminate())?;
-        println!("ready");
-        terminations.recv().await;
-        println!("putting things in order");
-        procession::exit(7)
-    })
+    let terminations = SigSet::from(Signal::SIGTERM);
+    terminations.thread_block()?;
+    println!("ready");
+    terminations.wait()?;
+    println!("putting things in order");
+    procession::exit(7)
 }
 
 /// The standard signals that this process ignores, and those that it handles, as bits.

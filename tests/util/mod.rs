@@ -150,16 +150,18 @@ pub(crate) fn holdings() -> Holdings {
     }
 }
 
-/// What this process holds when it is at rest: no link to a child is open any more. For
-/// processes made for one test, which have no other sockets.
+/// What this process holds when it is at rest: it has no child, and nothing is opened or
+/// closed for a while. For processes made for one test.
 pub(crate) fn at_rest() -> Holdings {
+    const LOOKS: u32 = 5;
     let mut last = holdings();
+    let mut same = 0;
     until("the process is at rest", || {
         std::thread::sleep(Duration::from_millis(20));
         let now = holdings();
-        let is_same = now == last;
+        same = if now == last && now.children == 0 { same + 1 } else { 0 };
         last = now;
-        is_same && !last.descriptors.contains_key("socket")
+        same >= LOOKS
     });
     last
 }

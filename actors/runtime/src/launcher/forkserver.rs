@@ -267,8 +267,8 @@ impl Zygote {
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .map_err(io::Error::from)?;
         let ends = Ends {
-            control: (control.0, spec::above_standard(control.1)?),
-            data: (requests.0, spec::above_standard(requests.1)?),
+            control: (spec::above_standard(control.0)?, spec::above_standard(control.1)?),
+            data: (spec::above_standard(requests.0)?, spec::above_standard(requests.1)?),
         };
         let stdio = OpenStdio::new(&mut spec.stdio)?;
         let raw = spawn::launch(&spec, &hello, &ends, &stdio)?;
@@ -303,7 +303,9 @@ impl Zygote {
         let ours = [input.as_fd(), output.as_fd(), errors.as_fd()];
         let stream = |at: usize| match &stdio.child[at] {
             Some(fd) => fd.as_fd(),
-            None if fcntl(ours[at], FcntlArg::F_GETFD).is_ok() => ours[at],
+            // What an exec would close is none of the program's standard streams: where those
+            // are closed, something else may have their numbers.
+            None if fcntl(ours[at], FcntlArg::F_GETFD) == Ok(0) => ours[at],
             None => null.as_fd(),
         };
         let fds: [BorrowedFd<'_>; zygote::REQUEST_FDS] = [

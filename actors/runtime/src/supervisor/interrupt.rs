@@ -6,10 +6,14 @@
 
 use super::Tree;
 use crate::node::hidden;
+use crate::sys::interrupt::catch;
+use crate::sys::watch::{Held, watch};
+use nix::sys::signal::Signal;
 use procession_protocols::supervision::event::SupervisorExit;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::io::Interest;
 
 impl Tree {
     /// Waits until the tree has ended, by itself or because of a signal. From the first
@@ -19,23 +23,27 @@ impl Tree {
     /// The system refused the handlers.
     pub async fn serve(self: Arc<Self>) -> io::Result<SupervisorExit> {
         hidden::run(async move {
-            let mut interrupts = signal(SignalKind::interrupt())?;
-            let mut terminations = signal(SignalKind::terminate())?;
+            let pipe = Arc::new(catch(&[Signal::SIGINT, Signal::SIGTERM])?);
+            let watched = watch(Held::new(&pipe, |pipe| pipe.as_fd()), Interest::READABLE)?;
             let mut is_stopping = false;
             loop {
-                tokio::select! {
+                let mut ready = tokio::select! {
                     exit = self.ended() => return Ok(exit),
-                    _ = interrupts.recv() => {
-                        if is_stopping {
-                            tracing::warn!(target: "procession", "interrupted again: killing");
-                            self.kill();
-                        } else {
-                            self.ask_to_stop();
-                        }
+                    ready = watched.readable() => ready?,
+                };
+                // One byte for each signal; the pipe has at least one.
+                let mut signals = [0; 16];
+                let count = nix::unistd::read(&*pipe, &mut signals)?;
+                ready.clear_ready();
+                for signal in &signals[..count] {
+                    if is_stopping && i32::from(*signal) == Signal::SIGINT as i32 {
+                        tracing::warn!(target: "procession", "interrupted again: killing");
+                        self.kill();
+                    } else {
+                        self.ask_to_stop();
                     }
-                    _ = terminations.recv() => self.ask_to_stop(),
+                    is_stopping = true;
                 }
-                is_stopping = true;
             }
         })?
         .await

@@ -10,6 +10,7 @@ pub(crate) mod environment;
 pub(crate) mod exit;
 pub(crate) mod function;
 pub(crate) mod image;
+pub(crate) mod interrupt;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod watch;
