@@ -27,14 +27,6 @@ pub const WINDOW: u64 = 1024;
 /// The receiver tells after so many messages how many it has taken.
 const CREDIT_BATCH: u64 = 128;
 
-/// How many messages this process has taken.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
-
-/// Forgets, in a forked child, what its parent took from a mailbox of its own.
-pub(crate) fn forget_inherited() {
-    TAKEN.store(0, Ordering::Release);
-}
-
 /// Why a message was not sent or received.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -178,10 +170,9 @@ pub async fn receive_async<M: DeserializeOwned + 'static>() -> Result<M, Mailbox
 }
 
 fn open<M: DeserializeOwned + 'static>(node: &node::Node, frame: Frame) -> Result<M, MailboxError> {
-    let taken = TAKEN.fetch_add(1, Ordering::AcqRel) + 1;
-    if taken.is_multiple_of(CREDIT_BATCH)
-        && let Some(parent) = node.parent()
-    {
+    let parent = node.parent().ok_or(MailboxError::NoParent)?;
+    let taken = parent.mail_taken.fetch_add(1, Ordering::AcqRel) + 1;
+    if taken.is_multiple_of(CREDIT_BATCH) {
         let mut header = Header::new(Kind::Credit, 0).map_err(io::Error::other)?;
         header.target = taken;
         // A parent that has ended needs no credit.

@@ -168,6 +168,7 @@ fn prepare(control: Link, data: Link, hello: &Hello, fault: Option<&StartFault>)
                     control,
                     data: Arc::new(data),
                     ended: false.into(),
+                    mail_taken: 0.into(),
                 },
             });
             node::guard::install(hello);

@@ -21,7 +21,7 @@ use procession_protocols::id::{NodeId, NodePath};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Length of a root's own key, in bytes; it is drawn at random.
@@ -64,6 +64,8 @@ pub struct Parent {
     pub(crate) data: Arc<Link>,
     /// Whether the control link has ended.
     pub(crate) ended: AtomicBool,
+    /// How many messages of its mailbox this process has taken.
+    pub(crate) mail_taken: AtomicU64,
 }
 
 /// What a node is made from in a child.
@@ -102,7 +104,6 @@ pub(crate) fn hold_for_fork() -> impl Sized {
 pub(crate) fn forget_inherited() {
     control::forget_inherited();
     routes::forget_inherited();
-    crate::mail::forget_inherited();
     crate::supervisor::forget_inherited();
 }
 

@@ -24,7 +24,7 @@ impl Tree {
     pub async fn serve(self: Arc<Self>) -> io::Result<SupervisorExit> {
         hidden::run(async move {
             let pipe = Arc::new(catch(&[Signal::SIGINT, Signal::SIGTERM])?);
-            let watched = watch(Held::new(&pipe, |pipe| pipe.as_fd()), Interest::READABLE)?;
+            let watched = watch(Held::new(&pipe, AsFd::as_fd), Interest::READABLE)?;
             let mut is_stopping = false;
             loop {
                 let mut ready = tokio::select! {
