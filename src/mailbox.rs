@@ -31,7 +31,7 @@ use std::time::Duration;
 ///     },
 ///     (),
 /// )?;
-/// for n in [3, 4, 5, 0] {
+/// for n in [3u64, 4, 5, 0] {
 ///     sum.send(&n)?;
 /// }
 /// assert_eq!(sum.result_timeout(Duration::from_secs(10))?, 12);

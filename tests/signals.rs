@@ -105,7 +105,8 @@ fn a_program_that_ignores_sigchld_learns_each_end() {
         // Children start with the default, whatever the parent does.
         let own = || Command::new("true").status().unwrap().success();
         assert!(Process::spawn(own, ()).unwrap().result_timeout(SOON).unwrap());
-        assert_eq!(util::children_of(std::process::id()), [0; 0]);
+        let left = util::children_of(std::process::id());
+        assert!(left.len() <= 1, "the fork server alone: {left:?}");
         return;
     }
     let original = alone_command(NAME);
