@@ -8,28 +8,22 @@
  * threads, no allocation inside a timed section, no event loop. The bench compiles
  * it with `cc` (benches/versus/raw.rs), drives it and checks its answers.
  *
- * On stdin: lines `row operations`. On stdout, for each: `ok VALUE CHECK`, where
- * VALUE is the sum over the operations (nanoseconds; KiB for idle_private_mib)
- * and CHECK proves that the work was done; or `err TEXT`. It ends with stdin.
+ * VALUE is the sum over the operations: nanoseconds; KiB for idle_private_mib. The
+ * conversation is in yardstick.h.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { MESSAGE_BYTES = 64, GROUP = 200, ADDEND = 5, ROW_DEADLINE_S = 60, NOTICE_DEADLINE_MS = 10000 };
+#include "yardstick.h"
+
+enum { MESSAGE_BYTES = 64, GROUP = 200, ADDEND = 5, NOTICE_DEADLINE_MS = 10000 };
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -41,27 +35,6 @@ struct child {
     int socket; /* our end of the pair; the child's end is closed here */
 };
 
-struct answer {
-    uint64_t value;
-    uint64_t check;
-};
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* A broken yardstick measures nothing: say why and leave. The children follow,
- * because each asked for SIGKILL at its parent's death. */
-static void fail(const char *what)
-{
-    printf("err %s: %s\n", what, strerror(errno));
-    fflush(stdout);
-    _exit(1);
-}
-
 /* The raw system call spares glibc's at-fork handlers. What runs in the child
  * afterwards is system calls only, so the stale cached thread id does no harm. */
 static pid_t clone_self(int *pidfd)
@@ -71,34 +44,6 @@ static pid_t clone_self(int *pidfd)
     if (pid < 0)
         fail("clone");
     return pid;
-}
-
-static void write_all(int fd, const void *from, size_t size)
-{
-    const char *at = from;
-    while (size > 0) {
-        ssize_t n = write(fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            fail("write");
-        at += n;
-        size -= (size_t)n;
-    }
-}
-
-static void read_all(int fd, void *to, size_t size)
-{
-    char *at = to;
-    while (size > 0) {
-        ssize_t n = read(fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            fail("read");
-        at += n;
-        size -= (size_t)n;
-    }
 }
 
 /* Starts a child that runs `body` on its end of a fresh socket pair. */
@@ -362,32 +307,10 @@ static struct answer supervisor_restart(uint64_t operations)
     return answer;
 }
 
-static const struct {
-    const char *name;
-    struct answer (*run)(uint64_t operations);
-} ROWS[] = {
+static const struct row ROWS[] = {
     {"forkserver_noop", forkserver_noop}, {"start_200_forkserver", start_200_forkserver},
     {"idle_private_mib", idle_private_mib}, {"death_to_join", death_to_join},
     {"call_blocking", call_blocking}, {"cast", cast}, {"supervisor_restart", supervisor_restart},
 };
 
-int main(void)
-{
-    char name[64];
-    uint64_t operations;
-    while (scanf("%63s %" SCNu64, name, &operations) == 2) {
-        size_t row = 0, count = sizeof ROWS / sizeof ROWS[0];
-        while (row < count && strcmp(ROWS[row].name, name) != 0)
-            row++;
-        if (row == count) {
-            printf("err no such row: %s\n", name);
-        } else {
-            alarm(ROW_DEADLINE_S); /* the default action ends a stuck yardstick */
-            struct answer answer = ROWS[row].run(operations);
-            alarm(0);
-            printf("ok %" PRIu64 " %" PRIu64 "\n", answer.value, answer.check);
-        }
-        fflush(stdout);
-    }
-    return 0;
-}
+int main(void) { return serve(ROWS, sizeof ROWS / sizeof ROWS[0]); }

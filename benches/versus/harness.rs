@@ -34,6 +34,8 @@ pub(crate) struct Row {
     /// What the operations must add up to, or the answer is wrong.
     pub(crate) expected: fn(operations: u64) -> u64,
     pub(crate) targets: &'static [Target],
+    /// Where the targets hold.
+    pub(crate) judged: &'static [Mode],
 }
 
 /// How much of a row one side does.
@@ -56,10 +58,25 @@ impl Share {
     }
 }
 
+/// What a figure is given in, and with it what the sides answer. A cost and a rate
+/// are both answered as the nanoseconds of all operations together.
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
-    /// Microseconds per operation; the sides answer in nanoseconds.
+    /// Nanoseconds per operation.
+    Ns,
+    /// Microseconds per operation.
     Us,
+    /// Thousand operations per second.
+    KPerS,
+    /// Million operations per second.
+    MPerS,
+    /// Gibibytes per second, of so many bytes each operation.
+    GibPerS(u64),
+    /// Million turns per second; operations are the milliseconds of a window, and the
+    /// sides answer how many turns they took in it.
+    TurnsMPerS,
+    /// A part of one; the sides answer in millionths.
+    Part,
     /// Mebibytes; the sides answer in kibibytes.
     Mib,
 }
@@ -67,26 +84,36 @@ pub(crate) enum Unit {
 impl Unit {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Ns => "ns",
             Self::Us => "us",
+            Self::KPerS => "k/s",
+            Self::MPerS | Self::TurnsMPerS => "M/s",
+            Self::GibPerS(_) => "GiB/s",
+            Self::Part => "part",
             Self::Mib => "MiB",
         }
     }
 
-    /// From the sum that a side answered to the figure of one operation.
+    /// From what a side answered to the figure of one operation.
     #[expect(clippy::cast_precision_loss, reason = "sums stay far below 2^53")]
     fn figure(self, answer: &Answer, operations: u64) -> f64 {
-        let parts = match self {
-            Self::Us => 1000.0,
-            Self::Mib => 1024.0,
-        };
-        answer.value as f64 / operations as f64 / parts
+        let (value, operations) = (answer.value as f64, operations as f64);
+        match self {
+            Self::Ns => value / operations,
+            Self::Us => value / operations / 1e3,
+            Self::KPerS => operations / value * 1e6,
+            Self::MPerS => operations / value * 1e3,
+            Self::GibPerS(bytes) => operations / value * 1e9 * bytes as f64 / (1_u64 << 30) as f64,
+            Self::TurnsMPerS => value / (operations * 1e3),
+            Self::Part => value / 1e6,
+            Self::Mib => value / operations / 1024.0,
+        }
     }
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Better {
     Lower,
-    #[expect(dead_code, reason = "part of the JSON's contract; the first area has only costs")]
     Higher,
 }
 
@@ -102,12 +129,16 @@ impl Better {
 /// What the project promised to reach.
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
-    /// At most so many times the raw figure.
+    /// At most so many times the raw cost.
     TimesRaw(f64),
+    /// At least so many times the raw rate.
+    RateOfRaw(f64),
     /// At least so many times better than Python.
     BeatsPython(f64),
     /// At most this figure, in the row's unit.
     AtMost(f64),
+    /// At least this figure, in the row's unit.
+    AtLeast(f64),
 }
 
 /// The answer of a side to one round: sums over its operations.

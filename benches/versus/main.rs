@@ -6,7 +6,7 @@
 //! out. It must never measure anything itself. A session is a process of its own
 //! because a CPU set has to be in force before the first thread or child exists.
 //! Neighbours: `harness` measures inside a session, `report` prints, `process`
-//! lists the rows of the first area.
+//! and `ipc` list the rows of their areas.
 //!
 //! ```text
 //! cargo bench --bench versus -- [AREA | ROW ...] [--list] [--json FILE] [--quick] [--cpus 0,1]
@@ -14,6 +14,7 @@
 
 mod harness;
 mod helper;
+mod ipc;
 mod process;
 mod python;
 mod raw;
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant};
 use harness::{Area, Effort, Error, Measured, Mode, Row};
 
 /// Every area of the comparison; a later part adds its own here.
-const AREAS: &[Area] = &[process::AREA];
+const AREAS: &[Area] = &[process::AREA, ipc::AREA];
 
 /// The longest that a session may be silent. It speaks before each round of each
 /// side; the longest round is Python's 200 children by spawn, pinned to one CPU.

@@ -9,7 +9,7 @@
 mod ours;
 mod yardstick;
 
-use crate::harness::{Area, Better, Error, Row, Share, Sides, Target, Unit};
+use crate::harness::{Area, Better, Error, Mode, Row, Share, Sides, Target, Unit};
 use crate::python;
 use crate::sys::MIB;
 
@@ -134,6 +134,7 @@ const fn row(name: &'static str, expected: fn(u64) -> u64) -> Row {
         raw: NOTHING,
         expected,
         targets: &[],
+        judged: &Mode::ALL,
     }
 }
 

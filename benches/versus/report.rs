@@ -18,31 +18,34 @@ pub(crate) fn print_table(mode: Mode, cpus: &[usize], entries: &[Entry]) {
     };
     println!("\n{place} (medians of rounds, interleaved)");
     println!(
-        "{:<29} {:<4} {:>11} {:>11} {:>11} {:>10} {:>9}  target",
+        "{:<29} {:<5} {:>11} {:>11} {:>11} {:>10} {:>9}  target",
         "row", "unit", "ours", "python", "raw", "python/our", "our/raw"
     );
     for (label, row, measured) in entries {
-        let targets: Vec<_> =
-            row.targets.iter().map(|target| verdict(*target, row, measured)).collect();
+        let judged = if row.judged.contains(&mode) { row.targets } else { &[] };
+        let targets: Vec<_> = judged.iter().map(|target| verdict(*target, row, measured)).collect();
         println!(
-            "{label:<29} {:<4} {:>11} {:>11} {:>11} {:>10} {:>9}  {}",
+            "{label:<29} {:<5} {:>11} {:>11} {:>11} {:>10} {:>9}  {}",
             row.unit.name(),
             figure(measured.ours),
             figure(measured.python),
             figure(measured.raw),
             ratio(beats(row.better, measured.ours, measured.python)),
-            ratio(beats(row.better, measured.raw, measured.ours)),
+            ratio(quotient(measured.ours, measured.raw)),
             targets.join("; "),
         );
     }
 }
 
+fn quotient(left: Option<f64>, right: Option<f64>) -> Option<f64> {
+    Some(left? / right?)
+}
+
 /// How many times better `left` is than `right`.
 fn beats(better: Better, left: Option<f64>, right: Option<f64>) -> Option<f64> {
-    let (left, right) = (left?, right?);
     match better {
-        Better::Lower => Some(right / left),
-        Better::Higher => Some(left / right),
+        Better::Lower => quotient(right, left),
+        Better::Higher => quotient(left, right),
     }
 }
 
@@ -51,7 +54,11 @@ fn verdict(target: Target, row: &Row, measured: &Measured) -> String {
     let (text, met) = match target {
         Target::TimesRaw(limit) => (
             format!("<= {limit} x raw"),
-            beats(row.better, measured.raw, measured.ours).map(|ratio| ratio <= limit),
+            quotient(measured.ours, measured.raw).map(|ratio| ratio <= limit),
+        ),
+        Target::RateOfRaw(least) => (
+            format!(">= {least} x raw"),
+            quotient(measured.ours, measured.raw).map(|ratio| ratio >= least),
         ),
         Target::BeatsPython(least) => (
             format!(">= {least} x python"),
@@ -59,6 +66,9 @@ fn verdict(target: Target, row: &Row, measured: &Measured) -> String {
         ),
         Target::AtMost(limit) => {
             (format!("<= {limit} {}", row.unit.name()), measured.ours.map(|figure| figure <= limit))
+        }
+        Target::AtLeast(least) => {
+            (format!(">= {least} {}", row.unit.name()), measured.ours.map(|figure| figure >= least))
         }
     };
     match met {

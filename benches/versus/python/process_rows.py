@@ -2,23 +2,21 @@
 
 It owns what Python's own library takes for each row, written as its users would
 write it and as fast as it allows. It must never time its own interpreter's
-start, and never print anything but answers on stdout. `python.rs` drives it:
-lines `row operations` come in on stdin; `ok VALUE CHECK` goes out, where VALUE
-is the sum over the operations (nanoseconds; KiB for idle_private_mib) and CHECK
-proves that the work was done; or `err TEXT`. It ends with stdin.
+start, and never print anything but answers on stdout. VALUE is the sum over the operations:
+nanoseconds; KiB for idle_private_mib. `serve.py` has the conversation.
 """
 
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from multiprocessing.connection import wait
+
+from serve import serve
 
 GROUP = 200
 ADDEND = 5
 MIB = 1 << 20
-ROW_DEADLINE_S = 120
 WAIT_DEADLINE_S = 30
 SETTLE_S = 0.001
 
@@ -260,25 +258,5 @@ ROWS = {
 }
 
 
-def too_late(_signal, _frame):
-    raise TimeoutError(f"a row took more than {ROW_DEADLINE_S} s")
-
-
-def main():
-    signal.signal(signal.SIGALRM, too_late)
-    for line in sys.stdin:
-        name, operations = line.split()
-        try:
-            signal.alarm(ROW_DEADLINE_S)
-            value, check = ROWS[name](int(operations))
-            print(f"ok {value} {check}", flush=True)
-        except Exception as error:  # The harness reports it and goes on.
-            print(f"err {type(error).__name__}: {error}", flush=True)
-        finally:
-            signal.alarm(0)
-            for child in multiprocessing.active_children():
-                child.kill()
-
-
 if __name__ == "__main__":
-    main()
+    serve(ROWS)
