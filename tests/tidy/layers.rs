@@ -19,7 +19,7 @@ struct Crate {
 const CRATES: &[Crate] = &[
     Crate {
         folder: "actors/protocols/src/",
-        modules: &["exit", "id", "wire", "supervision"],
+        modules: &["exit", "id", "wire", "custody", "supervision"],
         upward: &[],
     },
     Crate {
@@ -49,6 +49,7 @@ const CRATES: &[Crate] = &[
             "child",
             "launcher",
             "node",
+            "share",
             "peer",
             "mail",
             "actor/process",
@@ -68,6 +69,7 @@ const CRATES: &[Crate] = &[
             ("child", "node", "what a child asks to be passed on goes to the routes"),
             ("child", "mail", "a child's handle has the outbox of the mail to it"),
             ("launcher", "node", "a start needs to know who starts; a child is born as a node"),
+            ("launcher", "share", "a copy of a process has to be given its handles anew"),
             ("node", "peer", "routes hand out links to actors: peers"),
             ("node", "supervisor", "a leaving node stops its trees; routes know their references"),
             ("peer", "supervisor", "the way to a place in a tree is found in its slot"),

@@ -8,9 +8,11 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::cell::RefCell;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// A value ready to travel: its bytes, and the descriptors that go with them.
 #[derive(Debug, Default)]
@@ -66,15 +68,21 @@ pub fn encode_with(
     let scope = Scope::enter(Transfer::Encoding(Vec::new()));
     let mut encoder = Encoder { bytes: Vec::new() };
     write(&mut encoder)?;
-    let Transfer::Encoding(fds) = scope.leave() else {
+    let Transfer::Encoding(attachments) = scope.leave() else {
         unreachable!("a transfer does not change its direction")
     };
-    if fds.len() > MAX_FDS {
-        return Err(EncodeError {
-            type_name: "message".into(),
-            why: format!("{} descriptors, at most {MAX_FDS} fit", fds.len()),
-        });
+    let failed = |why| EncodeError { type_name: "message".into(), why };
+    if attachments.len() > MAX_FDS {
+        return Err(failed(format!("{} descriptors, at most {MAX_FDS} fit", attachments.len())));
     }
+    let seal = |attachment| match attachment {
+        Outgoing::Fd(fd) => Ok(fd),
+        Outgoing::Parcel(_, parcel) => parcel.seal(),
+    };
+    // The error drops those that were sealed before.
+    let fds: Result<_, _> = attachments.into_iter().map(seal).collect();
+    let fds =
+        fds.map_err(|error: io::Error| failed(format!("a handle cannot go along: {error}")))?;
     Ok(Encoded { bytes: encoder.bytes, fds })
 }
 
@@ -100,7 +108,7 @@ pub fn decode_with<T>(
     fds: Vec<OwnedFd>,
     read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
-    let _scope = Scope::enter(Transfer::Decoding(fds.into_iter().map(Some).collect()));
+    let _scope = Scope::enter(Transfer::Decoding(fds.into_iter().map(Incoming::Fd).collect()));
     let mut decoder = Decoder { bytes };
     let value = read(&mut decoder)?;
     if decoder.bytes.is_empty() {
@@ -207,9 +215,68 @@ pub fn in_transfer() -> bool {
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
 
+/// Something that several parts of one value have in common, and that takes one
+/// descriptor beside it. Dropped when the value cannot be encoded.
+pub(crate) trait Parcel: Any {
+    /// The value is encoded: makes the descriptor. Runs outside the transfer.
+    fn seal(self: Box<Self>) -> io::Result<OwnedFd>;
+}
+
+/// Adds to the parcel of this transfer that has this key, or begins it. Gives its index
+/// among the descriptors; `None` outside an encoding.
+pub(crate) fn pack<P: Parcel>(
+    key: u128,
+    begin: impl FnOnce() -> P,
+    add: impl FnOnce(&mut P),
+) -> Option<u16> {
+    TRANSFER.with_borrow_mut(|stack| {
+        let Transfer::Encoding(attachments) = stack.last_mut()? else { return None };
+        let known = |one: &Outgoing| matches!(one, Outgoing::Parcel(known, _) if *known == key);
+        let at = attachments.iter().position(known).unwrap_or_else(|| {
+            attachments.push(Outgoing::Parcel(key, Box::new(begin())));
+            attachments.len() - 1
+        });
+        if let Some(Outgoing::Parcel(_, parcel)) = attachments.get_mut(at) {
+            let parcel: &mut dyn Any = parcel.as_mut();
+            add(parcel.downcast_mut()?);
+        }
+        u16::try_from(at).ok()
+    })
+}
+
+/// What the descriptor of this index was opened as; the first who asks opens it, for all
+/// parts of the value. `None` outside a decoding, and when there is no such descriptor.
+pub(crate) fn unpack<P: Any + Send + Sync>(
+    index: u16,
+    open: impl FnOnce(OwnedFd) -> P,
+) -> Option<Arc<P>> {
+    TRANSFER.with_borrow_mut(|stack| {
+        let Transfer::Decoding(attachments) = stack.last_mut()? else { return None };
+        let place = attachments.get_mut(usize::from(index))?;
+        let opened: Arc<dyn Any + Send + Sync> = match std::mem::replace(place, Incoming::Taken) {
+            Incoming::Fd(fd) => Arc::new(open(fd)),
+            Incoming::Opened(opened) => opened,
+            Incoming::Taken => return None,
+        };
+        *place = Incoming::Opened(opened.clone());
+        opened.downcast().ok()
+    })
+}
+
 enum Transfer {
-    Encoding(Vec<OwnedFd>),
-    Decoding(Vec<Option<OwnedFd>>),
+    Encoding(Vec<Outgoing>),
+    Decoding(Vec<Incoming>),
+}
+
+enum Outgoing {
+    Fd(OwnedFd),
+    Parcel(u128, Box<dyn Parcel>),
+}
+
+enum Incoming {
+    Fd(OwnedFd),
+    Opened(Arc<dyn Any + Send + Sync>),
+    Taken,
 }
 
 thread_local! {
@@ -219,18 +286,25 @@ thread_local! {
 
 fn attach(fd: OwnedFd) -> Option<u16> {
     TRANSFER.with_borrow_mut(|stack| match stack.last_mut()? {
-        Transfer::Encoding(fds) => {
-            fds.push(fd);
-            u16::try_from(fds.len() - 1).ok()
+        Transfer::Encoding(attachments) => {
+            attachments.push(Outgoing::Fd(fd));
+            u16::try_from(attachments.len() - 1).ok()
         }
         Transfer::Decoding(_) => None,
     })
 }
 
 fn detach(index: u16) -> Option<OwnedFd> {
-    TRANSFER.with_borrow_mut(|stack| match stack.last_mut()? {
-        Transfer::Decoding(fds) => fds.get_mut(usize::from(index))?.take(),
-        Transfer::Encoding(_) => None,
+    TRANSFER.with_borrow_mut(|stack| {
+        let Transfer::Decoding(attachments) = stack.last_mut()? else { return None };
+        let place = attachments.get_mut(usize::from(index))?;
+        match std::mem::replace(place, Incoming::Taken) {
+            Incoming::Fd(fd) => Some(fd),
+            other => {
+                *place = other;
+                None
+            }
+        }
     })
 }
 

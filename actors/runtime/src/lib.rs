@@ -22,6 +22,7 @@ pub mod prctl;
 pub mod proc_tree;
 pub mod reap;
 mod relay;
+pub mod share;
 pub mod supervisor;
 #[doc(hidden)]
 pub mod sync;

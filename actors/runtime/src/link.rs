@@ -9,7 +9,7 @@ use crate::codec::Encoded;
 use crate::sync::{lock, poll};
 use crate::sys::socket;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, socketpair};
 use procession_protocols::wire::{FrameBuffer, HEADER_LEN, Header};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
@@ -296,6 +296,12 @@ impl Link {
         let tx = &mut *lock(&self.tx);
         tx.flush(self.fd.as_fd())?;
         Ok(tx.queue.is_empty())
+    }
+
+    /// Ends the stream both ways; the other end sees that.
+    pub fn shut_down(&self) {
+        // It may have ended already.
+        let _ = nix::sys::socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 
     /// Whether something is kept that waits for room.

@@ -17,7 +17,7 @@ use crate::function::{Ending, Start};
 use crate::link::Link;
 use crate::sync::after;
 use crate::sys::{clone, exit, process};
-use crate::{finalizer, link, log, node};
+use crate::{finalizer, link, log, node, share};
 use nix::sys::signal::SigSet;
 use serde::Serialize;
 use std::ffi::CString;
@@ -85,6 +85,7 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
         check_threads(caller)?;
     }
     let name = std::fs::read_to_string(format!("/proc/{}/comm", std::process::id()));
+    let heirlooms = share::fork::before_fork()?;
     let deadline = after(PARK_TIMEOUT);
     let parked = node::hidden::hold_parked(deadline)?;
     let written = log::relayed::hold_for_fork(deadline)?;
@@ -105,6 +106,7 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
             // Siblings would outlive a parent whose end of their links we keep.
             exit::now(REFUSED_CODE);
         }
+        heirlooms.inherit();
         // The main thread of the child is our launcher thread, which nobody should see.
         if let Some(name) = name.ok().and_then(|name| CString::new(name.trim_end()).ok()) {
             let _ = nix::sys::prctl::set_name(&name);

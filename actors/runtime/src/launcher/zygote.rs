@@ -181,6 +181,7 @@ fn say(requests: BorrowedFd<'_>, reply: Reply, fds: &[OwnedFd]) {
 /// What a copy does: it leaves everything of the zygote behind, and serves as a child.
 pub(super) fn become_worker(request: Request) -> ! {
     crate::finalizer::clear();
+    crate::share::fork::after_clone();
     match move_in(&request) {
         Ok((control, data)) => {
             drop(request);

@@ -11,6 +11,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::OnceLock;
 
 /// Which side of a copy this is.
 #[derive(Debug)]
@@ -154,6 +155,26 @@ pub(crate) fn fork() -> io::Result<Option<u32>> {
     // count of `launcher::fork`, or the promise of an `unsafe` caller, is for.
     let pid = Errno::result(unsafe { libc::fork() })?;
     Ok((pid != 0).then_some(pid.cast_unsigned()))
+}
+
+/// Has `hook` run in every child that the C library's `fork` makes from now on.
+///
+/// # Errors
+/// `ENOMEM`
+pub(crate) fn in_forked_children(hook: fn()) -> io::Result<()> {
+    static HOOK: OnceLock<fn()> = OnceLock::new();
+    extern "C" fn run() {
+        if let Some(hook) = HOOK.get() {
+            hook();
+        }
+    }
+    let _ = HOOK.set(hook);
+    // SAFETY: a function that lives as long as the image; its caller passes one that only
+    // touches an atomic, as a copy of a process with threads may.
+    match unsafe { libc::pthread_atfork(None, None, Some(run)) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 #[cfg(test)]

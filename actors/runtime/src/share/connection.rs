@@ -1,0 +1,435 @@
+//! A client's connection to an owner, shared by all handles to that owner's objects.
+//!
+//! Owns the numbering of calls, the calls under way, and the news that the owner is gone,
+//! which fails them all at once. The hidden thread reads; any thread writes. It must never
+//! wait for the owner but for an answer, with the caller's deadline. Neighbours: `roads`
+//! makes connections, `handle` attaches over them, `host` is the other end.
+
+use super::ShareError;
+use super::era::generation;
+use super::handle::Handle;
+use super::message::{self, Refusal, ToClient, ToOwner};
+use crate::codec::{self, Encoded, Fd};
+use crate::link::{Frame, Link, LinkError};
+use crate::node::hidden;
+use crate::sync::lock;
+use crate::sys::watch::{Held, watch};
+use crate::wait;
+use procession_protocols::custody::ClientId;
+use procession_protocols::id::NodeId;
+use procession_protocols::wire::Kind as FrameKind;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::io::Interest;
+use tokio::sync::{Notify, oneshot};
+
+/// A process that owns shared objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// Its life.
+    pub(super) id: NodeId,
+    /// Its name when a handle left it.
+    pub(super) name: String,
+}
+
+impl Owner {
+    pub(super) fn gone(&self) -> ShareError {
+        ShareError::OwnerGone { name: self.name.clone() }
+    }
+}
+
+/// The way from this process to an owner's objects.
+pub struct Connection {
+    owner: Arc<Owner>,
+    link: Arc<Link>,
+    generation: u32,
+    /// Wakes who writes what found no room.
+    wake: Arc<Notify>,
+    welcome: OnceLock<ClientId>,
+    state: Mutex<State>,
+    extensions: Extensions,
+}
+
+#[derive(Default)]
+struct State {
+    last_call: u64,
+    calls: HashMap<u64, Waiting>,
+    attached: HashMap<u64, Weak<dyn Handle>>,
+    is_gone: bool,
+}
+
+enum Waiting {
+    Caller(oneshot::Sender<Result<Encoded, ShareError>>),
+    /// Nobody; but until the owner has answered, these handles keep what they stand for.
+    Keeping {
+        _handles: Vec<Arc<dyn Handle>>,
+    },
+}
+
+impl Connection {
+    pub(super) fn new(owner: Arc<Owner>, link: Link) -> Arc<Self> {
+        Arc::new(Self {
+            owner,
+            link: Arc::new(link),
+            generation: generation(),
+            wake: Arc::default(),
+            welcome: OnceLock::new(),
+            state: Mutex::default(),
+            extensions: Extensions::default(),
+        })
+    }
+
+    /// This process's number at the owner. Known once anything is attached.
+    pub fn client_id(&self) -> Option<ClientId> {
+        self.welcome.get().copied()
+    }
+
+    /// The owner's name.
+    pub fn owner_name(&self) -> &str {
+        &self.owner.name
+    }
+
+    pub(super) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
+    /// Whether the owner is gone.
+    pub fn is_gone(&self) -> bool {
+        lock(&self.state).is_gone
+    }
+
+    /// What a kind keeps for this owner, over all its objects of that kind; made when it is
+    /// first asked for.
+    pub fn extension<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.extensions.get()
+    }
+
+    /// Sends a request to an object and waits for the answer.
+    ///
+    /// # Errors
+    /// [`ShareError::Timeout`] at the deadline, of which the owner is told;
+    /// [`ShareError::OwnerGone`]; what the owner answers; [`ShareError::WouldDeadlock`] on
+    /// a thread of the library's own.
+    pub fn request(
+        self: &Arc<Self>,
+        object: u64,
+        message: Encoded,
+        deadline: Option<Instant>,
+    ) -> Result<Encoded, ShareError> {
+        wait_until(self.begin_request(object, message)?, deadline)
+    }
+
+    /// As [`request`](Self::request), without a deadline, for any executor.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    ///
+    /// # Cancel safety
+    /// Dropped, it tells the owner that nobody waits for the answer.
+    pub async fn request_async(
+        self: &Arc<Self>,
+        object: u64,
+        message: Encoded,
+    ) -> Result<Encoded, ShareError> {
+        self.begin_request(object, message)?.await
+    }
+
+    /// Sends a message to an object, one way. Never waits.
+    ///
+    /// # Errors
+    /// [`ShareError::OwnerGone`], or an owner that has not read for long.
+    pub fn post(&self, object: u64, message: Encoded) -> Result<(), ShareError> {
+        self.post_frame(FrameKind::Cast, object, 0, message)
+    }
+
+    fn begin_request(self: &Arc<Self>, object: u64, message: Encoded) -> Result<Call, ShareError> {
+        self.begin(object, FrameKind::Call, message, Given::Up)
+    }
+
+    /// Asks the owner to attach this process to an object.
+    pub(super) fn begin_attach(
+        self: &Arc<Self>,
+        object: u64,
+        kind: &str,
+    ) -> Result<Call, ShareError> {
+        let word = ToOwner::Attach { object, kind: kind.into() };
+        let message = codec::encode(&word).map_err(io::Error::other)?;
+        self.begin(object, FrameKind::Control, message, Given::Back)
+    }
+
+    /// Tells the owner that nobody here uses the object any more by this attachment.
+    pub(super) fn release(&self, object: u64, number: u64) {
+        lock(&self.state).attached.remove(&object);
+        let _ = self.post_frame(FrameKind::Release, object, number, Encoded::default());
+    }
+
+    /// Gives the owner the other end of a ticket for these objects.
+    pub(super) fn adopt(
+        &self,
+        handles: Vec<Arc<dyn Handle>>,
+        end: OwnedFd,
+    ) -> Result<(), ShareError> {
+        let objects = handles.iter().map(|handle| handle.object()).collect();
+        let word = ToOwner::Adopt { objects, end: Fd(end) };
+        let message = codec::encode(&word).map_err(io::Error::other)?;
+        let number = self.enter(Waiting::Keeping { _handles: handles })?;
+        let posted = self.post_frame(FrameKind::Control, 0, number, message);
+        if posted.is_err() {
+            let kept = lock(&self.state).calls.remove(&number);
+            drop(kept);
+        }
+        posted
+    }
+
+    /// Has a handle told when the owner goes. False when it has gone already.
+    pub(super) fn tell(&self, object: u64, handle: Weak<dyn Handle>) -> bool {
+        let mut state = lock(&self.state);
+        if !state.is_gone {
+            state.attached.insert(object, handle);
+        }
+        !state.is_gone
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        object: u64,
+        kind: FrameKind,
+        message: Encoded,
+        given: Given,
+    ) -> Result<Call, ShareError> {
+        let (sender, answer) = oneshot::channel();
+        let number = self.enter(Waiting::Caller(sender))?;
+        let call = Call { connection: self.clone(), object, number, answer, given: Some(given) };
+        // An error drops the call, which leaves the table by that.
+        self.post_frame(kind, object, number, message)?;
+        Ok(call)
+    }
+
+    fn enter(&self, waiting: Waiting) -> Result<u64, ShareError> {
+        let mut state = lock(&self.state);
+        if state.is_gone {
+            drop(state);
+            return Err(self.owner.gone());
+        }
+        state.last_call += 1;
+        let number = state.last_call;
+        state.calls.insert(number, waiting);
+        Ok(number)
+    }
+
+    fn post_frame(
+        &self,
+        kind: FrameKind,
+        target: u64,
+        call: u64,
+        message: Encoded,
+    ) -> Result<(), ShareError> {
+        if self.generation != generation() {
+            return Err(ShareError::Forked);
+        }
+        message::post(&self.link, kind, target, call, message).map_err(|error| match error {
+            LinkError::Closed => self.owner.gone(),
+            LinkError::Io(error) => ShareError::Io(error),
+            other => ShareError::Io(io::Error::other(other)),
+        })?;
+        if self.link.wants_write() {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Has the hidden thread read the connection until the owner is gone. `then` follows.
+    pub(super) fn attend(
+        self: &Arc<Self>,
+        then: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> io::Result<()> {
+        let this = self.clone();
+        hidden::handle()?.spawn(async move {
+            this.read().await;
+            this.end();
+            then(&this);
+        });
+        Ok(())
+    }
+
+    async fn read(&self) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let Ok(socket) = watch(Held::new(&self.link, AsFd::as_fd), both) else { return };
+        let mut pidfd = None;
+        loop {
+            loop {
+                match self.link.try_recv() {
+                    Ok(Some(frame)) => match self.heard(frame) {
+                        Ok(None) => {}
+                        Ok(Some(fd)) => pidfd = watch(Held::own(fd), Interest::READABLE).ok(),
+                        Err(Damaged) => return,
+                    },
+                    Ok(None) => break,
+                    Err(_) => return,
+                }
+            }
+            let owner_ended = async {
+                match &pidfd {
+                    Some(pidfd) => drop(pidfd.readable().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ready = socket.readable() => if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                },
+                ready = socket.writable(), if self.link.wants_write() => if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                    let _ = self.link.flush();
+                },
+                () = self.wake.notified() => {}
+                () = owner_ended => {
+                    // What it had said before counts.
+                    while let Ok(Some(frame)) = self.link.try_recv() {
+                        let _ = self.heard(frame);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a frame; gives the owner's pidfd if that came.
+    fn heard(&self, frame: Frame) -> Result<Option<OwnedFd>, Damaged> {
+        let Frame { header, payload, fds } = frame;
+        let answer = match header.kind {
+            FrameKind::Control => {
+                let word = codec::decode(&payload, fds).map_err(|_| Damaged)?;
+                let ToClient::Welcome { client, pidfd } = word;
+                let _ = self.welcome.set(client);
+                return Ok(pidfd.map(OwnedFd::from));
+            }
+            FrameKind::Reply => Ok(Encoded { bytes: payload, fds }),
+            FrameKind::Refused => Err(match codec::decode(&payload, fds).map_err(|_| Damaged)? {
+                Refusal::NoSuchObject | Refusal::NotAttached => ShareError::NoSuchObject,
+                Refusal::OtherKind(found) => ShareError::OtherKind { found },
+                Refusal::NoReply => ShareError::NoReply,
+                Refusal::Failed(_, Some(number)) => io::Error::from_raw_os_error(number).into(),
+                Refusal::Failed(text, None) => io::Error::other(text).into(),
+            }),
+            _ => return Err(Damaged),
+        };
+        let waiting = lock(&self.state).calls.remove(&header.call);
+        if let Some(Waiting::Caller(caller)) = waiting {
+            let _ = caller.send(answer);
+        }
+        Ok(None)
+    }
+
+    /// The owner is gone: everybody who waits is told, and every handle.
+    fn end(&self) {
+        let mut state = lock(&self.state);
+        state.is_gone = true;
+        let calls = std::mem::take(&mut state.calls);
+        let attached = std::mem::take(&mut state.attached);
+        drop(state);
+        // First the handles: a caller that wakes finds them up to date.
+        for handle in attached.into_values() {
+            if let Some(handle) = handle.upgrade() {
+                handle.owner_gone();
+            }
+        }
+        for waiting in calls.into_values() {
+            if let Waiting::Caller(caller) = waiting {
+                let _ = caller.send(Err(self.owner.gone()));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("owner", &self.owner.name)
+            .field("client", &self.client_id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came from the owner is no message.
+struct Damaged;
+
+/// What the owner is told when nobody waits for the answer to a call any more.
+#[derive(PartialEq, Eq)]
+enum Given {
+    /// The request is given up.
+    Up,
+    /// An attachment that has come about, or will, is given back.
+    Back,
+}
+
+/// A call under way.
+pub(super) struct Call {
+    connection: Arc<Connection>,
+    object: u64,
+    pub(super) number: u64,
+    answer: oneshot::Receiver<Result<Encoded, ShareError>>,
+    given: Option<Given>,
+}
+
+impl Future for Call {
+    type Output = Result<Encoded, ShareError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(pin!(&mut self.answer).poll(context));
+        self.given = None;
+        Poll::Ready(answer.unwrap_or_else(|_| Err(self.connection.owner.gone())))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let Some(given) = self.given.take() else { return };
+        let connection = &self.connection;
+        let was_under_way = lock(&connection.state).calls.remove(&self.number).is_some();
+        if given == Given::Back {
+            connection.release(self.object, self.number);
+        } else if was_under_way {
+            let word = ToOwner::Cancel { object: self.object, call: self.number };
+            if let Ok(message) = codec::encode(&word) {
+                let _ = connection.post_frame(FrameKind::Control, 0, 0, message);
+            }
+        }
+    }
+}
+
+/// Waits on this thread for what ends by an answer, the deadline or the owner's death.
+pub(super) fn wait_until<T>(
+    future: impl Future<Output = Result<T, ShareError>>,
+    deadline: Option<Instant>,
+) -> Result<T, ShareError> {
+    if hidden::is_current() {
+        return Err(ShareError::WouldDeadlock);
+    }
+    match deadline {
+        None => wait::block_on(future),
+        Some(deadline) => {
+            wait::block_on_until(future, deadline).unwrap_or(Err(ShareError::Timeout))
+        }
+    }
+}
+
+/// Values of kinds' own types, one of each.
+#[derive(Default)]
+pub(super) struct Extensions(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Extensions {
+    pub(super) fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut all = lock(&self.0);
+        let one = all.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        let Ok(one) = one.clone().downcast() else { unreachable!("the key is the type") };
+        one
+    }
+}

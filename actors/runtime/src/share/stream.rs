@@ -1,0 +1,209 @@
+//! The owner's ends of tickets and connections, read by the hidden thread.
+//!
+//! Owns the task of each socket: frames in their order, a bounded turn at a time, then the
+//! end. The end of a ticket's socket is the ticket's end. The end of a client's connection
+//! is not the client's death, which its pidfd tells; what it had written by then is read
+//! first. It must never interpret a frame: `host` does.
+
+use super::client::Client;
+use super::host::{self, Damaged};
+use crate::link::Link;
+use crate::node::hidden;
+use crate::sync::readable;
+use crate::sys::socket::duplicate;
+use crate::sys::watch::{Held, watch};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+/// Bytes that one socket may bring before others get their turn.
+const TURN: usize = 64 * 1024;
+
+/// More than a socket holds, so that reading so much reads what was there at the start.
+const READ_OUT: usize = 16 * 1024 * 1024;
+
+/// Where the kernel has no room to watch a descriptor, it is looked at this often.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// A socket that the owner reads.
+#[derive(Debug)]
+pub(super) struct Stream {
+    number: u64,
+    role: Role,
+    link: Arc<Link>,
+    /// Woken when something is to be written that found no room.
+    wake: Arc<Notify>,
+    has_ended: AtomicBool,
+}
+
+/// What a socket is for.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// A ticket of this number.
+    Ticket(u64),
+    /// A client's connection.
+    Client(Arc<Client>),
+}
+
+impl Stream {
+    pub(super) fn new(number: u64, role: Role, link: Arc<Link>) -> Self {
+        let wake = match &role {
+            Role::Ticket(_) => Arc::default(),
+            Role::Client(client) => client.wake.clone(),
+        };
+        Self { number, role, link, wake, has_ended: AtomicBool::new(false) }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Has the hidden thread read it to its end.
+    pub(super) fn attend(self: Arc<Self>) -> io::Result<()> {
+        hidden::handle()?.spawn(async move {
+            self.run().await;
+            host::close(self.number);
+            match &self.role {
+                Role::Ticket(ticket) => host::end_ticket(*ticket),
+                Role::Client(client) => host::bury(client),
+            }
+        });
+        Ok(())
+    }
+
+    /// Takes all that has come.
+    pub(super) fn read_out(&self) {
+        self.read(READ_OUT);
+    }
+
+    /// Takes what has come, up to about so many bytes. True when there may be more.
+    fn read(&self, limit: usize) -> bool {
+        let mut taken = 0;
+        while !self.has_ended.load(Ordering::Relaxed) {
+            match self.link.try_recv() {
+                Ok(Some(frame)) => {
+                    taken += size_of_val(&frame) + frame.payload.len();
+                    let heard = match &self.role {
+                        Role::Ticket(_) => host::heard_on_ticket(frame),
+                        Role::Client(client) => host::heard(client, frame),
+                    };
+                    if let Err(Damaged) = heard {
+                        tracing::warn!(target: "procession", role = ?self.role, "a client sent what is no message");
+                        self.has_ended.store(true, Ordering::Relaxed);
+                    }
+                    if taken > limit {
+                        return true;
+                    }
+                }
+                Ok(None) => return false,
+                Err(_) => self.has_ended.store(true, Ordering::Relaxed),
+            }
+        }
+        false
+    }
+
+    async fn run(&self) {
+        let socket = Watched::new(Held::new(&self.link, AsFd::as_fd), true);
+        let death = match &self.role {
+            Role::Ticket(_) => None,
+            Role::Client(client) => Some(Death::of(client)),
+        };
+        loop {
+            if self.read(TURN) {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let has_ended = self.has_ended.load(Ordering::Relaxed);
+            if has_ended && death.is_none() {
+                return;
+            }
+            if has_ended {
+                // A client that lives sees that nobody listens any more.
+                self.link.shut_down();
+            }
+            let died = async {
+                match &death {
+                    Some(death) => death.comes().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = socket.readable(), if !has_ended => {}
+                () = socket.writable(), if !has_ended && self.link.wants_write() => {
+                    let _ = self.link.flush();
+                }
+                () = self.wake.notified() => {}
+                () = died => {
+                    self.read_out();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The end of a client's process.
+struct Death<'a> {
+    client: &'a Client,
+    pidfd: Watched,
+}
+
+impl<'a> Death<'a> {
+    fn of(client: &'a Client) -> Self {
+        let pidfd = match duplicate(&client.pidfd) {
+            Ok(pidfd) => Watched::new(Held::own(pidfd), false),
+            Err(_) => Watched(None),
+        };
+        Self { client, pidfd }
+    }
+
+    async fn comes(&self) {
+        loop {
+            self.pidfd.readable().await;
+            // The kernel has to say so itself: the descriptor came from the client.
+            if readable(self.client.pidfd.as_fd(), Some(Instant::now())).unwrap_or(true) {
+                return;
+            }
+        }
+    }
+}
+
+/// A descriptor that the runtime watches, if it can.
+struct Watched(Option<AsyncFd<Held>>);
+
+impl Watched {
+    fn new(held: Held, both_ways: bool) -> Self {
+        let interest =
+            if both_ways { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        Self(watch(held, interest).ok())
+    }
+
+    /// Waits until there may be something to read. The caller then looks until there is
+    /// nothing.
+    async fn readable(&self) {
+        match &self.0 {
+            Some(fd) => {
+                if let Ok(mut ready) = fd.readable().await {
+                    ready.clear_ready();
+                }
+            }
+            None => tokio::time::sleep(LOOK_PERIOD).await,
+        }
+    }
+
+    async fn writable(&self) {
+        match &self.0 {
+            Some(fd) => {
+                if let Ok(mut ready) = fd.writable().await {
+                    ready.clear_ready();
+                }
+            }
+            None => tokio::time::sleep(LOOK_PERIOD).await,
+        }
+    }
+}
