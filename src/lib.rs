@@ -33,10 +33,12 @@ pub mod log;
 mod mailbox;
 mod process;
 mod run;
+mod shared_memory;
 mod supervisor;
 mod wrappers;
 
 pub use builder::ProcessBuilder;
+pub use bytemuck;
 pub use context::{
     Context, all_start_methods, context, cpu_count, force_start_method, freeze_support,
     set_executable, set_forkserver_preload, set_start_method, start_method, start_method_if_set,
@@ -67,6 +69,10 @@ pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
 pub use procession_runtime::node::control::keepalive;
 pub use procession_runtime::proc_tree::{ProcId, TreeKill};
 pub use run::Run;
+pub use shared_memory::{
+    OutOfRange, Plain, ShareableItem, ShareableList, ShareableListError, SharedCell, SharedCells,
+    SharedMemory, SharedMemoryError, SharedMemoryManager,
+};
 pub use supervisor::{
     AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSpec, ChildState,
     Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,

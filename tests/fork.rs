@@ -255,6 +255,49 @@ fn three_hundred_forks_hang_never_and_leave_nothing() {
     assert!(procession::active_children().is_empty());
 }
 
+/// track-11, -13, -15: a copy of the maker of named memory, by the library's fork or by its
+/// own, holds the socket to its fork server too. Neither its end nor the removal of its
+/// names waits for the copy.
+fn a_copy_that_lives_on_does_not_keep_names_or_the_fork_server() {
+    /// Leaves a name and a copy of itself, and the copy's number in `note`.
+    fn make_and_copy(note: procession::SharedMemory, name: String, is_own: bool, stays: bool) {
+        std::mem::forget(procession::SharedMemory::create(&name, 1).unwrap());
+        let copy = if is_own {
+            #[allow(unsafe_code, reason = "what is tested")]
+            // SAFETY: the copy does nothing but sleep.
+            let copy = unsafe { libc::fork() };
+            if copy == 0 {
+                sleeper();
+            }
+            copy.cast_unsigned()
+        } else {
+            Process::fork_builder(sleeper).detached().start().unwrap().pid().unwrap()
+        };
+        note.view::<u32>(0, 1).unwrap().set(0, copy).unwrap();
+        if stays {
+            sleeper();
+        }
+    }
+    for (is_own, stays) in [(true, false), (true, true), (false, false), (false, true)] {
+        let name = format!("procession-copy-{}", std::process::id());
+        let note = procession::SharedMemory::anonymous(4).unwrap();
+        let args = (note.clone(), name.clone(), is_own, stays);
+        let process = context(StartMethod::Spawn).builder(make_and_copy, args);
+        let process = process.stderr(Stdio::Null).start().unwrap();
+        let copy = || note.view::<u32>(0, 1).unwrap().get(0).unwrap();
+        eventually("there is a copy", || copy() != 0);
+        if stays {
+            process.kill().unwrap();
+        }
+        assert!(process.join_timeout(SOON).unwrap());
+        assert_eq!(process.exitcode(), Some(if stays { -9 } else { 0 }));
+        let path = std::path::Path::new("/dev/shm").join(&name);
+        eventually("the name is gone", || !path.exists());
+        let copy = nix::unistd::Pid::from_raw(copy().cast_signed());
+        nix::sys::signal::kill(copy, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+}
+
 macro_rules! tests {
     ($($name:ident)*) => {
         const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
@@ -274,6 +317,7 @@ tests! {
     the_async_form_forks_too
     relayed_lines_do_not_stand_in_the_way
     surroundings_and_signal_mask_are_the_callers
+    a_copy_that_lives_on_does_not_keep_names_or_the_fork_server
     three_hundred_forks_hang_never_and_leave_nothing
 }
 

@@ -15,6 +15,7 @@ pub mod launcher;
 pub mod link;
 pub mod log;
 pub mod mail;
+pub mod memory;
 pub mod node;
 mod panic;
 pub mod peer;

@@ -69,8 +69,9 @@ pub(crate) fn serve(
         Err(_) => exit::now(REFUSED_CODE),
         Ok(_) if zygote::is_wanted(hello) => match run(zygote::serve_requests, args, fds) {
             // The zygote's frames are left behind: a worker's stack shows its own only.
-            Ok(Some(request)) => zygote::become_worker(request),
-            Ok(None) => Ending::said(Report::Returned { failed: false }),
+            Ok(Ok(request)) => zygote::become_worker(request),
+            // As Python's tracker, it exits with 1 when it had something to remove.
+            Ok(Err(failed)) => Ending::said(Report::Returned { failed }),
             Err(ending) => *ending,
         },
         Ok(body) => run(body, args, fds).unwrap_or_else(|ending| *ending),

@@ -11,6 +11,7 @@
 //! ```
 
 use super::hello::{Hello, LogSettings};
+use super::names::{self, FileId, Word};
 use super::spec::{OpenStdio, START_TIMEOUT, null_device};
 use super::zygote::{self, Reply};
 use super::{Ends, LaunchSpec, Raw, StartError, StartMethod, Starting, handshake, spawn, spec};
@@ -48,8 +49,14 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// A zygote that dies is started again once for one request.
 const ATTEMPTS: usize = 2;
 
-/// This node's zygote, with the process that it belongs to: after a fork there is none.
-static ZYGOTE: Mutex<Option<(u32, State)>> = Mutex::new(None);
+/// Where a zygote is kept, with the process that it belongs to: after a fork there is none.
+type Home = Mutex<Option<(u32, State)>>;
+
+/// This node's zygote.
+static ZYGOTE: Home = Mutex::new(None);
+
+/// A zygote that starts nothing any more, but has the list of names until another has it.
+static KEEPER: Home = Mutex::new(None);
 
 /// What each zygote is to run before its first request.
 static PRELOAD: Mutex<Option<FunctionRef>> = Mutex::new(None);
@@ -167,7 +174,7 @@ pub(super) fn launch(stdio: &OpenStdio) -> Result<(Raw, Ends), Trouble> {
                 is_final = true;
                 break;
             }
-            Answer::Lost => {
+            Answer::Noted | Answer::Lost => {
                 "it does not answer".clone_into(&mut why);
                 is_final = false;
             }
@@ -204,13 +211,85 @@ fn take(kind: &Kind) -> Result<Option<Zygote>, Trouble> {
             *slot = Some((pid, State::Refused(refused)));
             Err(Trouble::StillNone)
         }
-        Some((_, State::Running(zygote))) if zygote.kind != *kind => {
-            zygote.dismiss();
+        Some((pid, State::Running(zygote))) if zygote.kind != *kind => {
+            if names::with_own(|names| names.is_empty()) {
+                zygote.dismiss();
+            } else {
+                *lock(&KEEPER) = Some((pid, State::Running(zygote)));
+            }
             Ok(None)
         }
         Some((_, State::Running(zygote))) if zygote.child.reap().is_none() => Ok(Some(zygote)),
         _ => Ok(None),
     }
+}
+
+/// Has a zygote unlink a name, if it is this file's, once this process has ended. Returns
+/// when that is certain. Waits for a zygote to start when there is none.
+///
+/// # Errors
+/// When no zygote is to be had.
+pub(crate) fn keep_name(name: String, id: FileId) -> io::Result<()> {
+    super::thread::run(move || {
+        tell(Word::Keep(&name, id), true)?;
+        names::with_own(|names| names.insert(name, id));
+        Ok(())
+    })
+}
+
+/// Takes a name off the list. Returns when the zygote has done so.
+///
+/// # Errors
+/// When the launcher thread or a zygote is not to be had.
+pub(crate) fn forget_name(name: String) -> io::Result<()> {
+    super::thread::run(move || forget(&name))
+}
+
+/// As [`forget_name`], and does not wait: it happens before this process ends in good
+/// order, and before any name is put on the list.
+pub(crate) fn forget_name_soon(name: String) {
+    // Without a launcher thread no name was kept either. On a list it does no harm: a file
+    // that has no name loses none.
+    let _ = super::thread::submit(Box::new(move || drop(forget(&name))));
+}
+
+fn forget(name: &str) -> io::Result<()> {
+    let (was_known, has_others) =
+        names::with_own(|names| (names.remove(name).is_some(), !names.is_empty()));
+    if was_known { tell(Word::Forget(name), has_others) } else { Ok(()) }
+}
+
+/// Tells the zygote that has the list. When there is none, it starts one if it may.
+fn tell(word: Word<'_>, may_start: bool) -> io::Result<()> {
+    for _ in 0..ATTEMPTS {
+        let (zygote, home) = match take_any() {
+            Some(found) => found,
+            None if may_start => (Zygote::start_for_names().map_err(io::Error::other)?, &ZYGOTE),
+            None => return Ok(()),
+        };
+        if zygote.tell(word)? {
+            *lock(home) = Some((std::process::id(), State::Running(zygote)));
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("the fork server does not answer"))
+}
+
+/// Takes the zygote that has the list, of whatever kind, out of its place.
+fn take_any() -> Option<(Zygote, &'static Home)> {
+    for home in [&KEEPER, &ZYGOTE] {
+        let slot = &mut *lock(home);
+        match slot.take() {
+            Some((pid, inherited)) if pid != std::process::id() => std::mem::forget(inherited),
+            Some((_, State::Running(zygote))) => {
+                if zygote.child.reap().is_none() {
+                    return Some((zygote, home));
+                }
+            }
+            refused => *slot = refused,
+        }
+    }
+    None
 }
 
 fn put(state: State) {
@@ -219,10 +298,14 @@ fn put(state: State) {
 
 /// Ends the zygote of this node, if it has one. Waits for a moment at most.
 pub(crate) fn end() {
-    let state = lock(&ZYGOTE).take();
-    match state {
-        Some((pid, State::Running(zygote))) if pid == std::process::id() => zygote.end(),
-        other => std::mem::forget(other),
+    // What was to be told to it comes first.
+    super::thread::settle();
+    for home in [&ZYGOTE, &KEEPER] {
+        let state = lock(home).take();
+        match state {
+            Some((pid, State::Running(zygote))) if pid == std::process::id() => zygote.end(),
+            other => std::mem::forget(other),
+        }
     }
 }
 
@@ -237,6 +320,8 @@ enum Answer {
     Made(Raw),
     /// There is a worker, and no zygote any more.
     MadeAndLost(Raw),
+    /// The list of names is as it was asked for.
+    Noted,
     /// The zygote could not.
     Failed(io::Error),
     /// The zygote is dead, and there is no worker.
@@ -287,7 +372,66 @@ impl Zygote {
         // Reaped as soon as it dies, though nobody asks for it then.
         node::tree::reap_alone(child.clone())?;
         tracing::debug!(target: "procession", pid = child.pid(), "started the fork server");
-        Ok(Self { child, kind: kind.clone() })
+        let zygote = Self { child, kind: kind.clone() };
+        zygote.take_names_over()?;
+        Ok(zygote)
+    }
+
+    /// One for the list of names, which needs nothing of what a user wants of workers.
+    fn start_for_names() -> Result<Self, StartError> {
+        let kind = Kind::now()?;
+        match Self::start(&kind) {
+            Err(_) if kind.preload.is_some() => Self::start(&Kind { preload: None, ..kind }),
+            other => other,
+        }
+    }
+
+    /// Tells a fresh zygote all names, and then the one before it that they are no longer
+    /// its own.
+    fn take_names_over(&self) -> io::Result<()> {
+        let names = names::with_own(|names| names.clone());
+        let before = lock(&KEEPER).take();
+        if !names.is_empty() && before.is_none() {
+            tracing::warn!(target: "procession", names = names.len(),
+                "the fork server died unexpectedly; another one has the names of shared memory");
+        }
+        for (name, id) in names {
+            if !self.tell(Word::Keep(&name, id))? {
+                *lock(&KEEPER) = before;
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+        }
+        match before {
+            Some((pid, State::Running(before))) if pid == std::process::id() => {
+                before.tell(Word::ForgetAll)?;
+                before.dismiss();
+            }
+            other => std::mem::forget(other),
+        }
+        Ok(())
+    }
+
+    /// Tells it about names. False when it is dead, or was killed for its silence.
+    fn tell(&self, word: Word<'_>) -> io::Result<bool> {
+        let number = LAST_REQUEST.fetch_add(1, Ordering::Relaxed) + 1;
+        if !self.send(&word.to_bytes(number), &[])? {
+            self.child.kill_and_reap();
+            return Ok(false);
+        }
+        Ok(matches!(self.answer(number)?, Answer::Noted))
+    }
+
+    /// Sends a request; false when it has died, or leaves requests lying.
+    fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<bool> {
+        match socket::send(self.requests(), &[IoSlice::new(bytes)], fds) {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::WouldBlock => Ok(false),
+                _ => Err(error),
+            },
+        }
     }
 
     fn requests(&self) -> BorrowedFd<'_> {
@@ -316,22 +460,11 @@ impl Zygote {
             stream(2),
             here.as_fd(),
         ];
-        match socket::send(self.requests(), &[IoSlice::new(&number.to_le_bytes())], &fds) {
-            Ok(_) => {}
-            // It has died, or leaves requests lying.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::BrokenPipe
-                        | io::ErrorKind::ConnectionReset
-                        | io::ErrorKind::WouldBlock
-                ) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.answer(number)
+        self.send(&number.to_le_bytes(), &fds)?;
+        Ok(self.answer(number)?)
     }
 
-    fn answer(&self, number: u64) -> Result<Answer, StartError> {
+    fn answer(&self, number: u64) -> io::Result<Answer> {
         let deadline = after(REQUEST_TIMEOUT);
         let mut born = None;
         loop {
@@ -400,6 +533,7 @@ impl Zygote {
                     super::end_unheld(reply.value);
                     Answer::Failed(error(libc::EMFILE))
                 }
+                (zygote::NOTED, _) => Answer::Noted,
                 (zygote::FAILED, _) => Answer::Failed(error(reply.value)),
                 _ => {
                     *born = Some(reply.value);

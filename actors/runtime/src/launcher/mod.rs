@@ -19,14 +19,15 @@ mod fork;
 mod forkserver;
 mod handshake;
 pub mod hello;
+pub(crate) mod names;
 mod spawn;
 pub mod spec;
 mod thread;
 mod zygote;
 
 pub use fork::Work;
-pub(crate) use forkserver::end as end_zygote;
 pub use forkserver::set_preload;
+pub(crate) use forkserver::{end as end_zygote, forget_name, forget_name_soon, keep_name};
 pub use spawn::set_executable;
 
 pub use spec::{EnvChanges, LaunchSpec, ParentDeath, StartMethod, Stdio};

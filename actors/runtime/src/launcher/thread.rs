@@ -49,7 +49,17 @@ pub(super) fn hold_for_fork() -> impl Sized {
     lock(&INBOX)
 }
 
-fn submit(job: Job) -> io::Result<()> {
+/// Waits until what was submitted before has been done, if anything was.
+pub(super) fn settle() {
+    let has_some = matches!(&*lock(&INBOX), Some((pid, _)) if *pid == std::process::id());
+    if has_some {
+        // An error says that the thread has ended, and everything with it.
+        let _ = run(|| io::Result::Ok(()));
+    }
+}
+
+/// Runs `job` on the launcher thread, some time after this returns.
+pub(super) fn submit(job: Job) -> io::Result<()> {
     let inbox = &mut *lock(&INBOX);
     let me = std::process::id();
     let sender = match inbox {

@@ -1,7 +1,7 @@
 //! The zygote: a process of this image that does nothing but copy itself.
 //!
 //! Owns the body that serves requests, the few bytes of a request and of its replies,
-//! and the first steps of a copy. It must never have a second thread, and hold no end
+//! and the first steps of a copy. It also keeps its parent's list of `names`. It must never have a second thread, and hold no end
 //! of a worker's sockets once the worker exists. Neighbours: `forkserver` is the side
 //! that asks; `child` is what a copy becomes.
 //!
@@ -16,12 +16,14 @@
 
 use super::child::{CONTROL_FD, DATA_FD, REFUSED_CODE, receive_hello, serve};
 use super::hello::{Hello, StartFault};
+use super::names::{Kept, MAX_MESSAGE};
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::link::Link;
-use crate::node;
+use crate::node::{self, Parent};
 use crate::sys::clone::{OnlyThread, Side, clone_brother};
 use crate::sys::function::Descriptor;
 use crate::sys::{environment, exit, socket};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use std::any::type_name;
 use std::collections::VecDeque;
@@ -37,6 +39,8 @@ pub(super) const CLONED: u8 = 1;
 pub(super) const BORN: u8 = 2;
 /// There is no worker; the value is the error's number.
 pub(super) const FAILED: u8 = 3;
+/// The list of names is as it was asked for.
+pub(super) const NOTED: u8 = 4;
 
 /// What is said about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +89,9 @@ pub(super) fn is_wanted(hello: &Hello) -> bool {
 
 /// Serves until there are no more requests. In each copy it returns with the request that
 /// made it.
-pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Option<Request>, StartFault> {
+/// At the end it unlinks the names that its parent has left, and says whether there were
+/// any.
+pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Result<Request, bool>, StartFault> {
     let failed = |error: io::Error| StartFault::Failed(error.to_string());
     let preload: Option<FunctionRef> = start.decode()?;
     if let Some(preload) = preload {
@@ -103,13 +109,22 @@ pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Option<Request>, St
     };
     (start.ready)();
     let requests = parent.data.as_fd();
-    while let Some((number, request)) = next_request(requests) {
+    let mut names = Kept::default();
+    while let Some((number, asked)) = next_request(parent, &names) {
         let reply = |kind, value| Reply { kind, request: number, value };
+        let request = match asked {
+            Asked::Worker(request) => request,
+            Asked::Names(words) => {
+                note(&mut names, &words);
+                say(requests, reply(NOTED, 0), &[]);
+                continue;
+            }
+        };
         match request.and_then(|request| Ok((clone_brother(&alone)?, request))) {
             Ok((Side::Copy, request)) => {
                 let pid = std::process::id().cast_signed();
                 say(requests, reply(BORN, pid), &[]);
-                return Ok(Some(request));
+                return Ok(Ok(request));
             }
             Ok((Side::Original(pid, pidfd), _)) => {
                 say(requests, reply(CLONED, pid.cast_signed()), &[pidfd]);
@@ -117,7 +132,17 @@ pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Option<Request>, St
             Err(error) => say(requests, reply(FAILED, error.raw_os_error().unwrap_or(0)), &[]),
         }
     }
-    Ok(None)
+    Ok(Err(names.unlink_all()))
+}
+
+/// Takes down what the parent says of its names. From the first on this process must
+/// outlive its parent, for the moment that unlinking takes.
+fn note(names: &mut Kept, words: &[u8]) {
+    if !names.were_some() {
+        // Where this is refused, the parent's death is ours as ever.
+        let _ = nix::sys::prctl::set_pdeathsig(None);
+    }
+    names.hear(words);
 }
 
 fn run_preload(preload: &FunctionRef) -> Result<(), StartFault> {
@@ -149,12 +174,40 @@ pub(super) struct Request {
     directory: OwnedFd,
 }
 
+/// What a zygote is asked for.
+enum Asked {
+    /// A copy of itself; the error is that its descriptors did not come.
+    Worker(io::Result<Request>),
+    /// To take something down: words about names.
+    Names(Vec<u8>),
+}
+
 /// Waits for the next request; `None` when there will be none.
-fn next_request(requests: BorrowedFd<'_>) -> Option<(u64, io::Result<Request>)> {
-    let mut bytes = [0; size_of::<u64>()];
+fn next_request(parent: &Parent, names: &Kept) -> Option<(u64, Asked)> {
+    let requests = parent.data.as_fd();
+    if names.were_some()
+        && let Some(pidfd) = &parent.pidfd
+    {
+        // A copy that the parent made of itself may hold its end of the socket, so that
+        // there is no end of it when the parent has died.
+        let mut fds = [
+            PollFd::new(requests, PollFlags::POLLIN),
+            PollFd::new(pidfd.as_fd(), PollFlags::POLLIN),
+        ];
+        crate::sync::poll(&mut fds, None).ok()?;
+        if fds[0].any() != Some(true) {
+            return None;
+        }
+    }
+    let mut bytes = [0; MAX_MESSAGE];
     let mut fds = VecDeque::with_capacity(REQUEST_FDS);
+    let number = |bytes: &[u8]| bytes.first_chunk().map(|number| u64::from_le_bytes(*number));
     let request = match socket::receive(requests, &mut bytes, &mut fds, true) {
         Ok(0) => return None,
+        Ok(length) if length > size_of::<u64>() => {
+            let words = bytes[size_of::<u64>()..length].to_vec();
+            return Some((number(&bytes)?, Asked::Names(words)));
+        }
         Ok(_) => {
             let mut next = || fds.pop_front().ok_or(io::ErrorKind::InvalidData);
             (|| {
@@ -170,7 +223,7 @@ fn next_request(requests: BorrowedFd<'_>) -> Option<(u64, io::Result<Request>)> 
         Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Err(error),
         Err(_) => return None,
     };
-    Some((u64::from_le_bytes(bytes), request))
+    Some((number(&bytes)?, Asked::Worker(request)))
 }
 
 /// Tells the launcher. When its socket is full or closed it does not listen any more.
@@ -224,7 +277,7 @@ mod tests {
 
     #[test]
     fn replies_survive_their_bytes() {
-        for kind in [CLONED, BORN, FAILED] {
+        for kind in [CLONED, BORN, FAILED, NOTED] {
             let reply = Reply { kind, request: u64::MAX - 3, value: -7 };
             assert_eq!(Reply::from_bytes(reply.to_bytes()), reply);
         }

@@ -4,6 +4,7 @@
 //! functions as addresses in an image, descriptors beside bytes. Each function here
 //! is safe to call; each block says what upholds it. It must never decide anything.
 
+pub(crate) mod cells;
 pub(crate) mod clone;
 pub(crate) mod entry;
 pub(crate) mod environment;
@@ -11,6 +12,7 @@ pub(crate) mod exit;
 pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod interrupt;
+pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod watch;

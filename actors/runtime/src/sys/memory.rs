@@ -1,0 +1,171 @@
+//! Memory that processes share: files without a disk, and mappings of them.
+//!
+//! Owns the making of such files (anonymous: memfd; named: in `/dev/shm`, where the C
+//! library's `shm_open` has them too) and their mapping. Space is reserved when a file is
+//! made, so that a full file system is an error then and not a SIGBUS later. It must never
+//! touch a mapped byte: `cells` does. Above it stands `crate::memory`.
+
+use nix::errno::Errno;
+use nix::fcntl::{
+    AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open,
+};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{ftruncate, linkat};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// Where named memory is, on every Linux: `shm_open` of glibc and musl say the same.
+const FOLDER: &str = "/dev/shm/";
+
+/// Makes a file without a name, of so many bytes, zeroed, which can neither shrink nor grow.
+///
+/// # Errors
+/// `ENOMEM` when this machine has less memory than that, and what `memfd_create` says.
+pub(crate) fn anonymous(size: usize) -> io::Result<OwnedFd> {
+    // Such files have no file system with a limit of its own: the kernel would go on handing
+    // out pages until it had to kill for them.
+    if !machine_could_hold(size) {
+        return Err(Errno::ENOMEM.into());
+    }
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let file = memfd_create(c"procession-memory", flags)?;
+    reserve(file.as_fd(), size)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file)
+}
+
+/// Whether a file that came from another process can never get smaller than it is.
+pub(crate) fn cannot_shrink(file: BorrowedFd<'_>) -> bool {
+    fcntl(file, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK))
+}
+
+/// Makes a file where named memory is, of so many bytes, zeroed, for its owner only. It has
+/// no name yet: [`give_name`] gives it one, complete as it is.
+///
+/// # Errors
+/// `ENOSPC` when there is no room for it.
+pub(crate) fn unnamed(size: usize) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let file = open(FOLDER, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    reserve(file.as_fd(), size)?;
+    Ok(file)
+}
+
+/// Gives a file of [`unnamed`] its name.
+///
+/// # Errors
+/// `EEXIST` when another has that name.
+pub(crate) fn give_name(file: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // Without this detour a file's name can be given only by those who may read any file.
+    let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(AT_FDCWD, from.as_str(), AT_FDCWD, path(name).as_str(), AtFlags::AT_SYMLINK_FOLLOW)?;
+    Ok(())
+}
+
+/// Opens a file by its name.
+pub(crate) fn open_name(name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    Ok(open(path(name).as_str(), flags, Mode::empty())?)
+}
+
+/// Removes a name; the file stays for those who have it open.
+pub(crate) fn unlink(name: &str) -> io::Result<()> {
+    Ok(nix::unistd::unlink(path(name).as_str())?)
+}
+
+/// Device and number of an open file.
+pub(crate) fn id(file: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = fstat(file)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Device and number of the file that has a name.
+pub(crate) fn id_of_name(name: &str) -> io::Result<(u64, u64)> {
+    let stat = nix::sys::stat::lstat(path(name).as_str())?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The size of an open file, in bytes.
+pub(crate) fn size(file: BorrowedFd<'_>) -> io::Result<usize> {
+    usize::try_from(fstat(file)?.st_size).map_err(io::Error::other)
+}
+
+fn path(name: &str) -> String {
+    format!("{FOLDER}{name}")
+}
+
+fn reserve(file: BorrowedFd<'_>, size: usize) -> io::Result<()> {
+    let size = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
+    ftruncate(file, size)?;
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, size) {
+            Err(Errno::EINTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
+fn machine_could_hold(size: usize) -> bool {
+    // SAFETY: all zeroes is a valid sysinfo, and the call writes only to it.
+    let info = unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        if libc::sysinfo(&raw mut info) != 0 {
+            return true;
+        }
+        info
+    };
+    let units = u128::from(info.totalram) + u128::from(info.totalswap);
+    u128::try_from(size).is_ok_and(|size| size <= units * u128::from(info.mem_unit))
+}
+
+/// A file's bytes in this process's memory, readable and writable, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    at: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread, and gives no access to its
+// bytes: what does (`cells`) does so atomically, or has its caller answer for it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of a file.
+    ///
+    /// # Errors
+    /// `EINVAL` when `len` is 0 or the file is smaller: pages behind its end would be SIGBUS.
+    pub(crate) fn new(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let length = NonZeroUsize::new(len).ok_or(Errno::EINVAL)?;
+        if size(file)? < len {
+            return Err(Errno::EINVAL.into());
+        }
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the kernel chooses the place, so nothing that is mapped is replaced.
+        let at = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0)? };
+        Ok(Self { at: at.cast(), len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where it begins: at a page.
+    pub(super) fn at(&self) -> NonNull<u8> {
+        self.at
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this length, and nothing borrows from it any more.
+        let _ = unsafe { munmap(self.at.cast(), self.len) };
+    }
+}
