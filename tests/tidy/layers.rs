@@ -19,7 +19,7 @@ struct Crate {
 const CRATES: &[Crate] = &[
     Crate {
         folder: "actors/protocols/src/",
-        modules: &["exit", "id", "wire", "custody", "supervision"],
+        modules: &["exit", "id", "wire", "custody", "supervision", "pool"],
         upward: &[],
     },
     Crate {

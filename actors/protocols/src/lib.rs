@@ -10,5 +10,6 @@
 pub mod custody;
 pub mod exit;
 pub mod id;
+pub mod pool;
 pub mod supervision;
 pub mod wire;

@@ -1,0 +1,67 @@
+//! The word through which a worker begins its tasks.
+//!
+//! Owns its layout and both sides' changes. The owner numbers what it sends to a worker,
+//! from 1. The low half of the word is the number of the last task that the worker has
+//! begun, the high half the last one that the owner has taken back: of two sides that
+//! want the same task one wins, and both know which. Each change is one compare-and-swap,
+//! so a side that dies leaves nothing half done.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The worker's side: begins task `number`. False when the owner has taken it back, and
+/// then it must be thrown away.
+pub fn begin(word: &AtomicU64, number: u32) -> bool {
+    word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+        let (begun, void) = split(now);
+        (number > void).then(|| join(begun.max(number), void))
+    })
+    .is_ok()
+}
+
+/// The owner's side: takes back all tasks up to `last` that have not been begun. Gives the
+/// number of the last one that has.
+pub fn take_back(word: &AtomicU64, last: u32) -> u32 {
+    let change = |now| {
+        let (begun, void) = split(now);
+        (last > begun).then(|| join(begun, void.max(last)))
+    };
+    let (Ok(before) | Err(before)) = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+    split(before).0
+}
+
+/// The number of the last task that has been begun.
+pub fn begun(word: &AtomicU64) -> u32 {
+    split(word.load(Ordering::Acquire)).0
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it takes the halves apart")]
+fn split(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+fn join(begun: u32, void: u32) -> u64 {
+    u64::from(void) << 32 | u64::from(begun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_is_not_begun() {
+        let word = AtomicU64::new(0);
+        assert!(begin(&word, 1));
+        assert_eq!(take_back(&word, 2), 1);
+        assert!(!begin(&word, 2));
+        assert!(begin(&word, 3));
+        assert_eq!(begun(&word), 3);
+    }
+
+    #[test]
+    fn what_is_begun_is_not_taken_back() {
+        let word = AtomicU64::new(0);
+        assert!(begin(&word, 1) && begin(&word, 2));
+        assert_eq!(take_back(&word, 2), 2);
+        assert!(begin(&word, 3), "nothing was void");
+    }
+}

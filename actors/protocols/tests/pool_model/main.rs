@@ -1,0 +1,135 @@
+//! The scheduler of a pool against a random world: workers that start, fail to start, work,
+//! and are killed between any two steps, while tasks are submitted and cancelled and time
+//! passes.
+//!
+//! What must hold: each task ends once; none that finished is lost; none is begun twice but
+//! after a death, with retries; one that was never begun does not end in its worker's
+//! death; a close and a terminate end.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod world;
+
+use procession_protocols::pool::End;
+use proptest::prelude::*;
+use world::{Setup, Step, World};
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u32..3, 0u64..40).prop_map(|(retries, limit)| Step::Submit { retries, limit }),
+        4 => Just(Step::Start),
+        1 => Just(Step::FailToStart),
+        12 => any::<u8>().prop_map(Step::Work),
+        8 => any::<u8>().prop_map(Step::Receive),
+        3 => any::<u8>().prop_map(Step::Kill),
+        3 => Just(Step::Bury),
+        2 => (0u64..10).prop_map(Step::Pass),
+        1 => any::<u8>().prop_map(Step::Cancel),
+    ]
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    (1usize..4, prop_oneof![Just(None), (1u32..4).prop_map(Some)], 0u32..30)
+        .prop_map(|(workers, max_tasks, budget)| Setup { workers, max_tasks, budget })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_closed_pool_ends_with_every_task(
+        setup in setup(),
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut world = World::new(setup);
+        for step in steps {
+            world.step(step);
+        }
+        world.close();
+        world.settle();
+        world.check();
+    }
+
+    #[test]
+    fn a_terminated_pool_ends_at_once(
+        setup in setup(),
+        steps in prop::collection::vec(step(), 0..80),
+        after_close in any::<bool>(),
+    ) {
+        let mut world = World::new(setup);
+        for step in steps {
+            world.step(step);
+        }
+        if after_close {
+            world.close();
+        }
+        world.terminate();
+        prop_assert_eq!(world.unfinished(), 0, "no task outlives it");
+        world.settle();
+        world.check();
+    }
+}
+
+/// A worker is killed after each step of the same run, one after another.
+#[test]
+fn a_death_at_every_step_costs_one_task_at_most() {
+    for at in 0..80 {
+        let mut world = World::new(Setup { workers: 2, max_tasks: None, budget: 5 });
+        world.step(Step::Start);
+        world.step(Step::Start);
+        for number in 0..80u8 {
+            if number == at {
+                world.step(Step::Kill(at));
+            }
+            let step = match number % 5 {
+                0 => Step::Submit { retries: 0, limit: 0 },
+                1 | 2 => Step::Work(number / 3),
+                _ => Step::Receive(number / 2),
+            };
+            world.step(step);
+        }
+        world.close();
+        world.settle();
+        world.check();
+        let lost = world.ends().filter(Option::is_some).count();
+        assert!(lost <= 1, "{lost} tasks ended with one death");
+    }
+}
+
+#[test]
+fn tasks_of_one_worker_are_begun_in_order() {
+    let mut world = World::new(Setup { workers: 1, max_tasks: Some(3), budget: 0 });
+    for _ in 0..10 {
+        world.step(Step::Submit { retries: 0, limit: 0 });
+    }
+    world.close();
+    world.settle();
+    world.check();
+    assert!(world.begun_in_order.windows(2).all(|pair| pair[0] < pair[1]));
+    assert_eq!(world.ends().filter(Option::is_none).count(), 10);
+}
+
+#[test]
+fn workers_that_never_begin_anything_break_the_pool() {
+    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 2 });
+    world.step(Step::Submit { retries: 5, limit: 0 });
+    for _ in 0..3 {
+        world.step(Step::FailToStart);
+    }
+    assert_eq!(world.ends().collect::<Vec<_>>(), [Some(End::Broken)]);
+    world.check();
+}
+
+/// The time limit of one task takes its worker, and the task behind it is given to another.
+#[test]
+fn a_time_limit_condemns_one_task() {
+    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 0 });
+    world.step(Step::Start);
+    world.step(Step::Submit { retries: 0, limit: 5 });
+    world.step(Step::Submit { retries: 0, limit: 0 });
+    world.step(Step::Work(0));
+    world.step(Step::Pass(10));
+    world.close();
+    world.settle();
+    world.check();
+    assert_eq!(world.ends().collect::<Vec<_>>(), [Some(End::TimedOut), None]);
+}
