@@ -6,7 +6,7 @@
 //! want the same task one wins, and both know which. Each change is one compare-and-swap,
 //! so a side that dies leaves nothing half done.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The worker's side: begins task `number`. False when the owner has taken it back, and
 /// then it must be thrown away.
