@@ -81,7 +81,7 @@ impl ProcessRef {
 
     fn finish_start(&self, child: &Arc<Child>) -> Result<()> {
         *lock(&self.0.phase) = Phase::Started(child.clone());
-        node::tree::adopt(&node::current(), child)?;
+        node::reaper::adopt(&node::current(), child)?;
         Ok(())
     }
 

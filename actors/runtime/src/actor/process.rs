@@ -134,7 +134,7 @@ fn launch<A: Actor>(blueprint: &Blueprint, args: Encoded) -> Result<ActorRef<A>,
 }
 
 fn adopt(node: &node::Node, child: &Arc<Child>) -> Result<(), StartError> {
-    node::tree::adopt(node, child).map_err(|error| {
+    node::reaper::adopt(node, child).map_err(|error| {
         child.kill_and_reap();
         StartError::Process(error.into())
     })

@@ -3,13 +3,14 @@
 //! Owns the one global of the library. It is made on first use in a root process, and
 //! at entry in a child; after a fork the child gets its own. It must never be locked
 //! across a wait. Neighbours: `hidden` runs the control plane, `guard` is what a child's
-//! hidden thread looks after, `tree` is the ractor tree of supervisors and process
-//! proxies, `leave` is what happens at exit.
+//! hidden thread looks after, `reaper` keeps the children, `tree` is the ractor tree of
+//! supervisors and of what they supervise, `leave` is what happens at exit.
 
 pub mod control;
 pub mod guard;
 pub mod hidden;
 pub mod leave;
+pub mod reaper;
 pub(crate) mod routes;
 pub mod tree;
 
@@ -96,7 +97,15 @@ pub fn current() -> Arc<Node> {
 /// Keeps what this module knows still across a fork, so that the child can use it.
 pub(crate) fn hold_for_fork() -> impl Sized {
     let supervisors = crate::supervisor::hold_for_fork();
-    (lock(&hidden::HIDDEN), lock(&NODE), lock(&METHOD), routes::hold_for_fork(), supervisors)
+    let reaper = reaper::hold_for_fork();
+    (
+        lock(&hidden::HIDDEN),
+        lock(&NODE),
+        lock(&METHOD),
+        routes::hold_for_fork(),
+        supervisors,
+        reaper,
+    )
 }
 
 /// Forgets, in a forked child, what its parent reached and heard. Nothing is dropped: it

@@ -1,12 +1,12 @@
 //! The ractor tree of a node: a root supervisor, and a proxy actor for each child
-//! process.
+//! process that a supervisor has.
 //!
 //! Owns the reaping by the hidden thread: a proxy watches its child's pidfd and control
 //! link, and ends with the child, so that the child's end reaches its supervisor as a
 //! ractor supervision event: `ActorTerminated` for a clean end, `ActorFailed`
 //! otherwise. It decides nothing: policies do.
 
-use super::{Node, hidden};
+use super::hidden;
 use crate::child::Child;
 use crate::down::Down;
 use crate::log::relayed;
@@ -34,29 +34,6 @@ pub(crate) fn get_ready() -> io::Result<()> {
     hidden::handle()?;
     super::leave::prepare();
     super::control::attend()
-}
-
-/// Puts a child that has been started under the node's root supervisor.
-///
-/// # Errors
-/// The hidden thread could not be started.
-pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
-    lock(&node.children).insert(child.number(), child.clone());
-    get_ready()?;
-    let child = child.clone();
-    hidden::handle()?.spawn(async move {
-        match root().await {
-            Ok(root) => {
-                if let Err(error) = watch(child, root).await {
-                    tracing::error!(target: "procession", %error, "a child is not watched");
-                }
-            }
-            Err(error) => {
-                tracing::error!(target: "procession", %error, "no root supervisor");
-            }
-        }
-    });
-    Ok(())
 }
 
 /// Reaps a process that is nobody's actor, such as a zygote, when it ends.
@@ -182,23 +159,7 @@ impl Actor for ProcessProxy {
 
 /// Serves the child's control link and relays until it has ended.
 async fn until_end(child: &Arc<Child>) -> Arc<Down> {
-    for at in 0..child.relay().count() {
-        let Ok(fd) = watched(child, |child| child.relay().descriptor(at)) else { continue };
-        let child = child.clone();
-        tokio::spawn(async move {
-            loop {
-                let room = relayed::room();
-                match child.relay().pump(false) {
-                    Pumped::Ended => return,
-                    Pumped::NoRoom => room.await,
-                    Pumped::All => match fd.readable().await {
-                        Ok(mut ready) => ready.clear_ready(),
-                        Err(_) => return,
-                    },
-                }
-            }
-        });
-    }
+    pump(child);
     let (Ok(pidfd), Ok(control)) =
         (watched(child, Child::pidfd), watched(child, |child| child.control().as_fd()))
     else {
@@ -225,6 +186,27 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
             }
             () = room, if child.waits_for_room() => {}
         }
+    }
+}
+
+/// Has the child's relayed output copied from now on. To be called on the hidden thread.
+pub(super) fn pump(child: &Arc<Child>) {
+    for at in 0..child.relay().count() {
+        let Ok(fd) = watched(child, |child| child.relay().descriptor(at)) else { continue };
+        let child = child.clone();
+        tokio::spawn(async move {
+            loop {
+                let room = relayed::room();
+                match child.relay().pump(false) {
+                    Pumped::Ended => return,
+                    Pumped::NoRoom => room.await,
+                    Pumped::All => match fd.readable().await {
+                        Ok(mut ready) => ready.clear_ready(),
+                        Err(_) => return,
+                    },
+                }
+            }
+        });
     }
 }
 

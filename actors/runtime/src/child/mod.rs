@@ -6,6 +6,10 @@
 //! one Down. It waits for its own pidfd only, never for "any child", and signals by
 //! pidfd only. Neighbours: the launcher makes it, `crate::node` keeps it.
 
+mod watch;
+
+pub(crate) use watch::{News, Set};
+
 use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
 use crate::launcher::{LaunchSpec, ParentDeath, Raw};
@@ -14,8 +18,9 @@ use crate::log::relayed;
 use crate::mail::Outbox;
 use crate::proc_tree::{self, TreeKill};
 use crate::reap::try_reap;
-use crate::sync::{lock, readable};
+use crate::sync::{after, lock, poll};
 use crate::sys::process::{Usage, pidfd_send_signal};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::{ActorId, NodeId};
@@ -25,8 +30,16 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use watch::Watch;
+
+/// Most children that are joined at once end at once: for so long a joining thread looks
+/// at nothing else, so that it wakes once.
+const QUICK_END: Duration = Duration::from_millis(2);
+
+/// While there is no room for a child's log lines, a joining thread looks this often.
+const ROOM_PERIOD: Duration = Duration::from_millis(5);
 
 /// A child process of this node.
 pub struct Child {
@@ -61,6 +74,7 @@ struct State {
     pong: Option<Pong>,
     down: Option<Arc<Down>>,
     watchers: Vec<DownSink>,
+    watch: Watch,
 }
 
 /// What a child's body left behind.
@@ -207,8 +221,13 @@ impl Child {
             usage,
         });
         state.down = Some(down.clone());
+        let _ = self.settle(state);
+        let is_kept = state.watch.is_entered();
         let watchers = std::mem::take(&mut state.watchers);
         drop(guard);
+        if is_kept {
+            crate::node::reaper::forget(self.number, &down);
+        }
         for watcher in watchers {
             watcher(Down::clone(&down));
         }
@@ -220,14 +239,38 @@ impl Child {
     /// # Errors
     /// Only what `ppoll` gives: out of memory.
     pub fn join(&self, deadline: Option<Instant>) -> io::Result<Option<Arc<Down>>> {
+        if let Some(down) = self.reap() {
+            return Ok(Some(down));
+        }
+        let _joining = Joining::new(self);
+        if poll(&mut [self.end_event()], earlier(deadline, after(QUICK_END)))?
+            && let Some(down) = self.reap()
+        {
+            return Ok(Some(down));
+        }
         loop {
-            if let Some(down) = self.reap() {
-                return Ok(Some(down));
-            }
-            if !readable(self.pidfd(), deadline)? {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(None);
             }
+            let mut events =
+                [self.end_event(), PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+            // Its words are taken here too: nobody else listens.
+            let (listened, until) = match (self.drain_control(), self.waits_for_room()) {
+                (_, true) => (1, earlier(deadline, after(ROOM_PERIOD))),
+                (true, false) => (2, deadline),
+                (false, false) => (1, deadline),
+            };
+            poll(&mut events[..listened], until)?;
+            if events[0].any() == Some(true)
+                && let Some(down) = self.reap()
+            {
+                return Ok(Some(down));
+            }
         }
+    }
+
+    fn end_event(&self) -> PollFd<'_> {
+        PollFd::new(self.pidfd(), PollFlags::POLLIN)
     }
 
     /// Gets the Down when it comes; at once when it has come.
@@ -372,6 +415,7 @@ impl Child {
     pub(crate) fn drain_control(&self) -> bool {
         let state = &mut *lock(&self.state);
         self.drain(state, false);
+        let _ = self.settle(state);
         !state.control_ended
     }
 
@@ -379,6 +423,29 @@ impl Child {
     /// child's log lines.
     pub(crate) fn waits_for_room(&self) -> bool {
         lock(&self.state).waits_for_room
+    }
+
+    /// How it ended, if somebody has noticed.
+    pub(crate) fn known_end(&self) -> Option<Arc<Down>> {
+        lock(&self.state).down.clone()
+    }
+
+    /// From now on the hidden thread hears of it, by way of this set.
+    ///
+    /// # Errors
+    /// The system has no room for another descriptor that is watched.
+    pub(crate) fn enter(&self, set: Arc<Set>) -> io::Result<()> {
+        let state = &mut *lock(&self.state);
+        state.watch.enter(set);
+        self.settle(state)
+    }
+
+    /// Has the hidden thread watch what is worth it.
+    fn settle(&self, state: &mut State) -> io::Result<()> {
+        let lives = state.down.is_none();
+        let speaks = lives && !state.control_ended && !state.waits_for_room;
+        let wanted = [(self.pidfd.as_fd(), lives), (self.control.as_fd(), speaks)];
+        state.watch.settle(self.number, wanted)
     }
 
     /// Takes `all` that has come, or as long as there is room for log lines.
@@ -425,6 +492,33 @@ impl Child {
     }
 }
 
+/// A thread that waits for the child's end: as long as there is one, the hidden thread
+/// does not.
+struct Joining<'a>(&'a Child);
+
+impl<'a> Joining<'a> {
+    fn new(child: &'a Child) -> Self {
+        let state = &mut *lock(&child.state);
+        state.watch.begin_join();
+        // Taking it out of the set cannot fail.
+        let _ = child.settle(state);
+        Self(child)
+    }
+}
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        let settled = {
+            let state = &mut *lock(&self.0.state);
+            state.watch.end_join();
+            self.0.settle(state)
+        };
+        if settled.is_err() {
+            crate::node::reaper::look_after(self.0.number);
+        }
+    }
+}
+
 impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Child({}, pid {})", self.name, self.pid)
@@ -442,6 +536,11 @@ impl State {
             ToParent::Routed(message) => crate::node::routes::pass_on(message),
         }
     }
+}
+
+/// The sooner of two deadlines, where none is never.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 /// A payload frame with this flag carries a descriptor of a memory file in place of the

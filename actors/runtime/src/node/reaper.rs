@@ -1,0 +1,145 @@
+//! The reaper: how the hidden thread hears of the children that no supervisor has.
+//!
+//! Owns the one set of descriptors of such children, and its serving. A child enters the
+//! set by the thread that starts it, and is taken out of it by a thread that joins it
+//! (`crate::child`), so that a start and its join need not wake the hidden thread at all.
+//! It must never wait for one child while another has news. Neighbours: `super::tree`
+//! watches the children of supervisors.
+
+use super::{Node, hidden, tree};
+use crate::child::{Child, News, Set};
+use crate::down::Down;
+use crate::log::relayed;
+use crate::sync::lock;
+use crate::sys::watch::{Held, watch};
+use nix::errno::Errno;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::Interest;
+
+/// The set, and the process that it belongs to.
+static SET: Mutex<Option<(u32, Arc<Set>)>> = Mutex::new(None);
+
+/// Where the set cannot watch a child it is looked at this often.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// Keeps a child that has been started, until it ends.
+///
+/// # Errors
+/// The hidden thread could not be started.
+pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
+    lock(&node.children).insert(child.number(), child.clone());
+    tree::get_ready()?;
+    if child.relay().count() > 0 {
+        let child = child.clone();
+        hidden::handle()?.spawn(async move { tree::pump(&child) });
+    }
+    if set().and_then(|set| child.enter(set)).is_err() {
+        look_after(child.number());
+    }
+    // Whoever reaped it before it was in the set did not know that it is kept.
+    if let Some(down) = child.known_end() {
+        forget(child.number(), &down);
+    }
+    Ok(())
+}
+
+/// Lets go of a child that has ended.
+pub(crate) fn forget(number: u32, down: &Down) {
+    if lock(&super::current().children).remove(&number).is_some() {
+        tracing::debug!(target: "procession", name = down.name, pid = down.pid,
+            reason = %down.reason, "process ended");
+    }
+}
+
+/// Looks at a child again and again, for when there is no room to have it watched.
+pub(crate) fn look_after(number: u32) {
+    let Ok(hidden) = hidden::handle() else { return };
+    hidden.spawn(async move {
+        while let Some(child) = known(number) {
+            child.drain_control();
+            if child.reap().is_some() {
+                return;
+            }
+            drop(child);
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    });
+}
+
+/// Keeps the set still across a fork.
+pub(super) fn hold_for_fork() -> impl Sized {
+    lock(&SET)
+}
+
+fn known(number: u32) -> Option<Arc<Child>> {
+    lock(&super::current().children).get(&number).cloned()
+}
+
+fn set() -> io::Result<Arc<Set>> {
+    let slot = &mut *lock(&SET);
+    let me = std::process::id();
+    if let Some((pid, set)) = slot
+        && *pid == me
+    {
+        return Ok(set.clone());
+    }
+    let set = Arc::new(Set::new()?);
+    hidden::handle()?.spawn(serve(set.clone()));
+    // The one before is a parent's, from before a fork.
+    std::mem::forget(slot.replace((me, set.clone())));
+    Ok(set)
+}
+
+async fn serve(set: Arc<Set>) {
+    let watched = loop {
+        match watch(Held::new(&set, |set| set.as_fd()), Interest::READABLE) {
+            Ok(watched) => break watched,
+            Err(error) => {
+                tracing::error!(target: "procession", %error, "children are not watched yet");
+                tokio::time::sleep(LOOK_PERIOD).await;
+            }
+        }
+    };
+    loop {
+        let Ok(mut ready) = watched.readable().await else { return };
+        match set.look() {
+            Ok(news) if news.is_empty() => ready.clear_ready(),
+            Ok(news) => news.into_iter().for_each(|(number, news)| heard(number, news)),
+            Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
+            Err(error) => {
+                tracing::error!(target: "procession", %error, "children cannot be watched");
+                return;
+            }
+        }
+        // Others on this thread have their turn between two looks.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn heard(number: u32, news: News) {
+    let Some(child) = known(number) else { return };
+    match news {
+        News::End => drop(child.reap()),
+        News::Words => {
+            child.drain_control();
+            if child.waits_for_room() {
+                tokio::spawn(when_there_is_room(child));
+            }
+        }
+    }
+}
+
+/// Listens to a child again once there is room for its log lines.
+async fn when_there_is_room(child: Arc<Child>) {
+    loop {
+        let room = relayed::room();
+        child.drain_control();
+        if !child.waits_for_room() || child.reap().is_some() {
+            return;
+        }
+        room.await;
+    }
+}
