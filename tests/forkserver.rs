@@ -48,18 +48,44 @@ fn children(pid: u32) -> Vec<(u32, char)> {
     found
 }
 
-/// The fork server: the one child of this node that is no process of the user's. One that
-/// was replaced may take a moment to end.
+/// The living children of this node that are no processes of the user's: fork servers, and
+/// the worker that one has made ahead.
+fn others() -> Vec<u32> {
+    let active = procession::active_children();
+    let known: Vec<_> = active.iter().filter_map(procession::ProcessRef::pid).collect();
+    let mut others = children(std::process::id());
+    others.retain(|(pid, state)| !known.contains(pid) && *state != 'Z');
+    others.into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// Whether a process has a descriptor of its parent's process, which a worker that waits
+/// for its hello has not.
+fn watches_its_parent(pid: u32) -> bool {
+    let Ok(links) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let links = links.flatten().filter_map(|link| std::fs::read_link(link.path()).ok());
+    links.into_iter().any(|link| link.to_string_lossy().contains("pidfd"))
+}
+
+/// The fork server. One that was replaced may take a moment to end.
 fn server() -> u32 {
-    let mut others = Vec::new();
+    let mut servers = Vec::new();
     eventually("there is one fork server", || {
-        let active = procession::active_children();
-        let known: Vec<_> = active.iter().filter_map(procession::ProcessRef::pid).collect();
-        others = children(std::process::id());
-        others.retain(|(pid, state)| !known.contains(pid) && *state != 'Z');
-        others.len() == 1
+        servers = others();
+        servers.retain(|pid| watches_its_parent(*pid));
+        servers.len() == 1
     });
-    others[0].0
+    servers[0]
+}
+
+/// The worker that is made ahead, from the second start on.
+fn spare() -> u32 {
+    let mut spares = Vec::new();
+    eventually("there is one spare worker", || {
+        spares = others();
+        spares.retain(|pid| !watches_its_parent(*pid));
+        spares.len() == 1
+    });
+    spares[0]
 }
 
 fn send(pid: u32, signal: Signal) {
@@ -192,7 +218,7 @@ fn servers_killed_and_stopped_during_starts_lose_none() {
         drop(stop);
         let kills = killer.join().unwrap();
         assert!(starts > 10 && kills > 10, "{starts} starts, {kills} kills");
-        eventually("no child is left but the server", || children(me).len() <= 1);
+        eventually("no child is left but the server and a spare", || children(me).len() <= 2);
         std::fs::remove_file(server_file(me)).unwrap();
     });
 }
@@ -404,13 +430,15 @@ fn is_running(pid: u32) -> bool {
 fn two_hundred_starts_leave_nothing() {
     in_a_node!(|| {
         one_start();
+        one_start();
+        spare();
         let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let before = descriptors();
         for _ in 0..200 {
             one_start();
         }
         eventually("all descriptors are closed", || descriptors() <= before);
-        eventually("the server alone is left", || children(std::process::id()).len() == 1);
+        eventually("server and spare are left", || children(std::process::id()).len() == 2);
         assert!(procession::active_children().is_empty());
     });
 }
@@ -451,4 +479,68 @@ fn a_worker_has_a_server_of_its_own() {
     let (parent, server, own) = process.unwrap().result_timeout(SOON).unwrap();
     assert_eq!(parent, own.cast_signed());
     eventually("the inner server is gone", || !exists(server));
+}
+
+#[test]
+fn a_worker_made_ahead_is_used_and_has_the_surroundings_of_its_start() {
+    in_a_node!(|| {
+        one_start();
+        assert_eq!(others(), [server()], "a program of one start needs no spare");
+        one_start();
+        let ahead = spare();
+        let look = || {
+            (std::process::id(), std::env::var("LATE").ok(), procession::current_process().name())
+        };
+        let process = forkserver().builder(look, ()).env("LATE", "yes").name("fred").start();
+        let seen = process.unwrap().result_timeout(SOON).unwrap();
+        assert_eq!(seen, (ahead, Some("yes".to_owned()), "fred".to_owned()));
+        assert_ne!(spare(), ahead);
+        // Ctrl-C is its parent's affair as long as it is nobody.
+        send(spare(), Signal::SIGINT);
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+    });
+}
+
+#[test]
+fn a_worker_made_ahead_that_dies_or_hangs_costs_no_start() {
+    in_a_node!(|| {
+        one_start();
+        one_start();
+        for _ in 0..5 {
+            let killed = spare();
+            send(killed, Signal::SIGKILL);
+            eventually("it is reaped while nobody starts anything", || !exists(killed));
+            assert_eq!(one_start(), Some(StartMethod::ForkServer));
+            let killed = spare();
+            send(killed, Signal::SIGKILL);
+            eventually("it has ended", || !is_running(killed));
+            assert_eq!(one_start(), Some(StartMethod::ForkServer));
+        }
+        // Its server's end is no reason not to use it.
+        let (old, ahead) = (server(), spare());
+        send(old, Signal::SIGKILL);
+        eventually("the server is reaped", || !exists(old));
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+        eventually("the spare of a dead server is gone", || !exists(ahead));
+    });
+}
+
+#[test]
+fn starts_from_many_threads_share_one_server() {
+    in_a_node!(|| {
+        one_start();
+        let before = server();
+        std::thread::scope(|scope| {
+            for thread in 0..8u32 {
+                scope.spawn(move || {
+                    for number in 0..20u32 {
+                        let process = forkserver().spawn(|a: u32, b: u32| a * b, (thread, number));
+                        assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), thread * number);
+                    }
+                });
+            }
+        });
+        assert_eq!(server(), before);
+        eventually("server and spare are left", || children(std::process::id()).len() == 2);
+    });
 }

@@ -92,8 +92,8 @@ impl Child {
     pub(crate) fn new(
         spec: &LaunchSpec,
         raw: Raw,
-        control: OwnedFd,
-        data: OwnedFd,
+        control: Link,
+        data: Link,
         streams: [Option<(OwnedFd, bool)>; 3],
     ) -> Self {
         let mut taken = [None, None, None];
@@ -115,8 +115,8 @@ impl Child {
             daemon: spec.daemon,
             ends_by_message: spec.ends_by_message,
             detached: spec.on_parent_death == ParentDeath::Detached,
-            control: Link::new(control),
-            data: Arc::new(Link::new(data)),
+            control,
+            data: Arc::new(data),
             outbox: Outbox::default(),
             streams: Mutex::new(taken),
             relay: crate::relay::Relay::new(relayed),
@@ -534,6 +534,8 @@ impl State {
             ToParent::Pong(pong) => self.pong = Some(pong),
             ToParent::Log(lines) => relayed::enqueue(lines),
             ToParent::Routed(message) => crate::node::routes::pass_on(message),
+            // It is known already.
+            ToParent::Cloned(_) | ToParent::NotCloned(_) | ToParent::Born(_) => {}
         }
     }
 }

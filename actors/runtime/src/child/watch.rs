@@ -45,6 +45,16 @@ impl Set {
         Ok(events[..count].iter().filter_map(read).collect())
     }
 
+    /// Watches a spare worker's control link for its end, as the news of number 0.
+    pub(crate) fn add_spare(&self, control: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(self.0.add(control, EpollEvent::new(EpollFlags::EPOLLRDHUP, 0))?)
+    }
+
+    /// Watches it no more.
+    pub(crate) fn remove_spare(&self, control: BorrowedFd<'_>) {
+        self.remove(control);
+    }
+
     fn add(&self, fd: BorrowedFd<'_>, number: u32, news: News) -> io::Result<()> {
         let data = u64::from(number) << 1 | u64::from(news == News::Words);
         Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, data))?)

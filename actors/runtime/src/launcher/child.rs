@@ -20,7 +20,7 @@ use std::ffi::OsStr;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The environment variable that marks a child; its value is the hello's nonce.
 pub(crate) const MARK: &str = "PROCESSION_CHILD";
@@ -33,7 +33,7 @@ pub(crate) const DATA_FD: i32 = 4;
 pub(super) const REFUSED_CODE: i32 = 126;
 
 /// A parent that has said nothing for so long will not: its own deadline is far shorter.
-const HELLO_TIMEOUT: Duration = Duration::from_mins(5);
+pub(super) const HELLO_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A returned value above this size travels in a memory file, so that a child never
 /// waits for a parent that is not reading, in bytes.
@@ -111,21 +111,27 @@ fn accept(nonce: &OsStr) -> Result<(Link, Link, Box<Hello>), String> {
         .map_err(|error| format!("close_range: {error}"))?;
     fill_standard_streams().map_err(|error| format!("/dev/null: {error}"))?;
     let control = Link::new(control);
-    let hello = receive_hello(&control)?;
+    let (hello, _) = receive_hello(&control, after(HELLO_TIMEOUT))?;
     if OsStr::new(&hello.nonce.to_string()) != nonce {
         return Err("the hello is not for this process".into());
     }
     Ok((control, Link::new(data), hello))
 }
 
-/// Waits for the hello.
-pub(crate) fn receive_hello(control: &Link) -> Result<Box<Hello>, String> {
-    match control.recv(after(HELLO_TIMEOUT)) {
-        Ok(Some(frame)) => match hello::read(frame) {
-            Ok(ToChild::Hello(hello)) => Ok(hello),
-            Ok(_) => Err("another message came in place of the hello".into()),
-            Err(error) => Err(error.to_string()),
-        },
+/// Waits for the hello, and what comes with it.
+pub(super) fn receive_hello(
+    control: &Link,
+    deadline: Option<Instant>,
+) -> Result<(Box<Hello>, Vec<OwnedFd>), String> {
+    match control.recv(deadline) {
+        Ok(Some(mut frame)) => {
+            let given = std::mem::take(&mut frame.fds);
+            match hello::read(frame) {
+                Ok(ToChild::Hello(hello)) => Ok((hello, given)),
+                Ok(_) => Err("another message came in place of the hello".into()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
         Ok(None) => Err("no hello came".into()),
         Err(error) => Err(format!("no hello came: {error}")),
     }
@@ -212,6 +218,10 @@ fn set_up(hello: &Hello) -> Result<(), StartFault> {
     };
     if hello.on_parent_death == ParentDeath::Kill {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(|error| failed("death signal")(error.into()))?;
+    } else if hello.method == StartMethod::ForkServer {
+        // It had one while it waited for this.
+        nix::sys::prctl::set_pdeathsig(None)
             .map_err(|error| failed("death signal")(error.into()))?;
     }
     // A parent that died before the call above sends no signal any more.

@@ -8,7 +8,7 @@
 //! `unsafe` promise. It must never drop what the child inherits of runtimes and nodes.
 //! Neighbours: `child` is what the copy becomes, `node::hidden` parks.
 
-use super::child::{REFUSED_CODE, receive_hello, serve, serve_work};
+use super::child::{HELLO_TIMEOUT, REFUSED_CODE, receive_hello, serve, serve_work};
 use super::hello::StartFault;
 use super::spec::OpenStdio;
 use super::{Ends, Raw, StartError};
@@ -97,8 +97,9 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
     let links = link::hold_for_fork();
     let finalizers = finalizer::hold_for_fork();
     let logging = log::hold_for_fork();
+    let servers = super::forkserver::hold_for_fork();
     let Some(pid) = clone::fork()? else {
-        drop((parked, printing, inbox, nodes));
+        drop((parked, printing, inbox, nodes, servers));
         node::forget_inherited();
         finalizers.clear();
         logging.renew();
@@ -113,7 +114,7 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
         }
         return Ok(None);
     };
-    drop((parked, printing, inbox, nodes, links, finalizers, logging));
+    drop((parked, printing, inbox, nodes, servers, links, finalizers, logging));
     match process::pidfd_open(pid.cast_signed()) {
         Ok(pidfd) => Ok(Some(Raw { pid, pidfd })),
         Err(error) => {
@@ -173,7 +174,7 @@ fn run(Inheritance { ends, stdio, mask, work }: Inheritance) {
     }
     drop(stdio);
     // An error says that the parent gave this start up, or died.
-    let Ok(hello) = receive_hello(&control) else { return };
+    let Ok((hello, _)) = receive_hello(&control, after(HELLO_TIMEOUT)) else { return };
     match work {
         Some(work) => serve_work(control, data, &hello, work.run),
         None => serve(control, data, &hello, || {}),

@@ -46,6 +46,9 @@ pub(super) async fn asynchronous(mut starting: Starting) -> Result<Arc<Child>, S
 
 fn finish(mut starting: Starting) -> Arc<Child> {
     starting.is_ready = true;
+    if let Some(server) = &starting.server {
+        server.prepare_spare();
+    }
     starting.child.clone()
 }
 
@@ -70,8 +73,9 @@ async fn exchange(child: Arc<Child>) -> Result<(), StartError> {
 fn begin(starting: &mut Starting) {
     let control = starting.child.control();
     let hello = ToChild::Hello(Box::new(starting.hello.clone()));
+    let given = std::mem::take(&mut starting.given);
     // A child that is dead already is found out by the first step.
-    if hello::post(control, &hello, usize::MAX).is_ok() {
+    if hello::post_hello(control, &hello, given).is_ok() {
         let _ = hello::post_payload(control, std::mem::take(&mut starting.args));
     }
 }

@@ -18,7 +18,9 @@ use procession_protocols::id::{NodeId, NodePath};
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 use uuid::Uuid;
@@ -52,6 +54,12 @@ pub enum ToParent {
     Log(Vec<u8>),
     /// To be passed on along the tree.
     Routed(Routed),
+    /// Said by a zygote, of a worker: it exists, with this id; its pidfd comes along.
+    Cloned(u32),
+    /// Said by a zygote: there is no worker; the error's number.
+    NotCloned(i32),
+    /// Said by a worker: it exists, with this id.
+    Born(u32),
 }
 
 /// The answer to a ping: the child's hidden thread lives, and what its work looks like.
@@ -89,6 +97,17 @@ pub struct Hello {
     pub(crate) ignore_sigint: bool,
     pub(crate) attend: bool,
     pub(crate) default_method: Option<StartMethod>,
+    /// Where the descriptors belong that come with this.
+    pub(crate) given: Vec<Place>,
+}
+
+/// What a descriptor is to a worker.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Place {
+    /// The standard stream of this number.
+    Stream(u8),
+    /// The working directory.
+    Directory,
 }
 
 /// Log settings that a child inherits.
@@ -200,6 +219,7 @@ impl Hello {
             ignore_sigint: spec.ignore_sigint,
             attend: spec.attend,
             default_method: node::fixed_start_method(),
+            given: Vec::new(),
         }
     }
 }
@@ -283,7 +303,11 @@ fn processors(set: &CpuSet) -> Vec<usize> {
 /// This process's umask. The call of that name can only swap it, and for a moment files
 /// of other threads would get the wrong mode.
 fn umask() -> Option<u32> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    /// It stands on the second line, after the name.
+    const ENOUGH: usize = 128;
+    let mut start = [0; ENOUGH];
+    let count = File::open("/proc/self/status").ok()?.read(&mut start).ok()?;
+    let status = String::from_utf8_lossy(&start[..count]);
     let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
     u32::from_str_radix(mask.trim(), 8).ok()
 }
@@ -296,6 +320,21 @@ pub(crate) fn post<T: Serialize>(link: &Link, message: &T, limit: usize) -> Resu
     let message = codec::encode(message).map_err(io::Error::other)?;
     let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
     link.post(header, message, limit)
+}
+
+/// Posts the hello, with what the child is given; it never waits.
+///
+/// # Errors
+/// The link's.
+pub(crate) fn post_hello(
+    link: &Link,
+    hello: &ToChild,
+    given: Vec<OwnedFd>,
+) -> Result<(), LinkError> {
+    let mut message = codec::encode(hello).map_err(io::Error::other)?;
+    message.fds = given;
+    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
+    link.post(header, message, usize::MAX)
 }
 
 /// Posts the bytes that belong to the control message before.

@@ -20,6 +20,7 @@ mod forkserver;
 mod handshake;
 pub mod hello;
 pub(crate) mod names;
+mod pages;
 mod spawn;
 pub mod spec;
 mod thread;
@@ -27,7 +28,9 @@ mod zygote;
 
 pub use fork::Work;
 pub use forkserver::set_preload;
-pub(crate) use forkserver::{end as end_zygote, forget_name, forget_name_soon, keep_name};
+pub(crate) use forkserver::{
+    end as end_zygote, forget_name, forget_name_soon, keep_name, spare_ended,
+};
 pub use spawn::set_executable;
 
 pub use spec::{EnvChanges, LaunchSpec, ParentDeath, StartMethod, Stdio};
@@ -123,8 +126,10 @@ pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
 /// # Errors
 /// As [`start`].
 pub fn start_work(spec: LaunchSpec, work: Option<Work>) -> Result<Arc<Child>, StartError> {
-    let begun = Begun::new(spec, work)?;
-    let mut starting = thread::run(move || begun.launch())?;
+    let mut starting = match Begun::new(spec, work)?.by_server()? {
+        Ok(starting) => starting,
+        Err(begun) => thread::run(move || begun.launch())?,
+    };
     drop(starting.work.take());
     handshake::blocking(starting)
 }
@@ -161,7 +166,14 @@ pub fn start_work_async(
     async move {
         let starting = match begun? {
             Ok(starting) => starting,
-            Err(begun) => thread::run_async(move || begun.launch()).await?,
+            Err(begun) => {
+                // A server may be silent for a moment, and this may be the hidden thread.
+                let launch = move || match begun.by_server()? {
+                    Ok(starting) => Ok(starting),
+                    Err(begun) => begun.launch(),
+                };
+                thread::run_async(launch).await?
+            }
         };
         handshake::asynchronous(starting).await
     }
@@ -177,6 +189,8 @@ pub(crate) struct Begun {
     spec: LaunchSpec,
     hello: Hello,
     work: Option<Work>,
+    /// Opened already, when a start by server came to nothing.
+    stdio: Option<spec::OpenStdio>,
     /// Who asks: for a fork, which finds the caller waiting.
     caller: fork::Caller,
 }
@@ -206,58 +220,80 @@ impl Begun {
             // by the caller: the lock may be in its hands.
             let _ = io::Write::flush(&mut io::stdout());
         }
-        Ok(Self { spec, hello, work, caller })
+        Ok(Self { spec, hello, work, stdio: None, caller })
+    }
+
+    /// Has this node's server make the process; from any thread. Gives itself back, for
+    /// [`launch`](Self::launch), when another method was asked for or no server is to be had.
+    fn by_server(mut self) -> Result<Result<Starting, Self>, StartError> {
+        if self.spec.method != StartMethod::ForkServer {
+            return Ok(Err(self));
+        }
+        // A worker has the server's, which is the same.
+        let has_null_input = matches!(self.spec.stdio[0], Stdio::Null);
+        if has_null_input {
+            self.spec.stdio[0] = Stdio::Inherit;
+        }
+        let mut stdio = spec::OpenStdio::new(&mut self.spec.stdio)?;
+        match forkserver::launch(&mut self.hello, &stdio, has_null_input) {
+            Ok(made) => {
+                let mut starting = self.starting(made.raw, made.control, made.data, stdio);
+                (starting.given, starting.server) = (made.given, Some(made.zygote));
+                return Ok(Ok(starting));
+            }
+            Err(Trouble::Start(error)) => return Err(error),
+            Err(Trouble::StillNone) => {}
+            Err(Trouble::NoZygote(why) | Trouble::NotYet(why)) => {
+                tracing::warn!(target: "procession", why,
+                    "there is no fork server; starting by spawn instead");
+            }
+        }
+        if has_null_input {
+            stdio.child[0] = Some(spec::above_standard(spec::null_device()?)?);
+        }
+        self.stdio = Some(stdio);
+        Ok(Err(self))
     }
 
     /// Makes the process. Runs on the launcher thread.
     fn launch(mut self) -> Result<Starting, StartError> {
-        let stdio = spec::OpenStdio::new(&mut self.spec.stdio)?;
-        let (raw, ends) = match self.spec.method {
-            StartMethod::Spawn => self.spawn(&stdio)?,
-            StartMethod::ForkServer => match forkserver::launch(&stdio) {
-                Ok(made) => made,
-                Err(Trouble::Start(error)) => return Err(error),
-                Err(Trouble::StillNone) => self.spawn(&stdio)?,
-                Err(Trouble::NoZygote(why)) => {
-                    tracing::warn!(target: "procession", why,
-                        "there is no fork server; starting by spawn instead");
-                    self.spawn(&stdio)?
-                }
-            },
-            StartMethod::Fork => {
-                let ends = Ends::new()?;
-                let is_unchecked = self.work.as_ref().is_some_and(|work| work.is_unchecked);
-                match fork::copy(&self.caller, is_unchecked)? {
-                    Some(raw) => (raw, ends),
-                    None => fork::become_child(fork::Inheritance {
-                        ends,
-                        stdio,
-                        mask: self.caller.mask,
-                        work: self.work,
-                    }),
-                }
-            }
+        let stdio = match self.stdio.take() {
+            Some(stdio) => stdio,
+            None => spec::OpenStdio::new(&mut self.spec.stdio)?,
         };
-        Ok(self.starting(raw, ends, stdio))
-    }
-
-    fn spawn(&mut self, stdio: &spec::OpenStdio) -> Result<(Raw, Ends), StartError> {
-        self.hello.method = StartMethod::Spawn;
-        // A spawned child has the environment already.
-        self.hello.surroundings.env = None;
         let ends = Ends::new()?;
-        let raw = spawn::launch(&self.spec, &self.hello, &ends, stdio)?;
-        Ok((raw, ends))
+        let raw = if self.spec.method == StartMethod::Fork {
+            let is_unchecked = self.work.as_ref().is_some_and(|work| work.is_unchecked);
+            match fork::copy(&self.caller, is_unchecked)? {
+                Some(raw) => raw,
+                None => fork::become_child(fork::Inheritance {
+                    ends,
+                    stdio,
+                    mask: self.caller.mask,
+                    work: self.work,
+                }),
+            }
+        } else {
+            self.hello.method = StartMethod::Spawn;
+            // A spawned child has the environment already.
+            self.hello.surroundings.env = None;
+            spawn::launch(&self.spec, &self.hello, &ends, &stdio)?
+        };
+        // The child's ends are closed here: it has them.
+        let (control, data) = (Link::new(ends.control.0), Link::new(ends.data.0));
+        Ok(self.starting(raw, control, data, stdio))
     }
 
-    fn starting(self, raw: Raw, ends: Ends, stdio: spec::OpenStdio) -> Starting {
-        let child = Child::new(&self.spec, raw, ends.control.0, ends.data.0, stdio.ours);
+    fn starting(self, raw: Raw, control: Link, data: Link, stdio: spec::OpenStdio) -> Starting {
+        let child = Child::new(&self.spec, raw, control, data, stdio.ours);
         Starting {
             child: Arc::new(child),
             is_ready: false,
             hello: self.hello,
+            given: Vec::new(),
             args: self.spec.args,
             work: self.work,
+            server: None,
             // Its own time: what a server before it took is not taken from it.
             deadline: Instant::now() + self.spec.start_timeout,
             timeout: self.spec.start_timeout,
@@ -271,9 +307,13 @@ pub(crate) struct Starting {
     pub(crate) child: Arc<Child>,
     pub(crate) is_ready: bool,
     pub(crate) hello: Hello,
+    /// What goes with the hello.
+    pub(crate) given: Vec<OwnedFd>,
     pub(crate) args: Encoded,
     /// The parent's copy of what a forked child runs; for the caller to drop.
     pub(crate) work: Option<Work>,
+    /// The server that made it.
+    pub(crate) server: Option<Arc<forkserver::Zygote>>,
     pub(crate) deadline: Instant,
     pub(crate) timeout: std::time::Duration,
 }

@@ -6,6 +6,7 @@
 
 use crate::sync::lock;
 use nix::sys::signal::SigSet;
+use std::cell::Cell;
 use std::io;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
@@ -19,12 +20,20 @@ static INBOX: Mutex<Option<(u32, Sender<Job>)>> = Mutex::new(None);
 /// A forked child's code runs on this thread's stack, so it has the size of a main thread's.
 const STACK: usize = 8 * 1024 * 1024;
 
-/// Runs `job` on the launcher thread and waits for what it gives.
+thread_local! {
+    static IS_LAUNCHER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `job` on the launcher thread and waits for what it gives. On that thread itself it
+/// is run at once.
 pub(crate) fn run<T, E>(job: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<io::Error> + Send + 'static,
 {
+    if IS_LAUNCHER.get() {
+        return job();
+    }
     let (sender, receiver) = oneshot::channel();
     submit(Box::new(move || drop(sender.send(job()))))?;
     crate::wait::block_on(receiver).map_err(|_| stopped())?
@@ -71,6 +80,7 @@ pub(super) fn submit(job: Job) -> io::Result<()> {
                 // The user's signal handlers run on the user's threads.
                 let _ = SigSet::all().thread_block();
                 crate::threads::this_is_ours();
+                IS_LAUNCHER.set(true);
                 while let Ok(job) = jobs.recv() {
                     job();
                 }

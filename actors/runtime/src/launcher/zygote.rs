@@ -1,74 +1,49 @@
 //! The zygote: a process of this image that does nothing but copy itself.
 //!
-//! Owns the body that serves requests, the few bytes of a request and of its replies,
-//! and the first steps of a copy. It also keeps its parent's list of `names`. It must never have a second thread, and hold no end
-//! of a worker's sockets once the worker exists. Neighbours: `forkserver` is the side
-//! that asks; `child` is what a copy becomes.
+//! Owns the body that serves requests, and the first steps of a copy. It also keeps its
+//! parent's list of `names`. It must never have a second thread, and hold no end of a
+//! worker's sockets once the worker exists. Neighbours: `forkserver` is the side that asks;
+//! `child` is what a copy becomes.
 //!
 //! ```text
-//! launcher thread ──request, 6 descriptors──> zygote ──clone──> worker
-//!        <──────────── Cloned, pidfd ───────────┘                 │
-//!        <──────────────────── Born ──────────────────────────────┘
+//! any thread ──request, a worker's ends──> zygote ──clone──> worker
+//!     <────── Cloned, pidfd ─────────────────┘                 │
+//!     <────────────────── Born ────────────────────────────────┤
+//!     ─────────── hello, streams (at once, or later) ─────────>│
 //! ```
 //!
-//! `Born` is for the case that the zygote dies between the clone and its reply: without
-//! it nobody would know of the worker, and its end would never be reaped.
+//! What is said about a worker is said on its own control link. `Born` is for the case
+//! that the zygote dies between the clone and its word: without it nobody would know of
+//! the worker, and its end would never be reaped.
 
 use super::child::{CONTROL_FD, DATA_FD, REFUSED_CODE, receive_hello, serve};
-use super::hello::{Hello, StartFault};
+use super::hello::{Hello, Place, StartFault, ToParent};
 use super::names::{Kept, MAX_MESSAGE};
+use super::pages;
+use super::spec::null_device;
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::link::Link;
 use crate::node::{self, Parent};
 use crate::sys::clone::{OnlyThread, Side, clone_brother};
 use crate::sys::function::Descriptor;
 use crate::sys::{environment, exit, socket};
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use procession_protocols::wire::{Header, Kind};
 use std::any::type_name;
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::ffi::OsString;
 use std::io::{self, IoSlice, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// What comes with a request: control and data end, standard streams, working directory.
-pub(super) const REQUEST_FDS: usize = 6;
+/// The bytes of a request for a worker; a message about names is longer.
+pub(super) const WORKER_REQUEST: [u8; 1] = [0];
 
-/// A worker exists, says the zygote; the value is its pid, and its pidfd comes along.
-pub(super) const CLONED: u8 = 1;
-/// A worker exists, says the worker; the value is its pid.
-pub(super) const BORN: u8 = 2;
-/// There is no worker; the value is the error's number.
-pub(super) const FAILED: u8 = 3;
-/// The list of names is as it was asked for.
-pub(super) const NOTED: u8 = 4;
-
-/// What is said about one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) kind: u8,
-    pub(super) request: u64,
-    pub(super) value: i32,
-}
-
-impl Reply {
-    pub(super) const LEN: usize = 13;
-
-    pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        bytes[0] = self.kind;
-        bytes[1..9].copy_from_slice(&self.request.to_le_bytes());
-        bytes[9..].copy_from_slice(&self.value.to_le_bytes());
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
-        let (mut request, mut value) = ([0; 8], [0; 4]);
-        request.copy_from_slice(&bytes[1..9]);
-        value.copy_from_slice(&bytes[9..]);
-        let (request, value) = (u64::from_le_bytes(request), i32::from_le_bytes(value));
-        Self { kind: bytes[0], request, value }
-    }
-}
+/// What comes with it: the worker's end of the control link, and of the data link.
+const REQUEST_FDS: usize = 2;
 
 /// What a zygote's function is called. The type is ours alone, and so is its name.
 struct ForkServer;
@@ -88,14 +63,15 @@ pub(super) fn is_wanted(hello: &Hello) -> bool {
 }
 
 /// Serves until there are no more requests. In each copy it returns with the request that
-/// made it.
-/// At the end it unlinks the names that its parent has left, and says whether there were
-/// any.
+/// made it. At the end it unlinks the names that its parent has left, and says whether there
+/// were any.
 pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Result<Request, bool>, StartFault> {
     let failed = |error: io::Error| StartFault::Failed(error.to_string());
     let preload: Option<FunctionRef> = start.decode()?;
     if let Some(preload) = preload {
+        let before = Before::look().map_err(failed)?;
         run_preload(&preload)?;
+        before.restore().map_err(failed)?;
     }
     settle().map_err(failed)?;
     let alone = OnlyThread::check().map_err(failed)?.map_err(|threads| {
@@ -103,46 +79,53 @@ pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Result<Request, boo
             "the preload function left {threads} threads; a copy would have only one of them"
         ))
     })?;
+    // Copies are slower without.
+    let _ = pages::share_with_copies();
     let node = node::current();
     let Some(parent) = node.parent() else {
         return Err(StartFault::Failed("a zygote without a parent".into()));
     };
     (start.ready)();
-    let requests = parent.data.as_fd();
     let mut names = Kept::default();
-    while let Some((number, asked)) = next_request(parent, &names) {
-        let reply = |kind, value| Reply { kind, request: number, value };
+    while let Some(asked) = next_request(parent, &names) {
         let request = match asked {
-            Asked::Worker(request) => request,
-            Asked::Names(words) => {
-                note(&mut names, &words);
-                say(requests, reply(NOTED, 0), &[]);
+            Asked::Worker(Some(request)) => request,
+            // Without its ends there is nobody to answer; who asked sees the link end.
+            Asked::Worker(None) => continue,
+            Asked::Names(message) => {
+                note(&mut names, parent, &message);
                 continue;
             }
         };
-        match request.and_then(|request| Ok((clone_brother(&alone)?, request))) {
-            Ok((Side::Copy, request)) => {
-                let pid = std::process::id().cast_signed();
-                say(requests, reply(BORN, pid), &[]);
+        match clone_brother(&alone) {
+            Ok(Side::Copy) => {
+                say(&request.control, &ToParent::Born(std::process::id()), None);
                 return Ok(Ok(request));
             }
-            Ok((Side::Original(pid, pidfd), _)) => {
-                say(requests, reply(CLONED, pid.cast_signed()), &[pidfd]);
+            Ok(Side::Original(pid, pidfd)) => {
+                say(&request.control, &ToParent::Cloned(pid), Some(pidfd));
             }
-            Err(error) => say(requests, reply(FAILED, error.raw_os_error().unwrap_or(0)), &[]),
+            Err(error) => {
+                let error = error.raw_os_error().unwrap_or(0);
+                say(&request.control, &ToParent::NotCloned(error), None);
+            }
         }
     }
     Ok(Err(names.unlink_all()))
 }
 
-/// Takes down what the parent says of its names. From the first on this process must
-/// outlive its parent, for the moment that unlinking takes.
-fn note(names: &mut Kept, words: &[u8]) {
+/// Takes down what the parent says of its names, and answers with the message's number.
+/// From the first on this process must outlive its parent, for the moment that unlinking
+/// takes.
+fn note(names: &mut Kept, parent: &Parent, message: &[u8]) {
     if !names.were_some() {
         // Where this is refused, the parent's death is ours as ever.
         let _ = nix::sys::prctl::set_pdeathsig(None);
     }
+    let Some((number, words)) = message.split_first_chunk::<{ size_of::<u64>() }>() else { return };
     names.hear(words);
+    // When its socket is full or closed it does not listen any more.
+    let _ = socket::send(parent.data.as_fd(), &[IoSlice::new(number)], &[] as &[OwnedFd]);
 }
 
 fn run_preload(preload: &FunctionRef) -> Result<(), StartFault> {
@@ -166,24 +149,48 @@ fn settle() -> io::Result<()> {
     Ok(())
 }
 
-/// The descriptors of one request.
+/// The surroundings that a preload may change, and that no worker may see changed.
+struct Before {
+    env: Vec<(OsString, OsString)>,
+    directory: OwnedFd,
+    mask: Mode,
+}
+
+impl Before {
+    fn look() -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(".", flags, Mode::empty())?;
+        let mask = umask(Mode::empty());
+        umask(mask);
+        Ok(Self { env: std::env::vars_os().collect(), directory, mask })
+    }
+
+    fn restore(self) -> io::Result<()> {
+        environment::replace(&self.env);
+        nix::unistd::fchdir(&self.directory)?;
+        umask(self.mask);
+        nix::unistd::dup2_stdin(null_device()?)?;
+        Ok(())
+    }
+}
+
+/// A worker's ends of its links.
 pub(super) struct Request {
     control: OwnedFd,
     data: OwnedFd,
-    streams: [OwnedFd; 3],
-    directory: OwnedFd,
 }
 
 /// What a zygote is asked for.
 enum Asked {
-    /// A copy of itself; the error is that its descriptors did not come.
-    Worker(io::Result<Request>),
-    /// To take something down: words about names.
+    /// A copy of itself; `None` when the descriptors did not come, because this process is at
+    /// its limit.
+    Worker(Option<Request>),
+    /// To take something down: a message about names.
     Names(Vec<u8>),
 }
 
 /// Waits for the next request; `None` when there will be none.
-fn next_request(parent: &Parent, names: &Kept) -> Option<(u64, Asked)> {
+fn next_request(parent: &Parent, names: &Kept) -> Option<Asked> {
     let requests = parent.data.as_fd();
     if names.were_some()
         && let Some(pidfd) = &parent.pidfd
@@ -201,54 +208,49 @@ fn next_request(parent: &Parent, names: &Kept) -> Option<(u64, Asked)> {
     }
     let mut bytes = [0; MAX_MESSAGE];
     let mut fds = VecDeque::with_capacity(REQUEST_FDS);
-    let number = |bytes: &[u8]| bytes.first_chunk().map(|number| u64::from_le_bytes(*number));
-    let request = match socket::receive(requests, &mut bytes, &mut fds, true) {
-        Ok(0) => return None,
-        Ok(length) if length > size_of::<u64>() => {
-            let words = bytes[size_of::<u64>()..length].to_vec();
-            return Some((number(&bytes)?, Asked::Names(words)));
-        }
+    match socket::receive(requests, &mut bytes, &mut fds, true) {
+        Ok(0) => None,
+        Ok(length) if length > WORKER_REQUEST.len() => Some(Asked::Names(bytes[..length].to_vec())),
         Ok(_) => {
-            let mut next = || fds.pop_front().ok_or(io::ErrorKind::InvalidData);
-            (|| {
-                Ok(Request {
-                    control: next()?,
-                    data: next()?,
-                    streams: [next()?, next()?, next()?],
-                    directory: next()?,
-                })
-            })()
+            let ends = fds.pop_front().zip(fds.pop_front());
+            Some(Asked::Worker(ends.map(|(control, data)| Request { control, data })))
         }
-        // The process is at its limit of descriptors. The number of the request did come.
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Err(error),
-        Err(_) => return None,
-    };
-    Some((number(&bytes)?, Asked::Worker(request)))
+        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Some(Asked::Worker(None)),
+        Err(_) => None,
+    }
 }
 
-/// Tells the launcher. When its socket is full or closed it does not listen any more.
-fn say(requests: BorrowedFd<'_>, reply: Reply, fds: &[OwnedFd]) {
-    let _ = socket::send(requests, &[IoSlice::new(&reply.to_bytes())], fds);
+/// Tells who asked, on the worker's control link. It has room: nothing was said on it yet.
+fn say(control: &OwnedFd, message: &ToParent, pidfd: Option<OwnedFd>) {
+    let Ok(mut message) = crate::codec::encode(message) else { return };
+    message.fds.extend(pidfd);
+    let Ok(mut header) = Header::new(Kind::Control, message.bytes.len()) else { return };
+    header.fds = u16::from(!message.fds.is_empty());
+    let header = header.to_bytes();
+    let parts = [&header[..], &message.bytes].map(IoSlice::new);
+    // Who asked may have given up.
+    let _ = socket::send(control.as_fd(), &parts, &message.fds);
 }
 
-/// What a copy does: it leaves everything of the zygote behind, and serves as a child.
+/// What a copy does: it leaves everything of the zygote behind, waits for its hello, and
+/// serves as a child.
 pub(super) fn become_worker(request: Request) -> ! {
     crate::finalizer::clear();
     crate::share::fork::after_clone();
-    match move_in(&request) {
-        Ok((control, data)) => {
-            drop(request);
-            match receive_hello(&control) {
-                Ok(hello) => serve(control, data, &hello, || {}),
-                // The parent gave this start up, or died.
-                Err(_) => exit::now(REFUSED_CODE),
-            }
-        }
-        Err(error) => {
-            eprintln!("procession: a worker cannot take its descriptors: {error}");
-            exit::now(REFUSED_CODE)
-        }
-    }
+    // The wait may be long. A parent that died before this has closed the link.
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    let moved = move_in(&request);
+    drop(request);
+    let served: io::Result<Infallible> = moved.and_then(|(control, data)| {
+        // An error says that the parent gave this start up, or died.
+        let Ok((hello, given)) = receive_hello(&control, None) else { exit::now(REFUSED_CODE) };
+        take_given(&hello.given, given)?;
+        environment::set_signal(Signal::SIGINT, SigHandler::SigDfl)?;
+        serve(control, data, &hello, || {})
+    });
+    let Err(error) = served;
+    eprintln!("procession: a worker cannot take its descriptors: {error}");
+    exit::now(REFUSED_CODE)
 }
 
 /// Puts the request's descriptors where a spawned child has them. The zygote's own ends
@@ -262,24 +264,18 @@ fn move_in(request: &Request) -> io::Result<(Link, Link)> {
     let data = socket::take_number(&request.data, DATA_FD)?;
     // It must not be dropped either: its descriptors' numbers have new owners.
     std::mem::forget(zygote);
-    let [input, output, errors] = &request.streams;
-    nix::unistd::dup2_stdin(input)?;
-    nix::unistd::dup2_stdout(output)?;
-    nix::unistd::dup2_stderr(errors)?;
-    nix::unistd::fchdir(&request.directory)?;
-    environment::set_signal(Signal::SIGINT, SigHandler::SigDfl)?;
     Ok((Link::new(control), Link::new(data)))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replies_survive_their_bytes() {
-        for kind in [CLONED, BORN, FAILED, NOTED] {
-            let reply = Reply { kind, request: u64::MAX - 3, value: -7 };
-            assert_eq!(Reply::from_bytes(reply.to_bytes()), reply);
+/// Puts what came with the hello where it belongs.
+fn take_given(places: &[Place], given: Vec<OwnedFd>) -> io::Result<()> {
+    for (place, fd) in places.iter().zip(given) {
+        match place {
+            Place::Stream(0) => nix::unistd::dup2_stdin(&fd)?,
+            Place::Stream(1) => nix::unistd::dup2_stdout(&fd)?,
+            Place::Stream(_) => nix::unistd::dup2_stderr(&fd)?,
+            Place::Directory => nix::unistd::fchdir(&fd)?,
         }
     }
+    Ok(())
 }

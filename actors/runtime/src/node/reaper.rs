@@ -14,7 +14,7 @@ use crate::sync::lock;
 use crate::sys::watch::{Held, watch};
 use nix::errno::Errno;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -69,6 +69,19 @@ pub(crate) fn look_after(number: u32) {
     });
 }
 
+/// Has the hidden thread hear of the end of a worker that waits for its hello, by its
+/// control link. Unwatched, it would be a zombie until the next start.
+pub(crate) fn watch_spare(control: BorrowedFd<'_>) {
+    let _ = set().and_then(|set| set.add_spare(control));
+}
+
+/// Undoes [`watch_spare`].
+pub(crate) fn leave_spare(control: BorrowedFd<'_>) {
+    if let Ok(set) = set() {
+        set.remove_spare(control);
+    }
+}
+
 /// Keeps the set still across a fork.
 pub(super) fn hold_for_fork() -> impl Sized {
     lock(&SET)
@@ -95,7 +108,7 @@ fn set() -> io::Result<Arc<Set>> {
 
 async fn serve(set: Arc<Set>) {
     let watched = loop {
-        match watch(Held::new(&set, |set| set.as_fd()), Interest::READABLE) {
+        match watch(Held::new(&set, Set::as_fd), Interest::READABLE) {
             Ok(watched) => break watched,
             Err(error) => {
                 tracing::error!(target: "procession", %error, "children are not watched yet");
@@ -120,6 +133,10 @@ async fn serve(set: Arc<Set>) {
 }
 
 fn heard(number: u32, news: News) {
+    if number == 0 {
+        crate::launcher::spare_ended();
+        return;
+    }
     let Some(child) = known(number) else { return };
     match news {
         News::End => drop(child.reap()),

@@ -1,0 +1,131 @@
+//! The zygote that keeps this process's list of names of shared memory.
+//!
+//! Owns which zygote that is: the one that makes workers, or one that was replaced and
+//! stays until its successor has the list. Everything here runs on the launcher thread, which
+//! starts zygotes too, so that no list is handed over twice. Neighbours: `super::super::names`
+//! is the list, `server` carries the words.
+
+use super::server::Zygote;
+use super::{ATTEMPTS, Home, Kind, State, ZYGOTE, put};
+use crate::launcher::names::{self, FileId, Word};
+use crate::launcher::{StartError, thread};
+use crate::sync::lock;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// A zygote that starts nothing any more, but has the list of names until another has it.
+pub(super) static KEEPER: Home = Mutex::new(None);
+
+/// Has a zygote unlink a name, if it is this file's, once this process has ended. Returns
+/// when that is certain. Waits for a zygote to start when there is none.
+///
+/// # Errors
+/// When no zygote is to be had.
+pub(crate) fn keep_name(name: String, id: FileId) -> io::Result<()> {
+    thread::run(move || {
+        tell(Word::Keep(&name, id), true)?;
+        names::with_own(|names| names.insert(name, id));
+        Ok(())
+    })
+}
+
+/// Takes a name off the list. Returns when the zygote has done so.
+///
+/// # Errors
+/// When the launcher thread or a zygote is not to be had.
+pub(crate) fn forget_name(name: String) -> io::Result<()> {
+    thread::run(move || forget(&name))
+}
+
+/// As [`forget_name`], and does not wait: it happens before this process ends in good
+/// order, and before any name is put on the list.
+pub(crate) fn forget_name_soon(name: String) {
+    // Without a launcher thread no name was kept either. On a list it does no harm: a file
+    // that has no name loses none.
+    let _ = thread::submit(Box::new(move || drop(forget(&name))));
+}
+
+fn forget(name: &str) -> io::Result<()> {
+    let (was_known, has_others) =
+        names::with_own(|names| (names.remove(name).is_some(), !names.is_empty()));
+    if was_known { tell(Word::Forget(name), has_others) } else { Ok(()) }
+}
+
+/// Tells the zygote that has the list. When there is none, it starts one if it may.
+fn tell(word: Word<'_>, may_start: bool) -> io::Result<()> {
+    for _ in 0..ATTEMPTS {
+        let zygote = match any() {
+            Some(zygote) => zygote,
+            None if may_start => start_for_names().map_err(io::Error::other)?,
+            None => return Ok(()),
+        };
+        if zygote.tell(word)? {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("the fork server does not answer"))
+}
+
+/// The zygote that has the list, of whatever kind.
+fn any() -> Option<Arc<Zygote>> {
+    for home in [&KEEPER, &ZYGOTE] {
+        let slot = &mut *lock(home);
+        match slot {
+            Some((pid, _)) if *pid != std::process::id() => std::mem::forget(slot.take()),
+            Some((_, State::Running(zygote))) if zygote.lives() => return Some(zygote.clone()),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// One for the list of names, which needs nothing of what a user wants of workers.
+fn start_for_names() -> Result<Arc<Zygote>, StartError> {
+    let kind = Kind::now()?;
+    let started = match start(&kind) {
+        Err(_) if kind.preload.is_some() => start(&Kind { preload: None, ..kind }),
+        other => other,
+    };
+    started.inspect(|zygote| put(State::Running(zygote.clone())))
+}
+
+/// Starts a zygote that has the list.
+pub(super) fn start(kind: &Kind) -> Result<Arc<Zygote>, StartError> {
+    let zygote = Arc::new(Zygote::start(kind)?);
+    take_names_over(&zygote)?;
+    Ok(zygote)
+}
+
+/// Lets go of a zygote that is not to make workers any more.
+pub(super) fn retire(zygote: Arc<Zygote>) {
+    if names::with_own(|names| names.is_empty()) {
+        zygote.dismiss();
+    } else {
+        *lock(&KEEPER) = Some((std::process::id(), State::Running(zygote)));
+    }
+}
+
+/// Tells a fresh zygote all names, and then the one before it that they are no longer its
+/// own.
+fn take_names_over(zygote: &Zygote) -> io::Result<()> {
+    let names = names::with_own(|names| names.clone());
+    let before = lock(&KEEPER).take();
+    if !names.is_empty() && before.is_none() {
+        tracing::warn!(target: "procession", names = names.len(),
+            "the fork server died unexpectedly; another one has the names of shared memory");
+    }
+    for (name, id) in names {
+        if !zygote.tell(Word::Keep(&name, id))? {
+            *lock(&KEEPER) = before;
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+    }
+    match before {
+        Some((pid, State::Running(before))) if pid == std::process::id() => {
+            before.tell(Word::ForgetAll)?;
+            before.dismiss();
+        }
+        other => std::mem::forget(other),
+    }
+    Ok(())
+}

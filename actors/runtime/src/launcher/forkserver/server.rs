@@ -1,0 +1,254 @@
+//! A zygote as its node sees it: the process, and the asking for workers.
+//!
+//! Owns the handle of one zygote, from its start to its end, and the spare worker that
+//! waits there for the next start. Any thread may ask; each request brings the worker's own
+//! control link, on which all is said about it, so that no thread waits for another. Each
+//! wait here has a deadline: a zygote that misses it is killed. Neighbours: `super` says
+//! which zygote, `worker` is what comes of a request.
+
+use super::worker::{Answer, Worker};
+use super::{Kind, PLAIN_START_TIMEOUT, REQUEST_TIMEOUT};
+use crate::child::Child;
+use crate::codec;
+use crate::function::NotInImage;
+use crate::launcher::hello::{Hello, LogSettings};
+use crate::launcher::names::Word;
+use crate::launcher::spec::{EnvChanges, OpenStdio, START_TIMEOUT};
+use crate::launcher::{
+    Ends, LaunchSpec, StartError, StartMethod, Starting, handshake, spawn, spec, zygote,
+};
+use crate::link::Link;
+use crate::node;
+use crate::sync::{after, lock, poll};
+use crate::sys::socket;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use nix::sys::stat::stat;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// At exit a zygote has this long to end by itself.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The number of the last word about names.
+static LAST_WORD: AtomicU64 = AtomicU64::new(0);
+
+/// Whether a zygote has died, or leaves requests lying.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | WouldBlock)
+}
+
+/// A zygote that has said that it is ready.
+pub(crate) struct Zygote {
+    child: std::sync::Arc<Child>,
+    pub(super) kind: Kind,
+    /// What its workers have without being told.
+    pub(super) home: Surrounds,
+    /// At most one worker that waits for its hello, so that the next start finds a process.
+    spare: Mutex<Option<Worker>>,
+    /// Whether it has served. A program that starts one process needs no spare.
+    has_served: AtomicBool,
+}
+
+/// Surroundings that a zygote gives to its workers as they were at its own start.
+#[derive(Debug, PartialEq)]
+pub(super) struct Surrounds {
+    pub(super) env: Vec<(OsString, OsString)>,
+    /// Device and inode of the working directory, which the zygote holds: no other
+    /// directory can have them.
+    directory: Option<(u64, u64)>,
+}
+
+impl Surrounds {
+    pub(super) fn new(env: Vec<(OsString, OsString)>) -> Self {
+        let directory = stat(".").ok().map(|found| (found.st_dev, found.st_ino));
+        Self { env, directory }
+    }
+
+    /// Whether the working directory is the same.
+    pub(super) fn is_in(&self, directory: &Self) -> bool {
+        self.directory.is_some() && self.directory == directory.directory
+    }
+}
+
+impl Zygote {
+    /// To be called on the launcher thread: what follows from a parent's death is tied to it.
+    pub(super) fn start(kind: &Kind) -> Result<Self, StartError> {
+        let node = node::current();
+        let start_timeout =
+            if kind.preload.is_some() { START_TIMEOUT } else { PLAIN_START_TIMEOUT };
+        let args = codec::encode(&kind.preload).map_err(io::Error::other)?;
+        let entry = zygote::entry().map_err(|NotInImage| StartError::NoSuchFunction)?;
+        let name = format!("ForkServer-{}", node.path.child(0));
+        let mut spec = LaunchSpec {
+            method: StartMethod::Spawn,
+            // A preload function may not start processes: they would be no worker's.
+            daemon: true,
+            ignore_sigint: true,
+            start_timeout,
+            ..LaunchSpec::plain(name, 0, entry, args)
+        };
+        let home = Surrounds::new(EnvChanges::default().apply());
+        let mut hello = Hello::new(&spec);
+        // It is silent: each worker sets up its own log.
+        hello.log = LogSettings::default();
+        let control = Link::pair()?;
+        let requests =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(io::Error::from)?;
+        let ends = Ends {
+            control: (spec::above_standard(control.0)?, spec::above_standard(control.1)?),
+            data: (spec::above_standard(requests.0)?, spec::above_standard(requests.1)?),
+        };
+        let stdio = OpenStdio::new(&mut spec.stdio)?;
+        let raw = spawn::launch(&spec, &hello, &ends, &stdio)?;
+        let (control, data) = (Link::new(ends.control.0), Link::new(ends.data.0));
+        let child = Child::new(&spec, raw, control, data, stdio.ours);
+        let deadline = Instant::now() + start_timeout;
+        drop((ends.control.1, ends.data.1));
+        let child = handshake::blocking(Starting {
+            child: child.into(),
+            is_ready: false,
+            hello,
+            given: Vec::new(),
+            args: spec.args,
+            work: None,
+            server: None,
+            deadline,
+            timeout: start_timeout,
+        })?;
+        // Reaped as soon as it dies, though nobody asks for it then.
+        node::tree::reap_alone(child.clone())?;
+        tracing::debug!(target: "procession", pid = child.pid(), "started the fork server");
+        let (spare, has_served) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { child, kind: kind.clone(), home, spare, has_served })
+    }
+
+    /// Gives a worker that waits for its hello.
+    pub(super) fn worker(&self) -> io::Result<Answer> {
+        if let Some(spare) = self.take_spare()
+            && let Answer::Made(worker) = spare.await_birth(self)?
+            && worker.lives()
+        {
+            return Ok(Answer::Made(worker));
+        }
+        let Some(asked) = Worker::ask(self.requests())? else {
+            // It has died, or leaves requests lying.
+            self.child.kill_and_reap();
+            return Ok(Answer::Lost);
+        };
+        asked.await_birth(self)
+    }
+
+    /// Asks for the worker of the next start, without waiting for it.
+    pub(crate) fn prepare_spare(&self) {
+        if !self.has_served.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let slot = &mut *lock(&self.spare);
+        if slot.is_none()
+            && let Ok(Some(asked)) = Worker::ask(self.requests())
+        {
+            node::reaper::watch_spare(asked.control());
+            *slot = Some(asked);
+        }
+    }
+
+    /// Lets go of a spare that has ended while it waited, so that it is reaped.
+    pub(super) fn forget_ended_spare(&self) {
+        let ended = lock(&self.spare).take_if(|spare| spare.has_ended());
+        drop(ended);
+    }
+
+    fn take_spare(&self) -> Option<Worker> {
+        let spare = lock(&self.spare).take()?;
+        node::reaper::leave_spare(spare.control());
+        Some(spare)
+    }
+
+    /// Tells it about names. False when it is dead, or was killed for its silence. Only on
+    /// the launcher thread, which alone reads the answers.
+    pub(super) fn tell(&self, word: Word<'_>) -> io::Result<bool> {
+        let number = LAST_WORD.fetch_add(1, Ordering::Relaxed) + 1;
+        let sent = socket::send(
+            self.requests(),
+            &[IoSlice::new(&word.to_bytes(number))],
+            &[] as &[OwnedFd],
+        );
+        let is_noted = match sent {
+            Ok(_) => self.has_noted(number)?,
+            Err(error) if is_gone(&error) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_noted {
+            self.child.kill_and_reap();
+        }
+        Ok(is_noted)
+    }
+
+    /// Waits until it says that the word of this number is noted. What is left of earlier
+    /// ones is dropped.
+    fn has_noted(&self, number: u64) -> io::Result<bool> {
+        let deadline = after(REQUEST_TIMEOUT);
+        loop {
+            let mut bytes = [0; size_of::<u64>()];
+            match socket::receive(self.requests(), &mut bytes, &mut VecDeque::new(), false) {
+                Ok(0) => return Ok(false),
+                Ok(_) if u64::from_le_bytes(bytes) == number => return Ok(true),
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Ok(false),
+            }
+            let mut fds =
+                [self.requests(), self.pidfd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            if !poll(&mut fds, deadline)? || fds[0].any() != Some(true) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Where requests go.
+    fn requests(&self) -> BorrowedFd<'_> {
+        self.child.data().as_fd()
+    }
+
+    /// Becomes readable when it ends.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd()
+    }
+
+    /// Whether it ends within so much time.
+    pub(super) fn ends_within(&self, time: Duration) -> bool {
+        let mut fds = [PollFd::new(self.pidfd(), PollFlags::POLLIN)];
+        poll(&mut fds, after(time)).unwrap_or(false)
+    }
+
+    pub(super) fn lives(&self) -> bool {
+        self.child.reap().is_none()
+    }
+
+    pub(super) fn kill(&self) {
+        self.child.kill_and_reap();
+    }
+
+    /// Tells it to end, and does not wait.
+    pub(super) fn dismiss(&self) {
+        drop(self.take_spare());
+        // It is told by the end of its socket; a zygote that has died has closed it itself.
+        let _ = shutdown(self.requests().as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Ends it, if need be by force.
+    pub(super) fn end(&self) {
+        self.dismiss();
+        if !matches!(self.child.join(after(END_TIMEOUT)), Ok(Some(_))) {
+            self.child.kill_and_reap();
+        }
+    }
+}
