@@ -156,7 +156,7 @@ mod tests {
         if std::env::var_os(MARK).is_none() {
             let name = "a_double_fork_is_adopted_and_reaped_and_nothing_else";
             let output = Command::new(std::env::current_exe().unwrap())
-                .args([&format!("proc_reaper::adoption::tests::{name}"), "--exact", "--nocapture"])
+                .args([&format!("proc_tree::adoption::tests::{name}"), "--exact", "--nocapture"])
                 .env(MARK, "1")
                 .stdin(Stdio::null())
                 .output()
