@@ -90,7 +90,7 @@ fn a_death_at_every_step_costs_one_task_at_most() {
         world.close();
         world.settle();
         world.check();
-        let lost = world.ends().filter(Option::is_some).count();
+        let lost = world.ends().flatten().count();
         assert!(lost <= 1, "{lost} tasks ended with one death");
     }
 }
