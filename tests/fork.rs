@@ -2,6 +2,12 @@
 //! has; so this file is its own (`harness = false`) and runs one test after the other.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+#[path = "util/counter.rs"]
+mod counter;
+
+use counter::Counter;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::ForkResult;
 use procession::{Context, Error, JoinError, Process, StartError, StartMethod, Stdio, context};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -244,6 +250,40 @@ fn surroundings_and_signal_mask_are_the_callers() {
     assert_eq!((colour.as_deref(), here.to_str()), (Some("blue"), Some("/")));
 }
 
+/// A copy that the library did not make has no way to the owner, not even to itself.
+fn handles_say_that_a_copy_was_made_by_the_users_own_fork() {
+    fn is_told(counters: &[&Counter]) -> bool {
+        use procession_runtime::share::ShareError;
+        counters.iter().all(|counter| matches!(counter.add(1), Err(ShareError::Forked)))
+    }
+    let theirs = Counter::new();
+    let captured = theirs.clone();
+    let process = Process::fork(move || {
+        let own = Counter::new();
+        assert_eq!((own.add(1).unwrap(), captured.add(1).unwrap()), (1, 1));
+        #[allow(unsafe_code, reason = "what is tested")]
+        // SAFETY: the copy asks its handles, whose tables it has anew, and ends.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Child => {
+                let code = if is_told(&[&own, &captured]) { 7 } else { 8 };
+                drop((own, captured));
+                #[allow(unsafe_code, reason = "the end of the copy")]
+                // SAFETY: ends the process and touches nothing.
+                unsafe {
+                    libc::_exit(code)
+                }
+            }
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 7));
+            }
+        }
+        // The original's are what they were.
+        (own.add(1).unwrap(), captured.add(1).unwrap())
+    });
+    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), (2, 2));
+    assert_eq!(theirs.get(), 2);
+}
+
 fn three_hundred_forks_hang_never_and_leave_nothing() {
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
@@ -318,6 +358,7 @@ tests! {
     relayed_lines_do_not_stand_in_the_way
     surroundings_and_signal_mask_are_the_callers
     a_copy_that_lives_on_does_not_keep_names_or_the_fork_server
+    handles_say_that_a_copy_was_made_by_the_users_own_fork
     three_hundred_forks_hang_never_and_leave_nothing
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Owns the owner's picture of one attached process: its number, its name, the sending
 //! side of its connection. It must never wait for a client: what a client does not read is
-//! kept up to a limit, and lost beyond it. Neighbour: `host` reads what clients send.
+//! kept up to a limit, and beyond it the connection ends. Neighbour: `host` reads what clients send.
 
 use super::connection::Extensions;
 use super::message::{self, Refusal};
 use crate::codec::{self, Encoded};
-use crate::link::Link;
+use crate::link::{Link, LinkError};
 use procession_protocols::custody::ClientId;
 use procession_protocols::wire::Kind as FrameKind;
 use std::fmt;
@@ -39,8 +39,11 @@ impl Client {
     }
 
     fn post(&self, kind: FrameKind, call: u64, message: Encoded) {
-        // A client that has gone, or that takes no answers, loses them.
-        let _ = message::post(&self.link, kind, 0, call, message);
+        // One that has gone needs none; one that has taken no answer for so long is not to
+        // wait for this one for ever.
+        if let Err(LinkError::Full) = message::post(&self.link, kind, 0, call, message) {
+            self.link.shut_down();
+        }
         if self.link.wants_write() {
             self.wake.notify_one();
         }

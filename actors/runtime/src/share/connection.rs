@@ -8,7 +8,7 @@
 use super::ShareError;
 use super::era::generation;
 use super::handle::Handle;
-use super::message::{self, Refusal, ToClient, ToOwner};
+use super::message::{self, LOOK_PERIOD, Refusal, ToClient, ToOwner};
 use crate::codec::{self, Encoded, Fd};
 use crate::link::{Frame, Link, LinkError};
 use crate::node::hidden;
@@ -61,7 +61,8 @@ pub struct Connection {
 struct State {
     last_call: u64,
     calls: HashMap<u64, Waiting>,
-    attached: HashMap<u64, Weak<dyn Handle>>,
+    /// Each object's attachment and its handle.
+    attached: HashMap<u64, (u64, Weak<dyn Handle>)>,
     is_gone: bool,
 }
 
@@ -166,7 +167,11 @@ impl Connection {
 
     /// Tells the owner that nobody here uses the object any more by this attachment.
     pub(super) fn release(&self, object: u64, number: u64) {
-        lock(&self.state).attached.remove(&object);
+        let mut state = lock(&self.state);
+        if state.attached.get(&object).is_some_and(|(attached, _)| *attached == number) {
+            state.attached.remove(&object);
+        }
+        drop(state);
         let _ = self.post_frame(FrameKind::Release, object, number, Encoded::default());
     }
 
@@ -189,10 +194,10 @@ impl Connection {
     }
 
     /// Has a handle told when the owner goes. False when it has gone already.
-    pub(super) fn tell(&self, object: u64, handle: Weak<dyn Handle>) -> bool {
+    pub(super) fn tell(&self, object: u64, number: u64, handle: Weak<dyn Handle>) -> bool {
         let mut state = lock(&self.state);
         if !state.is_gone {
-            state.attached.insert(object, handle);
+            state.attached.insert(object, (number, handle));
         }
         !state.is_gone
     }
@@ -264,13 +269,17 @@ impl Connection {
         let Ok(socket) = watch(Held::new(&self.link, AsFd::as_fd), both) else { return };
         let mut pidfd = None;
         loop {
-            loop {
+            let mut has_room = message::has_room(&self.link);
+            while has_room {
                 match self.link.try_recv() {
-                    Ok(Some(frame)) => match self.heard(frame) {
-                        Ok(None) => {}
-                        Ok(Some(fd)) => pidfd = watch(Held::own(fd), Interest::READABLE).ok(),
-                        Err(Damaged) => return,
-                    },
+                    Ok(Some(frame)) => {
+                        has_room = frame.fds.is_empty() || message::has_room(&self.link);
+                        match self.heard(frame) {
+                            Ok(None) => {}
+                            Ok(Some(fd)) => pidfd = watch(Held::own(fd), Interest::READABLE).ok(),
+                            Err(Damaged) => return,
+                        }
+                    }
                     Ok(None) => break,
                     Err(_) => return,
                 }
@@ -290,6 +299,7 @@ impl Connection {
                     let _ = self.link.flush();
                 },
                 () = self.wake.notified() => {}
+                () = tokio::time::sleep(LOOK_PERIOD), if !has_room => {}
                 () = owner_ended => {
                     // What it had said before counts.
                     while let Ok(Some(frame)) = self.link.try_recv() {
@@ -336,7 +346,7 @@ impl Connection {
         let attached = std::mem::take(&mut state.attached);
         drop(state);
         // First the handles: a caller that wakes finds them up to date.
-        for handle in attached.into_values() {
+        for (_, handle) in attached.into_values() {
             if let Some(handle) = handle.upgrade() {
                 handle.owner_gone();
             }

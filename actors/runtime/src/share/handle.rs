@@ -7,6 +7,7 @@
 
 use super::connection::{Connection, Owner, wait_until};
 use super::era::{self, Era};
+use super::message::check_room;
 use super::roads::{self, Name, Ticket};
 use super::{Kind, ShareError, Stock, host};
 use crate::sync::lock;
@@ -68,12 +69,8 @@ impl<K: Kind> Share<K> {
     /// # Errors
     /// As [`side`](Self::side), and [`ShareError::Timeout`].
     pub fn side_until(&self, deadline: Option<Instant>) -> Result<Side<'_, K>, ShareError> {
-        if let Some(side) = self.ready() {
-            return Ok(side);
-        }
-        // What is attached already is so on any thread.
-        match self.0.life().side.get() {
-            Some(side) => Ok(side.borrow()),
+        match self.ready() {
+            Some(side) => Ok(side),
             None => wait_until(self.side_async(), deadline),
         }
     }
@@ -102,13 +99,14 @@ impl<K: Kind> Share<K> {
     #[inline]
     pub fn ready(&self) -> Option<Side<'_, K>> {
         let first = &self.0.first;
-        if first.is_now() { first.state.side.get().map(Ready::borrow) } else { None }
+        let life = if first.is_now() { &first.state } else { self.0.life() };
+        life.side.get().map(Ready::borrow)
     }
 
     /// Attaches; called by one at a time.
     async fn attach<'a>(&'a self, life: &'a Life<K>, turn: &Turn<'a>) -> Result<(), ShareError> {
         let ticket = lock(&life.start).ticket.clone().ok_or(ShareError::Forked)?;
-        roads::check_descriptors()?;
+        check_room(&ticket.link)?;
         let connection = roads::connection(&ticket)?;
         let call = connection.begin_attach(self.0.object, K::NAME)?;
         let number = call.number;
@@ -120,7 +118,7 @@ impl<K: Kind> Share<K> {
             unreachable!("one attaches at a time")
         }
         let weak: Weak<Inner<K>> = Arc::downgrade(&self.0);
-        if !connection.tell(self.0.object, weak) {
+        if !connection.tell(self.0.object, number, weak) {
             self.0.owner_gone();
         }
         turn.done_with_ticket();
@@ -151,6 +149,9 @@ impl<K: Kind> fmt::Debug for Share<K> {
 
 /// A handle, whatever its kind.
 pub(super) trait Handle: Any + Send + Sync {
+    /// The kind's name.
+    fn kind(&self) -> &'static str;
+
     /// The object's number at its owner.
     fn object(&self) -> u64;
 
@@ -303,6 +304,10 @@ impl<K: Kind> Inner<K> {
 }
 
 impl<K: Kind> Handle for Inner<K> {
+    fn kind(&self) -> &'static str {
+        K::NAME
+    }
+
     fn object(&self) -> u64 {
         self.object
     }

@@ -8,10 +8,13 @@
 
 use crate::codec::{self, Encoded, Fd};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::sys::socket::duplicate;
 use procession_protocols::custody::ClientId;
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// From a client, or from who holds a ticket.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +56,27 @@ impl Refusal {
     pub(super) fn of(error: &io::Error) -> Self {
         Self::Failed(error.to_string(), error.raw_os_error())
     }
+}
+
+/// Descriptors that must be free before a socket is read.
+const ROOM: usize = 4;
+
+/// Where something cannot be waited for, it is looked at this often.
+pub(super) const LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// Sees to it that descriptors can arrive: those that find no number free are lost, and
+/// with them the connection. So whoever reads waits until there is room.
+///
+/// # Errors
+/// `EMFILE` and its like.
+pub(super) fn check_room(link: &Link) -> io::Result<()> {
+    let copies: io::Result<Vec<_>> = (0..ROOM).map(|_| duplicate(&link.as_fd())).collect();
+    copies.map(drop)
+}
+
+/// Whether descriptors can arrive.
+pub(super) fn has_room(link: &Link) -> bool {
+    check_room(link).is_ok()
 }
 
 /// Posts a frame: never waits.

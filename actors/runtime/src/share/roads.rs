@@ -38,7 +38,7 @@ static ROADS: Eras<Mutex<Roads>> = Eras::new();
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) owner: Arc<Owner>,
-    link: Link,
+    pub(super) link: Link,
 }
 
 impl Ticket {
@@ -71,17 +71,6 @@ pub(super) fn connection(ticket: &Ticket) -> Result<Arc<Connection>, ShareError>
     connection.attend(move |gone| forget(id, gone))?;
     roads.connections.insert(id, connection.clone());
     Ok(connection)
-}
-
-/// Sees to it that the descriptors of an answer can be taken: one that cannot would cost
-/// the whole connection.
-///
-/// # Errors
-/// `EMFILE` and its like.
-pub(super) fn check_descriptors() -> io::Result<()> {
-    let spare = (Link::pair()?, Link::pair()?);
-    drop(spare);
-    Ok(())
 }
 
 /// Forgets a connection whose owner is gone.

@@ -7,6 +7,7 @@
 
 use super::client::Client;
 use super::host::{self, Damaged};
+use super::message::{self, LOOK_PERIOD, has_room};
 use crate::link::Link;
 use crate::node::hidden;
 use crate::sync::readable;
@@ -16,7 +17,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -27,9 +28,6 @@ const TURN: usize = 64 * 1024;
 /// More than a socket holds, so that reading so much reads what was there at the start.
 const READ_OUT: usize = 16 * 1024 * 1024;
 
-/// Where the kernel has no room to watch a descriptor, it is looked at this often.
-const LOOK_PERIOD: Duration = Duration::from_millis(20);
-
 /// A socket that the owner reads.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -39,6 +37,8 @@ pub(super) struct Stream {
     /// Woken when something is to be written that found no room.
     wake: Arc<Notify>,
     has_ended: AtomicBool,
+    /// Whether it was not read for want of descriptors.
+    waits_for_room: AtomicBool,
 }
 
 /// What a socket is for.
@@ -56,7 +56,8 @@ impl Stream {
             Role::Ticket(_) => Arc::default(),
             Role::Client(client) => client.wake.clone(),
         };
-        Self { number, role, link, wake, has_ended: AtomicBool::new(false) }
+        let (has_ended, waits_for_room) = Default::default();
+        Self { number, role, link, wake, has_ended, waits_for_room }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -84,10 +85,13 @@ impl Stream {
     /// Takes what has come, up to about so many bytes. True when there may be more.
     fn read(&self, limit: usize) -> bool {
         let mut taken = 0;
-        while !self.has_ended.load(Ordering::Relaxed) {
+        let mut has_room = has_room(&self.link);
+        self.waits_for_room.store(!has_room, Ordering::Relaxed);
+        while has_room && !self.has_ended.load(Ordering::Relaxed) {
             match self.link.try_recv() {
                 Ok(Some(frame)) => {
                     taken += size_of_val(&frame) + frame.payload.len();
+                    has_room = frame.fds.is_empty() || message::has_room(&self.link);
                     let heard = match &self.role {
                         Role::Ticket(_) => host::heard_on_ticket(frame),
                         Role::Client(client) => host::heard(client, frame),
@@ -96,7 +100,7 @@ impl Stream {
                         tracing::warn!(target: "procession", role = ?self.role, "a client sent what is no message");
                         self.has_ended.store(true, Ordering::Relaxed);
                     }
-                    if taken > limit {
+                    if taken > limit || !has_room {
                         return true;
                     }
                 }
@@ -138,6 +142,7 @@ impl Stream {
                     let _ = self.link.flush();
                 }
                 () = self.wake.notified() => {}
+                () = tokio::time::sleep(LOOK_PERIOD), if self.waits_for_room.load(Ordering::Relaxed) => {}
                 () = died => {
                     self.read_out();
                     return;

@@ -83,8 +83,9 @@ fn receive<K: Kind>(wire: Wire) -> Result<Share<K>, String> {
         handle.take_ticket(&ticket);
         handle
     };
+    let found = handle.kind();
     let inner = (handle as Arc<dyn Any + Send + Sync>).downcast::<Inner<K>>();
-    inner.map(Share).map_err(|_| "this handle is known as one of another kind".into())
+    inner.map(Share).map_err(|_| ShareError::OtherKind { found: found.into() }.to_string())
 }
 
 /// A handle that came back to the owner.

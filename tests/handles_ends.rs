@@ -1,0 +1,399 @@
+//! Shared objects when processes die, stop, lie or run out of descriptors.
+//!
+//! Each test is a process of its own, since it counts or limits what the process has.
+//! Neighbour: `handles.rs` has the ways that handles go.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+#[path = "util/counter.rs"]
+mod counter;
+mod util;
+
+use counter::{Counter, CounterKind, GONE, HOSTED};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use procession::{Actor, Process, mailbox, methods};
+use procession_runtime::codec::{self, Encoded};
+use procession_runtime::share::{
+    BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Stock,
+};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use util::{SOON, alone, signal, until};
+
+/// A client is told of its owner's death within this.
+const TOLD: Duration = Duration::from_millis(100);
+
+fn none_is_left() {
+    until("the object is dropped", || HOSTED.load(Ordering::SeqCst) == 0);
+}
+
+fn sleeper() {
+    std::thread::sleep(Duration::from_mins(10));
+}
+
+/// Attaches, says so, and is then killed.
+fn attached_and_killed(counter: &Counter) {
+    let before = counter.get();
+    let hold = |counter: Counter| {
+        counter.add(1).unwrap();
+        sleeper();
+    };
+    let process = Process::spawn(hold, (counter.clone(),)).unwrap();
+    until("it is attached", || counter.get() > before);
+    process.kill().unwrap();
+    process.join_timeout(SOON).unwrap();
+}
+
+#[derive(Actor, Serialize, Deserialize)]
+struct Owner {
+    owned: Vec<Counter>,
+}
+
+#[methods]
+impl Owner {
+    pub fn make(&mut self) -> Counter {
+        self.owned.push(Counter::new());
+        self.owned[self.owned.len() - 1].clone()
+    }
+
+    pub fn keep(&mut self, counter: Counter) {
+        self.owned.push(counter);
+    }
+
+    pub fn hosted(&self) -> usize {
+        HOSTED.load(Ordering::SeqCst)
+    }
+
+    pub fn limit(&self, descriptors: u64) {
+        limit(descriptors);
+    }
+
+    pub fn add(&self, at: usize) -> Result<u64, String> {
+        self.owned[at].add(1).map_err(|error| error.to_string())
+    }
+
+    pub fn reaches(&self, value: u64, millis: u64) -> Result<u64, String> {
+        let reached = self.owned[0].reaches(value, Duration::from_millis(millis));
+        reached.map_err(|error| error.to_string())
+    }
+}
+
+fn owner() -> OwnerRef {
+    Owner { owned: Vec::new() }.spawn().unwrap()
+}
+
+fn limit(descriptors: u64) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, descriptors.min(hard), hard).unwrap();
+}
+
+/// So many that none is free: the lowest number that is, as a limit.
+fn used_up() -> u64 {
+    let free = std::fs::File::open("/dev/null").unwrap();
+    u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&free)).unwrap()
+}
+
+#[test]
+fn each_clients_death_is_told_once_and_its_number_rests_until_then() {
+    alone("each_clients_death_is_told_once_and_its_number_rests_until_then", || {
+        let counter = Counter::new();
+        for round in 1..=20 {
+            attached_and_killed(&counter);
+            until("the death is told", || counter.seen().died.len() == round);
+        }
+        let seen = counter.seen();
+        assert_eq!(seen.died, seen.attached);
+        assert!(seen.detached.is_empty());
+        let mut numbers = seen.attached;
+        numbers.dedup();
+        assert_eq!(numbers.len(), 20, "a number rests");
+        drop(counter);
+        none_is_left();
+    });
+}
+
+fn received() -> Counter {
+    mailbox().recv_timeout(SOON).unwrap()
+}
+
+/// What cannot be encoded.
+struct Fails;
+impl Serialize for Fails {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("no"))
+    }
+}
+
+#[test]
+fn what_nobody_will_redeem_does_not_stay() {
+    alone("what_nobody_will_redeem_does_not_stay", || {
+        // A message that is dropped, and one that cannot be encoded.
+        let counter = Counter::new();
+        let encoded = codec::encode(&counter).unwrap();
+        codec::encode(&(counter.clone(), Fails)).unwrap_err();
+        drop(counter);
+        assert_eq!(HOSTED.load(Ordering::SeqCst), 1, "the message keeps it");
+        drop(encoded);
+        none_is_left();
+
+        // A recipient that never looks, and dies; of a message that it has, and of one that
+        // waits in its mailbox.
+        let counter = Counter::new();
+        let process = Process::spawn(|_counter: Counter| sleeper(), (counter.clone(),)).unwrap();
+        process.send(&counter).unwrap();
+        drop(counter);
+        assert_eq!(HOSTED.load(Ordering::SeqCst), 1);
+        process.kill().unwrap();
+        process.join_timeout(SOON).unwrap();
+        none_is_left();
+
+        // One that looks and never uses it.
+        let counter = Counter::new();
+        let process = Process::spawn(drop, (counter.clone(),)).unwrap();
+        drop(counter);
+        process.join_timeout(SOON).unwrap();
+        none_is_left();
+    });
+}
+
+#[test]
+fn an_object_outlives_its_makers_handles_while_it_is_under_way() {
+    alone("an_object_outlives_its_makers_handles_while_it_is_under_way", || {
+        let process = Process::spawn(|| received().add(1).unwrap(), ()).unwrap();
+        process.send(&Counter::new()).unwrap();
+        assert_eq!(process.result_timeout(SOON).unwrap(), 1);
+        none_is_left();
+
+        // Passed on by one that ends at once, and has no other handle.
+        for _ in 0..20 {
+            let last = Process::spawn(|| received().add(1).unwrap(), ()).unwrap();
+            let between = Process::spawn(received, ()).unwrap();
+            between.send(&Counter::new()).unwrap();
+            last.send(&between.result_timeout(SOON).unwrap()).unwrap();
+            assert_eq!(last.result_timeout(SOON).unwrap(), 1);
+            none_is_left();
+        }
+        let owner = owner();
+        for _ in 0..20 {
+            let counter = owner.make().unwrap();
+            let child = |counter: Counter| {
+                let process = Process::spawn(|counter: Counter| counter, (counter,)).unwrap();
+                process.result_timeout(SOON).unwrap()
+            };
+            let process = Process::spawn(child, (counter,)).unwrap();
+            assert_eq!(process.result_timeout(SOON).unwrap().add(1).unwrap(), 1);
+        }
+    });
+}
+
+#[test]
+fn an_owners_death_ends_every_wait_at_once() {
+    alone("an_owners_death_ends_every_wait_at_once", || {
+        let owner = owner();
+        let (used, unused) = (owner.make().unwrap(), owner.make().unwrap());
+        used.add(1).unwrap();
+        let waits: Vec<_> = (0..3)
+            .map(|_| {
+                let counter = used.clone();
+                std::thread::spawn(move || (counter.reaches(100, SOON), Instant::now()))
+            })
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let waiter = used.clone();
+        let waiter = std::thread::spawn(move || {
+            (runtime.block_on(waiter.reaches_async(100)), Instant::now())
+        });
+        // The waits have begun when the owner has these requests; it answers in order.
+        used.get();
+        let pid = procession::active_children()[0].pid().unwrap();
+        let killed = Instant::now();
+        signal(pid, Signal::SIGKILL);
+        for wait in waits.into_iter().chain([waiter]) {
+            let (result, at) = wait.join().unwrap();
+            assert!(matches!(result, Err(ShareError::OwnerGone { .. })), "{result:?}");
+            assert!(at - killed < TOLD, "{:?}", at - killed);
+        }
+        assert_eq!(GONE.load(Ordering::SeqCst), 1, "the one attached object was told");
+        // For ever, for what was used and for what was not.
+        for _ in 0..2 {
+            assert!(matches!(used.add(1), Err(ShareError::OwnerGone { .. })));
+            let Err(ShareError::OwnerGone { name }) = unused.add(1) else { panic!() };
+            assert!(name.contains('-'), "{name}");
+            assert!(codec::encode(&used).unwrap_err().to_string().contains("ended"));
+        }
+    });
+}
+
+#[test]
+fn a_stopped_owner_costs_its_clients_no_more_than_their_deadlines() {
+    alone("a_stopped_owner_costs_its_clients_no_more_than_their_deadlines", || {
+        let owner = owner();
+        let (used, unused) = (owner.make().unwrap(), owner.make().unwrap());
+        used.add(1).unwrap();
+        let pid = procession::active_children()[0].pid().unwrap();
+        signal(pid, Signal::SIGSTOP);
+        let begun = Instant::now();
+        let limit = Duration::from_millis(50);
+        for counter in [&used, &unused] {
+            assert!(matches!(counter.reaches(1, limit), Err(ShareError::Timeout)));
+        }
+        // What goes one way does not wait at all: encoding, decoding, dropping.
+        for _ in 0..100 {
+            let encoded = codec::encode(&(&used, &unused)).unwrap();
+            codec::decode::<(Counter, Counter)>(&encoded.bytes, encoded.fds).unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        signal(pid, Signal::SIGCONT);
+        assert_eq!(used.reaches(1, SOON).unwrap(), 1);
+        assert_eq!(unused.add(1).unwrap(), 1);
+        drop((used, unused));
+        drop(owner);
+    });
+}
+
+#[test]
+fn a_wait_that_is_given_up_is_told_to_the_owner() {
+    alone("a_wait_that_is_given_up_is_told_to_the_owner", || {
+        let owner = owner();
+        let counter = owner.make().unwrap();
+        let limit = Duration::from_millis(20);
+        assert!(matches!(counter.reaches(5, limit), Err(ShareError::Timeout)));
+        assert!(matches!(counter.ignored(limit), Err(ShareError::Timeout)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let wait = tokio::time::timeout(limit, counter.reaches_async(5));
+            wait.await.unwrap_err();
+        });
+        assert_eq!(counter.seen().cancelled, 3);
+        // An answer that comes later is nobody else's.
+        assert_eq!(counter.add(7).unwrap(), 7);
+        assert_eq!(counter.reaches(5, SOON).unwrap(), 7);
+    });
+}
+
+/// A kind that is none of the counters.
+struct OtherKind;
+
+struct Nothing;
+
+impl Stock for Nothing {
+    fn attach(&self, _: &Arc<Client>) -> io::Result<Encoded> {
+        Ok(Encoded::default())
+    }
+
+    fn request(&self, _: &Arc<Client>, _: Encoded, _: Option<ReplyTo>) -> Result<(), BadMessage> {
+        Err(BadMessage)
+    }
+
+    fn detach(&self, _: &Arc<Client>) {}
+
+    fn died(&self, _: &Arc<Client>) {}
+}
+
+impl Kind for OtherKind {
+    const NAME: &'static str = "another kind";
+    type Own = Nothing;
+    type Away = ();
+
+    fn attached(_: &Arc<Connection>, _: u64, _: Encoded) -> Result<(), ShareError> {
+        Ok(())
+    }
+}
+
+/// Goes as a counter and arrives as something else.
+struct Disguise(Option<Counter>, Option<Share<OtherKind>>);
+
+impl Serialize for Disguise {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().unwrap().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Disguise {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(None, Some(Share::deserialize(deserializer)?)))
+    }
+}
+
+#[test]
+fn kinds_are_not_confused_and_nonsense_costs_its_sender_alone() {
+    alone("kinds_are_not_confused_and_nonsense_costs_its_sender_alone", || {
+        let counter = Counter::new();
+        let encoded = codec::encode(&counter).unwrap();
+        let error = codec::decode::<Share<OtherKind>>(&encoded.bytes, encoded.fds).unwrap_err();
+        assert!(error.to_string().contains(CounterKind::NAME), "{error}");
+        let other = |Disguise(_, share): Disguise| match share.unwrap().side() {
+            Err(ShareError::OtherKind { found }) => found,
+            _ => "confused".into(),
+        };
+        let disguised = Disguise(Some(counter.clone()), None);
+        let process = Process::spawn(other, (disguised,)).unwrap();
+        assert_eq!(process.result_timeout(SOON).unwrap(), CounterKind::NAME);
+
+        let good = Process::spawn(
+            |counter: Counter| {
+                counter.add(1).unwrap();
+                mailbox::<()>().recv_timeout(SOON).unwrap();
+                counter.add(1).unwrap()
+            },
+            (counter.clone(),),
+        )
+        .unwrap();
+        until("it is attached", || counter.get() == 1);
+        let bad = |counter: Counter| {
+            counter.nonsense().unwrap();
+            let begun = Instant::now();
+            let is_told = matches!(counter.reaches(99, SOON), Err(ShareError::OwnerGone { .. }));
+            is_told && begun.elapsed() < SOON / 2
+        };
+        let bad = Process::spawn(bad, (counter.clone(),)).unwrap();
+        assert!(bad.result_timeout(SOON).unwrap());
+        good.send(&()).unwrap();
+        assert_eq!(good.result_timeout(SOON).unwrap(), 2);
+        // It was attached all the same, and its death is told.
+        until("the death is told", || counter.seen().died.len() == 1);
+    });
+}
+
+#[test]
+fn a_want_of_descriptors_is_a_typed_error_and_passes() {
+    alone("a_want_of_descriptors_is_a_typed_error_and_passes", || {
+        let counter = Counter::new();
+        let keeper = owner();
+        keeper.keep(counter.clone()).unwrap();
+        // Encoding here.
+        let (enough, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let before = util::holdings().descriptors;
+        limit(used_up());
+        for _ in 0..10 {
+            let error = codec::encode(&counter).unwrap_err();
+            assert!(error.to_string().contains("Too many open files"), "{error}");
+        }
+        limit(enough);
+        assert_eq!(util::holdings().descriptors, before);
+        // Attaching there.
+        keeper.limit(8).unwrap();
+        for _ in 0..3 {
+            let error = keeper.add(0).unwrap().unwrap_err();
+            assert!(error.contains("Too many open files"), "{error}");
+        }
+        keeper.limit(enough).unwrap();
+        assert_eq!(keeper.add(0).unwrap().unwrap(), 1);
+        // An owner without any cannot take a client; the client waits, and is served once
+        // it can.
+        let theirs = keeper.make().unwrap();
+        let late = owner();
+        late.keep(theirs.clone()).unwrap();
+        keeper.limit(8).unwrap();
+        assert!(late.reaches(0, 50).unwrap().unwrap_err().contains("in time"));
+        keeper.limit(enough).unwrap();
+        assert_eq!(late.reaches(0, 20_000).unwrap().unwrap(), 0);
+        assert_eq!(theirs.add(1).unwrap(), 1);
+        drop((counter, theirs));
+        let hosted = || keeper.hosted().unwrap();
+        until("the keeper's is its own alone", || hosted() == 1);
+    });
+}
