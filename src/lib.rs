@@ -35,6 +35,7 @@ mod process;
 mod run;
 mod shared_memory;
 mod supervisor;
+mod value;
 mod wrappers;
 
 pub use builder::ProcessBuilder;
@@ -68,6 +69,7 @@ pub use procession_runtime::function::Entry;
 pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
 pub use procession_runtime::node::control::keepalive;
 pub use procession_runtime::proc_tree::{ProcId, TreeKill};
+pub use procession_runtime::share::ShareError;
 pub use run::Run;
 pub use shared_memory::{
     OutOfRange, Plain, ShareableItem, ShareableList, ShareableListError, SharedCell, SharedCells,
@@ -78,6 +80,7 @@ pub use supervisor::{
     Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,
     SupervisorError, SupervisorExit, SupervisorRef, TreeError,
 };
+pub use value::{Integer, RawArray, RawValue, ValueError};
 pub use wrappers::{Json, MsgPack};
 
 /// What generated code calls. Not for users: it changes without notice.

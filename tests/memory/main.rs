@@ -6,6 +6,7 @@
 
 mod list;
 mod names;
+mod raw;
 mod segment;
 #[path = "../util/mod.rs"]
 mod util;

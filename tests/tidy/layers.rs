@@ -89,6 +89,7 @@ const CRATES: &[Crate] = &[
             "fork",
             "run",
             "shared_memory",
+            "value",
             "mailbox",
             "context",
             "current",

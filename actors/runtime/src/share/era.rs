@@ -12,7 +12,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// How many forks lie between this process and the start of its image.
 #[inline]
-pub(super) fn generation() -> u32 {
+pub(crate) fn generation() -> u32 {
     // Only a copy's first and only thread changes it.
     GENERATION.load(Ordering::Relaxed)
 }
@@ -75,14 +75,14 @@ impl<T> Era<T> {
 
 /// A static that every generation has anew.
 #[derive(Debug)]
-pub(super) struct Eras<T>(OnceLock<Era<T>>);
+pub(crate) struct Eras<T>(OnceLock<Era<T>>);
 
 impl<T: Default> Eras<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(OnceLock::new())
     }
 
-    pub(super) fn now(&self) -> &T {
+    pub(crate) fn now(&self) -> &T {
         self.0.get_or_init(|| Era::new(T::default())).now(T::default)
     }
 }

@@ -25,7 +25,7 @@
 
 mod client;
 mod connection;
-mod era;
+pub(crate) mod era;
 pub(crate) mod fork;
 mod handle;
 mod host;

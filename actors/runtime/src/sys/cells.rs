@@ -200,6 +200,16 @@ impl<'a, T: Plain> SharedCells<'a, T> {
             .then(|| SharedCell { at: unsafe { self.at.add(index) }, memory: PhantomData })
     }
 
+    /// The first.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[inline]
+    pub fn first(self) -> SharedCell<'a, T> {
+        assert!(self.len > 0, "there is no first of none");
+        SharedCell { at: self.at, memory: PhantomData }
+    }
+
     /// Reads one; `None` when there are not so many.
     #[inline]
     pub fn get(self, index: usize) -> Option<T> {

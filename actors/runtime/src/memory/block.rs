@@ -1,0 +1,225 @@
+//! Blocks of shared memory as objects with an owner, whose handles travel.
+//!
+//! Owns the kind: what a client gets when it attaches (the arena's file and the place in
+//! it), and that it maps each arena once. Memory has no messages: its words are the bytes.
+//! It must never believe what the owner says of sizes. See docs/protocols.md.
+
+use super::heap::{self, Arena, Block};
+use super::{Plain, SharedCells};
+use crate::codec::{self, Encoded, Fd};
+use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Side, Stock};
+use crate::sync::lock;
+use crate::sys::memory::{self, Mapping};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::type_name;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, Weak};
+
+/// A handle to shared memory that holds so many `T`s. Clones are the same memory.
+pub struct Memory<T> {
+    share: Share<InMemory>,
+    len: usize,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Plain> Memory<T> {
+    /// New memory for `len` values, all zero.
+    ///
+    /// # Errors
+    /// `ENOMEM`, and what making a memory file may say.
+    pub fn new(len: usize) -> io::Result<Self> {
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let block = heap::take(bytes, align_of::<T>())?;
+        Ok(Self { share: Share::host(Arc::new(block)), len, of: PhantomData })
+    }
+
+    /// How many values there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The values. The first use in a process attaches, and waits for the owner.
+    ///
+    /// # Errors
+    /// As [`Share::side`]; [`ShareError::OtherKind`] when the memory is smaller than the
+    /// message that brought the handle said.
+    #[inline]
+    pub fn cells(&self) -> Result<SharedCells<'_, T>, ShareError> {
+        self.cells_of(self.share.side()?)
+    }
+
+    /// As [`cells`](Self::cells), for any executor.
+    ///
+    /// # Errors
+    /// As [`cells`](Self::cells).
+    ///
+    /// # Cancel safety
+    /// Dropped, it gives back an attachment that was under way.
+    pub async fn cells_async(&self) -> Result<SharedCells<'_, T>, ShareError> {
+        self.cells_of(self.share.side_async().await?)
+    }
+
+    /// The values, when this process has attached already.
+    pub fn ready(&self) -> Option<SharedCells<'_, T>> {
+        self.cells_of(self.share.ready()?).ok()
+    }
+
+    #[inline]
+    fn cells_of<'a>(&self, side: Side<'a, InMemory>) -> Result<SharedCells<'a, T>, ShareError> {
+        let (arena, offset, len) = match side {
+            Side::Own(block) => (&block.arena, block.offset, block.len),
+            Side::Away(place) => (&place.arena, place.offset, place.len),
+        };
+        let has_room = self.len.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= len);
+        match SharedCells::new(&arena.mapping, offset, self.len) {
+            Some(cells) if has_room => Ok(cells),
+            _ => Err(ShareError::OtherKind { found: format!("memory of {len} bytes") }),
+        }
+    }
+}
+
+impl<T> Clone for Memory<T> {
+    fn clone(&self) -> Self {
+        Self { share: self.share.clone(), len: self.len, of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Memory<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("share", &self.share).field("len", &self.len).finish()
+    }
+}
+
+/// Travels with the number of its type, which is compared on the other side.
+impl<T> Serialize for Memory<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.share, tag::<T>(), self.len).serialize(serializer)
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for Memory<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (share, found, len): (_, u64, _) = Deserialize::deserialize(deserializer)?;
+        if found == tag::<T>() {
+            Ok(Self { share, len, of: PhantomData })
+        } else {
+            let wanted = type_name::<T>();
+            Err(D::Error::custom(format_args!("the memory holds other values than {wanted}")))
+        }
+    }
+}
+
+/// A number for a type: FNV-1a of its name, size and alignment.
+fn tag<T>() -> u64 {
+    const fn hash(mut hash: u64, bytes: &[u8]) -> u64 {
+        let mut at = 0;
+        while at < bytes.len() {
+            hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
+        }
+        hash
+    }
+    let name = hash(0xcbf2_9ce4_8422_2325, type_name::<T>().as_bytes());
+    let size = hash(name, &size_of::<T>().to_le_bytes());
+    hash(size, &align_of::<T>().to_le_bytes())
+}
+
+/// The kind of object that a block is.
+#[derive(Debug)]
+pub(super) struct InMemory;
+
+impl Kind for InMemory {
+    const NAME: &'static str = "Memory";
+
+    type Own = Block;
+
+    type Away = Place;
+
+    fn attached(
+        connection: &Arc<Connection>,
+        _object: u64,
+        answer: Encoded,
+    ) -> Result<Place, ShareError> {
+        let answer: Answer = codec::decode(&answer.bytes, answer.fds).map_err(io::Error::other)?;
+        let arena =
+            connection.extension::<Arenas>().get(answer.number, answer.size, answer.file)?;
+        let is_inside = answer.offset.checked_add(answer.len).is_some_and(|end| end <= answer.size);
+        if !is_inside || arena.mapping.len() != answer.size {
+            return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+        }
+        Ok(Place { arena, offset: answer.offset, len: answer.len })
+    }
+}
+
+/// Where a block is in a process that does not own it.
+#[derive(Debug)]
+pub(super) struct Place {
+    arena: Arc<Arena>,
+    offset: usize,
+    len: usize,
+}
+
+/// What a client is told.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    number: u64,
+    size: usize,
+    offset: usize,
+    len: usize,
+    file: Fd,
+}
+
+impl Stock for Block {
+    fn attach(&self, _client: &Arc<Client>) -> io::Result<Encoded> {
+        let Arena { number, mapping, file } = &*self.arena;
+        let file = file.try_clone()?.into();
+        let size = mapping.len();
+        let answer = Answer { number: *number, size, offset: self.offset, len: self.len, file };
+        codec::encode(&answer).map_err(io::Error::other)
+    }
+
+    fn request(
+        &self,
+        _client: &Arc<Client>,
+        _message: Encoded,
+        _reply: Option<ReplyTo>,
+    ) -> Result<(), BadMessage> {
+        Err(BadMessage)
+    }
+
+    fn detach(&self, _client: &Arc<Client>) {}
+
+    fn died(&self, _client: &Arc<Client>) {}
+}
+
+/// The arenas of one owner that this process has mapped, by their numbers.
+#[derive(Default)]
+struct Arenas(Mutex<HashMap<u64, Weak<Arena>>>);
+
+impl Arenas {
+    fn get(&self, number: u64, size: usize, file: Fd) -> io::Result<Arc<Arena>> {
+        let arenas = &mut *lock(&self.0);
+        if let Some(arena) = arenas.get(&number).and_then(Weak::upgrade) {
+            return Ok(arena);
+        }
+        if !memory::cannot_shrink(file.as_fd()) {
+            return Err(io::Error::other("the owner's memory is not sealed"));
+        }
+        let mapping = Mapping::new(file.as_fd(), size)?;
+        let arena = Arc::new(Arena { number, mapping, file: file.into() });
+        arenas.retain(|_, arena| arena.strong_count() > 0);
+        arenas.insert(number, Arc::downgrade(&arena));
+        Ok(arena)
+    }
+}
