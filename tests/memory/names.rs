@@ -39,8 +39,9 @@ where
     let process = Process::builder(body, (names.to_vec(),)).stderr(Stdio::Piped);
     let process = process.start_method(StartMethod::Spawn).start().unwrap();
     until("the names exist", || {
-        assert!(process.is_alive().unwrap(), "{}", rest_of_stderr(&process));
-        names.iter().all(|name| exists(name))
+        let is_done = names.iter().all(|name| exists(name));
+        assert!(is_done || process.is_alive().unwrap(), "{}", rest_of_stderr(&process));
+        is_done
     });
     process
 }

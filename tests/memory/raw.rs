@@ -3,7 +3,7 @@
 //!
 //! Neighbour: `locked.rs` has the same with locks.
 
-use crate::util::{METHODS, alone, back_to, holdings, until};
+use crate::util::{METHODS, alone, at_rest, back_to, until};
 use procession::bytemuck::{Pod, Zeroable};
 use procession::{
     Plain, Process, RawArray, RawValue, ShareError, StartMethod, ValueError, context,
@@ -294,7 +294,7 @@ fn values_cost_no_descriptor_each_and_are_given_back() {
         };
         turn();
         turn();
-        let baseline = holdings();
+        let baseline = at_rest();
         (0..5).for_each(|_| turn());
         back_to(&baseline);
     });
@@ -357,7 +357,7 @@ fn killed_users_leave_nothing() {
             assert!(row.read(..).unwrap().iter().all(|one| *one <= last));
         };
         turn(0);
-        let baseline = holdings();
+        let baseline = at_rest();
         (0..10).for_each(turn);
         back_to(&baseline);
     });
