@@ -11,5 +11,6 @@ pub mod custody;
 pub mod exit;
 pub mod id;
 pub mod pool;
+pub mod queue;
 pub mod supervision;
 pub mod wire;

@@ -1,0 +1,75 @@
+//! What the owner knows of one client.
+//!
+//! Owns the counts on the owner's side of a client's two cursors, and the items that lie
+//! between them. What a client says of itself is believed only within what it was lent.
+
+use super::Entry;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(super) struct Member<I> {
+    /// Lent and, as far as the owner knows, not taken; the oldest first.
+    pub(super) lent: VecDeque<Entry<I>>,
+    /// Taken and not finished; the oldest first. Only of a joinable queue.
+    pub(super) kept: VecDeque<Entry<I>>,
+    /// How many it has taken, as far as the owner knows, modulo 2^32.
+    pub(super) taken: u32,
+    /// It has asked for items, so some may be lent to it ahead.
+    pub(super) consumes: bool,
+    /// It stands among the getters.
+    pub(super) waits: bool,
+    /// It was lent an item because it waited, and has taken none since: that one is not
+    /// recalled for others, or two who wait could take turns for ever and get nothing.
+    pub(super) owed_item: bool,
+    /// When it was asked to ring.
+    pub(super) rings_at: Option<u32>,
+    /// Places lent to it that its items have not filled yet.
+    pub(super) places: u32,
+    /// How many items have come from it, modulo 2^32.
+    pub(super) put: u32,
+    /// As `owed_item`, of places.
+    pub(super) owed_place: bool,
+}
+
+impl<I> Default for Member<I> {
+    fn default() -> Self {
+        Self {
+            lent: VecDeque::new(),
+            kept: VecDeque::new(),
+            taken: 0,
+            consumes: false,
+            waits: false,
+            owed_item: false,
+            rings_at: None,
+            places: 0,
+            put: 0,
+            owed_place: false,
+        }
+    }
+}
+
+impl<I> Member<I> {
+    /// One of its items has come.
+    pub(super) fn arrived(&mut self) {
+        self.put = self.put.wrapping_add(1);
+        self.places = self.places.saturating_sub(1);
+        self.owed_place = false;
+    }
+
+    /// It has taken so many in all: the items that it took since.
+    pub(super) fn take_until(&mut self, taken: u32) -> std::collections::vec_deque::Drain<'_, Entry<I>> {
+        let more = taken.wrapping_sub(self.taken) as usize;
+        // A count beyond what was lent is damage, and moves nothing.
+        let more = if more > self.lent.len() { 0 } else { more };
+        if more > 0 {
+            self.taken = taken;
+            self.owed_item = false;
+        }
+        self.lent.drain(..more)
+    }
+
+    /// How many may be lent to it.
+    pub(super) fn untaken(&self) -> u32 {
+        u32::try_from(self.lent.len()).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,137 @@
+//! The queue's machine in a world of chance: producers, consumers, deaths at every step.
+//!
+//! Owns the histories. Proptest, because a failing history shrinks to the few steps that
+//! matter and its seed repeats it; the words themselves are explored whole under loom
+//! (`queue_words.rs`). Neighbour: `world` plays the clients and keeps the accounts.
+
+mod world;
+
+use procession_protocols::queue::{BYTES, Options};
+use proptest::prelude::*;
+use world::World;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Attach(u16),
+    Put(u16),
+    PutDies(u16),
+    Get(u16),
+    GetDies(u16),
+    TryGet(u16),
+    Hear(u16),
+    Dies(u16),
+    OwnPut,
+    OwnPutWaits,
+    OwnGet,
+    OwnGetWaits,
+    Cancel,
+    Tick,
+    Settle,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let client = 2u16..6;
+    prop_oneof![
+        2 => client.clone().prop_map(Step::Attach),
+        10 => client.clone().prop_map(Step::Put),
+        1 => client.clone().prop_map(Step::PutDies),
+        10 => client.clone().prop_map(Step::Get),
+        1 => client.clone().prop_map(Step::GetDies),
+        3 => client.clone().prop_map(Step::TryGet),
+        12 => client.clone().prop_map(Step::Hear),
+        1 => client.prop_map(Step::Dies),
+        4 => Just(Step::OwnPut),
+        2 => Just(Step::OwnPutWaits),
+        2 => Just(Step::OwnGet),
+        2 => Just(Step::OwnGetWaits),
+        1 => Just(Step::Cancel),
+        1 => Just(Step::Tick),
+        3 => Just(Step::Settle),
+    ]
+}
+
+fn history(deaths: bool) -> impl Strategy<Value = Vec<Step>> {
+    let lively = move |step: &Step| {
+        deaths || !matches!(step, Step::PutDies(_) | Step::GetDies(_) | Step::Dies(_))
+    };
+    prop::collection::vec(step().prop_filter("no deaths", lively), 1..300)
+}
+
+fn play(options: Options, steps: &[Step]) -> World {
+    let mut world = World::new(options);
+    for client in 2..6 {
+        world.attach(client);
+    }
+    for step in steps {
+        match *step {
+            Step::Attach(client) => world.attach(client),
+            Step::Put(client) => world.client_puts(client, false),
+            Step::PutDies(client) => world.client_puts(client, true),
+            Step::Get(client) => world.client_gets(client, true, false),
+            Step::GetDies(client) => world.client_gets(client, true, true),
+            Step::TryGet(client) => world.client_gets(client, false, false),
+            Step::Hear(client) => world.hear(client),
+            Step::Dies(client) => world.dies(client),
+            Step::OwnPut => world.owner_puts(false),
+            Step::OwnPutWaits => world.owner_puts(true),
+            Step::OwnGet => world.owner_gets(false),
+            Step::OwnGetWaits => world.owner_gets(true),
+            Step::Cancel => world.cancels(),
+            Step::Tick => world.ticks(),
+            Step::Settle => {
+                world.settles();
+                world.nobody_waits_in_vain();
+            }
+        }
+        world.checks();
+    }
+    world.settles();
+    world.nobody_waits_in_vain();
+    world
+}
+
+fn options(capacity: Option<u64>, joinable: bool) -> Options {
+    Options { capacity, bytes: BYTES, joinable }
+}
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200)
+}
+
+proptest! {
+    // More with PROPTEST_CASES.
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_item_is_got_once(steps in history(true), capacity in prop::option::of(1u64..9)) {
+        play(options(capacity, false), &steps).closes(false);
+    }
+
+    #[test]
+    fn what_a_dead_consumer_had_not_finished_comes_back_marked(
+        steps in history(true),
+        capacity in prop::option::of(1u64..9),
+    ) {
+        play(options(capacity, true), &steps).closes(true);
+    }
+
+    #[test]
+    fn one_consumer_gets_each_producers_items_in_order(
+        steps in history(false),
+        capacity in prop::option::of(1u64..9),
+        own in any::<bool>(),
+    ) {
+        let one = |step: &Step| match step {
+            Step::Get(client) | Step::TryGet(client) => !own && *client == 2,
+            Step::OwnGet | Step::OwnGetWaits => own,
+            _ => true,
+        };
+        let steps: Vec<_> = steps.into_iter().filter(one).collect();
+        let world = play(options(capacity, false), &steps);
+        let mut last = std::collections::BTreeMap::new();
+        for (thing, _) in &world.got {
+            let before = last.insert(thing.producer, thing.number).unwrap_or(0);
+            prop_assert!(before < thing.number, "{thing:?} after {before}");
+        }
+    }
+}

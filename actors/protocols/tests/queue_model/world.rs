@@ -1,0 +1,391 @@
+//! Clients of a queue as threads of chance: real cursor words, streams in memory, and a
+//! record of who got what.
+//!
+//! Owns the accounting. A step of a client is one access to a shared word, so a death
+//! falls between any two.
+
+use procession_protocols::queue::cursor::{Bell, Cursor};
+use procession_protocols::queue::{Client, Effect, Entry, Item, Machine, Options, Streams, Waiter};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU64;
+
+/// Who put it, and the how manieth of its producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Thing {
+    pub(crate) producer: u16,
+    pub(crate) number: u32,
+}
+
+impl Item for Thing {
+    fn weight(&self) -> u64 {
+        // Some are large, so that bytes bound the lending too.
+        if self.number.is_multiple_of(7) { 100_000 } else { 64 }
+    }
+}
+
+/// What a client shares with the owner.
+#[derive(Debug, Default)]
+struct Page {
+    items: AtomicU64,
+    places: AtomicU64,
+    /// Set while the owner does not look at this client.
+    owner_sleeps: AtomicU64,
+    hungry: u32,
+    short: u32,
+    rings_at: Option<u32>,
+    /// Items written to the client, by number from the first that is not taken.
+    stream: VecDeque<Entry<Thing>>,
+    written: u32,
+    /// Items on their way to the owner.
+    up: VecDeque<Thing>,
+    rung: bool,
+    /// Its waiting threads were woken, and will look again.
+    woken: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    pages: BTreeMap<Client, Page>,
+}
+
+impl Streams<Thing> for Pages {
+    fn write(&mut self, to: Client, entry: &Entry<Thing>) -> bool {
+        let page = self.pages.get_mut(&to).unwrap();
+        page.stream.push_back(entry.clone());
+        page.written += 1;
+        true
+    }
+
+    fn lend(&mut self, to: Client, count: u32) {
+        let page = self.pages.get_mut(&to).unwrap();
+        assert_eq!(page.written, count);
+        page.written = 0;
+        page.woken = true;
+        Cursor(&page.items).lend(count);
+    }
+
+    fn ring_at(&mut self, client: Client, taken: Option<u32>) -> u32 {
+        let page = self.pages.get_mut(&client).unwrap();
+        page.rings_at = taken;
+        Cursor(&page.items).settle().taken
+    }
+
+    fn taken(&mut self, client: Client) -> u32 {
+        Cursor(&self.pages[&client].items).settle().taken
+    }
+
+    fn recall(&mut self, from: Client, keep: u32) -> u32 {
+        let page = self.pages.get_mut(&from).unwrap();
+        let lent = Cursor(&page.items).recall(keep);
+        page.stream.truncate(lent.left() as usize);
+        lent.taken
+    }
+
+    fn hungry(&mut self, client: Client) -> u32 {
+        self.pages[&client].hungry
+    }
+
+    fn allow(&mut self, to: Client, count: u32) {
+        let page = self.pages.get_mut(&to).unwrap();
+        page.woken = true;
+        Cursor(&page.places).lend(count);
+    }
+
+    fn disallow(&mut self, from: Client, keep: u32) -> u32 {
+        Cursor(&self.pages[&from].places).recall(keep).taken
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) machine: Machine<Thing>,
+    pub(crate) pages: Pages,
+    capacity: Option<u64>,
+    next: BTreeMap<u16, u32>,
+    /// All that was put: published by a client, or accepted from the owner's process.
+    put: BTreeSet<Thing>,
+    /// All that somebody got, with the mark.
+    pub(crate) got: Vec<(Thing, bool)>,
+    /// What a client took and may have died with.
+    pub(crate) waiting: BTreeSet<Waiter>,
+    putting: BTreeMap<Waiter, Thing>,
+    waiters: Waiter,
+    deaths: u32,
+}
+
+impl World {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            machine: Machine::new(options),
+            pages: Pages::default(),
+            capacity: options.capacity,
+            next: BTreeMap::new(),
+            put: BTreeSet::new(),
+            got: Vec::new(),
+            waiting: BTreeSet::new(),
+            putting: BTreeMap::new(),
+            waiters: 0,
+            deaths: 0,
+        }
+    }
+
+    fn thing(&mut self, producer: u16) -> Thing {
+        let number = self.next.entry(producer).or_default();
+        *number += 1;
+        Thing { producer, number: *number }
+    }
+
+    pub(crate) fn attach(&mut self, client: Client) {
+        if !self.pages.pages.contains_key(&client) {
+            let page = Page::default();
+            Bell(&page.owner_sleeps).arm(1);
+            self.pages.pages.insert(client, page);
+            self.machine.attach(client);
+        }
+    }
+
+    fn page(&mut self, client: Client) -> Option<&mut Page> {
+        self.pages.pages.get_mut(&client)
+    }
+
+    fn ring(page: &mut Page) {
+        page.rung |= Bell(&page.owner_sleeps).ring(1);
+    }
+
+    /// A client puts; with `dies`, it dies with the place claimed and nothing published.
+    pub(crate) fn client_puts(&mut self, client: Client, dies: bool) {
+        let bounded = self.capacity.is_some();
+        let Some(page) = self.page(client) else { return };
+        if bounded && Cursor(&page.places).take().is_none() {
+            page.short = 1;
+            Self::ring(page);
+            return;
+        }
+        page.short = 0;
+        if dies {
+            self.dies(client);
+            return;
+        }
+        let thing = self.thing(client);
+        let page = self.page(client).unwrap();
+        page.up.push_back(thing);
+        Self::ring(page);
+        self.put.insert(thing);
+    }
+
+    /// A client gets; with `dies`, it dies with the item in its hands.
+    pub(crate) fn client_gets(&mut self, client: Client, waits: bool, dies: bool) {
+        let Some(page) = self.page(client) else { return };
+        if let Some(number) = Cursor(&page.items).take() {
+            page.hungry = 0;
+            let entry = page.stream.pop_front().unwrap();
+            if page.rings_at.is_some_and(|at| (number + 1).wrapping_sub(at) <= u32::MAX / 2) {
+                page.rings_at = None;
+                Self::ring(page);
+            }
+            self.got.push((entry.item, entry.redelivered));
+            if dies {
+                self.dies(client);
+            }
+        } else if waits {
+            page.hungry = 1;
+            Self::ring(page);
+        } else {
+            page.hungry = 0;
+            self.turn(client);
+            self.machine.ask(client, &mut self.pages);
+            self.carry_out();
+        }
+    }
+
+    /// A client's threads that were woken go on: they take what they waited for, or say
+    /// again that they wait.
+    fn wakes(&mut self, client: Client) {
+        let Some(page) = self.page(client) else { return };
+        if std::mem::take(&mut page.woken) {
+            let (hungry, short) = (page.hungry > 0, page.short > 0);
+            if hungry {
+                self.client_gets(client, true, false);
+            }
+            if short {
+                self.client_puts(client, false);
+            }
+        }
+    }
+
+    /// Time passes.
+    pub(crate) fn ticks(&mut self) {
+        self.machine.tick(&mut self.pages);
+        self.carry_out();
+    }
+
+    /// The owner hears a client that rang.
+    pub(crate) fn hear(&mut self, client: Client) {
+        if self.page(client).is_some_and(|page| std::mem::take(&mut page.rung)) {
+            self.turn(client);
+        }
+    }
+
+    fn turn(&mut self, client: Client) {
+        let Some(page) = self.page(client) else { return };
+        Bell(&page.owner_sleeps).disarm(1);
+        let things: Vec<_> = page.up.drain(..).collect();
+        let (hungry, short) = (page.hungry, page.short);
+        Bell(&page.owner_sleeps).arm(1);
+        for thing in things {
+            self.machine.put(client, thing);
+        }
+        self.machine.rung(client, &mut self.pages);
+        if hungry > 0 {
+            self.machine.hungry(client, &mut self.pages);
+        }
+        if short > 0 {
+            self.machine.short(client, &mut self.pages);
+        }
+        self.machine.distribute(&mut self.pages);
+        self.carry_out();
+    }
+
+    pub(crate) fn dies(&mut self, client: Client) {
+        if self.pages.pages.contains_key(&client) {
+            self.deaths += 1;
+            self.turn(client);
+            self.machine.gone(client, &mut self.pages);
+            self.pages.pages.remove(&client);
+            self.carry_out();
+        }
+    }
+
+    pub(crate) fn owner_puts(&mut self, waits: bool) {
+        let thing = self.thing(0);
+        match self.machine.put_own(thing, &mut self.pages) {
+            Ok(()) => drop(self.put.insert(thing)),
+            Err(_) if waits && !self.machine.is_shut() => {
+                self.waiters += 1;
+                self.waiting.insert(self.waiters);
+                self.putting.insert(self.waiters, thing);
+                self.machine.wait_put(self.waiters, &mut self.pages);
+            }
+            Err(_) => {}
+        }
+        self.carry_out();
+    }
+
+    pub(crate) fn owner_gets(&mut self, waits: bool) {
+        if let Some(entry) = self.machine.get_own(&mut self.pages) {
+            self.got.push((entry.item, entry.redelivered));
+        } else if waits {
+            self.waiters += 1;
+            self.waiting.insert(self.waiters);
+            self.machine.wait_get(self.waiters, None, &mut self.pages);
+        }
+        self.carry_out();
+    }
+
+    pub(crate) fn cancels(&mut self) {
+        if let Some(waiter) = self.waiting.pop_first() {
+            assert!(self.machine.cancel(waiter, &mut self.pages));
+            self.putting.remove(&waiter);
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        loop {
+            let effects: Vec<_> = self.machine.effects().collect();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Deliver(waiter, entry) => {
+                        assert!(self.waiting.remove(&waiter));
+                        self.got.push((entry.item, entry.redelivered));
+                    }
+                    Effect::Admit(waiter) => {
+                        assert!(self.waiting.remove(&waiter));
+                        let thing = self.putting.remove(&waiter).unwrap();
+                        if self.machine.put_admitted(thing, &mut self.pages).is_ok() {
+                            self.put.insert(thing);
+                        }
+                    }
+                    Effect::Ended(waiter) | Effect::Joined(waiter) => {
+                        assert!(self.waiting.remove(&waiter), "a waiter ends once");
+                        self.putting.remove(&waiter);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everybody runs until nothing more happens.
+    pub(crate) fn settles(&mut self) {
+        for round in 0..6 {
+            let clients: Vec<_> = self.pages.pages.keys().copied().collect();
+            for client in clients {
+                self.wakes(client);
+                self.hear(client);
+            }
+            if round < 3 {
+                self.ticks();
+            }
+        }
+    }
+
+    /// What must hold at any moment.
+    pub(crate) fn checks(&mut self) {
+        let count = self.machine.len(&mut self.pages);
+        let on_the_way: usize = self.pages.pages.values().map(|page| page.up.len()).sum();
+        // What a dead consumer had not finished comes back though its place was given away.
+        let came_back = self.machine.options().joinable && self.deaths > 0;
+        if let Some(capacity) = self.capacity.filter(|_| !came_back) {
+            assert!(count + on_the_way as u64 <= capacity, "{count} + {on_the_way}");
+        }
+        if self.deaths == 0 {
+            assert_eq!(count as usize + on_the_way + self.got.len(), self.put.len());
+        }
+    }
+
+    /// When all is heard, nobody waits while there is work or room that nobody is about to
+    /// take: whoever was lent something because it waited is about to.
+    pub(crate) fn nobody_waits_in_vain(&mut self) {
+        let left = |word: &AtomicU64| u64::from(Cursor(word).look().left());
+        let pages = || self.pages.pages.values();
+        let putting = !self.putting.is_empty()
+            || pages().any(|page| page.short > 0 && left(&page.places) == 0);
+        let getting = self.waiting.len() > self.putting.len()
+            || pages().any(|page| page.hungry > 0 && left(&page.items) == 0);
+        let promised: u64 =
+            pages().filter(|page| page.hungry > 0).map(|page| left(&page.items).min(1)).sum();
+        let idle: u64 =
+            pages().filter(|page| page.short == 0).map(|page| left(&page.places)).sum();
+        let lent: u64 = pages().map(|page| left(&page.places)).sum();
+        let count = self.machine.len(&mut self.pages);
+        assert!(!getting || count <= promised, "somebody waits for one of {count} items");
+        if let Some(capacity) = self.capacity {
+            assert!(!putting || count + lent >= capacity, "{count} items, {lent} places lent");
+            assert!(!putting || idle == 0, "{idle} places idle");
+        }
+    }
+
+    /// Ends all clients and takes what is left: each item that was put was got, once, or
+    /// again with the mark.
+    pub(crate) fn closes(&mut self, joinable: bool) {
+        let clients: Vec<_> = self.pages.pages.keys().copied().collect();
+        for client in clients {
+            self.dies(client);
+        }
+        while let Some(entry) = self.machine.get_own(&mut self.pages) {
+            self.got.push((entry.item, entry.redelivered));
+            self.carry_out();
+        }
+        self.machine.shutdown(false, &mut self.pages);
+        self.carry_out();
+        assert!(self.waiting.is_empty(), "every waiter ends");
+        let mut seen = BTreeSet::new();
+        for (thing, redelivered) in &self.got {
+            let first = seen.insert(*thing);
+            assert!(first || (*redelivered && joinable), "{thing:?} came twice");
+        }
+        assert_eq!(seen, self.put, "what was put was got");
+    }
+}

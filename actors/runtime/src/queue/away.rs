@@ -1,0 +1,453 @@
+//! A queue as a process that does not own it uses it.
+//!
+//! Owns the client's side of the page: putting is copying an item into the ring and moving
+//! its tail; getting is a compare-and-swap on the cursor and copying out. Neither makes a
+//! system call while the other side keeps up. What was put needs nothing more from this
+//! process, which may be killed at any instant. It must never decide who gets what.
+//! Neighbours: `page`, `channel` and `waits` below; `own` is the other side.
+
+use super::channel::{Channel, Heard};
+use super::host::{self, Answer, Ask};
+use super::page::{HEADER, Header, INLINE, OWNER_SLEEPS, Page, flags, state, waits};
+use super::parcel::{Bytes, Parcel};
+use super::points::{self, Point};
+use super::waits::{Patience, Waits};
+use super::{Got, NoItem, Refused};
+use crate::codec::{self, Encoded};
+use crate::node::hidden;
+use crate::share::{Connection, ShareError};
+use crate::sync::{lock, readable};
+use crate::sys::rings::{RING, Ring};
+use crate::sys::watch::{Held, watch};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+
+/// An attached queue.
+#[derive(Debug)]
+pub struct Away {
+    pub(super) connection: Arc<Connection>,
+    pub(super) object: u64,
+    /// Most items in the queue.
+    pub(super) capacity: Option<u64>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    page: Page,
+    channel: Channel,
+    waits: Waits,
+    /// Held while an item goes into the ring: where the next one goes, and its number.
+    tx: Mutex<(u64, u32)>,
+    /// Held while an item is taken out: where the next one stands.
+    rx: Mutex<u64>,
+    is_gone: AtomicBool,
+}
+
+/// Why an item did not go into the ring.
+enum Blocked {
+    /// There is no room in it.
+    Room,
+    /// No place of the bounded queue is lent to this process.
+    Place,
+    /// The socket takes no more descriptors.
+    Socket,
+    No(Refused),
+}
+
+/// How long to wait before descriptors are offered to a full socket again.
+const SOCKET_SLICE: Duration = Duration::from_millis(5);
+
+impl Away {
+    /// Takes what the owner sent: the page's file and a socket's end.
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        object: u64,
+        capacity: Option<u64>,
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let Ok([file, socket]) = <[OwnedFd; 2]>::try_from(fds) else {
+            return Err(io::Error::other("the owner sent no page"));
+        };
+        let inner = Arc::new(Inner {
+            page: Page::map(file.as_fd())?,
+            channel: Channel::new(socket),
+            waits: Waits::default(),
+            tx: Mutex::new((0, 0)),
+            rx: Mutex::new(0),
+            is_gone: AtomicBool::new(false),
+        });
+        Ok(Self { connection, object, capacity, inner })
+    }
+
+    /// The owner is gone: everybody who waits learns of it.
+    pub(super) fn owner_gone(&self) {
+        self.inner.is_gone.store(true, Ordering::Release);
+        self.inner.channel.close();
+    }
+
+    /// Asks the owner over the connection.
+    pub(super) async fn request(
+        &self,
+        ask: &Ask,
+        patience: Patience,
+    ) -> Result<(Answer, Encoded), ShareError> {
+        let message = codec::encode(ask).map_err(io::Error::other)?;
+        let deadline = match patience {
+            Patience::Async => {
+                let answer = self.connection.request_async(self.object, message).await?;
+                return Ok(host::open(answer).map_err(io::Error::other)?);
+            }
+            Patience::Until(deadline) => deadline,
+            Patience::Never => None,
+        };
+        let answer = self.connection.request(self.object, message, deadline)?;
+        Ok(host::open(answer).map_err(io::Error::other)?)
+    }
+
+    /// Tells the owner, if it is still there.
+    pub(super) fn post(&self, ask: &Ask) {
+        if let Ok(message) = codec::encode(ask) {
+            let _ = self.connection.post(self.object, message);
+        }
+    }
+
+    /// Puts an item.
+    pub(super) async fn put(&self, parcel: &Parcel, patience: Patience) -> Result<(), Refused> {
+        let inner = &*self.inner;
+        loop {
+            match self.try_put(parcel) {
+                Ok(()) => return Ok(()),
+                Err(Blocked::No(refused)) => return Err(refused),
+                Err(Blocked::Room) => {
+                    let need = span(parcel);
+                    let tries = matches!(patience, Patience::Never);
+                    let has_room = || {
+                        inner.room().is_none_or(|room| room >= need) || tries && inner.is_heavy()
+                    };
+                    // The owner is about to read, unless it has too much already.
+                    let how = if tries { Patience::Until(None) } else { patience };
+                    if tries && inner.is_heavy() {
+                        return Err(Refused::Full);
+                    }
+                    if !self.wait(waits::ROOM, how, has_room).await? {
+                        return Err(Refused::Timeout);
+                    }
+                }
+                Err(Blocked::Place) => {
+                    let lent = || inner.page.places().look().left() > 0;
+                    if matches!(patience, Patience::Never) {
+                        let page = &inner.page;
+                        self.ask(page.asked_place(), page.answered_place(), lent, Patience::Never)
+                            .await?;
+                        if !lent() {
+                            return Err(Refused::Full);
+                        }
+                        continue;
+                    }
+                    let _short = Counted::new(self, Page::short);
+                    if !self.wait(waits::PLACE, patience, lent).await? {
+                        return Err(Refused::Timeout);
+                    }
+                }
+                Err(Blocked::Socket) => {
+                    let slice = Instant::now().checked_add(SOCKET_SLICE);
+                    match patience {
+                        Patience::Never => return Err(Refused::Full),
+                        Patience::Until(Some(at)) if Instant::now() >= at => {
+                            return Err(Refused::Timeout);
+                        }
+                        _ => {}
+                    }
+                    self.wait(waits::ROOM, Patience::Until(slice), || false).await?;
+                }
+            }
+        }
+    }
+
+    fn try_put(&self, parcel: &Parcel) -> Result<(), Blocked> {
+        let inner = &*self.inner;
+        let tx = &mut *lock(&inner.tx);
+        if inner.is_gone() {
+            return Err(Blocked::No(self.gone().into()));
+        }
+        if inner.page.is_shut() {
+            return Err(Blocked::No(Refused::Shutdown));
+        }
+        let (tail, number) = *tx;
+        let Some(room) = inner.room_behind(tail) else {
+            return Err(Blocked::No(damaged().into()));
+        };
+        if room < span(parcel) {
+            return Err(Blocked::Room);
+        }
+        if self.capacity.is_some() && inner.page.places().look().left() == 0 {
+            return Err(Blocked::Place);
+        }
+        let number = number.wrapping_add(1);
+        let (header, bytes) = header_of(parcel, number, false);
+        let fds = fds_of(parcel);
+        if !fds.is_empty() {
+            match inner.channel.send_fds(number, &fds) {
+                Ok(true) => tx.1 = number,
+                Ok(false) => return Err(Blocked::Socket),
+                Err(_) if inner.is_gone() => return Err(Blocked::No(self.gone().into())),
+                Err(error) => return Err(Blocked::No(ShareError::Io(error).into())),
+            }
+        }
+        if self.capacity.is_some() && inner.page.places().take().is_none() {
+            return Err(Blocked::Place);
+        }
+        points::reach(Point::PlaceTaken);
+        let end = inner.page.write(Ring::Up, tail, header, bytes);
+        points::reach(Point::Written);
+        *tx = (end, number);
+        inner.page.up_tail().store(end, Ordering::Release);
+        points::reach(Point::Put);
+        inner.ring_owner();
+        Ok(())
+    }
+
+    /// Gets an item.
+    pub(super) async fn get(&self, patience: Patience) -> Result<Got, NoItem> {
+        let inner = &*self.inner;
+        loop {
+            if let Some(got) = self.take()? {
+                return Ok(got);
+            }
+            let lent = || inner.page.items().look().left() > 0;
+            let is_shut = inner.page.is_shut();
+            if is_shut || matches!(patience, Patience::Never) {
+                let page = &inner.page;
+                self.ask(page.asked(), page.answered(), lent, patience).await?;
+                return match self.take()? {
+                    Some(got) => Ok(got),
+                    None if is_shut => Err(NoItem::Shutdown),
+                    None => Err(NoItem::Empty),
+                };
+            }
+            let _hungry = Counted::new(self, Page::hungry);
+            let ready = || lent() || inner.page.is_shut();
+            if !self.wait(waits::ITEM, patience, ready).await? {
+                return Err(NoItem::Timeout);
+            }
+        }
+    }
+
+    /// Takes an item that was lent.
+    fn take(&self) -> Result<Option<Got>, NoItem> {
+        let inner = &*self.inner;
+        let head = &mut *lock(&inner.rx);
+        let Some(before) = inner.page.items().take() else {
+            return if inner.is_gone() { Err(self.gone().into()) } else { Ok(None) };
+        };
+        points::reach(Point::Taken);
+        let header = inner.page.header(Ring::Down, *head);
+        let Some(span) = header.span() else { return Err(damaged().into()) };
+        let bytes = inner.page.bytes(Ring::Down, *head, header);
+        *head += span as u64;
+        inner.page.down_head().store(*head, Ordering::Release);
+        let is_file = header.flags & flags::FILE != 0;
+        let fds = match header.fds {
+            0 => Vec::new(),
+            _ => inner.channel.take_fds(header.number),
+        };
+        if inner.page.rings_now(before.wrapping_add(1)) {
+            inner.ring_owner();
+        }
+        let len = is_file.then_some(header.len);
+        Ok(Some(Got {
+            parcel: Parcel::received(header.tag, bytes, fds, len, false),
+            redelivered: header.flags & flags::REDELIVERED != 0,
+        }))
+    }
+
+    /// Has the owner do what it can at once, and waits until it has.
+    async fn ask(
+        &self,
+        asked: &AtomicU64,
+        answered: &AtomicU64,
+        enough: impl Fn() -> bool,
+        patience: Patience,
+    ) -> Result<(), ShareError> {
+        let number = asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let done = || enough() || answered.load(Ordering::Acquire) >= number;
+        let how = match patience {
+            Patience::Async => Patience::Async,
+            // The owner answers at once, or is gone.
+            _ => Patience::Until(None),
+        };
+        self.wait(waits::ANSWER | waits::ITEM | waits::PLACE, how, done).await.map(drop)
+    }
+
+    /// Waits for what the owner will do. False when the time is up.
+    async fn wait(
+        &self,
+        bits: u64,
+        patience: Patience,
+        ready: impl Fn() -> bool,
+    ) -> Result<bool, ShareError> {
+        let inner = &*self.inner;
+        let ready = || ready() || inner.page.is_shut() && bits & waits::ANSWER == 0;
+        if !matches!(patience, Patience::Async) && hidden::is_current() {
+            return Err(ShareError::WouldDeadlock);
+        }
+        loop {
+            let round = inner.waits.round();
+            inner.page.client_bell().arm(bits);
+            if ready() {
+                return Ok(true);
+            }
+            if inner.is_gone() {
+                return Err(self.gone());
+            }
+            inner.ring_owner();
+            match patience {
+                Patience::Never => return Ok(false),
+                Patience::Until(deadline) => {
+                    if !inner.waits.block(round, deadline, |deadline| inner.listen(deadline)) {
+                        return Ok(ready());
+                    }
+                }
+                Patience::Async => {
+                    inner.waits.wait(round, || Inner::lead(&self.inner)).await;
+                }
+            }
+        }
+    }
+
+    fn gone(&self) -> ShareError {
+        ShareError::OwnerGone { name: self.connection.owner_name().to_owned() }
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        // Ends whoever listens for futures.
+        self.inner.channel.close();
+    }
+}
+
+impl Inner {
+    fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.page.state().load(Ordering::Acquire) & state::HEAVY != 0
+    }
+
+    fn ring_owner(&self) {
+        if self.page.owner_bell().ring(OWNER_SLEEPS) {
+            self.channel.ring();
+        }
+    }
+
+    fn room(&self) -> Option<usize> {
+        let tail = lock(&self.tx).0;
+        self.room_behind(tail)
+    }
+
+    /// `None` when the owner's word cannot be.
+    fn room_behind(&self, tail: u64) -> Option<usize> {
+        let head = self.page.up_head().load(Ordering::Acquire);
+        let filled = usize::try_from(tail.wrapping_sub(head)).ok()?;
+        RING.checked_sub(filled)
+    }
+
+    fn listen(&self, deadline: Option<Instant>) {
+        if readable(self.channel.as_fd(), deadline).unwrap_or(true)
+            && self.channel.hear() == Heard::End
+        {
+            self.is_gone.store(true, Ordering::Release);
+        }
+    }
+
+    /// Has the hidden thread listen once.
+    fn lead(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        let socket = self.channel.as_fd().try_clone_to_owned();
+        let listen = async move {
+            if let Ok(watched) = socket.and_then(|fd| watch(Held::own(fd), Interest::READABLE)) {
+                drop(watched.readable().await);
+            }
+            if let Some(inner) = weak.upgrade() {
+                inner.listen(Some(Instant::now()));
+                inner.waits.end_round();
+            }
+        };
+        match hidden::handle() {
+            Ok(handle) => drop(handle.spawn(listen)),
+            // No thread to be had: the future looks again at once.
+            Err(_) => self.is_gone.store(true, Ordering::Release),
+        }
+    }
+}
+
+/// A thread of this process waits, as the owner sees it, until this is dropped.
+struct Counted<'a>(&'a AtomicU64);
+
+impl<'a> Counted<'a> {
+    fn new(away: &'a Away, word: impl FnOnce(&'a Page) -> &'a AtomicU64) -> Self {
+        let word = word(&away.inner.page);
+        word.fetch_add(1, Ordering::AcqRel);
+        Self(word)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn damaged() -> ShareError {
+    ShareError::Io(io::Error::other("the page of the queue is damaged"))
+}
+
+/// How many bytes of a ring an item takes.
+pub(super) fn span(parcel: &Parcel) -> usize {
+    match parcel.bytes() {
+        Bytes::Here(bytes) if bytes.len() <= INLINE => HEADER + bytes.len(),
+        _ => HEADER,
+    }
+}
+
+/// How an item stands in a ring. Its bytes are either in memory and short, or in a file.
+pub(super) fn header_of(parcel: &Parcel, number: u32, redelivered: bool) -> (Header, &[u8]) {
+    let (len, bytes, is_file) = match parcel.bytes() {
+        Bytes::Here(bytes) if bytes.len() <= INLINE => (bytes.len(), bytes.as_slice(), false),
+        Bytes::Here(bytes) => (bytes.len(), [].as_slice(), true),
+        Bytes::File(_, len) => (*len as usize, [].as_slice(), true),
+    };
+    let fds = parcel.fds().len() + usize::from(is_file);
+    let mut bits = 0;
+    if is_file {
+        bits |= flags::FILE;
+    }
+    if redelivered {
+        bits |= flags::REDELIVERED;
+    }
+    let header = Header {
+        // `Parcel::new` and the codec keep both in bounds.
+        len: u32::try_from(len).unwrap_or(u32::MAX),
+        tag: parcel.tag(),
+        fds: u16::try_from(fds).unwrap_or(u16::MAX),
+        flags: bits,
+        number,
+    };
+    (header, bytes)
+}
+
+/// The descriptors that go with an item whose bytes are short or in a file.
+pub(super) fn fds_of(parcel: &Parcel) -> Vec<RawFd> {
+    let mut fds: Vec<_> = parcel.fds().iter().map(AsRawFd::as_raw_fd).collect();
+    if let Bytes::File(file, _) = parcel.bytes() {
+        fds.push(file.0.as_raw_fd());
+    }
+    fds
+}

@@ -1,0 +1,133 @@
+//! The socket pair between a queue's owner and one client: bells, and descriptors.
+//!
+//! Owns what travels over it. A bell is one byte, which says "look at the page". Items with
+//! descriptors have a message each, under the item's number. It must never wait. Neighbour:
+//! `page` has everything else that the two share.
+
+use crate::sync::lock;
+use crate::sys::socket;
+use nix::sys::socket::{
+    AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair,
+};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+/// One end.
+#[derive(Debug)]
+pub(super) struct Channel {
+    socket: OwnedFd,
+    /// Descriptors that have been read and not asked for.
+    inbox: Mutex<VecDeque<(u32, Vec<OwnedFd>)>>,
+}
+
+/// What a look at the socket found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    Something,
+    Nothing,
+    /// The other end is closed.
+    End,
+}
+
+impl Channel {
+    /// Both ends, close-on-exec. Messages keep their bounds.
+    pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+    }
+
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, inbox: Mutex::default() }
+    }
+
+    /// Wakes the other side. When the socket is full there are bells in it already.
+    pub(super) fn ring(&self) {
+        let _ = socket::send(self.socket.as_fd(), &[IoSlice::new(b"!")], &[] as &[OwnedFd]);
+    }
+
+    /// Sends an item's descriptors. False when there is no room now.
+    pub(super) fn send_fds(&self, number: u32, fds: &[impl AsRawFd]) -> io::Result<bool> {
+        match socket::send(self.socket.as_fd(), &[IoSlice::new(&number.to_le_bytes())], fds) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads one message.
+    pub(super) fn hear(&self) -> Heard {
+        self.hear_into(&mut lock(&self.inbox))
+    }
+
+    fn hear_into(&self, inbox: &mut VecDeque<(u32, Vec<OwnedFd>)>) -> Heard {
+        let mut bytes = [0; 4];
+        let mut fds = VecDeque::new();
+        match socket::receive(self.socket.as_fd(), &mut bytes, &mut fds, false) {
+            Ok(0) => Heard::End,
+            Ok(4) => {
+                inbox.push_back((u32::from_le_bytes(bytes), fds.into()));
+                Heard::Something
+            }
+            Ok(_) => Heard::Something,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
+            // Without free descriptor numbers the kernel has thrown some away. Their item
+            // comes without them, and cannot be decoded.
+            Err(error) if error.raw_os_error() == Some(nix::libc::EMFILE) => Heard::Something,
+            Err(_) => Heard::End,
+        }
+    }
+
+    /// The descriptors of the item with this number, which were sent before it could be
+    /// seen. Those of earlier items are dropped: the items were taken back.
+    pub(super) fn take_fds(&self, number: u32) -> Vec<OwnedFd> {
+        let inbox = &mut *lock(&self.inbox);
+        loop {
+            while let Some((found, fds)) = inbox.pop_front() {
+                if found == number {
+                    return fds;
+                }
+                if found.wrapping_sub(number) < u32::MAX / 2 {
+                    inbox.push_front((found, fds));
+                    return Vec::new();
+                }
+            }
+            if self.hear_into(inbox) != Heard::Something {
+                return Vec::new();
+            }
+        }
+    }
+
+    /// Ends it for both sides, and wakes who waits on it.
+    pub(super) fn close(&self) {
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_come_under_their_numbers_and_stale_ones_go() {
+        let (a, b) = Channel::pair().unwrap();
+        let (a, b) = (Channel::new(a), Channel::new(b));
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(a.send_fds(1, &[&reader]).unwrap());
+        a.ring();
+        assert!(a.send_fds(2, &[&reader, &writer].map(AsRawFd::as_raw_fd)).unwrap());
+        assert_eq!(b.hear(), Heard::Something);
+        assert_eq!(b.take_fds(2).len(), 2);
+        assert_eq!(b.take_fds(3).len(), 0);
+        assert_eq!(b.hear(), Heard::Nothing);
+        a.close();
+        assert_eq!(b.hear(), Heard::End);
+    }
+}

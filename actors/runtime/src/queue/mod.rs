@@ -1,0 +1,358 @@
+//! Queues: items that processes put and get, kept by the process that made the queue.
+//!
+//! Owns how a queue is hosted and used. What it decides is the pure machine's
+//! (`procession_protocols::queue`); what it must never do is decode an item on the way, or
+//! hold one back in a process that has put it. See docs/protocols.md.
+//!
+//! ```text
+//!  a client                              the owner
+//!  put ──> ring up ═══╗           ╔══> own::look ──> machine ──> streams ──> ring down
+//!                     ╚═ page ════╝                     │
+//!  get <── ring down (cursor) <══════════════════════════ lent        own::put, own::get
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | `page` | what lies where in the memory of one client |
+//! | `channel` | bells and descriptors |
+//! | `waits`, `cell`, `bells` | who waits on what, at a client and at the owner |
+//! | `parcel` | an item's bytes |
+//! | `away` | a client's puts and gets |
+//! | `own`, `streams`, `host` | the owner's, its ends of the pages, requests of clients |
+//! | `points` | where tests kill |
+
+mod away;
+mod bells;
+mod cell;
+mod channel;
+mod host;
+mod own;
+mod page;
+mod parcel;
+pub mod points;
+mod streams;
+mod waits;
+
+pub use waits::Patience;
+
+use crate::codec::{self, DecodeError, Encoded, EncodeError};
+use crate::function::type_tag;
+use crate::share::{Connection, Kind, Share, ShareError, Side};
+use away::Away;
+use host::{Answer, Ask, Welcome};
+use own::Own;
+use parcel::Parcel;
+use procession_protocols::queue::Waiter;
+pub use procession_protocols::queue::{Options, TooManyDone};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use waits::at_once;
+
+/// Why an item was not put.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is no room for it now.
+    #[error("the queue is full")]
+    Full,
+    /// There was no room for it in time.
+    #[error("the queue had no room for the item in time")]
+    Timeout,
+    /// The queue has been shut down.
+    #[error("the queue has been shut down")]
+    Shutdown,
+    /// It cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The queue cannot be reached.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+}
+
+/// Why there is no item.
+#[derive(Debug, thiserror::Error)]
+pub enum NoItem {
+    /// The queue is empty.
+    #[error("the queue is empty")]
+    Empty,
+    /// None came in time.
+    #[error("no item came in time")]
+    Timeout,
+    /// The queue has been shut down, and nothing is left in it.
+    #[error("the queue has been shut down, and nothing is left in it")]
+    Shutdown,
+    /// It is of another type. It is gone.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The queue cannot be reached.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+}
+
+/// An item that was got.
+#[derive(Debug)]
+struct Got {
+    parcel: Parcel,
+    redelivered: bool,
+}
+
+/// The kind of shared object that queues are.
+#[derive(Debug)]
+pub struct QueueKind;
+
+impl Kind for QueueKind {
+    const NAME: &'static str = "queue";
+    type Own = Own;
+    type Away = Away;
+
+    fn attached(
+        connection: &Arc<Connection>,
+        object: u64,
+        answer: Encoded,
+    ) -> Result<Away, ShareError> {
+        let welcome: Welcome = codec::decode(&answer.bytes, Vec::new()).map_err(io::Error::other)?;
+        Ok(Away::new(connection.clone(), object, welcome.capacity, answer.fds)?)
+    }
+
+    fn owner_gone(away: &Away) {
+        away.owner_gone();
+    }
+}
+
+/// The tag of a type, which an item carries.
+pub fn tag<T>() -> u32 {
+    let tag = type_tag::<T>();
+    #[expect(clippy::cast_possible_truncation, reason = "half a hash is enough to tell mistakes")]
+    let tag = (tag ^ tag >> 32) as u32;
+    tag
+}
+
+/// A handle to a queue whose items are bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RawQueue(Share<QueueKind>);
+
+impl RawQueue {
+    /// Makes a queue in this process.
+    pub fn new(options: Options) -> Self {
+        Self(Share::host(Own::new(options)))
+    }
+
+    /// Encodes an item, and puts it. With [`Patience::Async`] only, the future waits.
+    ///
+    /// # Errors
+    /// [`Refused`]; the item was not put.
+    pub async fn put<T: Serialize + ?Sized>(
+        &self,
+        item: &T,
+        tag: u32,
+        patience: Patience,
+    ) -> Result<(), Refused> {
+        let encoded = codec::encode(item)?;
+        match self.side(patience).await? {
+            Side::Own(own) => {
+                let leaves = own.has_clients.load(Ordering::Relaxed);
+                own.put(parcel::<T>(tag, encoded, leaves)?, patience).await
+            }
+            Side::Away(away) => away.put(&parcel::<T>(tag, encoded, true)?, patience).await,
+        }
+    }
+
+    /// As [`put`](Self::put), in this thread.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_now<T: Serialize + ?Sized>(
+        &self,
+        item: &T,
+        tag: u32,
+        patience: Patience,
+    ) -> Result<(), Refused> {
+        at_once(self.put(item, tag, patience))
+    }
+
+    /// Gets an item, and decodes it. Gives whether a consumer had it before.
+    ///
+    /// # Errors
+    /// [`NoItem`].
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        tag: u32,
+        patience: Patience,
+    ) -> Result<(T, bool), NoItem> {
+        let got = match self.side(patience).await? {
+            Side::Own(own) => own.get(patience).await?,
+            Side::Away(away) => away.get(patience).await?,
+        };
+        let redelivered = got.redelivered;
+        Ok((open(got.parcel, tag)?, redelivered))
+    }
+
+    /// As [`get`](Self::get), in this thread.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_now<T: DeserializeOwned>(
+        &self,
+        tag: u32,
+        patience: Patience,
+    ) -> Result<(T, bool), NoItem> {
+        at_once(self.get(tag, patience))
+    }
+
+    /// Gets an item that stays with the owner until its lease is ended.
+    ///
+    /// # Errors
+    /// [`NoItem`].
+    pub async fn lease<T: DeserializeOwned>(
+        &self,
+        tag: u32,
+        patience: Patience,
+    ) -> Result<(Waiter, T, bool), NoItem> {
+        let (lease, got) = match self.side(patience).await? {
+            Side::Own(own) => own.lease(patience).await?,
+            Side::Away(away) => {
+                let waits = !matches!(patience, Patience::Never);
+                match away.request(&Ask::Lease { waits }, patience).await {
+                    Err(ShareError::Timeout) => return Err(NoItem::Timeout),
+                    Err(error) => return Err(error.into()),
+                    Ok((Answer::Leased { lease, redelivered, tag, file }, rest)) => {
+                        let parcel = Parcel::received(tag, rest.bytes, rest.fds, file, false);
+                        (lease, Got { parcel, redelivered })
+                    }
+                    Ok((Answer::Shutdown, _)) => return Err(NoItem::Shutdown),
+                    Ok(_) => return Err(NoItem::Empty),
+                }
+            }
+        };
+        let redelivered = got.redelivered;
+        match open(got.parcel, tag) {
+            Ok(item) => Ok((lease, item, redelivered)),
+            Err(error) => {
+                // Nobody can take it: brought back, it would come again for ever.
+                self.end_lease(lease, true);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a lease: the item is finished, or comes back. Never waits.
+    pub fn end_lease(&self, lease: Waiter, is_finished: bool) {
+        match self.0.ready() {
+            Some(Side::Own(own)) => own.end_lease(lease, is_finished),
+            Some(Side::Away(away)) => away.post(&Ask::EndLease { lease, is_finished }),
+            // In a copy of the process the lease is the original's.
+            None => {}
+        }
+    }
+
+    /// How many items there are.
+    ///
+    /// # Errors
+    /// [`ShareError`].
+    pub fn len(&self) -> Result<u64, ShareError> {
+        match self.0.side()? {
+            Side::Own(own) => Ok(own.len()),
+            Side::Away(away) => match at_once(away.request(&Ask::Len, Patience::Until(None)))?.0 {
+                Answer::Len(len) => Ok(len),
+                _ => Err(ShareError::NoReply),
+            },
+        }
+    }
+
+    /// Most items that there can be; `None` for no bound.
+    ///
+    /// # Errors
+    /// [`ShareError`].
+    pub fn capacity(&self) -> Result<Option<u64>, ShareError> {
+        Ok(match self.0.side()? {
+            Side::Own(own) => own.options().capacity,
+            Side::Away(away) => away.capacity,
+        })
+    }
+
+    /// One item that was got is finished.
+    ///
+    /// # Errors
+    /// [`ShareError`]; [`TooManyDone`] when nothing is unfinished.
+    pub fn task_done(&self) -> Result<Result<(), TooManyDone>, ShareError> {
+        match self.0.side()? {
+            Side::Own(own) => Ok(own.task_done(procession_protocols::queue::Holder::Owner)),
+            Side::Away(away) => {
+                match at_once(away.request(&Ask::TaskDone, Patience::Until(None)))?.0 {
+                    Answer::TooManyDone => Ok(Err(TooManyDone)),
+                    _ => Ok(Ok(())),
+                }
+            }
+        }
+    }
+
+    /// Waits until every item that was put is finished. False when the time was up.
+    ///
+    /// # Errors
+    /// [`ShareError`].
+    pub async fn join(&self, patience: Patience) -> Result<bool, ShareError> {
+        match self.side(patience).await? {
+            Side::Own(own) => own.join(patience).await,
+            Side::Away(away) => match away.request(&Ask::Join, patience).await {
+                Ok(_) => Ok(true),
+                Err(ShareError::Timeout) => Ok(false),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// As [`join`](Self::join), in this thread.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_now(&self, patience: Patience) -> Result<bool, ShareError> {
+        at_once(self.join(patience))
+    }
+
+    /// Nobody puts any more; see the machine's `shutdown`.
+    ///
+    /// # Errors
+    /// [`ShareError`].
+    pub fn shutdown(&self, immediate: bool) -> Result<(), ShareError> {
+        match self.0.side()? {
+            Side::Own(own) => own.shutdown(immediate),
+            Side::Away(away) => {
+                at_once(away.request(&Ask::Shutdown { immediate }, Patience::Until(None)))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn side(&self, patience: Patience) -> Result<Side<'_, QueueKind>, ShareError> {
+        match (self.0.ready(), patience) {
+            (Some(side), _) => Ok(side),
+            (None, Patience::Async) => self.0.side_async().await,
+            (None, Patience::Until(deadline)) => self.0.side_until(deadline),
+            (None, Patience::Never) => self.0.side(),
+        }
+    }
+}
+
+fn parcel<T: ?Sized>(tag: u32, encoded: Encoded, leaves: bool) -> Result<Parcel, Refused> {
+    let len = encoded.bytes.len();
+    Parcel::new(tag, encoded, leaves).map_err(|(error, _)| match error.raw_os_error() {
+        Some(_) => Refused::Share(error.into()),
+        None => Refused::Encode(EncodeError {
+            type_name: std::any::type_name::<T>().into(),
+            why: format!("{len} bytes: {error}"),
+        }),
+    })
+}
+
+fn open<T: DeserializeOwned>(parcel: Parcel, wanted: u32) -> Result<T, NoItem> {
+    if parcel.tag() != wanted {
+        return Err(NoItem::Decode(DecodeError {
+            type_name: std::any::type_name::<T>().into(),
+            why: "the item was put as another type".into(),
+        }));
+    }
+    let Encoded { bytes, fds } = parcel.open().map_err(ShareError::Io)?;
+    Ok(codec::decode(&bytes, fds)?)
+}

@@ -1,0 +1,246 @@
+//! The owner's ends of its clients' pages.
+//!
+//! Owns the positions in the rings and what was written there, and makes the machine's
+//! changes to the shared words. What a client wrote is believed only where it can be: a
+//! client whose words cannot be is cut off. It must never wait. Neighbours: `own` hosts the
+//! machine; `away` is the other end.
+
+use super::away::{fds_of, header_of, span};
+use super::channel::Channel;
+use super::page::{HEADER, OWNER_SLEEPS, Page, flags, state, waits};
+use super::parcel::{Bytes, Parcel, file_of};
+use crate::sys::rings::{RING, Ring};
+use procession_protocols::queue::{Client, Entry, Streams};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Most bytes that are read from one client's ring in a turn.
+const TURN: u64 = 64 * 1024;
+
+/// What the owner has of one client.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) page: Page,
+    pub(super) channel: Arc<Channel>,
+    /// Up to where the client's ring has been read.
+    up_head: u64,
+    /// Where the next item for the client goes.
+    down_tail: u64,
+    /// How many it has taken, as far as known here, modulo 2^32.
+    taken: u32,
+    /// Where the last of them ends.
+    taken_end: u64,
+    /// Where the others end.
+    ends: VecDeque<u64>,
+    number: u32,
+    is_broken: bool,
+}
+
+/// All clients.
+#[derive(Debug, Default)]
+pub(super) struct Clients(pub(super) BTreeMap<Client, Stream>);
+
+/// What the owner finds in a client's page.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) parcels: Vec<Parcel>,
+    /// There may be more.
+    pub(super) more: bool,
+    pub(super) is_hungry: bool,
+    pub(super) is_short: bool,
+    pub(super) asks: Option<u64>,
+    pub(super) asks_place: Option<u64>,
+}
+
+impl Stream {
+    pub(super) fn new(page: Page, channel: Arc<Channel>) -> Self {
+        page.owner_bell().arm(OWNER_SLEEPS);
+        Self {
+            page,
+            channel,
+            up_head: 0,
+            down_tail: 0,
+            taken: 0,
+            taken_end: 0,
+            ends: VecDeque::new(),
+            number: 0,
+            is_broken: false,
+        }
+    }
+
+    /// Reads what the client has put and asks. Without `reads`, only what it asks.
+    pub(super) fn look(&mut self, reads: bool) -> Found {
+        // What the client had put before it asked is read before the question is answered.
+        let asked = self.page.asked().load(Ordering::Acquire);
+        let asked_place = self.page.asked_place().load(Ordering::Acquire);
+        let mut found = Found {
+            is_hungry: self.page.hungry().load(Ordering::Acquire) > 0,
+            is_short: self.page.short().load(Ordering::Acquire) > 0,
+            ..Found::default()
+        };
+        if reads {
+            self.read(&mut found);
+        }
+        if !found.more {
+            let answered = |word: &std::sync::atomic::AtomicU64| word.load(Ordering::Relaxed);
+            found.asks = (asked > answered(self.page.answered())).then_some(asked);
+            found.asks_place =
+                (asked_place > answered(self.page.answered_place())).then_some(asked_place);
+        }
+        found
+    }
+
+    fn read(&mut self, found: &mut Found) {
+        let tail = self.page.up_tail().load(Ordering::Acquire);
+        if tail == self.up_head || self.is_broken {
+            return;
+        }
+        let start = self.up_head;
+        while self.up_head != tail {
+            if self.up_head - start > TURN {
+                found.more = true;
+                break;
+            }
+            let filled = tail.wrapping_sub(self.up_head);
+            let header = self.page.header(Ring::Up, self.up_head);
+            let span = header.span().unwrap_or(usize::MAX) as u64;
+            if filled > RING as u64 || filled < HEADER as u64 || span > filled {
+                tracing::warn!(target: "procession", "a client of a queue wrote what is no item");
+                self.is_broken = true;
+                self.channel.close();
+                return;
+            }
+            let bytes = self.page.bytes(Ring::Up, self.up_head, header);
+            let fds = match header.fds {
+                0 => Vec::new(),
+                _ => self.channel.take_fds(header.number),
+            };
+            let len = (header.flags & flags::FILE != 0).then_some(header.len);
+            found.parcels.push(Parcel::received(header.tag, bytes, fds, len, true));
+            self.up_head += span;
+        }
+        self.page.up_head().store(self.up_head, Ordering::Release);
+        self.wake(waits::ROOM);
+    }
+
+    /// Wakes the client if it waits for one of these.
+    pub(super) fn wake(&self, bits: u64) {
+        if self.page.client_bell().ring(bits) {
+            self.channel.ring();
+        }
+    }
+
+    /// Says that the queue has been shut down, or is heavy, or no longer.
+    pub(super) fn set_state(&self, is_shut: bool, is_heavy: bool) {
+        let mut bits = 0;
+        if is_shut {
+            bits |= state::SHUT;
+        }
+        if is_heavy {
+            bits |= state::HEAVY;
+        }
+        if self.page.state().swap(bits, Ordering::AcqRel) != bits {
+            self.wake(waits::ALL);
+        }
+    }
+
+    fn write(&mut self, entry: &Entry<Parcel>) -> bool {
+        let parcel = &entry.item;
+        let head = self.page.down_head().load(Ordering::Acquire);
+        let filled = self.down_tail.wrapping_sub(head);
+        if self.is_broken || filled + span(parcel) as u64 > RING as u64 {
+            return false;
+        }
+        let number = self.number.wrapping_add(1);
+        let (header, bytes) = header_of(parcel, number, entry.redelivered);
+        let mut fds = fds_of(parcel);
+        // A large item that was put here while nobody was attached has no file yet.
+        let file;
+        if header.flags & flags::FILE != 0
+            && let Bytes::Here(large) = parcel.bytes()
+        {
+            match file_of(large) {
+                Ok(made) => file = made,
+                Err(_) => return false,
+            }
+            fds.push(file.as_raw_fd());
+        }
+        if !fds.is_empty() && !self.channel.send_fds(number, &fds).unwrap_or(false) {
+            return false;
+        }
+        self.number = number;
+        self.down_tail = self.page.write(Ring::Down, self.down_tail, header, bytes);
+        self.ends.push_back(self.down_tail);
+        true
+    }
+
+    fn learn(&mut self, taken: u32) -> u32 {
+        let more = taken.wrapping_sub(self.taken) as usize;
+        if let Some(end) = more.checked_sub(1).and_then(|last| self.ends.get(last)) {
+            self.taken_end = *end;
+            self.taken = taken;
+            self.ends.drain(..more);
+        }
+        self.taken
+    }
+}
+
+impl Clients {
+    fn stream(&mut self, client: Client) -> Option<&mut Stream> {
+        self.0.get_mut(&client)
+    }
+}
+
+impl Streams<Parcel> for Clients {
+    fn write(&mut self, to: Client, entry: &Entry<Parcel>) -> bool {
+        self.stream(to).is_some_and(|stream| stream.write(entry))
+    }
+
+    fn lend(&mut self, to: Client, count: u32) {
+        if let Some(stream) = self.stream(to) {
+            stream.page.items().lend(count);
+            stream.wake(waits::ITEM);
+        }
+    }
+
+    fn ring_at(&mut self, client: Client, taken: Option<u32>) -> u32 {
+        let Some(stream) = self.stream(client) else { return 0 };
+        stream.page.ring_at(taken);
+        let taken = stream.page.items().settle().taken;
+        stream.learn(taken)
+    }
+
+    fn taken(&mut self, client: Client) -> u32 {
+        let Some(stream) = self.stream(client) else { return 0 };
+        let taken = stream.page.items().settle().taken;
+        stream.learn(taken)
+    }
+
+    fn recall(&mut self, from: Client, keep: u32) -> u32 {
+        let Some(stream) = self.stream(from) else { return 0 };
+        let lent = stream.page.items().recall(keep);
+        let taken = stream.learn(lent.taken);
+        stream.ends.truncate(keep as usize);
+        stream.down_tail = stream.ends.back().copied().unwrap_or(stream.taken_end);
+        taken
+    }
+
+    fn hungry(&mut self, client: Client) -> u32 {
+        self.stream(client).map_or(0, |stream| {
+            u32::try_from(stream.page.hungry().load(Ordering::Acquire)).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn allow(&mut self, to: Client, count: u32) {
+        if let Some(stream) = self.stream(to) {
+            stream.page.places().lend(count);
+            stream.wake(waits::PLACE);
+        }
+    }
+
+    fn disallow(&mut self, from: Client, keep: u32) -> u32 {
+        self.stream(from).map_or(0, |stream| stream.page.places().recall(keep).taken)
+    }
+}

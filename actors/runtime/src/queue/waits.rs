@@ -1,0 +1,119 @@
+//! How the threads and futures of one process wait on one descriptor.
+//!
+//! Owns the rule that one of them, the leader, polls it, and that whoever reads from it
+//! wakes all the others: a byte read by one would else be missed by another that polls for
+//! it. It knows nothing of what they wait for: each looks again when a round ends. It must
+//! never hold its lock across a wait.
+
+use crate::sync::lock;
+use std::pin::Pin;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How long a caller waits.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// Not at all.
+    Never,
+    /// Blocking its thread, until the deadline if there is one.
+    Until(Option<Instant>),
+    /// As a future.
+    Async,
+}
+
+/// Those who wait.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Counts what the leader has heard.
+    round: u64,
+    has_leader: bool,
+    wakers: Vec<Waker>,
+}
+
+/// A wait without a deadline is made of these.
+const LONGEST: Duration = Duration::from_hours(1);
+
+impl Waits {
+    /// The round to wait for the end of. To be asked before looking whether to wait.
+    pub(super) fn round(&self) -> u64 {
+        lock(&self.state).round
+    }
+
+    /// Waits, blocking, until the round ends; false when the deadline passed first.
+    /// `listen` waits on the descriptor and reads it; the leader calls it.
+    pub(super) fn block(
+        &self,
+        round: u64,
+        deadline: Option<Instant>,
+        listen: impl FnOnce(Option<Instant>),
+    ) -> bool {
+        let mut state = lock(&self.state);
+        loop {
+            if state.round != round {
+                return true;
+            }
+            let left = deadline.map_or(LONGEST, |at| at.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return false;
+            }
+            if !state.has_leader {
+                state.has_leader = true;
+                drop(state);
+                listen(deadline);
+                self.end_round();
+                return true;
+            }
+            let slice = left.min(LONGEST);
+            state = self.ended.wait_timeout(state, slice).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits as a future. `lead` starts somebody who listens and then ends the round.
+    pub(super) fn wait<'a>(&'a self, round: u64, lead: impl Fn() + 'a) -> impl Future + 'a {
+        std::future::poll_fn(move |context: &mut Context<'_>| {
+            let state = &mut *lock(&self.state);
+            if state.round != round {
+                return Poll::Ready(());
+            }
+            if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                state.wakers.push(context.waker().clone());
+            }
+            if !std::mem::replace(&mut state.has_leader, true) {
+                lead();
+            }
+            Poll::Pending
+        })
+    }
+
+    /// The leader has heard something, or waits no longer.
+    pub(super) fn end_round(&self) {
+        let wakers = {
+            let state = &mut *lock(&self.state);
+            state.has_leader = false;
+            state.round += 1;
+            std::mem::take(&mut state.wakers)
+        };
+        self.ended.notify_all();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// Runs a future that was told not to be one ([`Patience::Until`] or
+/// [`Patience::Never`]): it is ready at its first poll.
+pub(super) fn at_once<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let future: Pin<&mut F> = future.as_mut();
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("a blocking call waits in its own thread"),
+    }
+}
