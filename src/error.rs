@@ -41,6 +41,15 @@ pub enum Error {
     /// A process ended otherwise than by returning a value.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// An item was not put.
+    #[error(transparent)]
+    Put(crate::queue::PutFault),
+    /// There is no item.
+    #[error(transparent)]
+    Get(#[from] crate::queue::GetError),
+    /// A queue could not be asked.
+    #[error(transparent)]
+    Queue(#[from] crate::queue::QueueError),
     /// The time was up.
     #[error("the time was up")]
     Timeout,

@@ -32,6 +32,7 @@ mod function;
 pub mod log;
 mod mailbox;
 mod process;
+mod queue;
 mod run;
 mod shared_memory;
 mod supervisor;
@@ -70,6 +71,10 @@ pub use procession_runtime::launcher::{ParentDeath, StartMethod, Stdio};
 pub use procession_runtime::node::control::keepalive;
 pub use procession_runtime::proc_tree::{ProcId, TreeKill};
 pub use procession_runtime::share::ShareError;
+pub use queue::{
+    Delivery, GetError, Iter, JoinableQueue, Lease, PutError, PutFault, PutManyError, Queue,
+    QueueError, SimpleQueue,
+};
 pub use run::Run;
 pub use shared_memory::{
     OutOfRange, Plain, ShareableItem, ShareableList, ShareableListError, SharedCell, SharedCells,

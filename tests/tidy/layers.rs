@@ -19,7 +19,7 @@ struct Crate {
 const CRATES: &[Crate] = &[
     Crate {
         folder: "actors/protocols/src/",
-        modules: &["exit", "id", "wire", "custody", "supervision", "pool"],
+        modules: &["exit", "id", "wire", "custody", "supervision", "pool", "queue"],
         upward: &[],
     },
     Crate {
@@ -51,6 +51,7 @@ const CRATES: &[Crate] = &[
             "node",
             "share",
             "memory",
+            "queue",
             "peer",
             "mail",
             "actor/process",
@@ -90,12 +91,16 @@ const CRATES: &[Crate] = &[
             "run",
             "shared_memory",
             "value",
+            "queue",
             "mailbox",
             "context",
             "current",
             "supervisor",
         ],
-        upward: &[("builder", "process", "a builder makes a process, a process offers a builder")],
+        upward: &[
+            ("builder", "process", "a builder makes a process, a process offers a builder"),
+            ("error", "queue", "the base of all errors takes in those of each operation"),
+        ],
     },
 ];
 

@@ -21,6 +21,7 @@ mod panic;
 pub mod peer;
 pub mod prctl;
 pub mod proc_tree;
+pub mod queue;
 pub mod reap;
 mod relay;
 pub mod share;

@@ -33,6 +33,18 @@ pub fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Outp
     })
 }
 
+/// Runs a future that is ready at its first poll, as one is that waits in the caller's
+/// thread.
+///
+/// # Panics
+/// When it is not.
+pub fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("a blocking call waits in its own thread"),
+    }
+}
+
 /// `now + timeout`; `None`, which means never, when the clock cannot express it.
 pub fn deadline(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)

@@ -57,7 +57,10 @@ impl<I> Member<I> {
     }
 
     /// It has taken so many in all: the items that it took since.
-    pub(super) fn take_until(&mut self, taken: u32) -> std::collections::vec_deque::Drain<'_, Entry<I>> {
+    pub(super) fn take_until(
+        &mut self,
+        taken: u32,
+    ) -> std::collections::vec_deque::Drain<'_, Entry<I>> {
         let more = taken.wrapping_sub(self.taken) as usize;
         // A count beyond what was lent is damage, and moves nothing.
         let more = if more > self.lent.len() { 0 } else { more };

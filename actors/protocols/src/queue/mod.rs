@@ -230,7 +230,8 @@ impl<I: Item> Machine<I> {
             self.give_back(member.kept, true);
         }
         let held = |_: &Waiter, lease: &mut (Holder, Entry<I>)| lease.0 == Holder::Client(client);
-        let leases: Vec<_> = self.leases.extract_if(.., held).map(|(_, (_, entry))| entry).collect();
+        let leases: Vec<_> =
+            self.leases.extract_if(.., held).map(|(_, (_, entry))| entry).collect();
         self.give_back(leases, true);
         self.distribute(streams);
     }
@@ -454,11 +455,7 @@ impl<I: Item> Machine<I> {
     }
 
     /// Puts items back to where they stood by arrival. Their bytes are counted still.
-    fn give_back(
-        &mut self,
-        entries: impl IntoIterator<Item = Entry<I>>,
-        redelivered: bool,
-    ) {
+    fn give_back(&mut self, entries: impl IntoIterator<Item = Entry<I>>, redelivered: bool) {
         for mut entry in entries {
             entry.redelivered |= redelivered;
             let place = self.ready.partition_point(|other| other.number < entry.number);

@@ -3,6 +3,7 @@
 //! Owns the histories. Proptest, because a failing history shrinks to the few steps that
 //! matter and its seed repeats it; the words themselves are explored whole under loom
 //! (`queue_words.rs`). Neighbour: `world` plays the clients and keeps the accounts.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod world;
 

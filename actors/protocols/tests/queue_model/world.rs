@@ -135,10 +135,8 @@ impl World {
     }
 
     pub(crate) fn attach(&mut self, client: Client) {
-        if !self.pages.pages.contains_key(&client) {
-            let page = Page::default();
-            Bell(&page.owner_sleeps).arm(1);
-            self.pages.pages.insert(client, page);
+        if let std::collections::btree_map::Entry::Vacant(place) = self.pages.pages.entry(client) {
+            Bell(&place.insert(Page::default()).owner_sleeps).arm(1);
             self.machine.attach(client);
         }
     }
@@ -341,7 +339,7 @@ impl World {
             assert!(count + on_the_way as u64 <= capacity, "{count} + {on_the_way}");
         }
         if self.deaths == 0 {
-            assert_eq!(count as usize + on_the_way + self.got.len(), self.put.len());
+            assert_eq!(count, (self.put.len() - on_the_way - self.got.len()) as u64);
         }
     }
 
@@ -356,13 +354,12 @@ impl World {
             || pages().any(|page| page.hungry > 0 && left(&page.items) == 0);
         let promised: u64 =
             pages().filter(|page| page.hungry > 0).map(|page| left(&page.items).min(1)).sum();
-        let idle: u64 =
-            pages().filter(|page| page.short == 0).map(|page| left(&page.places)).sum();
-        let lent: u64 = pages().map(|page| left(&page.places)).sum();
+        let idle: u64 = pages().filter(|page| page.short == 0).map(|page| left(&page.places)).sum();
+        let held: u64 = pages().map(|page| left(&page.places)).sum();
         let count = self.machine.len(&mut self.pages);
         assert!(!getting || count <= promised, "somebody waits for one of {count} items");
         if let Some(capacity) = self.capacity {
-            assert!(!putting || count + lent >= capacity, "{count} items, {lent} places lent");
+            assert!(!putting || count + held >= capacity, "{count} items, {held} places lent");
             assert!(!putting || idle == 0, "{idle} places idle");
         }
     }

@@ -79,7 +79,8 @@ impl Cell {
                 return None;
             }
             let slice = left.min(LONGEST);
-            state = self.filled.wait_timeout(state, slice).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.filled.wait_timeout(state, slice).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -87,13 +88,11 @@ impl Cell {
     pub(super) fn outcome(&self) -> impl Future<Output = Outcome> + '_ {
         std::future::poll_fn(|context| {
             let state = &mut *lock(&self.state);
-            match state.outcome.take() {
-                Some(outcome) => Poll::Ready(outcome),
-                None => {
-                    state.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
+            if let Some(outcome) = state.outcome.take() {
+                return Poll::Ready(outcome);
             }
+            state.waker = Some(context.waker().clone());
+            Poll::Pending
         })
     }
 }

@@ -6,9 +6,7 @@
 
 use crate::sync::lock;
 use crate::sys::socket;
-use nix::sys::socket::{
-    AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair,
-};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -120,9 +118,9 @@ mod tests {
         let (a, b) = Channel::pair().unwrap();
         let (a, b) = (Channel::new(a), Channel::new(b));
         let (reader, writer) = std::io::pipe().unwrap();
-        assert!(a.send_fds(1, &[&reader]).unwrap());
+        assert!(a.send_fds(1, &[reader.as_raw_fd()]).unwrap());
         a.ring();
-        assert!(a.send_fds(2, &[&reader, &writer].map(AsRawFd::as_raw_fd)).unwrap());
+        assert!(a.send_fds(2, &[reader.as_raw_fd(), writer.as_raw_fd()]).unwrap());
         assert_eq!(b.hear(), Heard::Something);
         assert_eq!(b.take_fds(2).len(), 2);
         assert_eq!(b.take_fds(3).len(), 0);

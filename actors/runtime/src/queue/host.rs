@@ -145,7 +145,7 @@ impl Own {
             return Ok(bells);
         }
         let bells = Arc::new(Bells::new()?);
-        let gate = Held::new(&bells, |bells| bells.gate());
+        let gate = Held::new(&bells, Bells::gate);
         let (own, heard) = (self.weak(), bells.clone());
         hidden::handle()?.spawn(serve(own, heard, gate));
         Ok(self.bells.get_or_init(|| bells))

@@ -35,9 +35,10 @@ mod waits;
 
 pub use waits::Patience;
 
-use crate::codec::{self, DecodeError, Encoded, EncodeError};
+use crate::codec::{self, DecodeError, EncodeError, Encoded};
 use crate::function::type_tag;
 use crate::share::{Connection, Kind, Share, ShareError, Side};
+use crate::wait::at_once;
 use away::Away;
 use host::{Answer, Ask, Welcome};
 use own::Own;
@@ -49,7 +50,6 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use waits::at_once;
 
 /// Why an item was not put.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +112,8 @@ impl Kind for QueueKind {
         object: u64,
         answer: Encoded,
     ) -> Result<Away, ShareError> {
-        let welcome: Welcome = codec::decode(&answer.bytes, Vec::new()).map_err(io::Error::other)?;
+        let welcome: Welcome =
+            codec::decode(&answer.bytes, Vec::new()).map_err(io::Error::other)?;
         Ok(Away::new(connection.clone(), object, welcome.capacity, answer.fds)?)
     }
 
@@ -201,6 +202,28 @@ impl RawQueue {
         at_once(self.get(tag, patience))
     }
 
+    /// Gets at least one item, and as many more as are there at once, up to `most`.
+    ///
+    /// # Errors
+    /// [`NoItem`] when there was none; an item that cannot be decoded is the last.
+    pub fn get_many<T: DeserializeOwned>(
+        &self,
+        tag: u32,
+        most: usize,
+        patience: Patience,
+    ) -> Result<Vec<T>, NoItem> {
+        let mut items = Vec::new();
+        while items.len() < most {
+            let patience = if items.is_empty() { patience } else { Patience::Never };
+            match self.get_now(tag, patience) {
+                Ok((item, _)) => items.push(item),
+                Err(error) if items.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(items)
+    }
+
     /// Gets an item that stays with the owner until its lease is ended.
     ///
     /// # Errors
@@ -251,7 +274,7 @@ impl RawQueue {
     ///
     /// # Errors
     /// [`ShareError`].
-    pub fn len(&self) -> Result<u64, ShareError> {
+    pub fn count(&self) -> Result<u64, ShareError> {
         match self.0.side()? {
             Side::Own(own) => Ok(own.len()),
             Side::Away(away) => match at_once(away.request(&Ask::Len, Patience::Until(None)))?.0 {

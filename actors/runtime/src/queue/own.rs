@@ -22,7 +22,7 @@ use procession_protocols::queue::{
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// After so long, whoever was given something because it waited, and has not taken it, is
@@ -153,7 +153,8 @@ impl Own {
             let core = &mut *lock(&self.core);
             self.look_at_all(core);
             let cell = self.wait_for_item(core, Some(Holder::Owner));
-            if matches!(patience, Patience::Never) && core.machine.cancel(cell.waiter, &mut core.clients)
+            if matches!(patience, Patience::Never)
+                && core.machine.cancel(cell.waiter, &mut core.clients)
             {
                 core.due.remove(&cell.waiter);
                 self.settle(core);
@@ -238,7 +239,11 @@ impl Own {
     }
 
     /// Waits for a cell's outcome; `None` when the time was up first.
-    async fn wait(&self, cell: &Arc<Cell>, patience: Patience) -> Result<Option<Outcome>, ShareError> {
+    async fn wait(
+        &self,
+        cell: &Arc<Cell>,
+        patience: Patience,
+    ) -> Result<Option<Outcome>, ShareError> {
         let mut waiting = Waiting { own: self, cell, is_over: false };
         let outcome = match patience {
             Patience::Async => Some(cell.outcome().await),
@@ -276,11 +281,13 @@ impl Own {
         bells.shut_gate();
         loop {
             if let Some(outcome) = cell.take() {
-                self.stop_listening(&mut core, bells);
+                core.listener = None;
+                bells.open_gate();
                 return Some(outcome);
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {
-                self.stop_listening(&mut core, bells);
+                core.listener = None;
+                bells.open_gate();
                 return None;
             }
             core.listener_sleeps = true;
@@ -290,11 +297,6 @@ impl Own {
             core.listener_sleeps = false;
             self.hear(&mut core, bells, &rang);
         }
-    }
-
-    fn stop_listening(&self, core: &mut MutexGuard<'_, Core>, bells: &Bells) {
-        core.listener = None;
-        bells.open_gate();
     }
 
     /// Looks at the clients that rang.

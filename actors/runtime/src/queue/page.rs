@@ -88,13 +88,15 @@ impl Header {
     }
 
     fn from_bytes(bytes: [u8; HEADER]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         Self {
-            len: u32::from_le_bytes([a, b, c, d]),
-            tag: u32::from_le_bytes([e, f, g, h]),
-            fds: u16::from_le_bytes([i, j]),
-            flags: u16::from_le_bytes([k, l]),
-            number: u32::from_le_bytes([m, n, o, p]),
+            len: word(0),
+            tag: word(4),
+            fds: u16::from_le_bytes([bytes[8], bytes[9]]),
+            flags: u16::from_le_bytes([bytes[10], bytes[11]]),
+            number: word(12),
         }
     }
 }

@@ -24,7 +24,7 @@ const FILE_BURDEN: u64 = 64 * 1024;
 
 /// An item.
 #[derive(Debug, Clone)]
-pub struct Parcel(Arc<Inner>);
+pub(super) struct Parcel(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -65,7 +65,11 @@ impl Parcel {
     ///
     /// # Errors
     /// Too many bytes or descriptors, or no memory for the file.
-    pub(super) fn new(tag: u32, encoded: Encoded, leaves: bool) -> Result<Self, (io::Error, Encoded)> {
+    pub(super) fn new(
+        tag: u32,
+        encoded: Encoded,
+        leaves: bool,
+    ) -> Result<Self, (io::Error, Encoded)> {
         let Encoded { bytes, fds } = encoded;
         if !leaves || bytes.len() <= INLINE {
             return Ok(Self(Arc::new(Inner { tag, bytes: Bytes::Here(bytes), fds })));

@@ -6,7 +6,6 @@
 //! never hold its lock across a wait.
 
 use crate::sync::lock;
-use std::pin::Pin;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -104,16 +103,5 @@ impl Waits {
         for waker in wakers {
             waker.wake();
         }
-    }
-}
-
-/// Runs a future that was told not to be one ([`Patience::Until`] or
-/// [`Patience::Never`]): it is ready at its first poll.
-pub(super) fn at_once<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let future: Pin<&mut F> = future.as_mut();
-    match future.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => unreachable!("a blocking call waits in its own thread"),
     }
 }

@@ -14,5 +14,6 @@ pub(crate) mod image;
 pub(crate) mod interrupt;
 pub(crate) mod memory;
 pub(crate) mod process;
+pub(crate) mod rings;
 pub(crate) mod socket;
 pub(crate) mod watch;
