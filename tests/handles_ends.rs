@@ -90,6 +90,9 @@ fn limit(descriptors: u64) {
     setrlimit(Resource::RLIMIT_NOFILE, descriptors.min(hard), hard).unwrap();
 }
 
+/// A child's standard streams and links have all numbers below.
+const NONE_FREE: u64 = 5;
+
 /// So many that none is free: the lowest number that is, as a limit.
 fn used_up() -> u64 {
     let free = std::fs::File::open("/dev/null").unwrap();
@@ -235,6 +238,7 @@ fn a_stopped_owner_costs_its_clients_no_more_than_their_deadlines() {
         used.add(1).unwrap();
         let pid = procession::active_children()[0].pid().unwrap();
         signal(pid, Signal::SIGSTOP);
+        until("it is stopped", || util::state(pid) == Some('T'));
         let begun = Instant::now();
         let limit = Duration::from_millis(50);
         for counter in [&used, &unused] {
@@ -375,7 +379,7 @@ fn a_want_of_descriptors_is_a_typed_error_and_passes() {
         limit(enough);
         assert_eq!(util::holdings().descriptors, before);
         // Attaching there.
-        keeper.limit(8).unwrap();
+        keeper.limit(NONE_FREE).unwrap();
         for _ in 0..3 {
             let error = keeper.add(0).unwrap().unwrap_err();
             assert!(error.contains("Too many open files"), "{error}");
@@ -387,7 +391,7 @@ fn a_want_of_descriptors_is_a_typed_error_and_passes() {
         let theirs = keeper.make().unwrap();
         let late = owner();
         late.keep(theirs.clone()).unwrap();
-        keeper.limit(8).unwrap();
+        keeper.limit(NONE_FREE).unwrap();
         assert!(late.reaches(0, 50).unwrap().unwrap_err().contains("in time"));
         keeper.limit(enough).unwrap();
         assert_eq!(late.reaches(0, 20_000).unwrap().unwrap(), 0);
@@ -395,5 +399,62 @@ fn a_want_of_descriptors_is_a_typed_error_and_passes() {
         drop((counter, theirs));
         let hosted = || keeper.hosted().unwrap();
         until("the keeper's is its own alone", || hosted() == 1);
+    });
+}
+
+/// Passes handles on within its own process, uses them, lets go, begins anew; for ever.
+fn restless(counters: Vec<Counter>) {
+    let mut kept = Vec::new();
+    for round in 0usize.. {
+        let encoded = codec::encode(&counters).unwrap();
+        let mut copies: Vec<Counter> = codec::decode(&encoded.bytes, encoded.fds).unwrap();
+        let at = round % copies.len();
+        copies[at].add(1).unwrap();
+        kept.push(copies.swap_remove(at));
+        kept.truncate(round % 5);
+        if round % 7 == 3 {
+            // As a handle that is used first by another process of its own.
+            let process = Process::spawn(|counter: Counter| counter.get(), (copies.remove(0),));
+            process.unwrap().result_timeout(SOON).unwrap();
+        }
+    }
+}
+
+#[test]
+fn clients_killed_at_random_leave_nothing_behind() {
+    alone("clients_killed_at_random_leave_nothing_behind", || {
+        let given = std::env::var("PROCESSION_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
+        println!("PROCESSION_SEED={seed}");
+        let mut random = seed;
+        let mut next = || {
+            // Knuth's MMIX generator; its high bits are the good ones.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random >> 33
+        };
+        // The library's threads stay once they are there.
+        attached_and_killed(&Counter::new());
+        let before = util::at_rest();
+        let counters: Vec<Counter> = (0..4).map(|_| Counter::new()).collect();
+        for _ in 0..60 {
+            let process = Process::spawn(restless, (counters.clone(),)).unwrap();
+            std::thread::sleep(Duration::from_micros(next() % 20_000));
+            process.kill().unwrap();
+            process.join_timeout(SOON).unwrap();
+        }
+        for counter in &counters {
+            until("every attachment has ended, once", || {
+                let seen = counter.seen();
+                let mut ended = [seen.detached, seen.died].concat();
+                let mut attached = seen.attached;
+                ended.sort_unstable();
+                attached.sort_unstable();
+                assert!(ended.len() <= attached.len(), "told twice (seed {seed})");
+                ended == attached
+            });
+        }
+        drop(counters);
+        none_is_left();
+        util::back_to(&before);
     });
 }
