@@ -11,7 +11,7 @@ mod util;
 use counter::{Counter, CounterKind, GONE, HOSTED};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use procession::{Actor, Process, mailbox, methods};
+use procession::{Actor, ChildSpec, Process, Strategy, Supervisor, mailbox, methods};
 use procession_runtime::codec::{self, Encoded};
 use procession_runtime::share::{
     BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Stock,
@@ -399,6 +399,30 @@ fn a_want_of_descriptors_is_a_typed_error_and_passes() {
         drop((counter, theirs));
         let hosted = || keeper.hosted().unwrap();
         until("the keeper's is its own alone", || hosted() == 1);
+    });
+}
+
+#[test]
+fn a_restarted_child_gets_the_handles_of_its_arguments_again() {
+    alone("a_restarted_child_gets_the_handles_of_its_arguments_again", || {
+        let counter = Counter::new();
+        let body = |counter: Counter| {
+            if counter.add(1).unwrap() < 4 {
+                std::process::abort();
+            }
+            sleeper();
+        };
+        let tree = Supervisor::new(Strategy::OneForOne)
+            .intensity(10, SOON)
+            .child(ChildSpec::process("user", body, (counter.clone(),)))
+            .start()
+            .unwrap();
+        until("it has been restarted three times", || counter.get() == 4);
+        assert_eq!(counter.seen().died.len(), 3);
+        tree.stop().unwrap();
+        drop(counter);
+        drop(tree);
+        none_is_left();
     });
 }
 
