@@ -468,9 +468,9 @@ fn clients_killed_at_random_leave_nothing_behind() {
         }
         for counter in &counters {
             until("every attachment has ended, once", || {
-                let seen = counter.seen();
-                let mut ended = [seen.detached, seen.died].concat();
-                let mut attached = seen.attached;
+                let noted = counter.seen();
+                let mut ended = [noted.detached, noted.died].concat();
+                let mut attached = noted.attached;
                 ended.sort_unstable();
                 attached.sort_unstable();
                 assert!(ended.len() <= attached.len(), "told twice (seed {seed})");
