@@ -10,7 +10,7 @@ mod counter;
 mod util;
 
 use counter::{Counter, HOSTED};
-use procession::{Actor, Process, StartMethod, context, mailbox, methods};
+use procession::{Actor, JoinableQueue, Process, Queue, StartMethod, context, mailbox, methods};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use util::{METHODS, SOON, alone, until};
@@ -131,8 +131,8 @@ impl Keeper {
         self.kept = Some(counter);
     }
 
-    pub fn echo(&self, counter: Counter) -> Counter {
-        counter
+    pub fn echo(&self, counters: Vec<Counter>) -> Vec<Counter> {
+        counters
     }
 
     pub fn descriptors(&self) -> usize {
@@ -152,7 +152,7 @@ fn every_transport_carries_handles() {
         let keeper = Keeper { kept: None }.spawn().unwrap();
         keeper.keep(counter.clone()).unwrap();
         assert_eq!(keeper.add(1).unwrap(), 1);
-        assert!(keeper.echo(counter.clone()).unwrap().is_own());
+        assert!(keeper.echo(vec![counter.clone()]).unwrap()[0].is_own());
         let theirs = keeper.make().unwrap();
         assert!(!theirs.is_own());
         assert_eq!(theirs.add(5).unwrap(), 5);
@@ -180,6 +180,92 @@ fn every_transport_carries_handles() {
         }
         assert_eq!(theirs.get(), 11);
         assert_eq!(counter.get(), 1);
+    });
+}
+
+fn put_and_pass_on(queue: Queue<u32>, number: u32) {
+    queue.put(number).unwrap();
+    if number < 2 {
+        let process = Process::spawn(put_and_pass_on, (queue, number + 1)).unwrap();
+        process.join_timeout(SOON).unwrap();
+    }
+}
+
+// start-09
+#[test]
+fn a_child_passes_its_queue_on_to_its_own_child() {
+    in_a_node!(|| {
+        for method in ALL {
+            let queue = Queue::new().unwrap();
+            let process = context(method).spawn(put_and_pass_on, (queue.clone(), 1)).unwrap();
+            let both = [queue.get_timeout(SOON).unwrap(), queue.get_timeout(SOON).unwrap()];
+            assert_eq!(both, [1, 2]);
+            process.join_timeout(SOON).unwrap();
+        }
+    });
+}
+
+/// Answers on the queue that comes with the question.
+fn answer(questions: Queue<(u64, Queue<u64>)>) {
+    while let Ok((number, answers)) = questions.get_timeout(SOON) {
+        answers.put(number * 2).unwrap();
+    }
+}
+
+fn ask(questions: Queue<(u64, Queue<u64>)>, number: u64) -> u64 {
+    let answers = Queue::new().unwrap();
+    questions.put((number, answers.clone())).unwrap();
+    answers.get_timeout(SOON).unwrap()
+}
+
+#[test]
+fn queues_travel_on_queues_between_siblings() {
+    in_a_node!(|| {
+        let questions = Queue::new().unwrap();
+        let server = Process::spawn(answer, (questions.clone(),)).unwrap();
+        for method in ALL {
+            let asks: Vec<_> = (0..3)
+                .map(|number| context(method).spawn(ask, (questions.clone(), number)).unwrap())
+                .collect();
+            for (number, ask) in asks.into_iter().enumerate() {
+                assert_eq!(ask.result_timeout(SOON).unwrap(), number as u64 * 2);
+            }
+        }
+        questions.shutdown(false).unwrap();
+        server.join_timeout(SOON).unwrap();
+        assert_eq!(server.exitcode(), Some(0));
+    });
+}
+
+/// Uses what an item brought, and ends before it is done with the item; or is done.
+fn lease(queue: JoinableQueue<Counter>, is_done: bool) -> bool {
+    let lease = queue.get_leased_timeout(SOON).unwrap();
+    lease.add(1).unwrap();
+    let redelivered = lease.is_redelivered();
+    if !is_done {
+        std::process::abort();
+    }
+    lease.done();
+    redelivered
+}
+
+#[test]
+fn an_item_that_comes_back_brings_its_handles_again() {
+    alone("an_item_that_comes_back_brings_its_handles_again", || {
+        let queue = JoinableQueue::new().unwrap();
+        let counter = Counter::new();
+        queue.put(counter.clone()).unwrap();
+        for _ in 0..3 {
+            let process = Process::spawn(lease, (queue.clone(), false)).unwrap();
+            process.join_timeout(SOON).unwrap();
+            assert_eq!(process.exitcode(), Some(-6));
+        }
+        let process = Process::spawn(lease, (queue.clone(), true)).unwrap();
+        assert!(process.result_timeout(SOON).unwrap());
+        assert_eq!(counter.get(), 4);
+        queue.join_timeout(SOON).unwrap();
+        drop(counter);
+        none_is_left();
     });
 }
 
@@ -227,12 +313,12 @@ fn ten_thousand_round_trips_leave_no_descriptor() {
         let keeper = Keeper { kept: None }.spawn().unwrap();
         let ours = Counter::new();
         let theirs = keeper.make().unwrap();
-        let trip = |count: u32| {
-            for at in 0..count {
-                let counter = if at % 2 == 0 { &ours } else { &theirs };
-                let back = keeper.echo(counter.clone()).unwrap();
-                if at % 16 == 0 {
-                    back.add(1).unwrap();
+        let both = vec![ours.clone(), theirs.clone(), ours.clone(), theirs.clone()];
+        let trip = |count: usize| {
+            for at in 0..count / both.len() {
+                let back = keeper.echo(both.clone()).unwrap();
+                if at % 8 == 0 {
+                    back[at % both.len()].add(1).unwrap();
                 }
             }
         };
@@ -244,7 +330,7 @@ fn ten_thousand_round_trips_leave_no_descriptor() {
             count() <= before.0 && keeper.descriptors().unwrap() <= before.1
         });
         assert!(ours.is_own());
-        drop(ours);
+        drop((ours, both));
         none_is_left();
     });
 }
