@@ -169,7 +169,7 @@ fn a_server_that_dies_is_replaced_and_the_names_are_told_again() {
     fn make_one_then_another(names: Vec<String>) {
         log_to_stderr(LogLevel::Warning).unwrap();
         let _first = SharedMemory::create(&names[0], 1).unwrap();
-        until("its server was killed", || children_of(std::process::id()).is_empty());
+        until("its server was killed", || exists(&format!("{}-go", names[0])));
         let _second = SharedMemory::create(&names[1], 1).unwrap();
         let _third = SharedMemory::create(&names[2], 1).unwrap();
         wait();
@@ -179,14 +179,67 @@ fn a_server_that_dies_is_replaced_and_the_names_are_told_again() {
     let process = Process::builder(body, (names.to_vec(),)).stderr(Stdio::Piped);
     let process = process.start_method(StartMethod::Spawn).start().unwrap();
     until("the first exists", || exists(&names[0]));
-    signal(server_of(&process), SIGKILL);
+    let server = server_of(&process);
+    signal(server, SIGKILL);
+    until("it is dead", || !lives(server));
+    let go = SharedMemory::create(&format!("{}-go", names[0]), 1).unwrap();
     until("all exist", || names.iter().all(|name| exists(name)));
     process.kill().unwrap();
     let text = rest_of_stderr(&process);
+    go.unlink().unwrap();
     assert_eq!(text.matches("died unexpectedly").count(), 1, "{text}");
     assert!(text.contains("There appear to be 3 leaked shared_memory objects"), "{text}");
     assert!(!names.iter().any(|name| exists(name)));
     process.join().unwrap();
+}
+
+/// The next one is there at once, not at the next use.
+#[test]
+fn a_maker_without_its_server_is_not_alone_for_long() {
+    fn make_and_make_one_more(names: Vec<String>) {
+        let _made = make(&names);
+        until("it was told", || exists(&format!("{}-go", names[0])));
+        // When this one is on the list of a server, all are.
+        let _more = SharedMemory::create(&format!("{}-more", names[0]), 1).unwrap();
+        wait();
+    }
+    let names = names::<2>("alone");
+    let process = maker(make_and_make_one_more, &names);
+    let mut last = 0;
+    for _ in 0..3 {
+        until("there is another server", || {
+            let servers = children_of(process.pid().unwrap());
+            servers.first().is_some_and(|server| *server != last && lives(*server))
+        });
+        last = server_of(&process);
+        signal(last, SIGKILL);
+    }
+    let go = SharedMemory::create(&format!("{}-go", names[0]), 1).unwrap();
+    until("it goes on", || exists(&format!("{}-more", names[0])));
+    process.kill().unwrap();
+    let text = rest_of_stderr(&process);
+    assert!(text.contains("There appear to be 3 leaked shared_memory objects"), "{text}");
+    assert!(!names.iter().any(|name| exists(name)));
+    process.join().unwrap();
+    go.unlink().unwrap();
+}
+
+/// Killing a whole tree kills the servers in it too, but not before they have cleaned up.
+#[test]
+fn nothing_is_left_of_a_tree_that_is_killed() {
+    fn make_and_start_one_more(names: Vec<String>) {
+        let _made = make(&names[1..]);
+        let below = names[..1].to_vec();
+        let _child = Process::spawn(make_and_wait, (below,)).unwrap();
+        wait();
+    }
+    let names = names::<3>("tree");
+    let process = maker(make_and_start_one_more, &names);
+    let killed = process.kill_tree().unwrap();
+    assert!(killed.settled && killed.killed.len() >= 2, "{killed:?}");
+    assert!(!names.iter().any(|name| exists(name)));
+    process.join().unwrap();
+    assert!(rest_of_stderr(&process).contains("leaked shared_memory objects"));
 }
 
 /// shm-08 and, for the mask, track-10.

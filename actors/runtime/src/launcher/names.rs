@@ -11,7 +11,7 @@
 //! tree; what a process made goes when the tree ends. Here it goes when that process ends.
 
 use crate::sync::lock;
-use crate::sys::memory;
+use crate::sys::memory::{self, Cleaner};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -72,6 +72,8 @@ impl<'a> Word<'a> {
 pub(super) struct Kept {
     names: BTreeMap<String, FileId>,
     were_some: bool,
+    /// Tells who kills whole trees that this process comes last.
+    cleaner: Option<Cleaner>,
 }
 
 impl Kept {
@@ -82,7 +84,10 @@ impl Kept {
 
     /// Does as it is told. Words that mean nothing come from no parent of this build.
     pub(super) fn hear(&mut self, message: &[u8]) {
-        self.were_some = true;
+        if !self.were_some {
+            self.were_some = true;
+            self.cleaner = Cleaner::new().ok();
+        }
         match Word::read(message) {
             Some(Word::Keep(name, id)) => drop(self.names.insert(name.to_owned(), id)),
             Some(Word::Forget(name)) => drop(self.names.remove(name)),

@@ -40,9 +40,10 @@ pub(crate) fn get_ready() -> io::Result<()> {
 ///
 /// # Errors
 /// The hidden thread could not be started.
-pub(crate) fn reap_alone(child: Arc<Child>) -> io::Result<()> {
+pub(crate) fn reap_alone(child: Arc<Child>, ended: fn()) -> io::Result<()> {
     hidden::handle()?.spawn(async move {
         until_end(&child).await;
+        ended();
     });
     Ok(())
 }

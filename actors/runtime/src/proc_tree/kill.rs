@@ -3,13 +3,16 @@
 //! Owns the order: stop (SIGSTOP) whatever can be reached below the root, pass after
 //! pass, until a pass that began when all were at rest finds nothing new; only then
 //! SIGKILL, to all. Killing at once would lose the tree, since the children of a dead
-//! process belong to another. It must never leave a process stopped: whatever got the
-//! SIGSTOP gets the SIGKILL, on every way out. Below it: `snapshot` and `sys::process`.
+//! process belong to another. Those that remove what the dead leave (`sys::memory::Cleaner`)
+//! come last, and get a moment for it. It must never leave a process stopped: whatever got
+//! the SIGSTOP gets the SIGKILL, on every way out. Below it: `snapshot` and `sys`.
 //!
 //! What it can't reach: a process that had left the tree before (its parent ended);
 //! `contain()` and `adoption` are for those.
 
 use super::snapshot::{ProcId, Snapshot, is_gone, open_verified, thread_states};
+use crate::sync::{after, readable};
+use crate::sys::memory;
 use crate::sys::process::pidfd_send_signal;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
@@ -25,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Passes without news after which a process that sleeps in the kernel counts as at
 /// rest. The parent of a vfork sleeps so until its child, stopped by us, would exec.
 const PATIENCE: u32 = 20;
+
+/// How long those may take that clean up after the dead. They need a hundredth of it.
+const CLEANING_TIME: Duration = Duration::from_millis(200);
 
 /// What [`kill_tree`] did.
 #[derive(Debug, Default)]
@@ -83,6 +89,10 @@ trait Machine {
     fn signal(&self, handle: &Self::Handle, signal: Signal) -> io::Result<()>;
     fn rest(&self, id: ProcId) -> io::Result<Rest>;
     fn pause(&self);
+    /// Whether this one removes names that the dead leave.
+    fn is_cleaner(&self, id: ProcId) -> bool;
+    /// Waits until all of these have ended, [`CLEANING_TIME`] at most.
+    fn await_ends(&self, handles: &[&Self::Handle]);
 }
 
 fn kill_with<M: Machine>(machine: &M, root: ProcId) -> io::Result<TreeKill> {
@@ -90,16 +100,40 @@ fn kill_with<M: Machine>(machine: &M, root: ProcId) -> io::Result<TreeKill> {
     // The handles stay open until the end: what was stopped can then always be killed,
     // even when no descriptor is left for another look.
     let mut held = BTreeMap::new();
-    let stopped = stop_all(machine, root, &mut held, &mut done);
-    for (id, handle) in &held {
+    let mut stopped = stop_all(machine, root, &mut held, &mut done);
+    let cleaners: Vec<ProcId> =
+        held.keys().filter(|id| machine.is_cleaner(**id)).copied().collect();
+    kill_all(machine, &held, &mut done, |id| !cleaners.contains(id));
+    if !cleaners.is_empty() {
+        // An error says that it has ended, or is not ours to signal.
+        let signal_each = |signal| {
+            let _ = cleaners.iter().try_for_each(|id| machine.signal(&held[id], signal));
+        };
+        signal_each(Signal::SIGCONT);
+        machine.await_ends(&cleaners.iter().map(|id| &held[id]).collect::<Vec<_>>());
+        signal_each(Signal::SIGSTOP);
+        // What claims to be one may be anything, and have started more.
+        stopped = stopped.and(stop_all(machine, root, &mut held, &mut done));
+        let killed = done.killed.clone();
+        kill_all(machine, &held, &mut done, |id| !killed.contains(id));
+    }
+    done.killed.sort_by_key(|id| (*id != root, *id));
+    stopped.map(|()| done)
+}
+
+fn kill_all<M: Machine>(
+    machine: &M,
+    held: &BTreeMap<ProcId, M::Handle>,
+    done: &mut TreeKill,
+    is_meant: impl Fn(&ProcId) -> bool,
+) {
+    for (id, handle) in held.iter().filter(|(id, _)| is_meant(id)) {
         match machine.signal(handle, Signal::SIGKILL) {
             Ok(()) => done.killed.push(*id),
             Err(error) if is_gone(&error) => {}
             Err(error) => done.refused.push((*id, error)),
         }
     }
-    done.killed.sort_by_key(|id| (*id != root, *id));
-    stopped.map(|()| done)
 }
 
 /// Stops the root and all below it, and holds on to each.
@@ -227,6 +261,17 @@ impl Machine for Linux {
 
     fn pause(&self) {
         std::thread::sleep(PAUSE);
+    }
+
+    fn is_cleaner(&self, id: ProcId) -> bool {
+        memory::is_cleaner(id.pid)
+    }
+
+    fn await_ends(&self, handles: &[&OwnedFd]) {
+        let deadline = after(CLEANING_TIME);
+        for handle in handles {
+            let _ = readable(handle.as_fd(), deadline);
+        }
     }
 }
 

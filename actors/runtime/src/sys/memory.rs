@@ -124,6 +124,29 @@ fn machine_could_hold(size: usize) -> bool {
     u128::try_from(size).is_ok_and(|size| size <= units * u128::from(info.mem_unit))
 }
 
+/// What a process holds that removes the names which another one leaves: a file of a name
+/// that its descriptors show. Copies of the process are to drop theirs.
+#[derive(Debug)]
+pub(crate) struct Cleaner(#[expect(dead_code, reason = "it is held")] OwnedFd);
+
+const CLEANER: &str = "procession-cleaner";
+
+impl Cleaner {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(memfd_create(CLEANER, MFdFlags::MFD_CLOEXEC)?))
+    }
+}
+
+/// Whether a process of ours holds a [`Cleaner`].
+pub(crate) fn is_cleaner(pid: i32) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let wanted = format!("/memfd:{CLEANER}");
+    descriptors.flatten().any(|descriptor| {
+        let target = std::fs::read_link(descriptor.path());
+        target.is_ok_and(|target| target.to_string_lossy().starts_with(&wanted))
+    })
+}
+
 /// A file's bytes in this process's memory, readable and writable, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Mapping {

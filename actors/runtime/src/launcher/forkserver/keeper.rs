@@ -9,12 +9,19 @@ use super::server::Zygote;
 use super::{ATTEMPTS, Home, Kind, State, ZYGOTE, put};
 use crate::launcher::names::{self, FileId, Word};
 use crate::launcher::{StartError, thread};
+use crate::node;
 use crate::sync::lock;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A zygote that starts nothing any more, but has the list of names until another has it.
 pub(super) static KEEPER: Home = Mutex::new(None);
+
+/// How many zygotes that died with names are replaced without being asked for.
+const MAX_REVIVALS: u32 = 16;
+
+static REVIVALS: AtomicU32 = AtomicU32::new(0);
 
 /// Has a zygote unlink a name, if it is this file's, once this process has ended. Returns
 /// when that is certain. Waits for a zygote to start when there is none.
@@ -64,6 +71,26 @@ fn tell(word: Word<'_>, may_start: bool) -> io::Result<()> {
         }
     }
     Err(io::Error::other("the fork server does not answer"))
+}
+
+/// A zygote has ended. If it had names, another one has to have them at once: this process
+/// may be the next to be killed.
+pub(super) fn ended() {
+    let revive = || {
+        let is_over = node::current().is_ending();
+        if is_over || names::with_own(|names| names.is_empty()) || any().is_some() {
+            return;
+        }
+        // One that cannot live here is not started for ever; at the next name it is tried again.
+        if REVIVALS.fetch_add(1, Ordering::Relaxed) < MAX_REVIVALS
+            && let Err(error) = start_for_names()
+        {
+            tracing::warn!(target: "procession", %error,
+                "no fork server is to be had; names of shared memory may be left behind");
+        }
+    };
+    // Without a launcher thread there were no names.
+    let _ = thread::submit(Box::new(revive));
 }
 
 /// The zygote that has the list, of whatever kind.

@@ -7,7 +7,7 @@
 //! which zygote, `worker` is what comes of a request.
 
 use super::worker::{Answer, Worker};
-use super::{Kind, PLAIN_START_TIMEOUT, REQUEST_TIMEOUT};
+use super::{Kind, PLAIN_START_TIMEOUT, REQUEST_TIMEOUT, keeper};
 use crate::child::Child;
 use crate::codec;
 use crate::function::NotInImage;
@@ -124,7 +124,7 @@ impl Zygote {
             timeout: start_timeout,
         })?;
         // Reaped as soon as it dies, though nobody asks for it then.
-        node::tree::reap_alone(child.clone())?;
+        node::tree::reap_alone(child.clone(), keeper::ended)?;
         tracing::debug!(target: "procession", pid = child.pid(), "started the fork server");
         let (spare, has_served) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { child, kind: kind.clone(), home, spare, has_served })

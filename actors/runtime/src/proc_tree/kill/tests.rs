@@ -22,6 +22,9 @@ struct World {
     delay: u32,
     protected: Vec<i32>,
     stuck: Vec<i32>,
+    cleaners: Vec<i32>,
+    /// Cleaners that were let run, when all else was dead.
+    let_clean: Vec<i32>,
     descriptors: Option<usize>,
 }
 
@@ -104,6 +107,7 @@ impl Machine for Toy {
         match signal {
             Signal::SIGSTOP => process.stop_in = Some(delay),
             Signal::SIGKILL => process.dead = true,
+            Signal::SIGCONT => process.stop_in = None,
             _ => panic!("unexpected {signal}"),
         }
         Ok(())
@@ -121,6 +125,31 @@ impl Machine for Toy {
     }
 
     fn pause(&self) {}
+
+    fn is_cleaner(&self, id: ProcId) -> bool {
+        self.0.borrow().cleaners.contains(&id.pid)
+    }
+
+    fn await_ends(&self, cleaners: &[&i32]) {
+        let mut world = self.0.borrow_mut();
+        let others = |process: &&ToyProcess| !cleaners.contains(&&process.pid);
+        assert!(world.processes.iter().filter(others).all(|process| process.dead));
+        world.let_clean = cleaners.iter().map(|pid| **pid).collect();
+        // They go on as they please.
+        world.fuel += 2;
+    }
+}
+
+#[test]
+fn cleaners_come_last_and_are_killed_with_what_they_started() {
+    let toy = Toy::new(8, 5);
+    toy.0.borrow_mut().cleaners = vec![3, 4];
+    let done = kill_with(&toy, Toy::root()).unwrap();
+    assert!(done.settled && done.refused.is_empty());
+    assert_eq!(toy.alive(), 0);
+    let world = toy.0.borrow();
+    assert_eq!(world.let_clean, [3, 4]);
+    assert_eq!(done.killed.len(), world.processes.len());
 }
 
 #[test]
