@@ -8,6 +8,7 @@ use procession_protocols::exit::{ExitReason, PanicReport};
 pub use procession_runtime::codec::{DecodeError, EncodeError};
 pub use procession_runtime::launcher::StartError;
 pub use procession_runtime::launcher::hello::StartFault;
+use procession_runtime::pipe::PipeError;
 use std::fmt;
 
 /// What can go wrong; the base of all errors of this crate.
@@ -50,6 +51,9 @@ pub enum Error {
     /// A queue could not be asked.
     #[error(transparent)]
     Queue(#[from] crate::queue::QueueError),
+    /// Nothing was sent or received.
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
     /// The time was up.
     #[error("the time was up")]
     Timeout,

@@ -31,12 +31,14 @@ mod fork;
 mod function;
 pub mod log;
 mod mailbox;
+mod pipe;
 mod process;
 mod queue;
 mod run;
 mod shared_memory;
 mod supervisor;
 mod value;
+mod wait;
 mod wrappers;
 
 pub use builder::ProcessBuilder;
@@ -55,6 +57,7 @@ pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};
 pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};
+pub use pipe::{Connection, Pipe, PipeError, Receiver, Sender, Unsent};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
@@ -86,6 +89,7 @@ pub use supervisor::{
     SupervisorError, SupervisorExit, SupervisorRef, TreeError,
 };
 pub use value::{Integer, RawArray, RawValue, ValueError};
+pub use wait::{wait, wait_async};
 pub use wrappers::{Json, MsgPack};
 
 /// What generated code calls. Not for users: it changes without notice.

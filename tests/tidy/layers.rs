@@ -19,7 +19,7 @@ struct Crate {
 const CRATES: &[Crate] = &[
     Crate {
         folder: "actors/protocols/src/",
-        modules: &["exit", "id", "wire", "custody", "supervision", "pool", "queue"],
+        modules: &["exit", "id", "pipe", "wire", "custody", "supervision", "pool", "queue"],
         upward: &[],
     },
     Crate {
@@ -52,6 +52,7 @@ const CRATES: &[Crate] = &[
             "share",
             "memory",
             "queue",
+            "pipe",
             "peer",
             "mail",
             "actor/process",
@@ -84,6 +85,8 @@ const CRATES: &[Crate] = &[
             "finalizer",
             "function",
             "log",
+            "pipe",
+            "wait",
             "wrappers",
             "builder",
             "process",

@@ -10,6 +10,7 @@
 pub mod custody;
 pub mod exit;
 pub mod id;
+pub mod pipe;
 pub mod pool;
 pub mod queue;
 pub mod supervision;

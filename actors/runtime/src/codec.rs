@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::{Any, type_name};
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// A value ready to travel: its bytes, and the descriptors that go with them.
@@ -184,14 +184,23 @@ impl From<Fd> for OwnedFd {
 }
 
 impl AsFd for Fd {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
 impl Serialize for Fd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let copy = self.0.try_clone().map_err(serde::ser::Error::custom)?;
+        Lent(self.0.as_fd()).serialize(serializer)
+    }
+}
+
+/// A descriptor of a handle that travels: what arrives is an [`Fd`].
+pub(crate) struct Lent<'a>(pub(crate) BorrowedFd<'a>);
+
+impl Serialize for Lent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let copy = self.0.try_clone_to_owned().map_err(serde::ser::Error::custom)?;
         attach(copy)
             .ok_or_else(|| serde::ser::Error::custom(OUTSIDE_TRANSFER))?
             .serialize(serializer)

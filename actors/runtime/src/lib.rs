@@ -19,6 +19,7 @@ pub mod memory;
 pub mod node;
 mod panic;
 pub mod peer;
+pub mod pipe;
 pub mod prctl;
 pub mod proc_tree;
 pub mod queue;

@@ -12,4 +12,4 @@ mod snapshot;
 
 pub use adoption::AdoptionWatch;
 pub use kill::{TreeKill, kill_tree};
-pub use snapshot::{Entry, ProcId, Snapshot, descendants, open_verified, start_time};
+pub use snapshot::{Entry, ProcId, Snapshot, descendants, entry, open_verified, start_time};

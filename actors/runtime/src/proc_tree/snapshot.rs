@@ -122,8 +122,16 @@ pub fn descendants(pid: i32) -> io::Result<Vec<ProcId>> {
 /// # Errors
 /// When /proc can't be read.
 pub fn start_time(pid: i32) -> io::Result<Option<u64>> {
+    Ok(entry(pid)?.map(|entry| entry.id.start))
+}
+
+/// What /proc says of the process `pid`; `None` when there is no such process.
+///
+/// # Errors
+/// When /proc can't be read.
+pub fn entry(pid: i32) -> io::Result<Option<Entry>> {
     match read_entry(pid) {
-        Ok(entry) => Ok(Some(entry.id.start)),
+        Ok(entry) => Ok(Some(entry)),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
@@ -189,7 +197,7 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Entry> {
 mod tests {
     use super::*;
 
-    pub(crate) fn entry(pid: i32, parent: i32) -> Entry {
+    pub(crate) fn made_up(pid: i32, parent: i32) -> Entry {
         let id = ProcId { pid, start: 1 };
         Entry { id, parent, state: b'S', threads: 1 }
     }
@@ -206,10 +214,16 @@ mod tests {
 
     #[test]
     fn below_walks_every_generation_and_survives_a_circle() {
-        let tree: Snapshot =
-            [entry(2, 1), entry(3, 2), entry(4, 3), entry(5, 1), entry(6, 6), entry(1, 0)]
-                .into_iter()
-                .collect();
+        let tree: Snapshot = [
+            made_up(2, 1),
+            made_up(3, 2),
+            made_up(4, 3),
+            made_up(5, 1),
+            made_up(6, 6),
+            made_up(1, 0),
+        ]
+        .into_iter()
+        .collect();
         let pids = |roots: &[i32]| {
             let mut pids: Vec<i32> = tree.below(roots).iter().map(|entry| entry.id.pid).collect();
             pids.sort_unstable();
@@ -239,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_ended_before_its_threads_is_no_zombie() {
-        let ended = Entry { state: b'Z', ..entry(2, 1) };
+        let ended = Entry { state: b'Z', ..made_up(2, 1) };
         assert!(ended.is_zombie());
         assert!(!Entry { threads: 2, ..ended }.is_zombie());
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod cells;
 pub(crate) mod clone;
+pub(crate) mod desk;
 pub(crate) mod entry;
 pub(crate) mod environment;
 pub(crate) mod exit;
@@ -16,4 +17,5 @@ pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod rings;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub(crate) mod watch;

@@ -14,7 +14,7 @@ pub const MAX_FDS: usize = 253;
 
 /// Room for the descriptors of one message, aligned as control messages need it.
 #[repr(C, align(8))]
-struct ControlSpace([u8; 16 + MAX_FDS * size_of::<RawFd>() + 8]);
+pub(super) struct ControlSpace([u8; 16 + MAX_FDS * size_of::<RawFd>() + 8]);
 
 /// Sends without waiting. Returns how many bytes went; the descriptors went with the
 /// first of them.
@@ -22,6 +22,16 @@ pub(crate) fn send(
     socket: BorrowedFd<'_>,
     parts: &[IoSlice<'_>],
     fds: &[impl AsRawFd],
+) -> io::Result<usize> {
+    send_with(socket, parts, fds, libc::MSG_DONTWAIT)
+}
+
+/// As [`send`], with flags of `sendmsg`.
+pub(super) fn send_with(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    fds: &[impl AsRawFd],
+    flags: i32,
 ) -> io::Result<usize> {
     let mut space = ControlSpace([0; _]);
     // SAFETY: msghdr is plain data for which all zeroes is valid.
@@ -52,11 +62,7 @@ pub(crate) fn send(
         // SAFETY: `message` points to `parts` and `space`, both alive; IoSlice has the
         // layout of iovec.
         let sent = unsafe {
-            libc::sendmsg(
-                socket.as_raw_fd(),
-                &raw const message,
-                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
-            )
+            libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL | flags)
         };
         match usize::try_from(sent) {
             Ok(count) => return Ok(count),
@@ -100,7 +106,7 @@ pub(crate) fn receive(
     }
 }
 
-fn take_descriptors(message: &libc::msghdr, fds: &mut VecDeque<OwnedFd>) {
+pub(super) fn take_descriptors(message: &libc::msghdr, fds: &mut VecDeque<OwnedFd>) {
     // SAFETY: the kernel filled the control space that `message` describes; the CMSG
     // macros walk it within its length. Each descriptor in it is new and ours alone.
     unsafe {
@@ -120,7 +126,7 @@ fn take_descriptors(message: &libc::msghdr, fds: &mut VecDeque<OwnedFd>) {
     }
 }
 
-fn retry_interrupted() -> io::Result<()> {
+pub(super) fn retry_interrupted() -> io::Result<()> {
     let error = io::Error::last_os_error();
     if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }

@@ -1,0 +1,380 @@
+//! Receiving: exactly one message, off a descriptor that others read too.
+//!
+//! Owns what this process has *seen* of the stream without taking it, and a large message
+//! that it has taken in part. What was seen is worth nothing once somebody else has taken a
+//! message, which the turn's count tells. No lock is held across a wait, but for the turn
+//! itself in the middle of a large message; whichever thread of this process receives next
+//! then goes on with it. Neighbours: `turn`, `ready` (the waits).
+
+use super::error::{of_read, would_block};
+use super::ready::{self, Until};
+use super::turn::{self, Attempt, SLICE, Turn};
+use super::{End, PipeError};
+use crate::sync::lock;
+use crate::sys::stream::{self, Came, Kind};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::Shutdown;
+use procession_protocols::pipe::{Head, Incoming};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How far this process looks ahead, in bytes: a look at many small messages is one system
+/// call, and a message up to this size is taken whole by another.
+const LOOK: usize = 4096;
+
+/// A writer in the middle of a message that has sent nothing for so long is looked after.
+const WRITER_PATIENCE: Duration = SLICE.saturating_mul(5);
+
+/// One message as it arrived.
+#[derive(Debug)]
+pub struct Message {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The descriptors that came beside it.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// Where the receiving of one end stands in this process.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// What has been seen of the stream, and how much of it has been taken since.
+    seen: Vec<u8>,
+    taken: usize,
+    /// The turn's count when it was seen.
+    at: u64,
+    midway: Option<Midway>,
+    refused: bool,
+}
+
+/// A message that has been taken in part; the turn is this process's meanwhile.
+#[derive(Debug)]
+struct Midway {
+    /// The process: a forked copy has no part in it.
+    process: u64,
+    incoming: Incoming,
+    fds: VecDeque<OwnedFd>,
+    lost_fds: bool,
+}
+
+/// What an attempt has come to.
+enum Step {
+    Message(Message),
+    /// There is none.
+    Nothing,
+    /// The rest of one has not arrived.
+    Midway,
+    /// It is another's turn.
+    Busy(u64),
+}
+
+impl Reading {
+    /// Whether this process holds the turn, and half a message.
+    pub(super) fn is_midway(&mut self) -> bool {
+        // What a fork copied of its parent's is the parent's.
+        self.midway.take_if(|midway| midway.process != turn::me());
+        self.midway.is_some()
+    }
+
+    /// What is at the front of the stream, as far as it has been seen.
+    fn ahead(&self, turn: Turn<'_>) -> &[u8] {
+        if self.at == turn.passed() { &self.seen[self.taken..] } else { &[] }
+    }
+
+    /// Whether what was seen starts with the front of the stream as it is now.
+    fn is_fresh(&self, turn: Turn<'_>) -> bool {
+        self.taken == 0 && !self.ahead(turn).is_empty()
+    }
+
+    /// Forgets what was seen; gives the memory for another look.
+    fn forget(&mut self) -> Vec<u8> {
+        self.taken = 0;
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.clear();
+        seen
+    }
+
+    fn see(&mut self, seen: Vec<u8>, at: u64) {
+        (self.seen, self.taken, self.at) = (seen, 0, at);
+    }
+}
+
+impl End {
+    /// Receives one message; longer than `max` bytes it is an error. Waits until the
+    /// deadline.
+    ///
+    /// # Errors
+    /// [`PipeError`]'s variants say which there are.
+    pub fn receive(&self, max: u64, deadline: Option<Instant>) -> Result<Message, PipeError> {
+        ready::may_block()?;
+        // Without a deadline, the wait is a look: it shows what it has waited for.
+        let mut look = deadline.is_some() || self.kind == Kind::Other;
+        loop {
+            let in_time = match self.step(max, look)? {
+                Step::Message(message) => return Ok(message),
+                Step::Nothing if look => {
+                    ready::poll_until(self.as_fd(), PollFlags::POLLIN, deadline)?
+                }
+                Step::Nothing => {
+                    look = !self.look_and_wait()?;
+                    true
+                }
+                Step::Midway => self.wait_for_the_rest(deadline)?,
+                Step::Busy(held) => self.read_turn().wait(held, deadline),
+            };
+            if !in_time {
+                return Err(PipeError::Timeout);
+            }
+        }
+    }
+
+    /// As [`receive`](Self::receive), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: what has arrived of a message is kept for the next
+    /// receive.
+    pub async fn receive_async(&self, max: u64) -> Result<Message, PipeError> {
+        loop {
+            match self.step(max, true)? {
+                Step::Message(message) => return Ok(message),
+                Step::Nothing => ready::ready(self.as_fd(), Until::Readable).await?,
+                Step::Midway => {
+                    let look = Some(WRITER_PATIENCE);
+                    if !ready::ready_within(self.as_fd(), Until::Readable, look).await? {
+                        self.look_after_the_writer();
+                    }
+                }
+                Step::Busy(held) => ready::nap(|| self.read_turn().free_of_the_dead(held)).await?,
+            }
+        }
+    }
+
+    /// One attempt, without a wait. Without `look` it goes by what has been seen before.
+    fn step(&self, max: u64, look: bool) -> Result<Step, PipeError> {
+        self.readable()?;
+        let reading = &mut *lock(&self.reading);
+        if reading.refused {
+            return Err(PipeError::Refused);
+        }
+        let turn = self.read_turn();
+        let result = if reading.is_midway() {
+            self.go_on(turn, reading)
+        } else {
+            if !look && reading.ahead(turn).is_empty() {
+                return Ok(Step::Nothing);
+            }
+            match turn.try_take() {
+                Attempt::Busy(held) => return Ok(Step::Busy(held)),
+                Attempt::Broken => {
+                    // Those who send here shall know that nobody will receive it.
+                    self.shut(Shutdown::Read);
+                    Err(PipeError::Damaged)
+                }
+                Attempt::Taken => self.begin(turn, reading, max, look),
+            }
+        };
+        if reading.midway.is_none() {
+            turn.release();
+        }
+        result
+    }
+
+    /// Takes the message at the front; it is our turn.
+    fn begin(
+        &self,
+        turn: Turn<'_>,
+        reading: &mut Reading,
+        max: u64,
+        look: bool,
+    ) -> Result<Step, PipeError> {
+        if self.kind == Kind::Other {
+            let now = Some(Instant::now());
+            if !ready::poll_until(self.as_fd(), PollFlags::POLLIN, now)? {
+                return Ok(Step::Nothing);
+            }
+            return self.start(turn, reading, Incoming::new(max));
+        }
+        loop {
+            let ahead = reading.ahead(turn);
+            let head = match Head::read(ahead, max) {
+                Ok(head) => head,
+                Err(error) => {
+                    reading.refused = true;
+                    return Err(error.into());
+                }
+            };
+            match head {
+                Some(head) if ahead.len() >= head.whole() => {
+                    return self.take_whole(turn, reading, head);
+                }
+                // It is larger than a look, or has not arrived as a whole.
+                Some(head) if reading.is_fresh(turn) => {
+                    return self.start(turn, reading, Incoming::announced(head));
+                }
+                None if reading.is_fresh(turn) => {
+                    return self.start(turn, reading, Incoming::new(max));
+                }
+                _ if !look => return Ok(Step::Nothing),
+                _ => {}
+            }
+            let mut seen = reading.forget();
+            match stream::peek(self.as_fd(), &mut seen, LOOK, false) {
+                Ok(0) => return Err(PipeError::EndOfFile),
+                Ok(_) => reading.see(seen, turn.passed()),
+                Err(error) if would_block(&error) => return Ok(Step::Nothing),
+                Err(error) => return Err(of_read(error)),
+            }
+        }
+    }
+
+    /// Takes a message that is there as a whole, by one system call. Whoever is killed around
+    /// it has taken the message or not.
+    fn take_whole(
+        &self,
+        turn: Turn<'_>,
+        reading: &mut Reading,
+        head: Head,
+    ) -> Result<Step, PipeError> {
+        let mut midway = Midway::new(Incoming::announced(head));
+        let came = midway.take(self)?;
+        if !midway.incoming.is_whole() {
+            // Not for long: the rest was there a moment ago.
+            reading.midway = Some(midway);
+            turn.set_midway();
+            return self.go_on(turn, reading);
+        }
+        turn.pass();
+        reading.at = turn.passed();
+        reading.taken += came;
+        midway.finish()
+    }
+
+    /// Begins with a message that may take a while.
+    fn start(
+        &self,
+        turn: Turn<'_>,
+        reading: &mut Reading,
+        incoming: Incoming,
+    ) -> Result<Step, PipeError> {
+        turn.set_midway();
+        reading.midway = Some(Midway::new(incoming));
+        self.go_on(turn, reading)
+    }
+
+    /// Takes what has arrived of a message that has been begun.
+    fn go_on(&self, turn: Turn<'_>, reading: &mut Reading) -> Result<Step, PipeError> {
+        let Some(mut midway) = reading.midway.take() else { return Ok(Step::Nothing) };
+        loop {
+            if midway.incoming.is_whole() {
+                turn.settle();
+                turn.pass();
+                return midway.finish();
+            }
+            match midway.take(self) {
+                Ok(0) => {
+                    turn.settle();
+                    turn.pass();
+                    let begun = midway.incoming.is_begun();
+                    return Err(if begun { PipeError::Truncated } else { PipeError::EndOfFile });
+                }
+                Ok(_) => {}
+                Err(PipeError::Io(error)) if would_block(&error) => {
+                    if !midway.incoming.is_begun() {
+                        turn.settle();
+                        return Ok(Step::Nothing);
+                    }
+                    reading.midway = Some(midway);
+                    return Ok(Step::Midway);
+                }
+                Err(error) => {
+                    // Where the next message begins, nobody knows any more.
+                    turn.break_off();
+                    reading.refused = true;
+                    self.shut(Shutdown::Read);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something, and looks at it. False when that is not the way: at
+    /// the end of the stream, and with a descriptor that does not wait.
+    fn look_and_wait(&self) -> Result<bool, PipeError> {
+        // First the count, then the look: what is taken in between changes the count.
+        let at = self.read_turn().passed();
+        let mut seen = Vec::new();
+        match stream::peek(self.as_fd(), &mut seen, LOOK, true) {
+            Ok(0) => Ok(false),
+            Ok(_) => {
+                lock(&self.reading).see(seen, at);
+                Ok(true)
+            }
+            Err(error) if would_block(&error) => Ok(false),
+            Err(error) => Err(of_read(error)),
+        }
+    }
+
+    fn wait_for_the_rest(&self, deadline: Option<Instant>) -> Result<bool, PipeError> {
+        let look = Instant::now() + WRITER_PATIENCE;
+        let slice = deadline.map_or(look, |deadline| deadline.min(look));
+        if ready::poll_until(self.as_fd(), PollFlags::POLLIN, Some(slice))? {
+            return Ok(true);
+        }
+        self.look_after_the_writer();
+        Ok(deadline.is_none_or(|deadline| Instant::now() < deadline))
+    }
+
+    /// Somebody else may hold the sending end open whose writer died in the middle of this
+    /// message: then nothing more can come.
+    fn look_after_the_writer(&self) {
+        let turn = self.peers_turn();
+        if turn.is_midway() && turn.free_of_the_dead(turn.holder()) {
+            self.shut(Shutdown::Read);
+        }
+    }
+}
+
+impl Midway {
+    fn new(incoming: Incoming) -> Self {
+        Self { process: turn::me(), incoming, fds: VecDeque::new(), lost_fds: false }
+    }
+
+    /// Takes what is there, up to the message's end. 0 is the end of the stream.
+    fn take(&mut self, end: &End) -> Result<usize, PipeError> {
+        let room = self.incoming.room()?;
+        let count = if end.kind == Kind::Other {
+            let now = Some(Instant::now());
+            if !ready::poll_until(end.as_fd(), PollFlags::POLLIN, now)? {
+                return Err(io::Error::from(io::ErrorKind::WouldBlock).into());
+            }
+            stream::read(end.as_fd(), room.head, room.body, room.most)?
+        } else {
+            let fds = &mut self.fds;
+            match stream::receive(end.as_fd(), room.head, room.body, room.most, fds) {
+                Ok(Came { count, lost_fds }) => {
+                    self.lost_fds |= lost_fds;
+                    count
+                }
+                // The peer is gone, and with it what it had not read.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.incoming.filled(count)?;
+        Ok(count)
+    }
+
+    fn finish(self) -> Result<Step, PipeError> {
+        if self.lost_fds {
+            // The message is gone, but the next one is whole.
+            return Err(io::Error::from(Errno::EMFILE).into());
+        }
+        let bytes = self.incoming.into_body();
+        Ok(Step::Message(Message { bytes, fds: self.fds.into() }))
+    }
+}

@@ -1,0 +1,179 @@
+//! Streams of bytes that other processes read and write too.
+//!
+//! Owns the system calls of pipes: looking at what is there without taking it, taking an
+//! exact number of bytes straight into memory that was never written before, and sending
+//! with or without a wait. The descriptor's own flags are left alone, since processes share
+//! them. Neighbours: `socket` (descriptors beside the bytes), `crate::pipe`.
+
+use super::socket::{ControlSpace, retry_interrupted, send_with, take_descriptors};
+use std::collections::VecDeque;
+use std::ffi::c_int;
+use std::io::{self, IoSlice};
+use std::mem::{MaybeUninit, zeroed};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// What a stream is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A stream socket that can carry descriptors.
+    UnixSocket,
+    /// Another stream socket.
+    Socket,
+    /// A pipe, a terminal, a file.
+    Other,
+}
+
+/// What the descriptor leads to.
+///
+/// # Errors
+/// `EPROTOTYPE` for a socket that is no stream; `EBADF`.
+pub(crate) fn kind(fd: BorrowedFd<'_>) -> io::Result<Kind> {
+    match socket_option(fd, libc::SO_TYPE) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => return Ok(Kind::Other),
+        Ok(libc::SOCK_STREAM) => {}
+        Ok(_) => return Err(io::Error::from_raw_os_error(libc::EPROTOTYPE)),
+        Err(error) => return Err(error),
+    }
+    match socket_option(fd, libc::SO_DOMAIN)? {
+        libc::AF_UNIX => Ok(Kind::UnixSocket),
+        _ => Ok(Kind::Socket),
+    }
+}
+
+fn socket_option(fd: BorrowedFd<'_>, option: c_int) -> io::Result<c_int> {
+    const SIZE: libc::socklen_t = 4;
+    let (mut value, mut len): (c_int, _) = (0, SIZE);
+    // SAFETY: the kernel writes at most `len` bytes to `value`, and the length to `len`.
+    let asked = unsafe {
+        let (value, len) = ((&raw mut value).cast(), &raw mut len);
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, value, len)
+    };
+    if asked == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What a read brought.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Came {
+    /// How many bytes; 0 is the end of the stream.
+    pub(crate) count: usize,
+    /// Descriptors came with them for which this process had no numbers left: they are gone.
+    pub(crate) lost_fds: bool,
+}
+
+/// Appends what the socket holds, at most `most` bytes, and leaves it there. Returns how
+/// many bytes were seen; 0 is the end of the stream. With `wait` it waits for the first.
+pub(crate) fn peek(
+    socket: BorrowedFd<'_>,
+    into: &mut Vec<u8>,
+    most: usize,
+    wait: bool,
+) -> io::Result<usize> {
+    into.reserve(most);
+    let flags = libc::MSG_PEEK | if wait { 0 } else { libc::MSG_DONTWAIT };
+    loop {
+        let space = into.spare_capacity_mut();
+        // SAFETY: the pointer is to at least `most` bytes of spare capacity.
+        let got = unsafe { libc::recv(socket.as_raw_fd(), space.as_mut_ptr().cast(), most, flags) };
+        match usize::try_from(got) {
+            Ok(count) => {
+                // SAFETY: the kernel has written so many bytes behind the length.
+                unsafe { into.set_len(into.len() + count) };
+                return Ok(count);
+            }
+            Err(_) => retry_interrupted()?,
+        }
+    }
+}
+
+/// Takes bytes off a socket without waiting: first those that fill `head`, then at most
+/// `most` that are appended to `body`, for which there must be room. Descriptors that come
+/// along are appended to `fds`.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    head: &mut [u8],
+    body: &mut Vec<u8>,
+    most: usize,
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<Came> {
+    let in_head = head.len();
+    let mut parts = parts(head, body, most);
+    let mut space = MaybeUninit::<ControlSpace>::uninit();
+    // SAFETY: msghdr is plain data for which all zeroes is valid.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = parts.len() as _;
+    loop {
+        message.msg_control = space.as_mut_ptr().cast();
+        message.msg_controllen = size_of::<ControlSpace>() as _;
+        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+        // SAFETY: `message` points to `parts`, which point to `head` and to spare capacity of
+        // `body`, and to `space`; all are alive and as long as said.
+        let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+        let Ok(count) = usize::try_from(got) else {
+            retry_interrupted()?;
+            continue;
+        };
+        take_descriptors(&message, fds);
+        grow(body, count.saturating_sub(in_head));
+        return Ok(Came { count, lost_fds: message.msg_flags & libc::MSG_CTRUNC != 0 });
+    }
+}
+
+/// As [`receive`], from a descriptor of any kind: it waits when there is nothing, so poll it
+/// first.
+pub(crate) fn read(
+    fd: BorrowedFd<'_>,
+    head: &mut [u8],
+    body: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<usize> {
+    let in_head = head.len();
+    let parts = parts(head, body, most);
+    loop {
+        // SAFETY: `parts` point to `head` and to spare capacity of `body`, as long as said.
+        let got = unsafe { libc::readv(fd.as_raw_fd(), parts.as_ptr(), 2) };
+        match usize::try_from(got) {
+            Ok(count) => {
+                grow(body, count.saturating_sub(in_head));
+                return Ok(count);
+            }
+            Err(_) => retry_interrupted()?,
+        }
+    }
+}
+
+fn parts(head: &mut [u8], body: &mut Vec<u8>, most: usize) -> [libc::iovec; 2] {
+    let spare = body.spare_capacity_mut();
+    assert!(most <= spare.len(), "there is room for what is to be read");
+    [
+        libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() },
+        libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: most },
+    ]
+}
+
+/// Counts bytes that the kernel has written behind the length.
+fn grow(body: &mut Vec<u8>, count: usize) {
+    debug_assert!(count <= body.capacity() - body.len());
+    // SAFETY: the kernel has written so many bytes there, within what `parts` named.
+    unsafe { body.set_len(body.len() + count) };
+}
+
+/// Sends over a socket; the descriptors go with the first byte. Returns how many bytes went.
+/// With `wait` it waits for room for all of them, and gives less only when it is interrupted.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    fds: &[OwnedFd],
+    wait: bool,
+) -> io::Result<usize> {
+    send_with(socket, parts, fds, if wait { 0 } else { libc::MSG_DONTWAIT })
+}
+
+/// What a number leads to, as far as streams are concerned; `EBADF` when to nothing.
+pub(crate) fn is_open(number: RawFd) -> io::Result<()> {
+    // SAFETY: fcntl takes integers.
+    match unsafe { libc::fcntl(number, libc::F_GETFD) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

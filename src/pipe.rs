@@ -1,0 +1,419 @@
+//! `Pipe` and `Connection`: two ends, and messages between them.
+//!
+//! Owns the handle of an end, and what values are to it: encoded before they go out, decoded
+//! when they have come. How bytes become whole messages is the runtime's. Neighbours:
+//! `pipe/typed.rs` (ends that know their type), `wait.rs` (many at once).
+
+mod typed;
+
+pub use procession_runtime::pipe::PipeError;
+pub use typed::{Receiver, Sender, Unsent};
+
+use procession_protocols::pipe::LONGEST_MESSAGE;
+use procession_runtime::codec::{self, Encoded};
+use procession_runtime::pipe::{self, End, Message, Outgoing};
+use procession_runtime::sync::after;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Makes pipes. It has no values: a pipe is its two ends.
+#[derive(Debug)]
+pub enum Pipe {}
+
+impl Pipe {
+    /// Two ends, each of which sends to and receives from the other.
+    ///
+    /// ```
+    /// use procession::{Connection, Pipe, Process};
+    ///
+    /// # fn main() -> procession::Result<()> {
+    /// let (ours, theirs) = Pipe::duplex()?;
+    /// let upper = |end: Connection| {
+    ///     let word: String = end.recv().unwrap();
+    ///     end.send(&word.to_uppercase()).unwrap();
+    /// };
+    /// let p = Process::spawn(upper, (theirs,))?;
+    /// ours.send("hello")?;
+    /// assert_eq!(ours.recv::<String>()?, "HELLO");
+    /// p.join()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// EMFILE and its like.
+    pub fn duplex() -> Result<(Connection, Connection), PipeError> {
+        let (a, b) = pipe::duplex()?;
+        Ok((Connection::new(a), Connection::new(b)))
+    }
+
+    /// An end that only receives, and one that only sends to it.
+    ///
+    /// # Errors
+    /// EMFILE and its like.
+    pub fn one_way() -> Result<(Connection, Connection), PipeError> {
+        let (receiver, sender) = pipe::one_way()?;
+        Ok((Connection::new(receiver), Connection::new(sender)))
+    }
+
+    /// A pipe of one way that carries one type: sending something else does not compile.
+    ///
+    /// ```
+    /// use procession::{Pipe, Process, Sender};
+    ///
+    /// # fn main() -> procession::Result<()> {
+    /// let (sender, receiver) = Pipe::typed::<u32>()?;
+    /// let count = |sender: Sender<u32>| (1..=3).for_each(|i| sender.send(i).unwrap());
+    /// let p = Process::spawn(count, (sender,))?;
+    /// let all: Result<Vec<u32>, _> = receiver.iter().collect();
+    /// assert_eq!(all?, [1, 2, 3]);
+    /// p.join()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// EMFILE and its like.
+    pub fn typed<T>() -> Result<(Sender<T>, Receiver<T>), PipeError> {
+        let (receiver, sender) = Self::one_way()?;
+        Ok((Sender::from(sender), Receiver::from(receiver)))
+    }
+}
+
+/// One end of a pipe, or of another stream of bytes: a socket, a terminal.
+///
+/// Messages arrive whole, in order, however many threads and processes send and receive at
+/// either end: each goes to one receiver. A clone shares the descriptor; an end that travels
+/// (as an argument, in a message, through a pipe) is copied, descriptor and all. The pipe
+/// ends when every process has dropped its last handle of the other end: then
+/// [`PipeError::EndOfFile`] comes behind what had been sent. So drop the end that a child
+/// uses once the child has been started, else its end is not seen. A child that was *forked*
+/// has copies of everything.
+///
+/// The bytes are those of Python's `multiprocessing.connection`, so that a Python process may
+/// hold the other end of a descriptor: [`send_bytes`](Self::send_bytes) and
+/// [`recv_bytes`](Self::recv_bytes) are compatible. What [`send`](Self::send) encodes is for
+/// this program's own processes.
+///
+/// A message that fits into the socket (32 KiB do) is sent and received by one system call:
+/// a process that is killed around it breaks nothing for those who share its end. One that is
+/// killed in the midst of a larger message leaves a piece behind, which is no message: the
+/// other side gets [`PipeError::Truncated`], or [`PipeError::BrokenPipe`].
+#[derive(Clone)]
+pub struct Connection {
+    /// `None` when closed.
+    end: Option<Arc<End>>,
+}
+
+impl Connection {
+    fn new(end: End) -> Self {
+        Self { end: Some(Arc::new(end)) }
+    }
+
+    /// An end of what the descriptor leads to: a stream socket, a pipe, a terminal. Whether
+    /// it can be read and written is asked of the descriptor, whose flags stay as they are.
+    ///
+    /// ```
+    /// use procession::Connection;
+    /// use std::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> procession::Result<()> {
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let near = Connection::from_fd(TcpStream::connect(listener.local_addr()?)?)?;
+    /// let far = Connection::from_fd(listener.accept()?.0)?;
+    /// near.send_bytes(b"over TCP")?;
+    /// assert_eq!(far.recv_bytes()?, b"over TCP");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The descriptor is no stream; EMFILE and its like.
+    pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, PipeError> {
+        Ok(Self::new(End::from_fd(fd.into())?))
+    }
+
+    /// As [`from_fd`](Self::from_fd), from a number, which is checked before anything is
+    /// taken over.
+    ///
+    /// # Safety
+    /// Nothing else in this process may own the descriptor, or close it.
+    ///
+    /// # Errors
+    /// `EBADF` when the number is no open descriptor, and as [`from_fd`](Self::from_fd).
+    #[allow(unsafe_code, reason = "the caller's promise of ownership")]
+    pub unsafe fn from_raw_fd(fd: RawFd) -> Result<Self, PipeError> {
+        pipe::check_fd(fd)?;
+        // SAFETY: it is open, and the caller says that it is ours alone.
+        Self::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Sends a value as one message; waits while the pipe is full.
+    ///
+    /// # Errors
+    /// [`PipeError::Encode`] when the value cannot be encoded: then nothing was sent.
+    /// [`PipeError::BrokenPipe`] when nobody can receive it. [`PipeError::NotWritable`],
+    /// [`PipeError::Closed`].
+    pub fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), PipeError> {
+        self.send_encoded(&codec::encode(value)?, None)
+    }
+
+    /// As [`send`](Self::send), if it begins within `timeout`. A message whose first byte is
+    /// out has been sent: what the time cuts off goes out behind this call.
+    ///
+    /// # Errors
+    /// [`PipeError::Timeout`] when nothing of it was sent, and as [`send`](Self::send).
+    pub fn send_timeout<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        timeout: Duration,
+    ) -> Result<(), PipeError> {
+        self.send_encoded(&codec::encode(value)?, after(timeout))
+    }
+
+    /// As [`send`](Self::send), without blocking the thread, on any executor. The value is
+    /// encoded at once.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// Dropping the future before the message's first byte is out takes it back; after that
+    /// the message goes out nevertheless.
+    pub fn send_async<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+    ) -> impl Future<Output = Result<(), PipeError>> + Send + use<T> {
+        let (end, encoded) = (self.end().cloned(), codec::encode(value));
+        async move {
+            let encoded = encoded?;
+            end?.send_async(&Outgoing::new(&encoded.bytes, &encoded.fds)?).await
+        }
+    }
+
+    fn send_encoded(&self, value: &Encoded, deadline: Option<Instant>) -> Result<(), PipeError> {
+        self.end()?.send(&Outgoing::new(&value.bytes, &value.fds)?, deadline)
+    }
+
+    /// Waits for a message and decodes it.
+    ///
+    /// # Errors
+    /// [`PipeError::EndOfFile`] when the other end is closed and all has been received,
+    /// [`PipeError::Truncated`] when it was closed inside of a message.
+    /// [`PipeError::Decode`] when the message is no `T`: it is gone, the next one is not.
+    /// [`PipeError::NotReadable`], [`PipeError::Closed`], and the others.
+    pub fn recv<T: DeserializeOwned>(&self) -> Result<T, PipeError> {
+        decode(self.end()?.receive(LONGEST_MESSAGE, None)?)
+    }
+
+    /// As [`recv`](Self::recv), at most `timeout` long; zero looks once.
+    ///
+    /// # Errors
+    /// [`PipeError::Timeout`], and as [`recv`](Self::recv).
+    pub fn recv_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<T, PipeError> {
+        decode(self.end()?.receive(LONGEST_MESSAGE, after(timeout))?)
+    }
+
+    /// As [`recv`](Self::recv), without blocking the thread, on any executor.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn recv_async<T: DeserializeOwned>(&self) -> Result<T, PipeError> {
+        decode(self.end()?.receive_async(LONGEST_MESSAGE).await?)
+    }
+
+    /// Sends bytes as one message, as they are. A part of them is a slice.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`PipeError::BadLength`] above 4 GiB.
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), PipeError> {
+        self.end()?.send(&Outgoing::new(bytes, &[])?, None)
+    }
+
+    /// As [`send_timeout`](Self::send_timeout), for bytes.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Self::send_timeout).
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), PipeError> {
+        self.end()?.send(&Outgoing::new(bytes, &[])?, after(timeout))
+    }
+
+    /// As [`send_async`](Self::send_async), for bytes.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send_async`](Self::send_async).
+    pub async fn send_bytes_async(&self, bytes: &[u8]) -> Result<(), PipeError> {
+        self.end()?.send_async(&Outgoing::new(bytes, &[])?).await
+    }
+
+    /// Waits for a message and gives its bytes.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), but nothing is decoded.
+    pub fn recv_bytes(&self) -> Result<Vec<u8>, PipeError> {
+        Ok(self.end()?.receive(LONGEST_MESSAGE, None)?.bytes)
+    }
+
+    /// As [`recv_bytes`](Self::recv_bytes), if the message has at most `max` bytes. After a
+    /// longer one this handle and its clones receive nothing more, as in Python; the message
+    /// itself is left to other processes that hold this end.
+    ///
+    /// # Errors
+    /// [`PipeError::BadLength`] for a longer one, and as [`recv_bytes`](Self::recv_bytes).
+    pub fn recv_bytes_max(&self, max: usize) -> Result<Vec<u8>, PipeError> {
+        Ok(self.end()?.receive(max as u64, None)?.bytes)
+    }
+
+    /// As [`recv_bytes`](Self::recv_bytes), at most `timeout` long; zero looks once.
+    ///
+    /// # Errors
+    /// [`PipeError::Timeout`], and as [`recv_bytes`](Self::recv_bytes).
+    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Vec<u8>, PipeError> {
+        Ok(self.end()?.receive(LONGEST_MESSAGE, after(timeout))?.bytes)
+    }
+
+    /// As [`recv_bytes`](Self::recv_bytes), without blocking the thread, on any executor.
+    ///
+    /// # Errors
+    /// As [`recv_bytes`](Self::recv_bytes).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn recv_bytes_async(&self) -> Result<Vec<u8>, PipeError> {
+        Ok(self.end()?.receive_async(LONGEST_MESSAGE).await?.bytes)
+    }
+
+    /// Receives a message's bytes into `buffer`, from its start, and says how many they are.
+    ///
+    /// # Errors
+    /// [`PipeError::BufferTooShort`], which holds the whole message, and as
+    /// [`recv_bytes`](Self::recv_bytes).
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, PipeError> {
+        let bytes = self.recv_bytes()?;
+        match buffer.get_mut(..bytes.len()) {
+            Some(part) => {
+                part.copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            None => Err(PipeError::BufferTooShort(bytes)),
+        }
+    }
+
+    /// Whether there is something to receive, or the end. Does not wait.
+    ///
+    /// With several receivers at one end, another may be faster.
+    ///
+    /// # Errors
+    /// [`PipeError::NotReadable`], [`PipeError::Closed`].
+    pub fn poll(&self) -> Result<bool, PipeError> {
+        self.poll_timeout(Duration::ZERO)
+    }
+
+    /// As [`poll`](Self::poll); waits for it at most `timeout`. For a wait without an end, see
+    /// [`wait`](crate::wait()).
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll).
+    pub fn poll_timeout(&self, timeout: Duration) -> Result<bool, PipeError> {
+        self.may_be_read()?;
+        Ok(!pipe::wait(&[self.end()?.as_fd()], after(timeout))?.is_empty())
+    }
+
+    /// As [`poll_timeout`](Self::poll_timeout), without blocking the thread, on any executor.
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll).
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends only the wait.
+    pub async fn poll_async(&self, timeout: Duration) -> Result<bool, PipeError> {
+        self.may_be_read()?;
+        Ok(!pipe::wait_async(&[self.end()?.as_fd()], Some(timeout)).await?.is_empty())
+    }
+
+    /// Whether this end can receive.
+    pub fn is_readable(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.rights().read)
+    }
+
+    /// Whether this end can send.
+    pub fn is_writable(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.rights().write)
+    }
+
+    /// The number of its descriptor. Whoever reads or writes there by other means meets raw
+    /// bytes, and is outside of what is said about whole messages.
+    ///
+    /// # Errors
+    /// [`PipeError::Closed`].
+    pub fn fileno(&self) -> Result<RawFd, PipeError> {
+        Ok(self.end()?.as_fd().as_raw_fd())
+    }
+
+    /// Closes this handle; closing twice is no error. The descriptor is closed with the last
+    /// of its clones, as when they are dropped.
+    pub fn close(&mut self) {
+        self.end = None;
+    }
+
+    /// Whether this handle has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.end.is_none()
+    }
+
+    fn end(&self) -> Result<&Arc<End>, PipeError> {
+        self.end.as_ref().ok_or(PipeError::Closed)
+    }
+
+    fn may_be_read(&self) -> Result<(), PipeError> {
+        if self.end()?.rights().read { Ok(()) } else { Err(PipeError::NotReadable) }
+    }
+}
+
+fn decode<T: DeserializeOwned>(message: Message) -> Result<T, PipeError> {
+    Ok(codec::decode(&message.bytes, message.fds)?)
+}
+
+/// # Panics
+/// When the handle is closed.
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.end() {
+            Ok(end) => end.as_fd(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple = f.debug_tuple("Connection");
+        match &self.end {
+            Some(end) => tuple.field(&end.as_fd().as_raw_fd()),
+            None => tuple.field(&format_args!("closed")),
+        };
+        tuple.finish()
+    }
+}
+
+impl Serialize for Connection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.end().map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Connection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        End::deserialize(deserializer).map(Self::new)
+    }
+}
