@@ -214,6 +214,9 @@ impl End {
                 }
                 // It is larger than a look, or has not arrived as a whole.
                 Some(head) if reading.is_fresh(turn) => {
+                    if stream::waiting(self.as_fd())? >= head.whole() {
+                        return self.take_whole(turn, reading, head);
+                    }
                     return self.start(turn, reading, Incoming::announced(head));
                 }
                 None if reading.is_fresh(turn) => {
@@ -250,7 +253,7 @@ impl End {
         }
         turn.pass();
         reading.at = turn.passed();
-        reading.taken += came;
+        reading.taken = reading.seen.len().min(reading.taken + came);
         midway.finish()
     }
 

@@ -4,11 +4,9 @@
 //! to say. The file is sealed, so that nobody can shrink it under those who have it mapped;
 //! of a file that came from elsewhere that is checked before it is mapped.
 
+use super::memory;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
-use nix::sys::stat::fstat;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,9 +17,6 @@ use std::time::Duration;
 
 /// Size of the page, in bytes.
 const SIZE: usize = 4096;
-
-/// The same, as files count.
-const FILE_SIZE: libc::off_t = 4096;
 
 /// How many words it has.
 pub(crate) const WORDS: usize = SIZE / size_of::<AtomicU64>();
@@ -44,12 +39,7 @@ impl Page {
     /// # Errors
     /// EMFILE and its like.
     pub(crate) fn new() -> io::Result<Self> {
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let file = memfd_create(c"procession-pipe", flags)?;
-        nix::unistd::ftruncate(&file, FILE_SIZE)?;
-        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-        Self::map(file)
+        Self::map(memory::anonymous(SIZE)?)
     }
 
     /// Maps one that another process made.
@@ -57,8 +47,7 @@ impl Page {
     /// # Errors
     /// `EINVAL` when it is none; ENOMEM.
     pub(crate) fn from_file(file: OwnedFd) -> io::Result<Self> {
-        let seals = fcntl(&file, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_retain)?;
-        if !seals.contains(SealFlag::F_SEAL_SHRINK) || fstat(&file)?.st_size != FILE_SIZE {
+        if !memory::cannot_shrink(file.as_fd()) || memory::size(file.as_fd())? != SIZE {
             return Err(Errno::EINVAL.into());
         }
         Self::map(file)

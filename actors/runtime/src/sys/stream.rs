@@ -85,6 +85,18 @@ pub(crate) fn peek(
     }
 }
 
+/// How many bytes wait in the socket to be received.
+pub(crate) fn waiting(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: c_int = 0;
+    // SAFETY: the kernel writes one number to `count`.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if asked == 0 {
+        Ok(usize::try_from(count).unwrap_or(0))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Takes bytes off a socket without waiting: first those that fill `head`, then at most
 /// `most` that are appended to `body`, for which there must be room. Descriptors that come
 /// along are appended to `fds`.
