@@ -16,7 +16,7 @@ use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -145,11 +145,9 @@ impl Connection {
     ///
     /// # Errors
     /// `EBADF` when the number is no open descriptor, and as [`from_fd`](Self::from_fd).
-    #[allow(unsafe_code, reason = "the caller's promise of ownership")]
+    #[allow(unsafe_code, reason = "the caller's promise; nothing here is unsafe by itself")]
     pub unsafe fn from_raw_fd(fd: RawFd) -> Result<Self, PipeError> {
-        pipe::check_fd(fd)?;
-        // SAFETY: it is open, and the caller says that it is ours alone.
-        Self::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })
+        Self::from_fd(pipe::take_over(fd)?)
     }
 
     /// Sends a value as one message; waits while the pipe is full.

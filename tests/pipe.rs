@@ -188,6 +188,14 @@ fn accepted_connections_and_sockets_are_sent_in_messages() {
         let answer = client.recv_bytes_timeout(SOON).unwrap();
         assert_eq!(answer, family.to_uppercase().as_bytes());
     }
+    let client = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+    let (client, accepted) = (Connection::from_fd(client), tcp.accept().unwrap().0);
+    let (client, accepted) = (client.unwrap(), Connection::from_fd(accepted).unwrap());
+    assert!(matches!(client.send(&accepted), Err(PipeError::CannotCarry)));
+    ours.send(&accepted).unwrap();
+    let big = vec![b'x'; 2 << 20];
+    client.send_bytes(&big).unwrap();
+    assert!(client.recv_bytes_timeout(SOON).unwrap() == big.to_ascii_uppercase());
     drop(ours);
     ended(&p);
 

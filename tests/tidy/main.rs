@@ -21,8 +21,10 @@ const UNSAFE_ROOMS: &[&str] = &["actors/runtime/src/sys/", "benches/versus/sys/"
 /// Files elsewhere that say `unsafe`, and why.
 const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
     ("src/fork.rs", "asks the caller for a promise about other threads; has no unsafe block"),
+    ("src/pipe.rs", "asks the caller who owns a descriptor's number; has no unsafe block"),
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
     ("tests/fork.rs", "gives the promise, and has exit handlers that libc alone registers"),
+    ("tests/pipe.rs", "gives numbers that nobody owns"),
     ("tests/process_by_spawn.rs", "sets the start method before the harness begins"),
     ("tests/util/signals.rs", "installs a signal handler"),
 ];
@@ -80,7 +82,8 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 /// Files in which such a word stands all the same, and why.
 const PRESENT: &[(&str, &str, &str)] = &[
     ("src/supervisor/", "ractor", "hands its ractor cell to those who build on ractor"),
-    ("src/fork.rs", "unsafe_code", "allows the one `unsafe fn` of the face"),
+    ("src/fork.rs", "unsafe_code", "allows an `unsafe fn` without a block"),
+    ("src/pipe.rs", "unsafe_code", "allows an `unsafe fn` without a block"),
     ("actors/runtime/src/reap.rs", "SIGCHLD", "its test ignores the signal, as a user may"),
 ];
 

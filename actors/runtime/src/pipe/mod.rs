@@ -185,12 +185,12 @@ impl Drop for End {
     }
 }
 
-/// Checks that a number is an open descriptor.
+/// Takes over an open descriptor by its number, which the caller says is nobody else's.
 ///
 /// # Errors
 /// `EBADF`.
-pub fn check_fd(number: RawFd) -> io::Result<()> {
-    stream::is_open(number)
+pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
+    stream::take_over(number)
 }
 
 /// An end as it travels.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, zeroed};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// What a stream is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,11 +181,14 @@ pub(crate) fn send(
     send_with(socket, parts, fds, if wait { 0 } else { libc::MSG_DONTWAIT })
 }
 
-/// What a number leads to, as far as streams are concerned; `EBADF` when to nothing.
-pub(crate) fn is_open(number: RawFd) -> io::Result<()> {
-    // SAFETY: fcntl takes integers.
-    match unsafe { libc::fcntl(number, libc::F_GETFD) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+/// Takes over a descriptor by its number; `EBADF` when that is none. Only for a number that
+/// belongs to nothing else in this process.
+pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl takes integers. An open descriptor is whose the caller says it is: ours.
+    unsafe {
+        match libc::fcntl(number, libc::F_GETFD) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(OwnedFd::from_raw_fd(number)),
+        }
     }
 }
