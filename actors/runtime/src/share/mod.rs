@@ -32,6 +32,8 @@ mod host;
 mod message;
 mod roads;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod travel;
 
 pub use client::{Client, ReplyTo};
