@@ -10,7 +10,9 @@ mod counter;
 mod util;
 
 use counter::{Counter, HOSTED};
-use procession::{Actor, JoinableQueue, Process, Queue, StartMethod, context, mailbox, methods};
+use procession::{
+    Actor, Connection, JoinableQueue, Pipe, Process, Queue, StartMethod, context, mailbox, methods,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use util::{METHODS, SOON, alone, until};
@@ -178,7 +180,18 @@ fn every_transport_carries_handles() {
             assert_eq!(bytes.len(), size);
             counter.add(1).unwrap();
         }
-        assert_eq!(theirs.get(), 11);
+        // A pipe, there and back.
+        let (here, there) = Pipe::duplex().unwrap();
+        let echo = |end: Connection| {
+            let counter: Counter = end.recv_timeout(SOON).unwrap();
+            counter.add(1).unwrap();
+            end.send(&counter).unwrap();
+        };
+        let process = Process::spawn(echo, (there,)).unwrap();
+        here.send(&theirs).unwrap();
+        assert_eq!(here.recv_timeout::<Counter>(SOON).unwrap().add(1).unwrap(), 13);
+        process.join_timeout(SOON).unwrap();
+        assert_eq!(theirs.get(), 13);
         assert_eq!(counter.get(), 1);
     });
 }
