@@ -15,3 +15,4 @@ pub mod pool;
 pub mod queue;
 pub mod supervision;
 pub mod wire;
+pub mod word;
