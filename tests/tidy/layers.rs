@@ -19,7 +19,7 @@ struct Crate {
 const CRATES: &[Crate] = &[
     Crate {
         folder: "actors/protocols/src/",
-        modules: &["exit", "id", "pipe", "wire", "custody", "supervision", "pool", "queue"],
+        modules: &["exit", "id", "pipe", "wire", "custody", "supervision", "pool", "queue", "word"],
         upward: &[],
     },
     Crate {

@@ -33,5 +33,6 @@ pub mod sync;
 mod sys;
 mod threads;
 pub mod wait;
+pub mod words;
 
 pub use sys::process::Usage;

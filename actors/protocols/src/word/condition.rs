@@ -88,6 +88,12 @@ pub fn is_notified<M: Memory>(bell: &Bell<M>) -> bool {
     parts(bell.word.load(Acquire)).0 == State::Notified
 }
 
+/// Whether the bell is about the condition in `record`.
+pub fn concerns<M: Memory>(bell: &Bell<M>, record: u32) -> bool {
+    let (state, about) = parts(bell.word.load(Acquire));
+    state != State::Silent && about == record & RECORD
+}
+
 /// Takes the bell back at a time-out. False when it was notified before.
 pub fn give_up<M: Memory>(bell: &Bell<M>) -> bool {
     let (was, _) = bell.word.update(|now| (parts(now).0 != State::Notified).then_some(0));

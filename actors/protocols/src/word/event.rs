@@ -54,6 +54,12 @@ impl<M: Memory> EventWords<M> {
         (was & SET == 0).then_some(generation(was))
     }
 
+    /// The generation, unless the flag is set.
+    pub fn generation_unless_set(&self) -> Option<u32> {
+        let word = self.word.load(Acquire);
+        (word & SET == 0).then_some(generation(word))
+    }
+
     /// Whether the event was set since that generation.
     pub fn since(&self, before: u32) -> bool {
         let word = self.word.load(Acquire);

@@ -29,7 +29,7 @@ mod agent;
 mod release;
 
 pub use acquire::{Acquire, Taken, try_take};
-pub use agent::{Served, enlist, serve, strike};
+pub use agent::{Served, serve, strike};
 pub use release::{NotHeld, Release, repair};
 
 use super::{Atomic, Memory, Seat};

@@ -206,7 +206,9 @@ impl<P: Play> Stage<P> {
             Stand::Wakes(count, bits) => {
                 for woken in wakes(&self.sleepers(actor.play.wakes()), count, bits) {
                     then(&|next| {
-                        woken.iter().for_each(|one| next.stands[*one] = Stand::Woken);
+                        for one in &woken {
+                            next.stands[*one] = Stand::Woken;
+                        }
                         next.stands[at] = Stand::Woke(woken.len() as u32);
                     });
                 }

@@ -33,7 +33,7 @@ pub struct Client {
 
 impl Client {
     /// What a kind keeps for this client, over all objects of that kind; made when it is
-    /// first asked for.
+    /// first asked for, and dropped after the client's death, when that is repaired.
     pub fn extension<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         self.extensions.get()
     }

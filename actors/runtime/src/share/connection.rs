@@ -442,4 +442,10 @@ impl Extensions {
         let Ok(one) = one.clone().downcast() else { unreachable!("the key is the type") };
         one
     }
+
+    /// Drops them all.
+    pub(super) fn clear(&self) {
+        let all = std::mem::take(&mut *lock(&self.0));
+        drop(all);
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) fn begin() {
 
 /// Has the C library begin a generation in every copy that `fork` makes, the user's own
 /// forks too. Cheap after the first call.
-pub(super) fn arm() {
+pub(crate) fn arm() {
     static ARMED: Once = Once::new();
     ARMED.call_once(|| {
         if let Err(error) = crate::sys::clone::in_forked_children(begin) {
@@ -35,26 +35,26 @@ pub(super) fn arm() {
 
 /// A value for each generation, the oldest first.
 #[derive(Debug)]
-pub(super) struct Era<T> {
+pub(crate) struct Era<T> {
     generation: u32,
-    pub(super) state: T,
+    pub(crate) state: T,
     next: OnceLock<Box<Era<T>>>,
 }
 
 impl<T> Era<T> {
     /// Begins with this generation.
-    pub(super) fn new(state: T) -> Self {
+    pub(crate) fn new(state: T) -> Self {
         Self { generation: generation(), state, next: OnceLock::new() }
     }
 
     /// Whether this generation is now.
     #[inline]
-    pub(super) fn is_now(&self) -> bool {
+    pub(crate) fn is_now(&self) -> bool {
         self.generation == generation()
     }
 
     /// The value of this generation, made if there is none yet.
-    pub(super) fn now(&self, make: impl FnOnce() -> T) -> &T {
+    pub(crate) fn now(&self, make: impl FnOnce() -> T) -> &T {
         let mut era = self;
         loop {
             if era.is_now() {
@@ -67,8 +67,13 @@ impl<T> Era<T> {
         }
     }
 
+    /// The next younger one.
+    pub(crate) fn next(&self) -> Option<&Era<T>> {
+        self.next.get().map(Box::as_ref)
+    }
+
     /// The next younger value.
-    pub(super) fn next_mut(&mut self) -> Option<&mut Era<T>> {
+    pub(crate) fn next_mut(&mut self) -> Option<&mut Era<T>> {
         self.next.get_mut().map(Box::as_mut)
     }
 }

@@ -107,6 +107,8 @@ pub(super) fn end_ticket(ticket: u64) {
 pub(super) fn bury(client: &Arc<Client>) {
     let effects = lock(HOST.now()).custody.die(client.id);
     carry_out(effects);
+    // What kinds keep for it goes before its number can be another's.
+    client.extensions.clear();
     let host = &mut *lock(HOST.now());
     host.clients.remove(&client.id);
     host.custody.bury(client.id);

@@ -14,6 +14,7 @@ pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod interrupt;
 pub(crate) mod memory;
+pub(crate) mod page;
 pub(crate) mod process;
 pub(crate) mod rings;
 pub(crate) mod socket;

@@ -43,15 +43,6 @@ pub fn serve<M: Memory>(words: &LockWords<M>, seat: Seat, more: bool, patient: b
     Served::Later
 }
 
-/// Has the owner rung in its turn: it has somebody to wait for. The same as a first
-/// [`serve`] that finds the lock taken.
-pub fn enlist<M: Memory>(words: &LockWords<M>) {
-    words.update(|word| {
-        let waits = word.next() != AGENT && !word.has(Word::ASYNC);
-        waits.then(|| word.on(Word::ASYNC))
-    });
-}
-
 /// The owner waits for nobody any more. Gives whether it had the turn, which the caller
 /// must then pass on by [`Release::pass_on`](super::Release::pass_on).
 pub fn strike<M: Memory>(words: &LockWords<M>) -> bool {

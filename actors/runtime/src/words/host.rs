@@ -1,0 +1,466 @@
+//! Objects made of shared words: owned, attached, repaired.
+//!
+//! Owns what locks and their kin have in common on both sides: an object's record in its
+//! owner's page, the page's way to clients, the repair after a client's death, and those
+//! for which the owner waits. What the words of each mean is its form's business: see
+//! [`Form`]. It must never wait; the owner's side runs on the hidden thread.
+
+use super::WordError;
+use super::page::{OWNER, Page};
+use super::waiters::{Answer, Ask, Claim, From, Waiters, Waiting};
+use crate::codec::{self, Encoded, Fd};
+use crate::node;
+use crate::share::era::Era;
+use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Side, Stock};
+use crate::sync::lock;
+use crate::sys::page::{View, Words};
+use procession_protocols::word::Seat;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+/// One kind of object made of shared words.
+pub(super) trait Form: Sized + Send + Sync + 'static {
+    /// Its name.
+    const NAME: &'static str;
+    /// Its words.
+    type Words: Words + 'static;
+    /// What is the same for ever, and known to all who use it.
+    type Settings: Copy + Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// Writes the first words.
+    fn prepare(words: &Self::Words, settings: Self::Settings);
+
+    /// Writes into `new` what a copy of the owner begins with.
+    fn renew(new: &Self::Words, old: &Self::Words, settings: Self::Settings) {
+        let _ = old;
+        Self::prepare(new, settings);
+    }
+
+    /// Makes the words whole after a client of the owner has gone. Everybody is woken after
+    /// it, by [`rouse`](Self::rouse).
+    fn repair(own: &Own<Self>, spot: &Spot<Self>, gone: &Gone<'_>);
+
+    /// Has all sleepers look again.
+    fn rouse(spot: &Spot<Self>);
+
+    /// Lets those for which the owner waits have their turn, if it has come.
+    fn serve(own: &Own<Self>, spot: &Spot<Self>, waiters: &mut Waiters);
+
+    /// Takes back what a waiter was granted that nobody awaits any more.
+    fn undo(own: &Own<Self>, spot: &Spot<Self>, waiting: &Waiting);
+}
+
+/// Who has gone.
+pub(super) struct Gone<'a> {
+    pub(super) client: u16,
+    pub(super) pid: u32,
+    pub(super) name: &'a str,
+    /// By its death; else its last handle went, and it lives.
+    pub(super) died: bool,
+    /// It has been said to be a party.
+    pub(super) was_party: bool,
+}
+
+impl Gone<'_> {
+    /// Whether a seat was its own.
+    pub(super) fn had(&self, page: &Page, seat: Seat) -> bool {
+        page.client_of(seat) == self.client
+    }
+}
+
+/// Where an object's words are, in this process's memory.
+pub(super) struct Spot<F: Form> {
+    pub(super) page: Arc<Page>,
+    pub(super) record: u32,
+    pub(super) words: View<F::Words>,
+}
+
+/// An object in its owner.
+pub(super) struct Own<F: Form> {
+    spot: Era<Option<Spot<F>>>,
+    settings: F::Settings,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiters: Waiters,
+    parties: BTreeSet<u16>,
+}
+
+/// An object in another process.
+pub(super) struct Away<F: Form> {
+    spot: Spot<F>,
+    settings: F::Settings,
+    connection: Arc<Connection>,
+    object: u64,
+    is_party: AtomicBool,
+}
+
+/// The pages of one owner in a client: at most one.
+#[derive(Default)]
+struct Pages(Mutex<Option<Arc<Page>>>);
+
+/// What a client needs.
+#[derive(Serialize, Deserialize)]
+struct Attachment<S> {
+    page: Fd,
+    record: u32,
+    settings: S,
+}
+
+/// What a client has in this process's page; it is free when the client has died.
+#[derive(Default)]
+struct Guest(OnceLock<(Arc<Page>, u16)>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some((page, client)) = self.0.get() {
+            page.clear_seats(*client);
+        }
+    }
+}
+
+impl<F: Form> Spot<F> {
+    fn new(page: Arc<Page>, record: u32) -> Result<Self, ShareError> {
+        let words = page.words(record);
+        let words = words.ok_or_else(|| io::Error::other("the owner names no record"))?;
+        Ok(Self { page, record, words })
+    }
+
+    fn make(settings: F::Settings, old: Option<&Self>) -> io::Result<Self> {
+        let page = Page::own()?;
+        let record = page.give_record()?;
+        let spot = Self::new(page, record).map_err(io::Error::other)?;
+        match old {
+            Some(old) => F::renew(&spot.words, &old.words, settings),
+            None => F::prepare(&spot.words, settings),
+        }
+        Ok(spot)
+    }
+}
+
+impl<F: Form> Own<F> {
+    /// Lets those for which the owner waits have their turn.
+    pub(super) fn serve(&self) {
+        if let Some(spot) = self.spot.now(|| None) {
+            F::serve(self, spot, &mut lock(&self.state).waiters);
+        }
+    }
+
+    fn wait(&self, waiting: Waiting) {
+        lock(&self.state).waiters.push(waiting);
+        self.serve();
+    }
+
+    fn abandon(&self, from: From, token: u64, asked: impl FnOnce() -> Waiting) {
+        let was_waiting = lock(&self.state).waiters.remove(from, token);
+        // Asking came before giving up, so who does not wait was served.
+        if !was_waiting && let Some(spot) = self.spot.now(|| None) {
+            F::undo(self, spot, &asked());
+        }
+        self.serve();
+    }
+
+    fn repair(&self, client: &Client, died: bool) {
+        let Some(spot) = self.spot.now(|| None) else { return };
+        let was_party = {
+            let mut state = lock(&self.state);
+            state.waiters.forget(From::Client(client.id.0));
+            state.parties.remove(&client.id.0)
+        };
+        let Client { pid, name, id, .. } = client;
+        let gone = Gone { client: id.0, pid: *pid, name, died, was_party };
+        F::repair(self, spot, &gone);
+        F::rouse(spot);
+        self.serve();
+    }
+}
+
+impl<F: Form> Drop for Own<F> {
+    fn drop(&mut self) {
+        // What an older generation had lies in the page of another process.
+        if let Some(spot) = self.spot.now(|| None) {
+            spot.page.take_record(spot.record);
+        }
+    }
+}
+
+impl<F: Form> Stock for Own<F> {
+    fn attach(&self, client: &Arc<Client>) -> io::Result<Encoded> {
+        let Some(spot) = self.spot.now(|| None) else {
+            return Err(io::Error::other("the object is another process's"));
+        };
+        let page = Fd(spot.page.file().try_clone_to_owned()?);
+        let attachment = Attachment { page, record: spot.record, settings: self.settings };
+        let answer = codec::encode(&attachment).map_err(io::Error::other)?;
+        client.extension::<Guest>().0.get_or_init(|| (spot.page.clone(), client.id.0));
+        Ok(answer)
+    }
+
+    fn request(
+        &self,
+        client: &Arc<Client>,
+        message: Encoded,
+        reply: Option<ReplyTo>,
+    ) -> Result<(), BadMessage> {
+        let ask = codec::decode(&message.bytes, message.fds).map_err(|_| BadMessage)?;
+        let from = From::Client(client.id.0);
+        match (ask, reply) {
+            (Ask::Ring, None) => self.serve(),
+            (Ask::Party, None) => drop(lock(&self.state).parties.insert(client.id.0)),
+            (Ask::Wait(claim), Some(reply)) => {
+                let answer = Answer::Remote(reply);
+                self.wait(Waiting { from, claim, began: Instant::now(), answer });
+            }
+            (Ask::Abandon(claim), None) => self.abandon(from, claim.token, || Waiting {
+                from,
+                claim,
+                began: Instant::now(),
+                answer: Answer::Nobody,
+            }),
+            _ => return Err(BadMessage),
+        }
+        Ok(())
+    }
+
+    fn detach(&self, client: &Arc<Client>) {
+        self.repair(client, false);
+    }
+
+    fn died(&self, client: &Arc<Client>) {
+        self.repair(client, true);
+    }
+
+    fn renew(&self) -> bool {
+        let mut old = &self.spot;
+        let first = loop {
+            match &old.state {
+                Some(spot) => break Some(spot),
+                None => match old.next() {
+                    Some(next) => old = next,
+                    None => break None,
+                },
+            }
+        };
+        let fresh = Spot::make(self.settings, first);
+        fresh.is_ok_and(|fresh| self.spot.now(|| Some(fresh)).is_some())
+    }
+}
+
+/// The kind of a form's objects.
+pub(super) struct KindOf<F>(PhantomData<fn() -> F>);
+
+impl<F: Form> Kind for KindOf<F> {
+    const NAME: &'static str = F::NAME;
+    type Own = Own<F>;
+    type Away = Away<F>;
+
+    fn attached(
+        connection: &Arc<Connection>,
+        object: u64,
+        answer: Encoded,
+    ) -> Result<Self::Away, ShareError> {
+        let odd = || ShareError::Io(io::ErrorKind::InvalidData.into());
+        let attachment = codec::decode(&answer.bytes, answer.fds);
+        let Attachment { page, record, settings } = attachment.map_err(io::Error::other)?;
+        let client = connection.client_id().ok_or_else(odd)?.0;
+        if client <= OWNER {
+            return Err(odd());
+        }
+        let pages = connection.extension::<Pages>();
+        let page = {
+            let known = &mut *lock(&pages.0);
+            match known {
+                Some(page) => page.clone(),
+                None => known.insert(Arc::new(Page::map(page.into(), client)?)).clone(),
+            }
+        };
+        let spot = Spot::new(page, record)?;
+        let is_party = AtomicBool::new(false);
+        Ok(Away { spot, settings, connection: connection.clone(), object, is_party })
+    }
+
+    fn owner_gone(away: &Self::Away) {
+        away.spot.page.set_gone();
+        F::rouse(&away.spot);
+    }
+}
+
+/// A handle to an object, whatever its form.
+pub(super) struct Handle<F: Form>(Share<KindOf<F>>);
+
+/// An object, at hand.
+pub(super) struct At<'a, F: Form> {
+    pub(super) spot: &'a Spot<F>,
+    pub(super) settings: F::Settings,
+    side: Side<'a, KindOf<F>>,
+}
+
+impl<F: Form> Handle<F> {
+    pub(super) fn host(settings: F::Settings) -> io::Result<Self> {
+        let spot = Era::new(Some(Spot::make(settings, None)?));
+        Ok(Self(Share::host(Arc::new(Own { spot, settings, state: Mutex::default() }))))
+    }
+
+    #[inline]
+    pub(super) fn at(&self) -> Result<At<'_, F>, WordError> {
+        Self::look(self.0.side()?)
+    }
+
+    pub(super) fn at_until(&self, deadline: Option<Instant>) -> Result<At<'_, F>, WordError> {
+        Self::look(self.0.side_until(deadline)?)
+    }
+
+    pub(super) async fn at_async(&self) -> Result<At<'_, F>, WordError> {
+        Self::look(self.0.side_async().await?)
+    }
+
+    #[inline]
+    fn look(side: Side<'_, KindOf<F>>) -> Result<At<'_, F>, WordError> {
+        match side {
+            Side::Own(own) => {
+                let spot = if own.spot.is_now() { &own.spot.state } else { own.spot.now(|| None) };
+                let spot = spot.as_ref().ok_or(ShareError::Forked)?;
+                Ok(At { spot, settings: own.settings, side: Side::Own(own) })
+            }
+            Side::Away(away) => {
+                if away.spot.page.is_gone() {
+                    return Err(gone(&away.connection));
+                }
+                let side = Side::Away(away);
+                Ok(At { spot: &away.spot, settings: away.settings, side })
+            }
+        }
+    }
+}
+
+impl<F: Form> Clone for Handle<F> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F: Form> Serialize for Handle<F> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, F: Form> Deserialize<'de> for Handle<F> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Share::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<F: Form> At<'_, F> {
+    #[inline]
+    pub(super) fn words(&self) -> &F::Words {
+        &self.spot.words
+    }
+
+    #[inline]
+    pub(super) fn seat(&self) -> Result<Seat, WordError> {
+        Ok(super::seat::seat(&self.spot.page).map_err(ShareError::Io)?)
+    }
+
+    /// Tells the owner that those for which it waits may have their turn.
+    pub(super) fn ring(&self) {
+        match &self.side {
+            Side::Own(own) => own.serve(),
+            Side::Away(_) => drop(self.post(&Ask::Ring)),
+        }
+    }
+
+    /// The owner is to know that this process, should it die, is missed.
+    pub(super) fn join(&self) -> Result<(), WordError> {
+        if let Side::Away(away) = &self.side
+            && !away.is_party.swap(true, Ordering::AcqRel)
+        {
+            self.post(&Ask::Party)?;
+        }
+        Ok(())
+    }
+
+    fn post(&self, ask: &Ask) -> Result<(), WordError> {
+        let Side::Away(away) = &self.side else { return Ok(()) };
+        let message = codec::encode(ask).map_err(io::Error::other).map_err(ShareError::Io)?;
+        Ok(away.connection.post(away.object, message)?)
+    }
+
+    /// The error of a wait that ended with the owner.
+    pub(super) fn gone(&self) -> WordError {
+        match &self.side {
+            Side::Own(_) => ShareError::Forked.into(),
+            Side::Away(away) => gone(&away.connection),
+        }
+    }
+
+    /// The seat of this process for waits without a thread.
+    pub(super) fn common_seat(&self) -> Result<Seat, WordError> {
+        let name = node::current().name();
+        Ok(self.spot.page.common_seat(&name).map_err(ShareError::Io)?)
+    }
+
+    /// Has the owner wait, and gives what it says. Dropped before that, it gives back what
+    /// has been granted.
+    pub(super) async fn have_owner_wait(&self, mut claim: Claim) -> Result<u8, WordError> {
+        static TOKENS: AtomicU64 = AtomicU64::new(1);
+        claim.token = TOKENS.fetch_add(1, Ordering::Relaxed);
+        let mut pending = Pending { at: self, claim, is_armed: true };
+        let result = match &self.side {
+            Side::Own(own) => {
+                let (sender, answer) = tokio::sync::oneshot::channel();
+                let answer_to = Answer::Local(sender);
+                let began = Instant::now();
+                own.wait(Waiting { from: From::Owner, claim, began, answer: answer_to });
+                answer.await.map_err(|_| ShareError::NoReply.into())
+            }
+            Side::Away(away) => {
+                let message = codec::encode(&Ask::Wait(claim)).map_err(io::Error::other);
+                let message = message.map_err(ShareError::Io)?;
+                let answer = away.connection.request_async(away.object, message).await;
+                answer.map_err(WordError::from).and_then(|answer| {
+                    answer.bytes.first().copied().ok_or_else(|| ShareError::NoReply.into())
+                })
+            }
+        };
+        pending.is_armed = false;
+        result
+    }
+}
+
+/// A wait of the owner's that somebody here awaits.
+struct Pending<'a, 'b, F: Form> {
+    at: &'a At<'b, F>,
+    claim: Claim,
+    is_armed: bool,
+}
+
+impl<F: Form> Drop for Pending<'_, '_, F> {
+    fn drop(&mut self) {
+        if !self.is_armed {
+            return;
+        }
+        let claim = self.claim;
+        match &self.at.side {
+            Side::Own(own) => own.abandon(From::Owner, claim.token, || Waiting {
+                from: From::Owner,
+                claim,
+                began: Instant::now(),
+                answer: Answer::Nobody,
+            }),
+            Side::Away(_) => drop(self.at.post(&Ask::Abandon(claim))),
+        }
+    }
+}
+
+fn gone(connection: &Connection) -> WordError {
+    ShareError::OwnerGone { name: connection.owner_name().to_owned() }.into()
+}
