@@ -60,6 +60,9 @@ pub enum Error {
     /// The wait could never end: a process or actor waits for itself.
     #[error("this wait could never end: {0}")]
     WouldDeadlock(&'static str),
+    /// A lock or one of its kin could not do what it was asked to.
+    #[error(transparent)]
+    Sync(#[from] crate::sync::SyncError),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -37,6 +37,7 @@ mod queue;
 mod run;
 mod shared_memory;
 mod supervisor;
+mod sync;
 mod value;
 mod wait;
 mod wrappers;
@@ -87,6 +88,11 @@ pub use supervisor::{
     AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSpec, ChildState,
     Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,
     SupervisorError, SupervisorExit, SupervisorRef, TreeError,
+};
+pub use sync::{
+    Acquired, Barrier, BoundedSemaphore, CondGuard, Condition, ConditionLock, Death, Event,
+    HolderDied, Lock, LockGuard, MAX_PARTIES, MAX_RECORDS, MAX_VALUE, Permit, RLock, RLockGuard,
+    Semaphore, SyncError, SyncResult,
 };
 pub use value::{Integer, RawArray, RawValue, ValueError};
 pub use wait::{wait, wait_async};

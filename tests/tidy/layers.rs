@@ -53,6 +53,7 @@ const CRATES: &[Crate] = &[
             "memory",
             "queue",
             "pipe",
+            "words",
             "peer",
             "mail",
             "actor/process",
@@ -93,6 +94,7 @@ const CRATES: &[Crate] = &[
             "fork",
             "run",
             "shared_memory",
+            "sync",
             "value",
             "queue",
             "mailbox",
@@ -103,6 +105,7 @@ const CRATES: &[Crate] = &[
         upward: &[
             ("builder", "process", "a builder makes a process, a process offers a builder"),
             ("error", "queue", "the base of all errors takes in those of each operation"),
+            ("error", "sync", "the base of all errors has the locks' error in it"),
         ],
     },
 ];

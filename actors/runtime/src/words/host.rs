@@ -314,6 +314,11 @@ impl<F: Form> Handle<F> {
         Self::look(self.0.side()?)
     }
 
+    /// The object, unless that would wait or fail: for what is dropped.
+    pub(super) fn ready(&self) -> Option<At<'_, F>> {
+        self.0.ready().and_then(|side| Self::look(side).ok())
+    }
+
     pub(super) fn at_until(&self, deadline: Option<Instant>) -> Result<At<'_, F>, WordError> {
         Self::look(self.0.side_until(deadline)?)
     }

@@ -40,6 +40,15 @@ pub struct Held {
     /// Its holder before died with it.
     pub death: Option<Death>,
     seat: Seat,
+    /// Of the page: in a copy of this process the lock is not the copy's.
+    key: u64,
+}
+
+impl Held {
+    /// What a call is to hold it by; `None` where it is not held: in a copy of the process.
+    fn seat<const R: bool>(&self, at: &At<'_, LockForm<R>>) -> Option<Seat> {
+        (at.spot.page.key() == self.key).then_some(self.seat)
+    }
 }
 
 /// The two forms of lock.
@@ -128,7 +137,7 @@ macro_rules! common {
                     if $recursive {
                         at.words().words.depth.store(1, Relaxed);
                     }
-                    return Ok(Some(Held { death: None, seat }));
+                    return Ok(Some(Held { death: None, seat, key: at.spot.page.key() }));
                 }
                 slow(&at, seat, deadline)
             }
@@ -171,11 +180,6 @@ macro_rules! common {
             pub fn is_mine(&self) -> Result<bool, WordError> {
                 let at = self.0.at()?;
                 Ok(at.words().words.look().holder() == at.seat()?)
-            }
-
-            /// Whether the lock is still in the hands in which it was taken.
-            pub fn is_held_as(&self, held: &Held) -> bool {
-                self.0.at().is_ok_and(|at| at.words().words.look().holder() == held.seat)
             }
         }
 
@@ -233,9 +237,10 @@ impl Lock {
     /// Gives back what was taken so; nothing happens if somebody else has given it back.
     #[inline]
     pub fn release_held(&self, held: &Held) {
-        let Ok(at) = self.0.at() else { return };
-        if !at.words().words.free_fast(held.seat) {
-            let _ = release(&at, Some(held.seat));
+        let Some(at) = self.0.ready() else { return };
+        let Some(seat) = held.seat(&at) else { return };
+        if !at.words().words.free_fast(seat) {
+            let _ = release(&at, Some(seat));
         }
     }
 }
@@ -254,8 +259,9 @@ impl RLock {
     /// Gives back once what was taken so; nothing happens on another thread.
     #[inline]
     pub fn release_held(&self, held: &Held) {
-        if let Ok(at) = self.0.at() {
-            let _ = give_once(&at, held.seat);
+        let Some(at) = self.0.ready() else { return };
+        if let Some(seat) = held.seat(&at) {
+            let _ = give_once(&at, seat);
         }
     }
 
@@ -272,6 +278,16 @@ impl RLock {
         }
         let depth = words.depth.load(Relaxed);
         Ok(release(&at, Some(seat)).map(|()| depth))
+    }
+
+    /// How often its holder holds it.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn depth(&self) -> Result<u32, WordError> {
+        let at = self.0.at()?;
+        let words = &at.words().words;
+        Ok(if words.look().holder() == 0 { 0 } else { words.depth.load(Relaxed) })
     }
 
     /// After it was taken again: it is held so often.
@@ -315,7 +331,7 @@ fn again<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat) -> Option<Held> {
         return None;
     }
     words.depth.store(words.depth.load(Relaxed) + 1, Relaxed);
-    Some(Held { death: None, seat })
+    Some(Held { death: None, seat, key: at.spot.page.key() })
 }
 
 fn took<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat, taken: Taken) -> Held {
@@ -325,7 +341,7 @@ fn took<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat, taken: Taken) -> He
     }
     let death = (taken == Taken::AfterDeath)
         .then(|| Death { name: read_text(&record.dead_name), pid: record.dead_pid.load(Relaxed) });
-    Held { death, seat }
+    Held { death, seat, key: at.spot.page.key() }
 }
 
 #[cold]

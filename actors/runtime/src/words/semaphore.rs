@@ -102,7 +102,11 @@ pub struct Semaphore(Handle<SemaphoreForm>);
 
 /// A place that is held, and comes back when its process dies.
 #[derive(Debug)]
-pub struct Permit(Cell);
+pub struct Permit {
+    cell: Cell,
+    /// Of the page: in a copy of this process the permit is not the copy's.
+    key: u64,
+}
 
 impl Semaphore {
     /// One with so many places; with a bound, more than so many are an error.
@@ -194,7 +198,8 @@ impl Semaphore {
         if !matches!(taken, Ok(true)) {
             at.spot.page.put_cell(cell.number());
         }
-        Ok(taken?.then_some(Permit(cell)))
+        let key = at.spot.page.key();
+        Ok(taken?.then_some(Permit { cell, key }))
     }
 
     /// Takes a place as a permit for a waiter without a thread.
@@ -207,21 +212,25 @@ impl Semaphore {
     pub async fn permit_async(&self) -> Result<Permit, WordError> {
         let at = self.0.at_async().await?;
         let cell = open(&at)?;
+        let key = at.spot.page.key();
         if take(&at, Some(cell), false, None)? {
-            return Ok(Permit(cell));
+            return Ok(Permit { cell, key });
         }
         // A cell whose wait is abandoned is the owner's to clear: it is not used again.
         // The owner opens the next turn of the cell itself.
         let opened = Cell::open(&*at.spot.page, cell.number(), at.spot.record);
         let claim = Claim { cell: cell.number(), ..Claim::default() };
         at.have_owner_wait(claim).await?;
-        Ok(Permit(opened.unwrap_or(cell)))
+        Ok(Permit { cell: opened.unwrap_or(cell), key })
     }
 
     /// Gives a permit back.
     pub fn release_permit(&self, permit: &Permit) {
-        let Ok(at) = self.0.at() else { return };
-        let cell = permit.0;
+        let Some(at) = self.0.ready() else { return };
+        if at.spot.page.key() != permit.key {
+            return;
+        }
+        let cell = permit.cell;
         let _ = give(&at, Give::new(1, Some(cell.next())));
         at.spot.page.put_cell(cell.number());
     }

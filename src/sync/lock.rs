@@ -1,0 +1,218 @@
+//! `Lock`.
+
+use super::{Acquired, HolderDied, SyncError, SyncResult};
+use procession_runtime::sync::after;
+use procession_runtime::words::{self, Death, Held};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// A lock between threads of any processes, as Python's `multiprocessing.Lock`.
+///
+/// It is not recursive: a thread that takes it twice waits for somebody to give it back,
+/// and anybody may, by [`release`](Self::release). A [guard](Self::lock) gives back its own.
+///
+/// When a process dies with the lock, or exits with it, the next one gets it and is told
+/// who that was: in [`Acquired::AfterDeath`], and by the guard.
+///
+/// Uncontended it is one compare-and-swap in shared memory. Of those who wait one spins
+/// shortly and the others sleep; they take turns.
+///
+/// A `static` lock is another lock in each spawned child: pass the handle as an argument.
+///
+/// ```
+/// use procession::{Lock, Process};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let lock = Lock::new()?;
+/// let child = |lock: Lock| {
+///     let _guard = lock.lock().unwrap();
+///     println!("nobody prints between these two lines");
+///     println!("which are one process's");
+/// };
+/// let mut a = Process::spawn(child, (lock.clone(),))?;
+/// let mut b = Process::spawn(child, (lock,))?;
+/// a.join()?;
+/// b.join()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lock {
+    inner: words::Lock,
+}
+
+/// A lock that is held until this is dropped.
+#[must_use = "the lock is given back when the guard is dropped"]
+#[derive(Debug)]
+pub struct LockGuard<'a> {
+    lock: &'a Lock,
+    held: Held,
+}
+
+impl Lock {
+    /// Makes one, which is free. This process owns it.
+    ///
+    /// # Errors
+    /// [`SyncError::Io`]: no memory or descriptor is free, or this process owns
+    /// [`MAX_RECORDS`](super::MAX_RECORDS) of them.
+    pub fn new() -> SyncResult<Self> {
+        Ok(Self { inner: words::Lock::new(false)? })
+    }
+
+    /// Makes one whose deadlocks are found: a wait without a time limit that closes a
+    /// cycle of threads, each of which waits for a lock that the next one holds, is
+    /// [`SyncError::WouldDeadlock`], 20 to 40 ms after it began. Only locks of one owner
+    /// are seen together. For locks that are given back by who took them.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn checked() -> SyncResult<Self> {
+        Ok(Self { inner: words::Lock::new(true)? })
+    }
+
+    /// Takes it, waiting for as long as that needs.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`]; [`SyncError::WouldDeadlock`] for a [checked](Self::checked)
+    /// lock, and on a thread of the library's own.
+    #[inline]
+    pub fn acquire(&self) -> SyncResult<Acquired> {
+        let held = self.inner.acquire_until(None)?;
+        Ok(held.as_ref().map_or(Acquired::Clean, Acquired::of))
+    }
+
+    /// Takes it, waiting at most so long. `None` when the time was up.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`].
+    pub fn acquire_timeout(&self, timeout: Duration) -> SyncResult<Option<Acquired>> {
+        let held = self.inner.acquire_until(after(timeout))?;
+        Ok(held.as_ref().map(Acquired::of))
+    }
+
+    /// Takes it if it can be had at once.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`].
+    pub fn try_acquire(&self) -> SyncResult<Option<Acquired>> {
+        Ok(self.inner.try_acquire()?.as_ref().map(Acquired::of))
+    }
+
+    /// Takes it without blocking a thread. It is then held by the process, not by a thread
+    /// of it.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it does not take the lock.
+    pub async fn acquire_async(&self) -> SyncResult<Acquired> {
+        Ok(Acquired::of(&self.inner.acquire_async().await?))
+    }
+
+    /// Gives it back, whoever took it.
+    ///
+    /// # Errors
+    /// [`SyncError::ReleasedTooOften`] when nobody holds it; [`SyncError::OwnerGone`].
+    #[inline]
+    pub fn release(&self) -> SyncResult<()> {
+        self.inner.release()?.map_err(|_| SyncError::ReleasedTooOften)
+    }
+
+    /// Takes it for as long as the guard lives.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    #[inline]
+    pub fn lock(&self) -> SyncResult<LockGuard<'_>> {
+        match self.inner.acquire_until(None)? {
+            Some(held) => Ok(LockGuard { lock: self, held }),
+            None => unreachable!("a wait without a deadline has no time-out"),
+        }
+    }
+
+    /// Takes it for as long as the guard lives, waiting at most so long. `None` when the
+    /// time was up.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`].
+    pub fn lock_timeout(&self, timeout: Duration) -> SyncResult<Option<LockGuard<'_>>> {
+        let held = self.inner.acquire_until(after(timeout))?;
+        Ok(held.map(|held| LockGuard { lock: self, held }))
+    }
+
+    /// Takes it for as long as the guard lives, if it can be had at once.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`].
+    pub fn try_lock(&self) -> SyncResult<Option<LockGuard<'_>>> {
+        Ok(self.inner.try_acquire()?.map(|held| LockGuard { lock: self, held }))
+    }
+
+    /// Takes it for as long as the guard lives, without blocking a thread.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it does not take the lock.
+    pub async fn lock_async(&self) -> SyncResult<LockGuard<'_>> {
+        Ok(LockGuard { lock: self, held: self.inner.acquire_async().await? })
+    }
+
+    /// Whether anybody holds it.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`].
+    pub fn locked(&self) -> SyncResult<bool> {
+        Ok(self.inner.is_locked()?)
+    }
+
+    pub(super) fn inner(&self) -> &words::Lock {
+        &self.inner
+    }
+}
+
+impl<'a> LockGuard<'a> {
+    /// Who held the lock before and died with it, if that was so.
+    pub fn previous_holder(&self) -> Option<&Death> {
+        self.held.death.as_ref()
+    }
+
+    /// Makes it an error that the holder before died, for what cannot be mended.
+    ///
+    /// # Errors
+    /// [`HolderDied`], with the guard in it.
+    pub fn strict(self) -> Result<Self, Box<HolderDied<Self>>> {
+        match self.held.death.clone() {
+            None => Ok(self),
+            Some(death) => Err(Box::new(HolderDied { death, guard: self })),
+        }
+    }
+
+    /// The lock.
+    pub fn of(&self) -> &'a Lock {
+        self.lock
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.inner.release_held(&self.held);
+    }
+}
+
+/// As Python's: `Lock(owner=MainProcess)`, with the thread's name behind a `|` when it is
+/// not its process's main one.
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = match self.inner.holder() {
+            Ok(holder) => holder.unwrap_or_else(|| "None".into()),
+            Err(_) => "unknown".into(),
+        };
+        write!(f, "Lock(owner={owner})")
+    }
+}
