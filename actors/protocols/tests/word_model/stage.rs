@@ -123,13 +123,9 @@ impl<P: Play> Stage<P> {
         let effect = actor.play.step(&mut self.shared, told);
         let (on, now) = actor.play.futex(&self.shared);
         actor.on = on;
-        match Stand::after(effect, now) {
-            Ok(stand) => self.stands[at] = stand,
-            Err(()) => {
-                actor.done = true;
-                self.stands[at] = Stand::Step;
-            }
-        }
+        let after = Stand::after(effect, now);
+        actor.done = after.is_err();
+        self.stands[at] = after.unwrap_or(Stand::Step);
     }
 
     /// Who sleeps on this futex, the others as awake.
