@@ -39,6 +39,15 @@ examples_table() {
     check_each standard_input
     check_each subprocess
 
+    # What processes share.
+    check_each queue_items
+    check_each join_before_get
+    check_each worker_processes -e '^Unordered results:$' \
+        -e '^.Process-[1-4] says that mul\(3, 7\) = 21$' \
+        -e '^.Process-[5-8] says that add\(9, 8\) = 17$' \
+        -e '^20 different results, all right$' -e '^10 different results, all right$'
+    check_each shared_memory
+
     # These go through the start methods by themselves.
     check process_ids
     check no_main_guard

@@ -1,18 +1,18 @@
 //! Choosing how processes are started.
 //!
-//! The Python original sets the start method to spawn and gets "hello" from a child. A
-//! second call of `set_start_method` ends in a `RuntimeError` there, in a typed error
+//! The Python original sets the start method to spawn and gets "hello" from a child through
+//! a queue. A second call of `set_start_method` ends in a `RuntimeError` there, in a typed error
 //! here; a method can be set by force.
 
 mod support;
 
 use procession::{
-    Error, Process, StartMethod, all_start_methods, current_process, force_start_method,
-    set_start_method, start_method, start_method_if_set,
+    Error, Failure, Process, Queue, StartMethod, all_start_methods, current_process,
+    force_start_method, set_start_method, start_method, start_method_if_set,
 };
 
-fn hello() -> (String, Option<StartMethod>) {
-    ("hello".to_string(), current_process().start_method())
+fn foo(queue: Queue<(String, Option<StartMethod>)>) -> Result<(), Failure> {
+    Ok(queue.put(("hello".to_string(), current_process().start_method()))?)
 }
 
 fn main() -> procession::Result<()> {
@@ -26,8 +26,11 @@ fn main() -> procession::Result<()> {
     }
     for method in [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork] {
         force_start_method(Some(method));
-        let (text, by) = Process::spawn(hello, ())?.result_timeout(support::DEADLINE)?;
+        let queue = Queue::new()?;
+        let p = Process::spawn(foo, (queue.clone(),))?;
+        let (text, by) = queue.get_timeout(support::DEADLINE)?;
         assert_eq!(by, Some(method));
+        assert!(p.join_timeout(support::DEADLINE)?);
         println!("{text} by {method}");
     }
     Ok(())

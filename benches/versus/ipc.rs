@@ -5,9 +5,13 @@
 //! `python/ipc_rows.py`, the raw one in `benches/raw/ipc_rows.c`.
 //! Neighbours: `ipc/rows.rs` has the names, the amounts and the targets.
 
+mod ours;
+mod pipes;
+mod queues;
 mod rows;
+mod workers;
 
-use crate::harness::{Absent, Answer, Area, Error, Side, Sides};
+use crate::harness::{Answer, Area, Error, Side, Sides};
 use crate::helper::Helper;
 use crate::{python, raw};
 
@@ -15,7 +19,7 @@ pub(crate) const AREA: Area = Area { name: "ipc", rows: rows::ROWS, open };
 
 fn open() -> Result<Sides, Error> {
     Ok(Sides {
-        ours: Box::new(Absent),
+        ours: Box::new(ours::Ours),
         python: python::open("benches/versus/python/ipc_rows.py")?,
         raw: Box::new(Raw(raw::open("benches/raw/ipc_rows.c")?)),
     })

@@ -1,4 +1,5 @@
-//! The bench's own doors to the system: a constructor, and CPU sets.
+//! The bench's own doors to the system: a constructor, CPU sets, and the clock
+//! that all processes agree on.
 //!
 //! Owns the only `unsafe` of the harness. The constructor is the yardstick for
 //! spawn: this image, started by `std::process::Command` with an environment
@@ -113,6 +114,14 @@ fn write_all(mut from: &[u8]) {
             _ => return,
         }
     }
+}
+
+/// The time that all processes of the machine agree on, in nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec to write to.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// The CPUs that this process may use, in order.

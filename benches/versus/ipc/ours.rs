@@ -1,0 +1,33 @@
+//! Our side of the area `ipc`: which function does which row.
+//!
+//! Owns nothing but that. The work is in `pipes`, `queues`, `locks`, `kin` and
+//! `values`, written through the public face as a user writes it.
+
+use super::pipes::{self, Kind};
+use super::queues::{self, Hand};
+use crate::harness::{Answer, Error, Side};
+
+const KIB64: usize = 1 << 16;
+const MIB: usize = 1 << 20;
+
+pub(super) struct Ours;
+
+impl Side for Ours {
+    fn round(&mut self, row: &str, operations: u64) -> Result<Option<Answer>, Error> {
+        match row {
+            "pipe_round_trip" => pipes::round_trip(operations),
+            "pipe_64b_one_way" => pipes::one_way(Kind::OneWay, 64, operations),
+            "pipe_64b_duplex" => pipes::one_way(Kind::Duplex, 64, operations),
+            "pipe_64kib" => pipes::one_way(Kind::Duplex, KIB64, operations),
+            "pipe_1mib" => pipes::one_way(Kind::Duplex, MIB, operations),
+            "queue_1_1" => queues::stream(1, Hand::Single, operations),
+            "queue_4_4" => queues::stream(4, Hand::Single, operations),
+            "queue_many_1_1" => queues::stream(1, Hand::Many, operations),
+            "queue_many_4_4" => queues::stream(4, Hand::Many, operations),
+            "queue_round_trip" => queues::round_trip(operations),
+            "queue_1mib" => queues::large(operations),
+            _ => return Ok(None),
+        }
+        .map(Some)
+    }
+}
