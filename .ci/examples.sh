@@ -3,12 +3,14 @@
 #
 # One line for each run:
 #
-#   check NAME [-t SECONDS] [-x CODE] [-s] [-g FILE] [-e PATTERN]... [-- ARGUMENT...]
+#   check NAME [-t SECONDS] [-x CODE] [-s] [-g FILE] [-e PATTERN]... [-a PATTERN] [-n LINES]
+#         [-- ARGUMENT...]
 #
 #   -t  longest time (60 s)          -x  exit code (0)
 #   -s  the order of lines is free   -g  golden file in examples/expected/ (NAME.txt)
 #   -e  an extended regular expression that some line of standard output must match;
 #       may stand several times. With it, no golden file is read.
+#   -a  one that every line must match       -n  how many lines there must be
 #
 #   check_each NAME ...     the same, once for each start method, which is added as the
 #                           last argument
@@ -46,9 +48,24 @@ examples_table() {
         -e '^.Process-[1-4] says that mul\(3, 7\) = 21$' \
         -e '^.Process-[5-8] says that add\(9, 8\) = 17$' \
         -e '^20 different results, all right$' -e '^10 different results, all right$'
+    check_each reader_and_writer -e '^Put A to queue\.\.\.$' -e '^Get A from queue\.$' \
+        -e '^Get C from queue\.$' -e '^The reader is done\.$' -e '^After a terminate: D$' -n 8
+    check_each lock_as_argument
+    check_each hello_lock -s
+    check_each own_type_with_lock -n 60 -a '^Pid: [0-9]+ LoopCount: [0-9]+ of 1[0-4]$'
+    check_each lock_for_a_loop -n 11 -e '^in one piece each: 20$'
+    check_each producer_and_consumer -e '^Append an element 9$' -e '^Pop an element 9$' \
+        -e '^Ended!$' -e '^its holder died: Process-3$' -n 22
+    check_each rlock
+    check_each bounded_semaphore
+    check_each condition
+    check_each event
+    check_each barrier
+    check_each deadlock_named -e '^refused: .*Process-' -e '^both have ended$'
     check_each shared_memory
 
     # These go through the start methods by themselves.
+    check implicit_lock
     check process_ids
     check no_main_guard
     check start_methods
@@ -97,7 +114,7 @@ check_each() {
 elsewhere() { examples_named+="$1 "; }
 
 check() {
-    local name=$1 seconds=60 wanted=0 sorted=no golden=$1.txt patterns=()
+    local name=$1 seconds=60 wanted=0 sorted=no golden=$1.txt patterns=() all="" lines=""
     shift
     while (($# > 0)); do
         case $1 in
@@ -106,6 +123,8 @@ check() {
         -s) sorted=yes && shift ;;
         -g) golden=$2 && shift 2 ;;
         -e) patterns+=("$2") && shift 2 ;;
+        -a) all=$2 && shift 2 ;;
+        -n) lines=$2 && shift 2 ;;
         --) shift && break ;;
         *) echo "FAILED  $name: unknown option $1 in .ci/examples.sh" && return 1 ;;
         esac
@@ -123,7 +142,11 @@ check() {
         why="took longer than $seconds s"
     elif ((code != wanted)); then
         why="exit code $code, not $wanted"
-    elif ((${#patterns[@]} > 0)); then
+    elif [[ -n $lines ]] && (($(wc -l <"$out") != lines)); then
+        why="not $lines lines"
+    elif [[ -n $all ]] && grep -qvE -- "$all" "$out"; then
+        why="a line does not match $all"
+    elif ((${#patterns[@]} > 0)) || [[ -n $all ]]; then
         local pattern
         for pattern in "${patterns[@]}"; do
             if ! grep -qE -- "$pattern" "$out"; then

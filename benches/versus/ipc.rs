@@ -5,6 +5,8 @@
 //! `python/ipc_rows.py`, the raw one in `benches/raw/ipc_rows.c`.
 //! Neighbours: `ipc/rows.rs` has the names, the amounts and the targets.
 
+mod kin;
+mod locks;
 mod ours;
 mod pipes;
 mod queues;

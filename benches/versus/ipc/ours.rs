@@ -3,6 +3,8 @@
 //! Owns nothing but that. The work is in `pipes`, `queues`, `locks`, `kin` and
 //! `values`, written through the public face as a user writes it.
 
+use super::kin::{barrier, condition_wake, event_wake, semaphores};
+use super::locks::{self, Turn, fairness, rate};
 use super::pipes::{self, Kind};
 use super::queues::{self, Hand};
 use crate::harness::{Answer, Error, Side};
@@ -26,6 +28,22 @@ impl Side for Ours {
             "queue_many_4_4" => queues::stream(4, Hand::Many, operations),
             "queue_round_trip" => queues::round_trip(operations),
             "queue_1mib" => queues::large(operations),
+            "lock_uncontended" => locks::uncontended(operations),
+            "lock_2_empty" => rate(2, Turn::Empty, operations),
+            "lock_2_empty_fair" => fairness(2, Turn::Empty, operations),
+            "lock_4_empty" => rate(4, Turn::Empty, operations),
+            "lock_4_empty_fair" => fairness(4, Turn::Empty, operations),
+            "lock_2_2us" => rate(2, Turn::Section, operations),
+            "lock_2_2us_fair" => fairness(2, Turn::Section, operations),
+            "lock_4_2us" => rate(4, Turn::Section, operations),
+            "lock_4_2us_fair" => fairness(4, Turn::Section, operations),
+            "lock_2_think" => rate(2, Turn::SectionAndThought, operations),
+            "semaphore_1_pair" => semaphores(1, operations),
+            "semaphore_2_pairs" => semaphores(2, operations),
+            "event_wake" => event_wake(operations),
+            "condition_wake" => condition_wake(operations),
+            "barrier_2" => barrier(2, operations),
+            "barrier_4" => barrier(4, operations),
             _ => return Ok(None),
         }
         .map(Some)

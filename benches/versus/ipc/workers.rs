@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use procession::{Context, Failure, Fd, Process, StartMethod};
+use procession::{Context, Failure, Fd, Process, SharedCell, SharedMemory, StartMethod};
 use serde::{Deserialize, Serialize};
 
 use crate::harness::{Answer, Error};
@@ -21,6 +21,12 @@ pub(super) const WAIT_LIMIT: Duration = Duration::from_mins(1);
 
 /// Between the word to start and the start, so that all have heard it by then.
 const GATE_NS: u64 = 1_000_000;
+
+/// Turns between two looks at the clock.
+const BATCH: u64 = 64;
+
+const WORDS: usize = 4;
+const LINE_WORDS: usize = 16;
 
 /// A worker's end of the gate.
 #[derive(Serialize, Deserialize)]
@@ -52,6 +58,25 @@ impl Gate {
         let began_ns = now_ns();
         let (count, check) = work()?;
         Ok(Report { began_ns, ended_ns: now_ns(), count, check })
+    }
+
+    /// Takes turns for so many milliseconds; the count is that of the turns.
+    pub(super) fn pass_window(
+        self,
+        window_ms: u64,
+        mut turn: impl FnMut() -> Result<(), Failure>,
+    ) -> Result<Report, Failure> {
+        self.pass(|| {
+            let end = now_ns() + window_ms * 1_000_000;
+            let mut turns = 0;
+            while now_ns() < end {
+                for _ in 0..BATCH {
+                    turn()?;
+                }
+                turns += BATCH;
+            }
+            Ok((turns, 0))
+        })
     }
 }
 
@@ -114,4 +139,15 @@ pub(super) fn timed(reports: &[Report]) -> Answer {
 /// How many of the operations fall to one of `count` equal workers.
 pub(super) fn portion(operations: u64, worker: u64, count: u64) -> u64 {
     operations / count + u64::from(worker < operations % count)
+}
+
+/// Plain words that workers share, for a check or a time stamp.
+pub(super) fn words() -> Result<SharedMemory, Error> {
+    Ok(SharedMemory::anonymous(WORDS * LINE_WORDS * size_of::<u64>())?)
+}
+
+/// One of them; each has cache lines of its own.
+pub(super) fn word(words: &SharedMemory, at: usize) -> SharedCell<'_, u64> {
+    let word = words.view(0, WORDS * LINE_WORDS).and_then(|all| all.at(at * LINE_WORDS));
+    word.expect("words are as many as they were made")
 }
