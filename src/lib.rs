@@ -94,7 +94,10 @@ pub use sync::{
     HolderDied, Lock, LockGuard, MAX_PARTIES, MAX_RECORDS, MAX_VALUE, Permit, RLock, RLockGuard,
     Semaphore, SyncError, SyncResult,
 };
-pub use value::{Integer, RawArray, RawValue, ValueError};
+pub use value::{
+    Array, ArrayGuard, ExclusiveArray, ExclusiveGuard, Integer, RawArray, RawValue, Value,
+    ValueError, ValueGuard, ValueLock, sharedctypes,
+};
 pub use wait::{wait, wait_async};
 pub use wrappers::{Json, MsgPack};
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod list;
+mod locked;
 mod names;
 mod raw;
 mod segment;

@@ -11,4 +11,6 @@ pub mod segment;
 
 pub use block::Memory;
 
-pub use crate::sys::cells::{Integer, OutOfRange, Plain, SharedCell, SharedCells};
+pub use crate::sys::cells::{
+    Alone, Integer, OutOfRange, Plain, SharedCell, SharedCells, slice, slice_mut,
+};

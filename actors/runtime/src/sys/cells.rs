@@ -333,6 +333,33 @@ impl<'a, T: Plain> SharedCells<'a, T> {
     }
 }
 
+/// What keeps everybody else away from some cells.
+///
+/// # Safety
+/// As long as a value of the type lives, nobody else reads or writes the cells that it
+/// gives, which are always the same: no process, and no thread of this one.
+pub unsafe trait Alone {
+    /// What the cells hold.
+    type Item: Plain;
+
+    /// The cells.
+    fn cells(&self) -> SharedCells<'_, Self::Item>;
+}
+
+/// The cells that a guard keeps others away from, as a slice.
+#[inline]
+pub fn slice<G: Alone>(guard: &G) -> &[G::Item] {
+    // SAFETY: nobody else is there, and this one lends the guard for as long.
+    unsafe { guard.cells().as_slice() }
+}
+
+/// As [`slice`], to write.
+#[inline]
+pub fn slice_mut<G: Alone>(guard: &mut G) -> &mut [G::Item] {
+    // SAFETY: nobody else is there, and this one lends the guard, exclusively, for as long.
+    unsafe { guard.cells().as_mut_slice() }
+}
+
 /// Copies bytes out of shared memory. `unit` is the alignment of what lies there: a power
 /// of two that place and length are multiples of. No piece of that size (at most 8) tears.
 ///
