@@ -258,10 +258,9 @@ impl Custody {
         effects
     }
 
-    /// The objects with a local handle.
-    pub fn held_here(&self) -> Vec<u64> {
-        let held = self.objects.iter().filter(|(_, holders)| holders.local > 0);
-        held.map(|(object, _)| *object).collect()
+    /// A drain came to nothing: another will decide.
+    pub fn put_off(&mut self, suspects: BTreeSet<u64>) {
+        self.suspects.extend(suspects);
     }
 
     fn lose_client(&mut self, object: u64, effects: &mut Vec<Effect>) {

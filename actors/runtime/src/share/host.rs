@@ -10,7 +10,7 @@
 use super::client::{Client, ReplyTo};
 use super::connection::Extensions;
 use super::era::Eras;
-use super::message::{self, Refusal, ToClient, ToOwner};
+use super::message::{self, LOOK_PERIOD, Refusal, ToClient, ToOwner};
 use super::stream::{Role, Stream};
 use super::{BadMessage, ShareError, Stock};
 use crate::codec::{self, Encoded, Fd};
@@ -249,7 +249,7 @@ fn ask_for_drain() {
         return;
     }
     match hidden::handle() {
-        Ok(handle) => drop(handle.spawn(async { drain() })),
+        Ok(handle) => drop(handle.spawn(drain())),
         Err(error) => {
             lock(HOST.now()).is_draining = false;
             tracing::warn!(target: "procession", %error, "a shared object stays for now");
@@ -257,25 +257,36 @@ fn ask_for_drain() {
     }
 }
 
-fn drain() {
-    let suspects = {
-        let host = &mut *lock(HOST.now());
-        host.is_draining = false;
-        host.custody.begin_drain()
-    };
+async fn drain() {
+    loop {
+        let suspects = {
+            let host = &mut *lock(HOST.now());
+            host.is_draining = false;
+            host.custody.begin_drain()
+        };
+        if read_all() {
+            let effects = lock(HOST.now()).custody.drained(suspects);
+            return carry_out(effects);
+        }
+        lock(HOST.now()).custody.put_off(suspects);
+        tokio::time::sleep(LOOK_PERIOD).await;
+    }
+}
+
+/// Reads every socket to its end as of now. False when there was no room for descriptors.
+fn read_all() -> bool {
+    let mut is_all = true;
     // A ticket may bring a connection, on which more may have come.
     let mut next = 0;
     loop {
         let fresh: Vec<_> =
             lock(HOST.now()).streams.range(next..).map(|(_, one)| one.clone()).collect();
-        let Some(last) = fresh.last() else { break };
+        let Some(last) = fresh.last() else { return is_all };
         next = last.number() + 1;
         for stream in fresh {
-            stream.read_out();
+            is_all &= stream.read_out();
         }
     }
-    let effects = lock(HOST.now()).custody.drained(suspects);
-    carry_out(effects);
 }
 
 /// What a copy of this process finds hosted in it.

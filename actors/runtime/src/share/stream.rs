@@ -77,9 +77,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes all that has come.
-    pub(super) fn read_out(&self) {
+    /// Takes all that has come. False when there was no room for descriptors.
+    pub(super) fn read_out(&self) -> bool {
         self.read(READ_OUT);
+        !self.waits_for_room.load(Ordering::Relaxed)
     }
 
     /// Takes what has come, up to about so many bytes. True when there may be more.
@@ -92,6 +93,7 @@ impl Stream {
                 Ok(Some(frame)) => {
                     taken += size_of_val(&frame) + frame.payload.len();
                     has_room = frame.fds.is_empty() || message::has_room(&self.link);
+                    self.waits_for_room.store(!has_room, Ordering::Relaxed);
                     let heard = match &self.role {
                         Role::Ticket(_) => host::heard_on_ticket(frame),
                         Role::Client(client) => host::heard(client, frame),
@@ -144,7 +146,9 @@ impl Stream {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LOOK_PERIOD), if self.waits_for_room.load(Ordering::Relaxed) => {}
                 () = died => {
-                    self.read_out();
+                    while !self.read_out() {
+                        tokio::time::sleep(LOOK_PERIOD).await;
+                    }
                     return;
                 }
             }

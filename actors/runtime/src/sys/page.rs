@@ -77,8 +77,6 @@ unsafe impl Words for BarrierWords<Native> {}
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Header {
-    /// Not 0 when the owner has ended.
-    pub(crate) gone: AtomicU32,
     /// The highest seat that was ever taken.
     pub(crate) highest: AtomicU32,
     /// How many records were ever given out.

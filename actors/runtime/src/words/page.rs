@@ -8,7 +8,7 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | header | whether the owner is gone, counters |
+//! | header | counters |
 //! | batches | which client has which 64 cells |
 //! | cells | permits that are held, or about to be |
 //! | seats | threads: whose, their names, what they wait for |
@@ -25,7 +25,7 @@ use procession_protocols::word::{MAX_SEAT, Native, Seat};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 /// The client number of the owner itself.
@@ -55,6 +55,7 @@ pub(super) struct Page {
     /// had: a thread finds its seat by it.
     key: u64,
     client: u16,
+    is_gone: AtomicBool,
     file: OwnedFd,
     mapping: Arc<Mapping>,
     header: View<Header>,
@@ -107,6 +108,7 @@ impl Page {
         Ok(Self {
             key: KEYS.fetch_add(1, Relaxed),
             client,
+            is_gone: AtomicBool::new(false),
             header: View::new(&mapping, 0).ok_or_else(odd)?,
             batches: Table::new(&mapping, BATCHES_AT, BATCHES).ok_or_else(odd)?,
             cells: Table::new(&mapping, CELLS_AT, BATCHES * BATCH).ok_or_else(odd)?,
@@ -126,14 +128,16 @@ impl Page {
         self.file.as_fd()
     }
 
-    /// Whether the owner has ended.
+    /// Whether the owner has ended, as far as this process is concerned.
     pub(super) fn is_gone(&self) -> bool {
-        self.header.gone.load(Acquire) != 0
+        self.is_gone.load(Acquire)
     }
 
-    /// Says to all sleepers, once they are awake, that the owner has ended.
+    /// Says to this process's sleepers, once they are awake, that the owner has ended. Each
+    /// process sees that for itself: one that only the owner has cut off must not speak for
+    /// the others.
     pub(super) fn set_gone(&self) {
-        self.header.gone.store(1, Release);
+        self.is_gone.store(true, Release);
     }
 
     /// The number of the next watched wait.
