@@ -1,19 +1,27 @@
 //! Random kills of children under load, and what must hold afterwards.
 //!
-//! `cargo run --release --example chaos -- --kills N [--seed S] [--method M]`
+//! `cargo run --release --example chaos -- --kills N [--seed S] [--method M] [--area A]`
 //!
-//! Each trial starts process actors under calls and casts, plain processes, or a supervised
-//! tree, or is about the starts themselves, and sends SIGKILL and SIGSTOP at random moments. After each, the
-//! invariants are checked: every call was answered within its limit and a second, each
-//! incarnation had one `Down`, no zombie is left, and no descendant that the library does
-//! not list. At the end descriptors and threads are back at the baseline. The last line
-//! sums up; a violation is printed with the seed, and the exit code is 1. The seed fixes
-//! what is tried, not how the system interleaves it. Only processes that this program
-//! started are hit, each by its pidfd. M is spawn or forkserver: fork is refused to a
-//! program with threads, which the load has.
+//! In the area `processes` each trial starts process actors under calls and casts, plain
+//! processes, or a supervised tree, or is about the starts themselves, and sends SIGKILL and
+//! SIGSTOP at random moments. In the area `ipc` those are hit who share a queue, a pipe, a
+//! lock, a semaphore, a condition, an event or a barrier, and what they have put, got, held
+//! and waited for is accounted for. After each trial the invariants are checked: every call
+//! was answered within its limit and a second, each incarnation had one `Down`, no zombie is
+//! left, and no descendant that the library does not list. At the end descriptors and
+//! threads are back at the baseline. The last line sums up; a violation is printed with the
+//! seed, and the exit code is 1. The seed fixes what is tried, not how the system interleaves
+//! it; the environment variable `CHAOS_SEED` sets it as well. Only processes that this
+//! program started are hit, each by its pidfd. M is spawn or forkserver: fork is refused to
+//! a program with threads, which the load has.
 
 mod actors;
+mod board;
+mod crew;
+mod kin;
+mod locks;
 mod plain;
+mod queues;
 mod random;
 mod starts;
 mod trees;
@@ -25,23 +33,36 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use world::{Check, Footprint, Seen, Tally, Violation, ensure};
 
+#[derive(Clone, Copy)]
+enum Area {
+    Processes,
+    Ipc,
+}
+
 struct Options {
     kills: u64,
     seed: u64,
+    area: Area,
 }
 
 impl Options {
     fn from_args() -> Check<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let mut options = Self { kills: 500, seed: u64::from(now.subsec_nanos()) };
+        let seed = match std::env::var("CHAOS_SEED") {
+            Ok(seed) => seed.parse()?,
+            Err(_) => u64::from(now.subsec_nanos()),
+        };
+        let mut options = Self { kills: 500, seed, area: Area::Processes };
         let mut args = std::env::args().skip(1);
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| Violation(format!("{name} needs a value")))?;
             match name.as_str() {
                 "--kills" => options.kills = value.parse()?,
                 "--seed" => options.seed = value.parse()?,
+                "--area" if value == "processes" => options.area = Area::Processes,
+                "--area" if value == "ipc" => options.area = Area::Ipc,
                 "--method" => set_start_method(value.parse::<StartMethod>()?)?,
-                _ => return Err(Violation(format!("{name} is no option"))),
+                _ => return Err(Violation(format!("{name} {value} is no option"))),
             }
         }
         Ok(options)
@@ -49,13 +70,24 @@ impl Options {
 }
 
 /// One trial of a random kind, and the invariants after it.
-fn trial(random: &mut Random, census: &actors::CensusRef, helpers: usize) -> Check<Tally> {
+fn trial(
+    area: Area,
+    random: &mut Random,
+    census: &actors::CensusRef,
+    helpers: usize,
+) -> Check<Tally> {
     let mut seen = Seen::default();
-    let (kind, tally) = match random.below(10) {
-        0..3 => ("actors", actors::trial(random, census, &mut seen)),
-        3..6 => ("processes", plain::trial(random, &mut seen)),
-        6..8 => ("a tree", trees::trial(random, &mut seen)),
-        _ => ("starts", starts::trial(random)),
+    let (kind, tally) = match (area, random.below(10)) {
+        (Area::Processes, 0..3) => ("actors", actors::trial(random, census, &mut seen)),
+        (Area::Processes, 3..6) => ("processes", plain::trial(random, &mut seen)),
+        (Area::Processes, 6..8) => ("a tree", trees::trial(random, &mut seen)),
+        (Area::Processes, _) => ("starts", starts::trial(random)),
+        (Area::Ipc, 0..4) => ("a queue or pipe", queues::trial(random)),
+        (Area::Ipc, 4..6) => ("a lock", locks::trial(random)),
+        (Area::Ipc, 6) => ("a semaphore", kin::permits(random)),
+        (Area::Ipc, 7) => ("a condition", kin::tokens(random)),
+        (Area::Ipc, 8) => ("an event", kin::events(random)),
+        (Area::Ipc, _) => ("a barrier", kin::parties(random)),
     };
     let checked = tally.and_then(|tally| seen.all_gone(helpers).map(|()| tally));
     checked.map_err(|Violation(what)| Violation(format!("{kind}: {what}")))
@@ -63,17 +95,18 @@ fn trial(random: &mut Random, census: &actors::CensusRef, helpers: usize) -> Che
 
 fn run(options: &Options) -> Check<(u64, Tally)> {
     let mut random = Random::new(options.seed);
-    let helpers = usize::from(start_method() == StartMethod::ForkServer);
+    // The fork server, and the worker that it makes ahead.
+    let helpers = 2 * usize::from(start_method() == StartMethod::ForkServer);
     let census = actors::census()?;
     // The library's own threads and descriptors come with the first of each kind.
     for _ in 0..20 {
-        trial(&mut random, &census, helpers)?;
+        trial(options.area, &mut random, &census, helpers)?;
     }
     let baseline = quiet(None)?;
     let (mut trials, mut tally) = (0, Tally::default());
     while tally.kills < options.kills {
         trials += 1;
-        match trial(&mut random, &census, helpers) {
+        match trial(options.area, &mut random, &census, helpers) {
             Ok(more) => tally.add(more),
             Err(Violation(what)) => return Err(Violation(format!("trial {trials}: {what}"))),
         }

@@ -124,7 +124,7 @@ impl Seen {
     }
 
     /// After a trial: no child is listed, none is a zombie, and whatever was seen below
-    /// this process has gone, but for `helpers` processes (the fork server).
+    /// this process has gone, but for so many helpers of the start method.
     pub(crate) fn all_gone(&self, helpers: usize) -> Check {
         let me = std::process::id().cast_signed();
         let deadline = Instant::now() + Duration::from_secs(2);
