@@ -284,6 +284,42 @@ fn handles_say_that_a_copy_was_made_by_the_users_own_fork() {
     assert_eq!(theirs.get(), 2);
 }
 
+/// The copy holds the owner's ends of all connections, so that they do not end with it.
+fn an_owners_death_is_told_though_a_copy_of_it_lives_on() {
+    use procession_runtime::share::ShareError;
+    let (here, there) = procession::Pipe::duplex().unwrap();
+    let owner = Process::fork(move || {
+        let counter = Counter::new();
+        there.send(&counter).unwrap();
+        // The client is attached.
+        there.recv::<()>().unwrap();
+        #[allow(unsafe_code, reason = "what is tested")]
+        // SAFETY: the copy only sleeps, and is killed.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Child => sleeper(),
+            ForkResult::Parent { child } => there.send(&child.as_raw()).unwrap(),
+        }
+        sleeper();
+    })
+    .unwrap();
+    let counter: Counter = here.recv_timeout(SOON).unwrap();
+    assert_eq!(counter.add(1).unwrap(), 1);
+    here.send(&()).unwrap();
+    let copy: i32 = here.recv_timeout(SOON).unwrap();
+    let waiter = counter.clone();
+    let waits = std::thread::spawn(move || (waiter.reaches(9, SOON), Instant::now()));
+    // The owner answers in order, so the wait has begun when this is answered.
+    eventually("it waits", || counter.seen().waiting == 1);
+    let killed = Instant::now();
+    owner.kill().unwrap();
+    let (result, told) = waits.join().unwrap();
+    assert!(matches!(result, Err(ShareError::OwnerGone { .. })), "{result:?}");
+    assert!(told - killed < Duration::from_millis(100), "{:?}", told - killed);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(copy), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    owner.join_timeout(SOON).unwrap();
+}
+
 fn three_hundred_forks_hang_never_and_leave_nothing() {
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
@@ -359,6 +395,7 @@ tests! {
     surroundings_and_signal_mask_are_the_callers
     a_copy_that_lives_on_does_not_keep_names_or_the_fork_server
     handles_say_that_a_copy_was_made_by_the_users_own_fork
+    an_owners_death_is_told_though_a_copy_of_it_lives_on
     three_hundred_forks_hang_never_and_leave_nothing
 }
 

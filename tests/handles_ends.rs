@@ -209,8 +209,7 @@ fn an_owners_death_ends_every_wait_at_once() {
         let waiter = std::thread::spawn(move || {
             (runtime.block_on(waiter.reaches_async(100)), Instant::now())
         });
-        // The waits have begun when the owner has these requests; it answers in order.
-        used.get();
+        until("they wait", || used.seen().waiting == 4);
         let pid = procession::active_children()[0].pid().unwrap();
         let killed = Instant::now();
         signal(pid, Signal::SIGKILL);

@@ -37,6 +37,7 @@ pub(crate) struct Seen {
     pub(crate) detached: Vec<u16>,
     pub(crate) died: Vec<u16>,
     pub(crate) cancelled: usize,
+    pub(crate) waiting: usize,
 }
 
 pub(crate) struct Own(Mutex<State>);
@@ -55,6 +56,11 @@ impl Drop for Own {
 }
 
 impl Own {
+    fn seen(&self) -> Seen {
+        let state = self.0.lock().unwrap();
+        Seen { waiting: state.waiting.len(), ..state.seen.clone() }
+    }
+
     fn add(&self, by: u64) -> u64 {
         let mut state = self.0.lock().unwrap();
         state.value += by;
@@ -84,7 +90,7 @@ impl Stock for Own {
         let ask = codec::decode(&message.bytes, message.fds).map_err(|_| BadMessage)?;
         let answer = match ask {
             Ask::Add(by) => codec::encode(&self.add(by)),
-            Ask::Seen => codec::encode(&self.0.lock().unwrap().seen.clone()),
+            Ask::Seen => codec::encode(&self.seen()),
             Ask::Ignore => {
                 std::mem::forget(reply);
                 return Ok(());
@@ -198,7 +204,7 @@ impl Counter {
 
     pub(crate) fn seen(&self) -> Seen {
         match self.0.side().unwrap() {
-            Side::Own(own) => own.0.lock().unwrap().seen.clone(),
+            Side::Own(own) => own.seen(),
             Side::Away(_) => self.ask(&Ask::Seen, None).unwrap(),
         }
     }
