@@ -288,6 +288,34 @@ impl Link {
         Ok(())
     }
 
+    /// As [`post`](Self::post), of two frames in one write. They are copied for that, so
+    /// they should be small.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post), but for the limit.
+    pub fn post_together(&self, frames: [(Header, Encoded); 2]) -> Result<(), LinkError> {
+        let (mut bytes, mut fds) = (Vec::new(), Vec::new());
+        for (header, message) in frames {
+            bytes.extend(with_fds(header, &message).to_bytes());
+            bytes.extend(message.bytes);
+            fds.extend(message.fds);
+        }
+        let tx = &mut *lock(&self.tx);
+        tx.keep(bytes, fds);
+        tx.flush(self.fd.as_fd())
+    }
+
+    /// Waits until nothing is kept any more.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn drain(&self) -> Result<(), LinkError> {
+        while !self.flush()? {
+            poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], None)?;
+        }
+        Ok(())
+    }
+
     /// Writes what is kept, as far as there is room. True when nothing is left.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::sys::{environment, exit, process, socket};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::socket::{getsockopt, sockopt};
-use procession_protocols::wire::{Header, Kind};
+use procession_protocols::wire::Kind;
 use std::ffi::OsStr;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -312,13 +312,13 @@ fn report(control: &Link, ending: &mut Ending) -> Result<(), crate::link::LinkEr
             }
         }
     }
-    say(control, &ToParent::Report(ending.report.clone()))?;
+    let said = ToParent::Report(ending.report.clone());
     if !matches!(ending.report, Report::Returned { .. }) {
-        return Ok(());
+        return say(control, &said);
     }
-    let mut header = Header::new(Kind::Payload, value.bytes.len()).map_err(io::Error::other)?;
-    header.flags = flags;
-    control.send(header, &value, None)
+    let said = crate::codec::encode(&said).map_err(io::Error::other)?;
+    hello::post_both(control, said, value, flags)?;
+    control.drain()
 }
 
 fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {

@@ -73,11 +73,9 @@ async fn exchange(child: Arc<Child>) -> Result<(), StartError> {
 fn begin(starting: &mut Starting) {
     let control = starting.child.control();
     let hello = ToChild::Hello(Box::new(starting.hello.clone()));
-    let given = std::mem::take(&mut starting.given);
+    let (given, args) = (std::mem::take(&mut starting.given), std::mem::take(&mut starting.args));
     // A child that is dead already is found out by the first step.
-    if hello::post_hello(control, &hello, given).is_ok() {
-        let _ = hello::post_payload(control, std::mem::take(&mut starting.args));
-    }
+    let _ = hello::post_hello(control, &hello, given, args);
 }
 
 /// One look at the child: `None` when there is nothing new.

@@ -4,7 +4,7 @@
 //! `child` (child).
 
 use super::{LaunchSpec, ParentDeath, StartMethod, Stdio};
-use crate::codec::{self, DecodeError, Encoded};
+use crate::codec::{self, DecodeError, Encoded, MAX_FDS};
 use crate::function::FunctionRef;
 use crate::link::{Frame, Link, LinkError};
 use crate::log::{self, LogLevel};
@@ -322,7 +322,10 @@ pub(crate) fn post<T: Serialize>(link: &Link, message: &T, limit: usize) -> Resu
     link.post(header, message, limit)
 }
 
-/// Posts the hello, with what the child is given; it never waits.
+/// Two messages that together are at most so long go out in one write.
+const TOGETHER_LIMIT: usize = 16 * 1024;
+
+/// Posts the hello with what the child is given, and the child's arguments; it never waits.
 ///
 /// # Errors
 /// The link's.
@@ -330,20 +333,33 @@ pub(crate) fn post_hello(
     link: &Link,
     hello: &ToChild,
     given: Vec<OwnedFd>,
+    args: Encoded,
 ) -> Result<(), LinkError> {
     let mut message = codec::encode(hello).map_err(io::Error::other)?;
     message.fds = given;
-    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
-    link.post(header, message, usize::MAX)
+    post_both(link, message, args, 0)
 }
 
-/// Posts the bytes that belong to the control message before.
+/// Posts a control message and the payload that belongs to it, with its flags; never waits.
 ///
 /// # Errors
 /// The link's.
-pub(crate) fn post_payload(link: &Link, payload: Encoded) -> Result<(), LinkError> {
-    let header = Header::new(Kind::Payload, payload.bytes.len()).map_err(io::Error::other)?;
-    link.post(header, payload, usize::MAX)
+pub(super) fn post_both(
+    link: &Link,
+    message: Encoded,
+    payload: Encoded,
+    flags: u8,
+) -> Result<(), LinkError> {
+    let header = |kind, len| Header::new(kind, len).map_err(io::Error::other);
+    let head = header(Kind::Control, message.bytes.len())?;
+    let payload_head = Header { flags, ..header(Kind::Payload, payload.bytes.len())? };
+    let fits = message.fds.len() + payload.fds.len() <= MAX_FDS
+        && message.bytes.len() + payload.bytes.len() <= TOGETHER_LIMIT;
+    if fits {
+        return link.post_together([(head, message), (payload_head, payload)]);
+    }
+    link.post(head, message, usize::MAX)?;
+    link.post(payload_head, payload, usize::MAX)
 }
 
 /// Reads a control message out of a frame.

@@ -79,6 +79,8 @@ pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Result<Request, boo
             "the preload function left {threads} threads; a copy would have only one of them"
         ))
     })?;
+    // What each copy would do for itself, it finds done.
+    crate::share::fork::before_clones();
     // Copies are slower without.
     let _ = pages::share_with_copies();
     let node = node::current();

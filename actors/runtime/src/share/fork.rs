@@ -68,6 +68,11 @@ impl Heirlooms {
     }
 }
 
+/// In the fork server: has its copies told of forks, which they inherit.
+pub(crate) fn before_clones() {
+    era::arm();
+}
+
 /// In a copy of the fork server: makes its own what the preload function has made.
 pub(crate) fn after_clone() {
     let handles = roads::handles();
