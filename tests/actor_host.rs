@@ -477,6 +477,17 @@ fn a_full_mailbox_that_blocks_keeps_the_order() {
 }
 
 #[test]
+fn a_cast_waits_for_room_no_longer_than_it_says() {
+    let narrow = Narrow(Vec::new()).host().unwrap();
+    narrow.cast().push(0, Duration::from_millis(300)).unwrap();
+    narrow.cast().push(1, Duration::ZERO).unwrap();
+    let soon = narrow.cast_timeout(Duration::from_millis(10));
+    assert_eq!(soon.push(2, Duration::ZERO), Err(CallError::Timeout));
+    narrow.cast_timeout(LIMIT).push(3, Duration::ZERO).unwrap();
+    assert_eq!(narrow.all_timeout(LIMIT).unwrap(), [0, 1, 3]);
+}
+
+#[test]
 fn who_waits_for_room_hears_of_the_stop() {
     let narrow = Narrow(Vec::new()).host().unwrap();
     narrow.cast().push(0, Duration::from_millis(200)).unwrap();

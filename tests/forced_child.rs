@@ -104,8 +104,8 @@ fn pair() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap()
 }
 
-/// Bytes in the place of a hello: nothing, noise, a frame of zeroes, and frames that
-/// claim to be long.
+/// Bytes in the place of a hello: noise, a frame of zeroes, and frames that claim to be
+/// long.
 fn fakes() -> Vec<Vec<u8>> {
     let header = |kind, len| {
         let header = procession_protocols::wire::Header::new(kind, len).unwrap();
@@ -114,7 +114,6 @@ fn fakes() -> Vec<Vec<u8>> {
     let control = procession_protocols::wire::Kind::Control;
     let framed = |payload: &[u8]| [header(control, payload.len()), payload.to_vec()].concat();
     vec![
-        Vec::new(),
         b"hello".to_vec(),
         vec![0xff; 4096],
         framed(&[]),
@@ -143,6 +142,11 @@ fn sockets_of_ones_own_with_a_fake_hello_are_refused() {
         assert_eq!(code, REFUSED, "{fake:?} {output}");
         assert!(output.starts_with("procession: child mode refused: "), "{output}");
     }
+    // An end without a word is what a parent leaves that was killed, or gave the start up:
+    // there is nothing to complain of.
+    let ((ours, theirs), (_ours, data)) = (pair(), pair());
+    drop(ours);
+    assert_eq!(with_descriptors(plain, &theirs, &data), (REFUSED, String::new()));
     // No sockets, but files and pipes.
     let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
     let (code, output) = with_descriptors(plain, &null, &null);
@@ -152,6 +156,48 @@ fn sockets_of_ones_own_with_a_fake_hello_are_refused() {
     let reader: OwnedFd = reader.into();
     let (code, output) = with_descriptors(plain, &reader, &reader);
     assert_eq!(code, REFUSED, "{output}");
+}
+
+/// The socket's maker has ended when the child looks, as a parent has that was killed during
+/// a start; what it said no longer counts.
+#[test]
+fn a_child_of_a_dead_parent_leaves_silently() {
+    let folder = Folder::new("orphan");
+    let plain = &copies(&folder)[0];
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // The parent in between, which makes the sockets, ends before it execs the child's parent.
+    let script = "(sleep 0.2; exec \"$0\" --procession-child 3<&3 4<&4) & exit 0";
+    let (control, control_theirs, data, data_theirs) = {
+        let maker = Process::builder(
+            || {
+                let ((a, b), (c, d)) = (pair(), pair());
+                [a, b, c, d].map(procession::Fd::from)
+            },
+            (),
+        );
+        let ends = maker.start().unwrap().result_timeout(SOON).unwrap();
+        let [a, b, c, d] = ends.map(OwnedFd::from);
+        (a, b, c, d)
+    };
+    let mut actions = PosixSpawnFileActions::init().unwrap();
+    for (fd, number) in [
+        (writer.as_raw_fd(), 1),
+        (writer.as_raw_fd(), 2),
+        (control_theirs.as_raw_fd(), 3),
+        (data_theirs.as_raw_fd(), 4),
+    ] {
+        actions.add_dup2(fd, number).unwrap();
+    }
+    let argv = ["/bin/sh", "-c", script, plain].map(|arg| CString::new(arg).unwrap());
+    let env = [format!("{MARK}={NONCE}")].map(|entry| CString::new(entry).unwrap());
+    let attributes = PosixSpawnAttr::init().unwrap();
+    let pid = posix_spawn(argv[0].as_c_str(), &actions, &attributes, &argv, &env).unwrap();
+    drop((actions, writer, control_theirs, data_theirs));
+    waitpid(pid, None).unwrap();
+    let mut output = String::new();
+    reader.read_to_string(&mut output).unwrap();
+    assert_eq!(output, "");
+    drop((control, data));
 }
 
 /// A privileged program never is a child, and starts none.

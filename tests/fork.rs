@@ -6,9 +6,11 @@
 mod counter;
 
 use counter::Counter;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use procession::{Context, Error, JoinError, Process, StartError, StartMethod, Stdio, context};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -116,6 +118,61 @@ fn exit_codes_and_signals_are_pythons() {
     process.interrupt().unwrap();
     process.join_timeout(SOON).unwrap();
     assert_eq!(process.exitcode(), Some(-2));
+    let process = Process::fork(sleeper).unwrap();
+    process.kill().unwrap();
+    process.join_timeout(SOON).unwrap();
+    assert_eq!(process.exitcode(), Some(-9));
+}
+
+// sent-01, close-01, active-01
+fn a_handle_goes_through_its_states() {
+    let is_ready = |sentinel: &procession::Sentinel, timeout: Duration| {
+        let mut fds = [PollFd::new(sentinel.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::try_from(timeout).unwrap()).unwrap() == 1
+    };
+    let pids = || -> Vec<_> {
+        procession::active_children().iter().filter_map(procession::ProcessRef::pid).collect()
+    };
+    let process = Process::fork_builder(sleeper).build().unwrap();
+    assert!(matches!(process.join(), Err(Error::NotStarted)));
+    assert!(matches!(process.sentinel(), Err(Error::NotStarted)));
+    process.start().unwrap();
+    assert!(matches!(process.start(), Err(Error::AlreadyStarted)));
+    assert_eq!(pids(), [process.pid().unwrap()]);
+    let sentinel = process.sentinel().unwrap();
+    assert!(!is_ready(&sentinel, Duration::ZERO));
+    assert!(matches!(process.close(), Err(Error::StillRunning)));
+    process.kill().unwrap();
+    assert!(is_ready(&sentinel, SOON));
+    assert!(process.join_timeout(SOON).unwrap());
+    assert!(pids().is_empty());
+    process.close().unwrap();
+    assert!(matches!(process.join(), Err(Error::Closed)));
+    assert!(is_ready(&sentinel, Duration::ZERO));
+}
+
+// exit-04
+fn hooks_run_in_the_child_that_set_them() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let process = Process::fork(move || {
+        procession::at_exit(0, move || {
+            let _ = std::io::Write::write_all(&mut &writer, b"once");
+        });
+    });
+    assert!(process.unwrap().join_timeout(SOON).unwrap());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+    assert_eq!(text, "once");
+}
+
+// log-02
+fn the_level_of_the_log_is_inherited() {
+    let before = procession::effective_level().value();
+    procession::set_level(procession::LogLevel::Other(37));
+    let process = Process::fork(|| procession::effective_level().value()).unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), 37);
+    procession::set_level(procession::LogLevel::NotSet);
+    assert_eq!(procession::effective_level().value(), before);
 }
 
 extern "C" fn handler_of_the_parent() {
@@ -387,6 +444,9 @@ tests! {
     threads_runtimes_and_children_can_be_made_in_the_child
     a_panic_is_the_childs
     exit_codes_and_signals_are_pythons
+    a_handle_goes_through_its_states
+    hooks_run_in_the_child_that_set_them
+    the_level_of_the_log_is_inherited
     output_is_printed_once_and_the_parents_exit_handlers_do_not_run
     descriptors_are_inherited_but_for_the_links_of_others
     foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm

@@ -90,10 +90,12 @@ fn the_parent_lets_go_of_the_arguments() {
         assert_eq!(COUNTED.load(Ordering::Relaxed), 1);
         counted.0
     };
-    let p = Process::new(work, (Counted::new(5),)).unwrap();
-    p.start().unwrap();
-    assert_eq!(COUNTED.load(Ordering::Relaxed), 0);
-    assert_eq!(p.result_timeout(SOON).unwrap(), 5);
+    for method in METHODS {
+        let p = Process::builder(work, (Counted::new(5),)).start_method(method).build().unwrap();
+        p.start().unwrap();
+        assert_eq!(COUNTED.load(Ordering::Relaxed), 0);
+        assert_eq!(p.result_timeout(SOON).unwrap(), 5);
+    }
 
     // What was encoded is let go as well: a large argument is not kept beside the child.
     alone("the_parent_lets_go_of_the_arguments", || {
@@ -253,18 +255,20 @@ fn is_ready(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
 /// Row sent-01.
 #[test]
 fn a_sentinel_is_ready_when_the_child_has_ended() {
-    let p = Process::builder(sleep_on, ()).build().unwrap();
-    assert!(matches!(p.sentinel(), Err(Error::NotStarted)));
-    p.start().unwrap();
-    let sentinel = p.sentinel().unwrap();
-    assert!(!is_ready(sentinel.as_fd(), Duration::ZERO));
-    p.kill().unwrap();
-    assert!(is_ready(sentinel.as_fd(), SOON));
-    assert!(p.join_timeout(SOON).unwrap());
-    // It stays ready, and outlives the handle.
-    p.close().unwrap();
-    assert!(is_ready(sentinel.as_fd(), Duration::ZERO));
-    assert!(matches!(p.sentinel(), Err(Error::Closed)));
+    for method in METHODS {
+        let p = Process::builder(sleep_on, ()).start_method(method).build().unwrap();
+        assert!(matches!(p.sentinel(), Err(Error::NotStarted)));
+        p.start().unwrap();
+        let sentinel = p.sentinel().unwrap();
+        assert!(!is_ready(sentinel.as_fd(), Duration::ZERO));
+        p.kill().unwrap();
+        assert!(is_ready(sentinel.as_fd(), SOON));
+        assert!(p.join_timeout(SOON).unwrap());
+        // It stays ready, and outlives the handle.
+        p.close().unwrap();
+        assert!(is_ready(sentinel.as_fd(), Duration::ZERO));
+        assert!(matches!(p.sentinel(), Err(Error::Closed)));
+    }
 }
 
 /// Row active-01.

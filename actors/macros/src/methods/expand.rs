@@ -183,7 +183,12 @@ fn callers(protocol: &Protocol, message: &Ident) -> TokenStream {
 
             /// The same methods, sent without waiting for an answer.
             pub fn cast(&self) -> #cast<'_> {
-                #cast(self)
+                #cast(self, ::core::option::Option::None)
+            }
+
+            /// As [`cast`](Self::cast), waiting for room in the mailbox at most for `timeout`.
+            pub fn cast_timeout(&self, timeout: ::core::time::Duration) -> #cast<'_> {
+                #cast(self, ::core::option::Option::Some(timeout))
             }
         }
     }
@@ -198,16 +203,22 @@ fn casters(protocol: &Protocol, message: &Ident) -> TokenStream {
         let Method { ident, docs, variant, .. } = method;
         let parameters = method.parameters();
         let names = method.names();
+        let sent = Ident::new("message", Span::mixed_site());
         quote! {
             #(#docs)*
             pub fn #ident(
                 &self,
                 #(#parameters),*
             ) -> ::core::result::Result<(), ::procession::CallError> {
-                ::procession::ActorRef::<#this>::send(
-                    self.0,
-                    #message::#variant(#(#names,)* ::procession::Reply::none()),
-                )
+                let #sent = #message::#variant(#(#names,)* ::procession::Reply::none());
+                match self.1 {
+                    ::core::option::Option::None => {
+                        ::procession::ActorRef::<#this>::send(self.0, #sent)
+                    }
+                    ::core::option::Option::Some(timeout) => {
+                        ::procession::ActorRef::<#this>::send_timeout(self.0, #sent, timeout)
+                    }
+                }
                 .map_err(::procession::CallError::from)
             }
         }
@@ -216,7 +227,10 @@ fn casters(protocol: &Protocol, message: &Ident) -> TokenStream {
         #[doc = #doc]
         #[derive(Clone, Copy, Debug)]
         #[allow(dead_code, private_interfaces, unreachable_pub)]
-        pub struct #cast<'a>(&'a ::procession::ActorRef<#this>);
+        pub struct #cast<'a>(
+            &'a ::procession::ActorRef<#this>,
+            ::core::option::Option<::core::time::Duration>,
+        );
 
         #[allow(
             dead_code,

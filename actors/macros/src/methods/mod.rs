@@ -230,8 +230,9 @@ fn method(function: &ImplItemFn, this: &Path, errors: &mut Errors) -> Option<Met
         ReturnType::Default => parse_quote!(()),
         ReturnType::Type(_, ty) => owned(ty, this, Place::Return, errors),
     };
-    if signature.ident == "cast" {
-        errors.at(&signature.ident, "`cast` is reserved: it sends without waiting");
+    if signature.ident == "cast" || signature.ident == "cast_timeout" {
+        let text = format!("`{}` is reserved: it sends without waiting", signature.ident);
+        errors.at(&signature.ident, &text);
     }
     let docs = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
     Some(Method {

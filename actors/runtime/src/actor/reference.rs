@@ -64,6 +64,18 @@ impl<A: Handler> ActorRef<A> {
         self.send_until(message, None)
     }
 
+    /// As [`send`](Self::send), but waits for room at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`CallError::Timeout`] when there was no room so long; and as [`send`](Self::send).
+    pub fn send_timeout(
+        &self,
+        message: A::Msg,
+        timeout: Duration,
+    ) -> Result<(), SendError<A::Msg>> {
+        self.send_until(message, wait::deadline(timeout))
+    }
+
     /// As [`send`](Self::send), but waits for room without blocking the thread, and for
     /// as long as the future lives.
     ///

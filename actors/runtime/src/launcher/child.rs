@@ -8,7 +8,7 @@ use super::hello::{self, Hello, Report, StartFault, ToChild, ToParent};
 use super::{ParentDeath, StartMethod, zygote};
 use crate::child::IN_MEMORY_FILE;
 use crate::function::{Ending, Start};
-use crate::link::Link;
+use crate::link::{Link, LinkError};
 use crate::node::{self, Birth, Parent};
 use crate::sync::after;
 use crate::sys::{environment, exit, process, socket};
@@ -18,7 +18,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use procession_protocols::wire::Kind;
 use std::ffi::OsStr;
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,10 +47,26 @@ pub(crate) fn enter(rest_of_constructors: impl FnOnce()) -> ! {
             environment::remove(OsStr::new(MARK));
             serve(control, data, &hello, rest_of_constructors)
         }
-        Err(why) => {
+        // Nobody is there to be told, and nothing is wrong with this process.
+        Err(NoChild::Abandoned) => exit::now(REFUSED_CODE),
+        Err(NoChild::Refused(why)) => {
             eprintln!("procession: child mode refused: {why}");
             exit::now(REFUSED_CODE)
         }
+    }
+}
+
+/// Why a process is no child, although it is marked as one.
+pub(super) enum NoChild {
+    /// Its parent died, or gave the start up, before it said anything.
+    Abandoned,
+    /// Nobody may make it one in this way.
+    Refused(String),
+}
+
+impl<T: Into<String>> From<T> for NoChild {
+    fn from(why: T) -> Self {
+        Self::Refused(why.into())
     }
 }
 
@@ -92,7 +108,7 @@ pub(super) fn serve_work(
 }
 
 /// Checks that our parent, and nobody else, made this process a child.
-fn accept(nonce: &OsStr) -> Result<(Link, Link, Box<Hello>), String> {
+fn accept(nonce: &OsStr) -> Result<(Link, Link, Box<Hello>), NoChild> {
     if environment::is_privileged() {
         return Err("this program runs with more rights than its caller".into());
     }
@@ -104,6 +120,9 @@ fn accept(nonce: &OsStr) -> Result<(Link, Link, Box<Hello>), String> {
         if peer.uid() != nix::unistd::getuid().as_raw()
             || peer.pid() != nix::unistd::getppid().as_raw()
         {
+            if has_ended(peer.pid()) {
+                return Err(NoChild::Abandoned);
+            }
             return Err("the inherited socket was not made by the parent process".into());
         }
     }
@@ -118,22 +137,29 @@ fn accept(nonce: &OsStr) -> Result<(Link, Link, Box<Hello>), String> {
     Ok((control, Link::new(data), hello))
 }
 
+/// Whether a process has ended. A zombie has, though it still has its number.
+fn has_ended(pid: i32) -> bool {
+    let Ok(pidfd) = process::pidfd_open(pid) else { return true };
+    crate::sync::readable(pidfd.as_fd(), Some(Instant::now())).unwrap_or(false)
+}
+
 /// Waits for the hello, and what comes with it.
 pub(super) fn receive_hello(
     control: &Link,
     deadline: Option<Instant>,
-) -> Result<(Box<Hello>, Vec<OwnedFd>), String> {
+) -> Result<(Box<Hello>, Vec<OwnedFd>), NoChild> {
     match control.recv(deadline) {
         Ok(Some(mut frame)) => {
             let given = std::mem::take(&mut frame.fds);
             match hello::read(frame) {
                 Ok(ToChild::Hello(hello)) => Ok((hello, given)),
                 Ok(_) => Err("another message came in place of the hello".into()),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(error.to_string().into()),
             }
         }
         Ok(None) => Err("no hello came".into()),
-        Err(error) => Err(format!("no hello came: {error}")),
+        Err(LinkError::Closed) => Err(NoChild::Abandoned),
+        Err(error) => Err(format!("no hello came: {error}").into()),
     }
 }
 
@@ -295,7 +321,7 @@ pub(crate) fn leave(method: StartMethod, code: i32) -> ! {
 
 /// Tells the parent how the body ended. A value that finds no room is lost, which makes
 /// another ending of it.
-fn report(control: &Link, ending: &mut Ending) -> Result<(), crate::link::LinkError> {
+fn report(control: &Link, ending: &mut Ending) -> Result<(), LinkError> {
     let mut value = std::mem::take(&mut ending.value);
     let mut flags = 0;
     if matches!(ending.report, Report::Returned { .. }) && value.bytes.len() > INLINE_RESULT {
@@ -330,6 +356,6 @@ fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Sends a control message to the parent.
-pub(crate) fn say(control: &Link, message: &ToParent) -> Result<(), crate::link::LinkError> {
+pub(crate) fn say(control: &Link, message: &ToParent) -> Result<(), LinkError> {
     hello::send(control, message, None)
 }

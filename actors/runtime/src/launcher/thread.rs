@@ -5,7 +5,6 @@
 //! hidden thread may not do it either. It must never wait for a child.
 
 use crate::sync::lock;
-use nix::sys::signal::SigSet;
 use std::cell::Cell;
 use std::io;
 use std::sync::Mutex;
@@ -76,10 +75,7 @@ pub(super) fn submit(job: Job) -> io::Result<()> {
         _ => {
             let (sender, jobs) = channel::<Job>();
             let thread = std::thread::Builder::new().name("procession-launcher".into());
-            thread.stack_size(STACK).spawn(move || {
-                // The user's signal handlers run on the user's threads.
-                let _ = SigSet::all().thread_block();
-                crate::threads::this_is_ours();
+            crate::threads::start(thread.stack_size(STACK), move || {
                 IS_LAUNCHER.set(true);
                 while let Ok(job) = jobs.recv() {
                     job();

@@ -46,7 +46,7 @@ pub(crate) fn enqueue(lines: Vec<u8>) {
     let me = std::process::id();
     if queue.writer != me {
         let thread = std::thread::Builder::new().name("procession-log".into());
-        if thread.spawn(write_all).is_err() {
+        if crate::threads::start(thread, write_all).is_err() {
             super::line::write_raw(&lines);
             return;
         }
@@ -101,9 +101,6 @@ pub(crate) fn hold_for_fork(deadline: Option<Instant>) -> io::Result<impl Sized>
 }
 
 fn write_all() {
-    // The user's signal handlers run on the user's threads.
-    let _ = nix::sys::signal::SigSet::all().thread_block();
-    crate::threads::this_is_ours();
     let mut queue = lock(&QUEUE);
     loop {
         let Some(lines) = queue.lines.pop_front() else {

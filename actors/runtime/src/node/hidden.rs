@@ -39,13 +39,12 @@ pub fn handle() -> io::Result<Handle> {
         .build()?;
     set_busy(true);
     let handle = runtime.handle().clone();
-    let thread = std::thread::Builder::new().name("procession-hidden".into()).spawn(move || {
-        let _ = nix::sys::signal::SigSet::all().thread_block();
-        crate::threads::this_is_ours();
+    let thread = std::thread::Builder::new().name("procession-hidden".into());
+    let started = crate::threads::start(thread, move || {
         IS_HIDDEN.set(true);
         runtime.block_on(std::future::pending::<()>());
     });
-    if let Err(error) = thread {
+    if let Err(error) = started {
         set_busy(false);
         return Err(error);
     }
