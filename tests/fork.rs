@@ -167,12 +167,12 @@ fn hooks_run_in_the_child_that_set_them() {
 
 // log-02
 fn the_level_of_the_log_is_inherited() {
-    let before = procession::effective_level().value();
-    procession::set_level(procession::LogLevel::Other(37));
-    let process = Process::fork(|| procession::effective_level().value()).unwrap();
+    let before = procession::log::effective_level().value();
+    procession::log::set_level(procession::log::LogLevel::Other(37));
+    let process = Process::fork(|| procession::log::effective_level().value()).unwrap();
     assert_eq!(process.result_timeout(SOON).unwrap(), 37);
-    procession::set_level(procession::LogLevel::NotSet);
-    assert_eq!(procession::effective_level().value(), before);
+    procession::log::set_level(procession::log::LogLevel::NotSet);
+    assert_eq!(procession::log::effective_level().value(), before);
 }
 
 extern "C" fn handler_of_the_parent() {
