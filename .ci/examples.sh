@@ -62,6 +62,10 @@ examples_table() {
     check_each event
     check_each barrier
     check_each deadlock_named -e '^refused: .*Process-' -e '^both have ended$'
+    check_each value_and_array
+    check_each arrays
+    check_each lost_updates
+    check_each shared_struct
     check_each shared_memory
 
     # These go through the start methods by themselves.

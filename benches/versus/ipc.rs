@@ -11,6 +11,7 @@ mod ours;
 mod pipes;
 mod queues;
 mod rows;
+mod values;
 mod workers;
 
 use crate::harness::{Answer, Area, Error, Side, Sides};

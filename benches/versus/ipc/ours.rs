@@ -7,6 +7,7 @@ use super::kin::{barrier, condition_wake, event_wake, semaphores};
 use super::locks::{self, Turn, fairness, rate};
 use super::pipes::{self, Kind};
 use super::queues::{self, Hand};
+use super::values::{Addition, additions, array_sum};
 use crate::harness::{Answer, Error, Side};
 
 const KIB64: usize = 1 << 16;
@@ -44,6 +45,11 @@ impl Side for Ours {
             "condition_wake" => condition_wake(operations),
             "barrier_2" => barrier(2, operations),
             "barrier_4" => barrier(4, operations),
+            "value_add_1" => additions(Addition::Locked, 1, operations),
+            "value_add_2" => additions(Addition::Locked, 2, operations),
+            "value_fetch_add_1" => additions(Addition::Atomic, 1, operations),
+            "value_fetch_add_2" => additions(Addition::Atomic, 2, operations),
+            "array_sum" => array_sum(operations),
             _ => return Ok(None),
         }
         .map(Some)
