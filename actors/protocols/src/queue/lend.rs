@@ -97,14 +97,15 @@ impl<I: Item> Machine<I> {
             return false;
         }
         let back = member.lent.split_off(keep as usize);
-        // It is busy, or stopped: it is lent more when it asks.
+        // It is busy, or stopped: it is lent ahead again when it has asked again.
         member.consumes = false;
         self.give_back(back, false);
         true
     }
 
-    /// Takes back something that is lent and not taken, from the client that has most.
-    pub(super) fn recall_some(&mut self, streams: &mut impl Streams<I>) -> bool {
+    /// Takes back what is lent and not taken by the client that has most, so that the oldest
+    /// comes first. Gives the client.
+    pub(super) fn recall_some(&mut self, streams: &mut impl Streams<I>) -> Option<Client> {
         let mut clients: Vec<_> =
             self.members.iter().map(|(client, member)| (member.untaken(), *client)).collect();
         clients.sort_unstable_by(|a, b| b.cmp(a));
@@ -115,16 +116,15 @@ impl<I: Item> Machine<I> {
                 let Some(member) = self.members.get(&client) else { break };
                 let owed = u32::from(member.owed_item);
                 self.restless |= owed > 0;
-                let spare = member.untaken().saturating_sub(owed);
-                if spare == 0 {
+                if member.untaken() <= owed {
                     break;
                 }
-                if self.recall(client, owed + spare / 2, streams) {
-                    return true;
+                if self.recall(client, owed, streams) {
+                    return Some(client);
                 }
             }
         }
-        false
+        None
     }
 
     fn serve_getters(&mut self, streams: &mut impl Streams<I>) {
@@ -136,13 +136,18 @@ impl<I: Item> Machine<I> {
                 self.forget_getter(client);
                 continue;
             }
-            if self.ready.is_empty() && !self.recall_some(streams) {
-                return;
+            let mut victim = None;
+            if self.ready.is_empty() {
+                victim = self.recall_some(streams);
+                if victim.is_none() {
+                    return;
+                }
             }
             match who {
                 Who::Waiter(_) => self.deliver(),
                 Who::Client(client) => {
-                    let share = self.ready.len() / self.getters.len();
+                    let sharers = self.getters.len() + usize::from(victim.is_some());
+                    let share = self.ready.len() / sharers;
                     if self.lend(client, share.max(1), streams) == 0 {
                         // No room in its stream: it copies what it took. A little later.
                         self.restless = true;
@@ -151,6 +156,12 @@ impl<I: Item> Machine<I> {
                     self.forget_getter(client);
                     if let Some(member) = self.members.get_mut(&client) {
                         member.owed_item = true;
+                    }
+                    if let Some(victim) = victim
+                        && self.getters.is_empty()
+                    {
+                        // It goes on with the younger half.
+                        self.lend(victim, self.ready.len(), streams);
                     }
                 }
             }

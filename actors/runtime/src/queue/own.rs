@@ -89,6 +89,8 @@ impl Own {
     pub(super) async fn put(&self, parcel: Parcel, patience: Patience) -> Result<(), Refused> {
         let cell = {
             let core = &mut *lock(&self.core);
+            // What clients had put before goes first.
+            self.read_news(core);
             let parcel = match core.put_own(parcel) {
                 Ok(()) => {
                     self.settle(core);
@@ -326,6 +328,18 @@ impl Own {
     pub(super) fn look_at_all(&self, core: &mut Core) {
         let clients: Vec<_> = core.clients.0.keys().copied().collect();
         for client in clients {
+            self.look(core, client);
+        }
+    }
+
+    /// Reads what clients have put since the last look at them.
+    fn read_news(&self, core: &mut Core) {
+        if core.machine.is_heavy() {
+            return;
+        }
+        let mut news = Vec::new();
+        news.extend(core.clients.0.iter().filter(|(_, one)| one.has_news()).map(|(id, _)| *id));
+        for client in news {
             self.look(core, client);
         }
     }

@@ -70,6 +70,11 @@ impl Stream {
         }
     }
 
+    /// Whether the client has put something that has not been read.
+    pub(super) fn has_news(&self) -> bool {
+        self.page.up_tail().load(Ordering::Acquire) != self.up_head && !self.is_broken
+    }
+
     /// Reads what the client has put and asks. Without `reads`, only what it asks.
     pub(super) fn look(&mut self, reads: bool) -> Found {
         // What the client had put before it asked is read before the question is answered.

@@ -1,0 +1,123 @@
+//! The words of a queue under loom: every interleaving of a few steps, on the code that
+//! runs in the pages.
+//!
+//! Owns the small stories that bring out each order in which owner and client can meet.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+use procession_protocols::queue::cursor::{Bell, Cursor, Word};
+
+/// Loom's word.
+struct Loom(AtomicU64);
+
+impl Word for Loom {
+    fn load(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn add(&self, value: u64) -> u64 {
+        self.0.fetch_add(value, Ordering::AcqRel)
+    }
+
+    fn set(&self, bits: u64) -> u64 {
+        self.0.fetch_or(bits, Ordering::AcqRel)
+    }
+
+    fn clear(&self, bits: u64) -> u64 {
+        self.0.fetch_and(!bits, Ordering::AcqRel)
+    }
+
+    fn replace(&self, old: u64, new: u64) -> Result<(), u64> {
+        self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    }
+}
+
+fn word() -> Loom {
+    Loom(AtomicU64::new(0))
+}
+
+#[test]
+fn each_item_is_taken_or_recalled_and_never_both() {
+    loom::model(|| {
+        let page = Arc::new(word());
+        Cursor(&*page).lend(2);
+        let client = {
+            let page = page.clone();
+            thread::spawn(move || {
+                u32::from(Cursor(&*page).take().is_some())
+                    + u32::from(Cursor(&*page).take().is_some())
+            })
+        };
+        let now = Cursor(&*page).recall(0);
+        // What is left beyond the recall may be lent again.
+        let recalled = 2 - now.taken;
+        assert_eq!(now.limit, now.taken);
+        let taken = client.join().unwrap();
+        assert_eq!(taken + recalled, 2);
+        assert!(Cursor(&*page).take().is_none());
+    });
+}
+
+#[test]
+fn an_item_is_whole_when_it_can_be_taken_and_its_place_may_change_when_recalled() {
+    loom::model(|| {
+        let page = Arc::new((word(), AtomicU64::new(0)));
+        let client = {
+            let page = page.clone();
+            thread::spawn(move || {
+                if Cursor(&page.0).take().is_some() {
+                    assert_ne!(page.1.load(Ordering::Relaxed), 0, "taken and not written");
+                }
+            })
+        };
+        page.1.store(1, Ordering::Relaxed);
+        Cursor(&page.0).lend(1);
+        if Cursor(&page.0).recall(0).taken == 0 {
+            // Nobody reads here now; what is written next is lent next.
+            page.1.store(0, Ordering::Relaxed);
+            page.1.store(2, Ordering::Relaxed);
+            Cursor(&page.0).lend(1);
+        }
+        client.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sleeper_sees_the_change_or_is_woken() {
+    loom::model(|| {
+        let bell = Arc::new(word());
+        let change = Arc::new(AtomicU64::new(0));
+        let sleeper = {
+            let (bell, change) = (bell.clone(), change.clone());
+            thread::spawn(move || {
+                Bell(&*bell).arm(1);
+                change.load(Ordering::Acquire) == 1
+            })
+        };
+        change.store(1, Ordering::Release);
+        let woke = Bell(&*bell).ring(1);
+        let saw = sleeper.join().unwrap();
+        assert!(saw || woke, "it sleeps on");
+    });
+}
+
+#[test]
+fn a_consumer_rings_or_the_owner_sees_what_it_took() {
+    loom::model(|| {
+        let cursor = Arc::new(word());
+        let rings_at = Arc::new(AtomicU64::new(0));
+        Cursor(&*cursor).lend(1);
+        let client = {
+            let (cursor, rings_at) = (cursor.clone(), rings_at.clone());
+            thread::spawn(move || {
+                Cursor(&*cursor).take();
+                rings_at.load(Ordering::Acquire) == 1
+            })
+        };
+        rings_at.store(1, Ordering::Release);
+        let saw = Cursor(&*cursor).settle().taken == 1;
+        assert!(client.join().unwrap() || saw);
+    });
+}

@@ -1,0 +1,215 @@
+//! How the use of a queue ends: close, shutdown, join, leases, the owner's end.
+
+use crate::util::{METHODS, SOON};
+use procession::{
+    GetError, JoinableQueue, Process, PutFault, Queue, QueueError, SimpleQueue, context,
+};
+use std::time::Duration;
+
+#[test]
+fn a_closed_handle_says_so_and_others_go_on() {
+    let queue = Queue::<u32>::new().unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>| {
+            queue.put(1).unwrap();
+            queue.close();
+            queue.close();
+            queue.join_thread();
+            queue.cancel_join_thread();
+            assert!(matches!(queue.put(2).unwrap_err().why, PutFault::Closed));
+            assert!(matches!(queue.get(), Err(GetError::Closed)));
+            assert!(matches!(queue.is_empty(), Err(QueueError::Closed)));
+            assert!(queue.is_empty().unwrap_err().to_string().contains("is closed"));
+        },
+        (queue.clone(),),
+    );
+    child.unwrap().result_timeout(SOON).unwrap();
+    assert_eq!(queue.get().unwrap(), 1);
+    queue.close();
+    assert!(matches!(queue.clone().put(2).unwrap_err().why, PutFault::Closed));
+    let unused = JoinableQueue::<u32>::new().unwrap();
+    unused.close();
+    assert!(matches!(unused.put(1).unwrap_err().why, PutFault::Closed));
+    assert!(matches!(unused.get(), Err(GetError::Closed)));
+    assert!(matches!(unused.qsize(), Err(QueueError::Closed)));
+}
+
+#[test]
+fn a_simple_queue_has_four_calls() {
+    let queue = SimpleQueue::<bool>::new().unwrap();
+    assert!(queue.is_empty().unwrap());
+    let child = Process::spawn(
+        |queue: SimpleQueue<bool>| {
+            queue.put(queue.is_empty().unwrap()).unwrap();
+            queue.put(queue.is_empty().unwrap()).unwrap();
+        },
+        (queue.clone(),),
+    );
+    child.unwrap().result_timeout(SOON).unwrap();
+    assert!(!queue.is_empty().unwrap());
+    assert!(queue.get().unwrap());
+    assert!(!queue.get_timeout(SOON).unwrap());
+    assert!(queue.is_empty().unwrap());
+    queue.close();
+    queue.close();
+    assert!(queue.is_empty().unwrap_err().to_string().contains("is closed"));
+    assert!(queue.put(true).is_err() && queue.get().is_err());
+}
+
+#[test]
+fn a_shutdown_ends_those_who_wait_everywhere() {
+    let queue = Queue::<u32>::bounded(1).unwrap();
+    let waits = |queue: Queue<u32>| matches!(queue.get(), Err(GetError::Shutdown));
+    let getters: Vec<_> =
+        (0..2).map(|_| Process::spawn(waits, (queue.clone(),)).unwrap()).collect();
+    let thread = std::thread::spawn({
+        let queue = queue.clone();
+        move || matches!(queue.get(), Err(GetError::Shutdown))
+    });
+    let closer = |queue: Queue<u32>| queue.shutdown(false).unwrap();
+    Process::spawn(closer, (queue.clone(),)).unwrap().result_timeout(SOON).unwrap();
+    for getter in getters {
+        assert!(getter.result_timeout(SOON).unwrap());
+    }
+    assert!(thread.join().unwrap());
+    assert!(matches!(queue.put(1).unwrap_err().why, PutFault::Shutdown));
+    assert!(matches!(queue.try_get(), Err(GetError::Shutdown)));
+}
+
+#[test]
+fn a_shutdown_ends_those_who_wait_for_a_place_and_leaves_what_is_there() {
+    let queue = Queue::<u32>::bounded(1).unwrap();
+    queue.put(1).unwrap();
+    let step = Queue::<u32>::new().unwrap();
+    let waits = |queue: Queue<u32>, step: Queue<u32>| {
+        step.put(0).unwrap();
+        let refused = queue.put(2).unwrap_err();
+        assert!(matches!(refused.why, PutFault::Shutdown) && refused.item == 2);
+        // What was there can still be got, and then there is the end.
+        queue.get().map(|item| (item, matches!(queue.get(), Err(GetError::Shutdown)))).unwrap()
+    };
+    let child = Process::spawn(waits, (queue.clone(), step.clone())).unwrap();
+    step.get_timeout(SOON).unwrap();
+    queue.shutdown(false).unwrap();
+    assert_eq!(child.result_timeout(SOON).unwrap(), (1, true));
+}
+
+#[test]
+fn an_immediate_shutdown_drops_what_is_there_and_counts_it_as_done() {
+    let queue = JoinableQueue::<u32>::new().unwrap();
+    queue.put_many([1, 2]).unwrap();
+    let child = Process::spawn(
+        |queue: JoinableQueue<u32>| {
+            let got = queue.get().unwrap();
+            queue.put(3).unwrap();
+            queue.shutdown(true).unwrap();
+            assert!(matches!(
+                queue.join_timeout(Duration::from_millis(50)),
+                Err(QueueError::Timeout)
+            ));
+            queue.task_done().unwrap();
+            queue.join_timeout(SOON).unwrap();
+            assert!(matches!(queue.task_done(), Err(QueueError::TooManyDone)));
+            got
+        },
+        (queue.clone(),),
+    );
+    assert_eq!(child.unwrap().result_timeout(SOON).unwrap(), 1);
+    assert!(matches!(queue.get(), Err(GetError::Shutdown)));
+    queue.join().unwrap();
+}
+
+#[test]
+fn join_waits_until_all_is_done() {
+    for method in METHODS {
+        let queue = JoinableQueue::<Option<u32>>::new().unwrap();
+        let done = Queue::<u32>::new().unwrap();
+        let work = |queue: JoinableQueue<Option<u32>>, done: Queue<u32>| {
+            while let Some(task) = queue.get().unwrap() {
+                std::thread::sleep(Duration::from_millis(20));
+                done.put(task).unwrap();
+                queue.task_done().unwrap();
+            }
+            queue.task_done().unwrap();
+        };
+        let workers: Vec<_> = (0..4)
+            .map(|_| context(method).spawn(work, (queue.clone(), done.clone())).unwrap())
+            .collect();
+        queue.put_many((0..10).map(Some)).unwrap();
+        queue.join_timeout(SOON).unwrap();
+        assert_eq!(done.qsize().unwrap(), 10);
+        queue.put_many([None; 4]).unwrap();
+        for worker in workers {
+            worker.result_timeout(SOON).unwrap();
+        }
+        queue.join_timeout(SOON).unwrap();
+        assert!(matches!(queue.task_done(), Err(QueueError::TooManyDone)));
+    }
+}
+
+#[test]
+fn a_lease_that_is_not_done_comes_back_marked() {
+    let queue = Queue::<u32>::new().unwrap();
+    queue.put_many([1, 2, 3]).unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>| {
+            assert_eq!(queue.get_leased().unwrap().done(), 1);
+            let second = queue.get_leased_timeout(SOON).unwrap();
+            assert!(*second == 2 && !second.is_redelivered());
+            drop(second);
+            let second = queue.try_get_leased().unwrap();
+            assert!(*second == 2 && second.is_redelivered());
+            // Held to the end of the process, and never done.
+            std::mem::forget(second);
+        },
+        (queue.clone(),),
+    );
+    child.unwrap().result_timeout(SOON).unwrap();
+    crate::util::until("its end is known", || queue.qsize().unwrap() == 2);
+    let second = queue.get_delivery().unwrap();
+    assert_eq!((second.item, second.redelivered), (2, true));
+    let third = queue.get_leased().unwrap();
+    assert!(*third == 3 && !third.is_redelivered());
+    assert!(matches!(queue.try_get_leased(), Err(GetError::Empty)));
+    let brief = Duration::from_millis(30);
+    assert!(matches!(queue.get_leased_timeout(brief), Err(GetError::Timeout)));
+    drop(third);
+    assert_eq!(queue.qsize().unwrap(), 1);
+}
+
+#[test]
+fn an_owner_that_ends_is_known_at_once() {
+    for ends_by_kill in [false, true] {
+        let handles = Queue::<Queue<u32>>::new().unwrap();
+        let child = Process::spawn(
+            |handles: Queue<Queue<u32>>| {
+                let queue = Queue::<u32>::new().unwrap();
+                queue.put(1).unwrap();
+                handles.put(queue.clone()).unwrap();
+                // Until the parent has attached and waits.
+                while queue.qsize().unwrap() > 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                handles.get().unwrap();
+            },
+            (handles.clone(),),
+        )
+        .unwrap();
+        let queue = handles.get_timeout(SOON).unwrap();
+        assert_eq!(queue.get().unwrap(), 1);
+        let waiting = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.get().unwrap_err()
+        });
+        std::thread::sleep(Duration::from_millis(10));
+        if ends_by_kill {
+            child.kill().unwrap();
+        } else {
+            handles.put(Queue::new().unwrap()).unwrap();
+        }
+        assert!(matches!(waiting.join().unwrap(), GetError::OwnerGone { .. }));
+        assert!(matches!(queue.put(1).unwrap_err().why, PutFault::OwnerGone { .. }));
+        assert!(matches!(queue.qsize().unwrap_err(), QueueError::OwnerGone { .. }));
+    }
+}

@@ -1,0 +1,8 @@
+//! Queues between real processes: order, bounds, waits, types, handles that travel.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod ends;
+mod items;
+#[path = "../util/mod.rs"]
+mod util;
+mod waits;

@@ -1,0 +1,247 @@
+//! Who waits: for items and places, in processes, threads and futures.
+
+use crate::util::{METHODS, SOON};
+use procession::{JoinableQueue, Process, PutError, PutFault, Queue, context};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_bounded_queue_is_full_and_has_room_when_somebody_gets() {
+    for method in METHODS {
+        let queue = Queue::<u32>::bounded(2).unwrap();
+        let step = Queue::<u32>::new().unwrap();
+        let child = context(method)
+            .spawn(
+                |queue: Queue<u32>, step: Queue<u32>| {
+                    queue.put(5).unwrap();
+                    queue.put(6).unwrap();
+                    assert!(queue.is_full().unwrap());
+                    assert!(matches!(
+                        queue.try_put(7),
+                        Err(PutError { why: PutFault::Full, item: 7 })
+                    ));
+                    let begun = Instant::now();
+                    let wait = Duration::from_millis(100);
+                    let refused = queue.put_timeout(7, wait).unwrap_err();
+                    assert!(matches!(refused.why, PutFault::Timeout) && begun.elapsed() >= wait);
+                    step.put(1).unwrap();
+                    // Waits until the parent has taken one.
+                    queue.put_timeout(refused.item, SOON).unwrap();
+                    queue.qsize().unwrap()
+                },
+                (queue.clone(), step.clone()),
+            )
+            .unwrap();
+        assert_eq!(step.get_timeout(SOON).unwrap(), 1);
+        assert!(queue.is_full().unwrap());
+        assert!(queue.try_put(8).unwrap_err().why.is_full());
+        assert_eq!(queue.get_timeout(SOON).unwrap(), 5);
+        assert_eq!(child.result_timeout(SOON).unwrap(), 2);
+        assert_eq!(queue.get_many(2).unwrap(), [6, 7]);
+        assert!(queue.is_empty().unwrap() && !queue.is_full().unwrap());
+        queue.try_put(9).unwrap();
+    }
+}
+
+#[test]
+fn producers_share_few_places_and_all_items_come() {
+    let queue = Queue::<u32>::bounded(3).unwrap();
+    let children: Vec<_> = (0..3)
+        .map(|part| {
+            let put = |queue: Queue<u32>, part: u32| {
+                for i in 0..2000 {
+                    queue.put(part * 2000 + i).unwrap();
+                }
+            };
+            Process::spawn(put, (queue.clone(), part)).unwrap()
+        })
+        .collect();
+    let mut got = Vec::new();
+    for i in 0..6000 {
+        got.push(queue.get_timeout(SOON).unwrap());
+        if i % 500 == 0 {
+            assert!(queue.qsize().unwrap() <= 3);
+        }
+    }
+    for child in children {
+        child.result_timeout(SOON).unwrap();
+    }
+    got.sort_unstable();
+    assert_eq!(got, (0..6000).collect::<Vec<_>>());
+}
+
+#[test]
+fn several_consumers_share_the_items_out() {
+    let queue = Queue::<u32>::new().unwrap();
+    let results = Queue::<Vec<u32>>::new().unwrap();
+    let children: Vec<_> = (0..3)
+        .map(|_| {
+            let get = |queue: Queue<u32>, results: Queue<Vec<u32>>| {
+                let got: Result<Vec<u32>, _> = queue.iter().collect();
+                results.put(got.unwrap()).unwrap();
+            };
+            Process::spawn(get, (queue.clone(), results.clone())).unwrap()
+        })
+        .collect();
+    queue.put_many(0..30_000).unwrap();
+    queue.shutdown(false).unwrap();
+    let mut all: Vec<_> = (0..3).flat_map(|_| results.get_timeout(SOON).unwrap()).collect();
+    for child in children {
+        child.result_timeout(SOON).unwrap();
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..30_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_put_is_there_whatever_way_one_learns_of_it() {
+    let queue = Queue::<u32>::new().unwrap();
+    let told = Queue::<u32>::new().unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>, told: Queue<u32>| {
+            for i in 0..500 {
+                queue.put(i).unwrap();
+                told.put(i).unwrap();
+            }
+        },
+        (queue.clone(), told.clone()),
+    )
+    .unwrap();
+    let reader = Process::spawn(
+        |queue: Queue<u32>, told: Queue<u32>| {
+            for i in 0..500 {
+                assert_eq!(told.get().unwrap(), i);
+                assert_eq!(queue.try_get().unwrap(), i);
+            }
+        },
+        (queue.clone(), told.clone()),
+    )
+    .unwrap();
+    child.result_timeout(SOON).unwrap();
+    reader.result_timeout(SOON).unwrap();
+}
+
+#[test]
+fn every_wait_has_an_async_form() {
+    let queue = Queue::<u32>::bounded(1).unwrap();
+    let back = JoinableQueue::<u32>::new().unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>, back: JoinableQueue<u32>| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                for _ in 0..200 {
+                    let item = queue.get_async().await.unwrap();
+                    back.put_async(item).await.unwrap();
+                }
+                let lease = queue.get_leased_async().await.unwrap();
+                assert_eq!(lease.done(), 1000);
+                back.put_async(1000).await.unwrap();
+                for i in 0..200 {
+                    queue.put_async(i).await.unwrap();
+                }
+                back.join_async().await.unwrap();
+            });
+        },
+        (queue.clone(), back.clone()),
+    )
+    .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        for i in 0..200 {
+            queue.put_async(i).await.unwrap();
+            assert_eq!(back.get_async().await.unwrap(), i);
+        }
+        queue.put_async(1000).await.unwrap();
+        assert_eq!(back.get_async().await.unwrap(), 1000);
+        // The child puts into one place; somebody who gives up waits for it beside us.
+        for i in 0..200 {
+            let brief = tokio::time::timeout(Duration::from_nanos(1), queue.get_async()).await;
+            let got = match brief {
+                Ok(got) => got.unwrap(),
+                Err(_) => queue.get_async().await.unwrap(),
+            };
+            assert_eq!(got, i);
+        }
+        for _ in 0..201 {
+            back.task_done().unwrap();
+        }
+        back.join_async().await.unwrap();
+    });
+    child.result_timeout(SOON).unwrap();
+}
+
+#[test]
+fn threads_of_one_process_share_what_it_is_lent() {
+    let queue = Queue::<u32>::new().unwrap();
+    let back = Queue::<u32>::new().unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>, back: Queue<u32>| {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for item in &queue {
+                            back.put(item.unwrap()).unwrap();
+                        }
+                    });
+                }
+            });
+        },
+        (queue.clone(), back.clone()),
+    )
+    .unwrap();
+    let got = std::thread::scope(|scope| {
+        for part in 0..2 {
+            let queue = &queue;
+            scope.spawn(move || queue.put_many(part * 5000..(part + 1) * 5000).unwrap());
+        }
+        let getters: Vec<_> = (0..2)
+            .map(|_| {
+                let get = || (0..5000).map(|_| back.get_timeout(SOON).unwrap()).collect::<Vec<_>>();
+                scope.spawn(get)
+            })
+            .collect();
+        getters.into_iter().flat_map(|getter| getter.join().unwrap()).collect::<Vec<_>>()
+    });
+    queue.shutdown(false).unwrap();
+    child.result_timeout(SOON).unwrap();
+    let mut got = got;
+    got.sort_unstable();
+    assert_eq!(got, (0..10_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn putting_waits_when_the_owner_keeps_too_many_bytes() {
+    use procession_runtime::queue::{Options, Patience, RawQueue, tag};
+    let queue = RawQueue::new(Options { bytes: 1_000_000, ..Options::default() });
+    let text = "x".repeat(10_000);
+    let put = |patience| queue.put_now(&text, tag::<String>(), patience);
+    let mut count = 0;
+    while put(Patience::Never).is_ok() {
+        count += 1;
+    }
+    assert!((95..=100).contains(&count), "{count}");
+    let child = Process::spawn(
+        |queue: RawQueue| {
+            let text = "x".repeat(10_000);
+            let mut count = 0;
+            while queue.put_now(&text, tag::<String>(), Patience::Never).is_ok() {
+                count += 1;
+            }
+            queue.put_now(&text, tag::<String>(), Patience::Until(None)).unwrap();
+            count + 1
+        },
+        (queue.clone(),),
+    )
+    .unwrap();
+    // Somebody makes room only when the child is done trying.
+    std::thread::sleep(Duration::from_millis(200));
+    let mut got = 0;
+    let deadline = Instant::now() + SOON;
+    while child.is_alive().unwrap() || queue.count().unwrap() > 0 {
+        let wait = Patience::Until(Some(Instant::now() + Duration::from_millis(50)));
+        got += i32::from(queue.get_now::<String>(tag::<String>(), wait).is_ok());
+        assert!(Instant::now() < deadline);
+    }
+    let put = child.result_timeout(SOON).unwrap();
+    assert!(put > 0 && put < 60, "{put}");
+    assert_eq!(got, count + put);
+}

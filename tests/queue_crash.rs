@@ -1,0 +1,324 @@
+//! Queues whose producers and consumers are killed and stopped: at any instant, and at the
+//! points that chance seldom hits. Nothing that was put is lost but what a dead consumer had
+//! in its hands, and nothing comes twice without a mark.
+//!
+//! `PROCESSION_KILLS` sets how many processes each test kills (100), `PROCESSION_SEED` the
+//! seed of the instants.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
+
+mod util;
+
+use nix::sys::signal::Signal;
+use procession::{JoinableQueue, Process, ProcessRef, Queue, RawArray};
+use procession_runtime::queue::points::{self, Point};
+use std::time::{Duration, Instant};
+use util::{SOON, signal, until};
+
+/// A made-up but repeatable course of chance.
+struct Chance(u64);
+
+impl Chance {
+    fn new(test: &str) -> Self {
+        let given = std::env::var("PROCESSION_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+        let seed = given.unwrap_or(u64::from(now));
+        println!("{test}: PROCESSION_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn kills() -> u64 {
+    std::env::var("PROCESSION_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(100)
+}
+
+fn kill(process: &ProcessRef) {
+    process.kill().unwrap();
+    process.join_timeout(SOON).unwrap();
+    assert_eq!(process.exitcode(), Some(-9));
+}
+
+/// Puts (who, 1), (who, 2) and so on, for ever, and notes after each that it is put.
+fn produces(queue: Queue<(usize, u64)>, who: usize, acknowledged: RawArray<u64>) {
+    for number in 1.. {
+        queue.put((who, number)).unwrap();
+        acknowledged.set(who, number).unwrap();
+    }
+}
+
+fn producers_die(queue: Queue<(usize, u64)>, test: &str) {
+    const TOGETHER: usize = 3;
+    let mut chance = Chance::new(test);
+    let count = usize::try_from(kills()).unwrap();
+    let acknowledged = RawArray::<u64>::zeroed(count).unwrap();
+    let mut last = vec![0; count];
+    let mut running = Vec::new();
+    let took = |(who, number): (usize, u64), last: &mut Vec<u64>| {
+        assert_eq!(number, last[who] + 1, "the items of producer {who}");
+        last[who] = number;
+    };
+    for who in 0..count {
+        let arguments = (queue.clone(), who, acknowledged.clone());
+        running.push((who, Process::spawn(produces, arguments).unwrap()));
+        let until = Instant::now() + Duration::from_micros(chance.below(8_000));
+        while Instant::now() < until {
+            if let Ok(item) = queue.get_timeout(Duration::from_millis(1)) {
+                took(item, &mut last);
+            }
+        }
+        if running.len() == TOGETHER {
+            let place = usize::try_from(chance.below(TOGETHER as u64)).unwrap();
+            kill(&running.swap_remove(place).1);
+        }
+    }
+    for (_, process) in running {
+        kill(&process);
+    }
+    // A kill is known when the process is joined; what it had put is there at the latest
+    // when its death has reached the queue.
+    until("all that was put has come", || {
+        while let Ok(item) = queue.try_get() {
+            took(item, &mut last);
+        }
+        (0..count).all(|who| last[who] >= acknowledged.get(who).unwrap())
+    });
+    for (who, last) in last.into_iter().enumerate() {
+        let acknowledged = acknowledged.get(who).unwrap();
+        assert!(last - acknowledged <= 1, "{who}: {last} of {acknowledged}");
+    }
+}
+
+#[test]
+fn what_a_killed_producer_had_put_is_there_once_and_in_order() {
+    producers_die(Queue::new().unwrap(), "producers");
+}
+
+#[test]
+fn a_killed_producer_keeps_no_place_of_a_bounded_queue() {
+    let queue = Queue::bounded(7).unwrap();
+    producers_die(queue.clone(), "bounded producers");
+    let mut count = 0;
+    until("all places are free", || {
+        while queue.try_put((0, 0)).is_ok() {
+            count += 1;
+        }
+        count == 7
+    });
+    assert!(queue.is_full().unwrap());
+}
+
+/// Counts each item that it gets.
+fn consumes(queue: Queue<usize>, counts: RawArray<u64>) {
+    for item in &queue {
+        counts.cells().unwrap().at(item.unwrap()).unwrap().fetch_add(1);
+    }
+}
+
+#[test]
+fn a_killed_consumer_takes_at_most_the_item_in_its_hands() {
+    const TOGETHER: usize = 3;
+    let mut chance = Chance::new("consumers");
+    let kills = kills();
+    let items = usize::try_from(kills).unwrap() * 300;
+    let counts = RawArray::<u64>::zeroed(items).unwrap();
+    let queue = Queue::<usize>::new().unwrap();
+    let mut running: Vec<Process<()>> = Vec::new();
+    let mut next = 0;
+    for _ in 0..kills {
+        while running.len() < TOGETHER {
+            let arguments = (queue.clone(), counts.clone());
+            running.push(Process::spawn(consumes, arguments).unwrap());
+        }
+        let more = usize::try_from(chance.below(600)).unwrap().min(items - next);
+        queue.put_many(next..next + more).unwrap();
+        next += more;
+        std::thread::sleep(Duration::from_micros(chance.below(4_000)));
+        let place = usize::try_from(chance.below(TOGETHER as u64)).unwrap();
+        let victim = running.swap_remove(place);
+        if chance.below(4) == 0 {
+            signal(victim.pid().unwrap(), Signal::SIGSTOP);
+            std::thread::sleep(Duration::from_micros(chance.below(2_000)));
+        }
+        kill(&victim);
+    }
+    queue.put_many(next..items).unwrap();
+    queue.shutdown(false).unwrap();
+    for process in running {
+        process.result_timeout(SOON).unwrap();
+    }
+    // What came back after the others had seen the end.
+    let mut lost = 0;
+    until("all that was not taken has come back", || {
+        while let Ok(item) = queue.try_get() {
+            counts.cells().unwrap().at(item).unwrap().fetch_add(1);
+        }
+        lost = counts.read(..).unwrap().iter().filter(|count| **count == 0).count();
+        lost <= usize::try_from(kills).unwrap()
+    });
+    assert!(counts.read(..).unwrap().iter().all(|count| *count <= 1), "an item came twice");
+    println!("{lost} of {items} items died with {kills} consumers");
+}
+
+/// Notes each item twice: as begun, before it is done, and as marked.
+fn works(queue: JoinableQueue<usize>, begun: RawArray<u64>, marked: RawArray<u64>) {
+    loop {
+        let item = queue.get_delivery().unwrap();
+        let marks = if item.redelivered { &marked } else { &begun };
+        marks.cells().unwrap().at(item.item).unwrap().fetch_add(1);
+        queue.task_done().unwrap();
+    }
+}
+
+#[test]
+fn what_a_killed_worker_had_not_finished_comes_back_marked() {
+    const TOGETHER: usize = 3;
+    let mut chance = Chance::new("workers");
+    let kills = kills();
+    let items = usize::try_from(kills).unwrap() * 30;
+    let begun = RawArray::<u64>::zeroed(items).unwrap();
+    let marked = RawArray::<u64>::zeroed(items).unwrap();
+    let queue = JoinableQueue::<usize>::new().unwrap();
+    let mut running: Vec<Process<()>> = Vec::new();
+    let mut next = 0;
+    let start = || Process::spawn(works, (queue.clone(), begun.clone(), marked.clone())).unwrap();
+    for _ in 0..kills {
+        running.resize_with(TOGETHER, start);
+        let more = usize::try_from(chance.below(60)).unwrap().min(items - next);
+        queue.put_many(next..next + more).unwrap();
+        next += more;
+        std::thread::sleep(Duration::from_micros(chance.below(4_000)));
+        let place = usize::try_from(chance.below(TOGETHER as u64)).unwrap();
+        kill(&running.swap_remove(place));
+    }
+    running.resize_with(TOGETHER, start);
+    queue.put_many(next..items).unwrap();
+    queue.join_timeout(SOON).unwrap();
+    for process in running {
+        kill(&process);
+    }
+    let (begun, marked) = (begun.read(..).unwrap(), marked.read(..).unwrap());
+    assert!(begun.iter().all(|count| *count <= 1), "an item came twice without a mark");
+    let lost = (0..items).filter(|item| begun[*item] + marked[*item] == 0).count();
+    assert_eq!(lost, 0, "every item was worked on");
+    let again: u64 = marked.iter().sum();
+    println!("{again} of {items} items came back from {kills} workers");
+}
+
+/// A process that puts or gets, and ends itself at a point when it comes to it again.
+fn ends_at(queue: Queue<u32>, told: Queue<u32>, point: Point, stops: bool) {
+    let signal = if stops { Signal::SIGSTOP } else { Signal::SIGKILL };
+    if point == Point::Taken {
+        told.put(queue.get().unwrap()).unwrap();
+        points::arm(point, signal);
+        told.put(queue.get().unwrap()).unwrap();
+    } else {
+        queue.put(1).unwrap();
+        points::arm(point, signal);
+        queue.put(2).unwrap();
+    }
+}
+
+#[test]
+fn at_each_point_of_a_put_the_item_is_there_or_was_never_put() {
+    for point in [Point::PlaceTaken, Point::Written, Point::Put] {
+        for stops in [false, true] {
+            let queue = Queue::<u32>::bounded(2).unwrap();
+            let arguments = (queue.clone(), Queue::new().unwrap(), point, stops);
+            let child = Process::spawn(ends_at, arguments).unwrap();
+            assert_eq!(queue.get_timeout(SOON).unwrap(), 1);
+            if stops {
+                let pid = child.pid().unwrap();
+                until("it is stopped", || util::state(pid) == Some('T'));
+                // What it holds is one place at most; the other is there for us.
+                queue.put_timeout(3, SOON).unwrap();
+                assert_eq!(
+                    queue.get_timeout(SOON).unwrap(),
+                    if point == Point::Put { 2 } else { 3 }
+                );
+                queue.put_timeout(4, SOON).unwrap();
+                kill(&child);
+            } else {
+                child.join_timeout(SOON).unwrap();
+                assert_eq!(child.exitcode(), Some(-9));
+                queue.put_timeout(3, SOON).unwrap();
+                queue.put_timeout(4, SOON).unwrap_or_else(|_| assert!(point == Point::Put));
+            }
+            // Both places are free in the end.
+            until("both places can be filled", || {
+                let _ = queue.try_put(5);
+                queue.qsize().unwrap() == 2
+            });
+            let mut got = Vec::new();
+            while let Ok(item) = queue.try_get() {
+                got.push(item);
+            }
+            if !stops {
+                assert_eq!(got.contains(&2), point == Point::Put, "{point:?}: {got:?}");
+            }
+            assert_eq!(got.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn an_item_in_the_hands_of_a_dead_or_stopped_consumer_is_all_that_it_takes() {
+    for stops in [false, true] {
+        let queue = Queue::<u32>::new().unwrap();
+        let told = Queue::<u32>::new().unwrap();
+        queue.put_many(0..50).unwrap();
+        let arguments = (queue.clone(), told.clone(), Point::Taken, stops);
+        let child = Process::spawn(ends_at, arguments).unwrap();
+        assert_eq!(told.get_timeout(SOON).unwrap(), 0);
+        if stops {
+            let pid = child.pid().unwrap();
+            until("it is stopped", || util::state(pid) == Some('T'));
+        } else {
+            child.join_timeout(SOON).unwrap();
+        }
+        // Those that were lent to it are taken back, in order.
+        let got: Vec<_> = (2..50).map(|_| queue.get_timeout(SOON).unwrap()).collect();
+        assert_eq!(got, (2..50).collect::<Vec<_>>());
+        assert!(queue.is_empty().unwrap());
+        if stops {
+            kill(&child);
+        }
+        assert!(queue.get_timeout(Duration::from_millis(50)).unwrap_err().is_empty());
+    }
+}
+
+#[test]
+fn a_stopped_consumer_that_waits_keeps_nobody_waiting() {
+    let queue = Queue::<u32>::new().unwrap();
+    let ready = Queue::<u32>::new().unwrap();
+    let waits = |queue: Queue<u32>, ready: Queue<u32>| {
+        ready.put(queue.get().unwrap()).unwrap();
+        ready.put(queue.get().unwrap()).unwrap();
+    };
+    let child = Process::spawn(waits, (queue.clone(), ready.clone())).unwrap();
+    queue.put(1).unwrap();
+    assert_eq!(ready.get_timeout(SOON).unwrap(), 1);
+    let pid = child.pid().unwrap();
+    until("it sleeps", || util::state(pid) == Some('S'));
+    signal(pid, Signal::SIGSTOP);
+    until("it is stopped", || util::state(pid) == Some('T'));
+    queue.put_many(2..100).unwrap();
+    // Those that were lent to it come last: they are taken back only when nothing else is
+    // there.
+    let mut got: Vec<_> = (2..100).map(|_| queue.get_timeout(SOON).unwrap()).collect();
+    got.sort_unstable();
+    assert_eq!(got, (2..100).collect::<Vec<_>>());
+    signal(pid, Signal::SIGCONT);
+    queue.put(100).unwrap();
+    assert_eq!(ready.get_timeout(SOON).unwrap(), 100);
+    child.result_timeout(SOON).unwrap();
+}
