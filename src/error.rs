@@ -9,6 +9,7 @@ pub use procession_runtime::codec::{DecodeError, EncodeError};
 pub use procession_runtime::launcher::StartError;
 pub use procession_runtime::launcher::hello::StartFault;
 use procession_runtime::pipe::PipeError;
+pub use procession_runtime::pool::{TaskError, WorkerDeath};
 use std::fmt;
 
 /// What can go wrong; the base of all errors of this crate.
@@ -54,6 +55,18 @@ pub enum Error {
     /// Nothing was sent or received.
     #[error(transparent)]
     Pipe(#[from] PipeError),
+    /// A task of a pool has no result.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A pool can be joined only when it has been closed or terminated.
+    #[error("the pool is still running; close or terminate it before join")]
+    PoolRunning,
+    /// The result is not there yet.
+    #[error("the result is not there yet; wait for it first")]
+    NotReady,
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Invalid(&'static str),
     /// The time was up.
     #[error("the time was up")]
     Timeout,

@@ -32,6 +32,7 @@ mod function;
 pub mod log;
 mod mailbox;
 mod pipe;
+mod pool;
 mod process;
 mod queue;
 mod run;
@@ -53,12 +54,14 @@ pub use current::{
 };
 pub use error::{
     DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault,
+    TaskError, WorkerDeath,
 };
 pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};
 pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};
 pub use pipe::{Connection, Pipe, PipeError, Receiver, Sender, Unsent};
+pub use pool::{AsyncResult, Imap, Pool, PoolBuilder, TaskOptions, Tasks};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};

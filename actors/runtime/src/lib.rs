@@ -20,6 +20,7 @@ pub mod node;
 mod panic;
 pub mod peer;
 pub mod pipe;
+pub mod pool;
 pub mod prctl;
 pub mod proc_tree;
 pub mod queue;

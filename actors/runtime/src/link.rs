@@ -162,6 +162,23 @@ impl Link {
     /// [`LinkError::Closed`], [`LinkError::Truncated`], [`LinkError::Damaged`], or the
     /// system's.
     pub fn try_recv(&self) -> Result<Option<Frame>, LinkError> {
+        self.receive(false)
+    }
+
+    /// Waits for the next frame in the read itself. For a link that one thread reads, which
+    /// waits for nothing else: others that read it would wait with it.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv).
+    pub(crate) fn recv_alone(&self) -> Result<Frame, LinkError> {
+        loop {
+            if let Some(frame) = self.receive(true)? {
+                return Ok(frame);
+            }
+        }
+    }
+
+    fn receive(&self, wait: bool) -> Result<Option<Frame>, LinkError> {
         let rx = &mut *lock(&self.rx);
         if let Some(frame) = rx.next_frame()? {
             return Ok(Some(frame));
@@ -171,7 +188,7 @@ impl Link {
             let room = space.len();
             let fds = rx.fds.len();
             rx.emptied = false;
-            match socket::receive(self.fd.as_fd(), space, &mut rx.fds, false) {
+            match socket::receive(self.fd.as_fd(), space, &mut rx.fds, wait) {
                 Ok(0) if rx.buffer.is_partial() => return Err(LinkError::Truncated),
                 Ok(0) => return Err(LinkError::Closed),
                 Ok(count) => {
@@ -314,6 +331,17 @@ impl Link {
             poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], None)?;
         }
         Ok(())
+    }
+
+    /// Sends a frame if the socket has room for its beginning, without ever waiting; the
+    /// rest of one that went out in part is kept. False when nothing was sent.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`] or the system's.
+    pub(crate) fn offer(&self, header: Header, message: &Encoded) -> Result<bool, LinkError> {
+        let tx = &mut *lock(&self.tx);
+        tx.flush(self.fd.as_fd())?;
+        Ok(tx.queue.is_empty() && tx.offer(self.fd.as_fd(), header, message)? != Offered::Nothing)
     }
 
     /// Writes what is kept, as far as there is room. True when nothing is left.

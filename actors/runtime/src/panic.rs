@@ -41,9 +41,22 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
     })
 }
 
+/// As [`catch`], for calls whose panics are somebody else's to report: a child prints
+/// nothing, and has no backtrace unless `RUST_BACKTRACE` asks for one.
+///
+/// # Errors
+/// As [`catch`].
+pub(crate) fn catch_quietly<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
+    let outer = QUIET.replace(true);
+    let result = catch(body);
+    QUIET.set(outer);
+    result
+}
+
 thread_local! {
     /// How many `catch` are open on this thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    static QUIET: Cell<bool> = const { Cell::new(false) };
     static LAST: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
 }
 
@@ -52,6 +65,9 @@ thread_local! {
 pub(crate) fn print_as_child(name: impl Fn() -> String + Send + Sync + 'static) {
     HOOK.call_once(|| ());
     panic::set_hook(Box::new(move |info| {
+        if QUIET.try_with(Cell::get).unwrap_or(false) {
+            return note(report_of(info, &Backtrace::capture()));
+        }
         let silent = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value == "0");
         let backtrace = if silent { Backtrace::disabled() } else { Backtrace::force_capture() };
         let report = report_of(info, &backtrace);

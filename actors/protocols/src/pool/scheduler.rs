@@ -288,6 +288,16 @@ impl<T> Scheduler<T> {
         self.dispatch(now, out);
     }
 
+    /// A task is not wanted any more, and ends if it has not been sent to a worker; else it
+    /// is let be.
+    pub fn withdraw(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
+        if let Some(at) = self.queue.iter().position(|queued| *queued == task) {
+            self.queue.remove(at);
+            self.deliver(task, End::Cancelled, out);
+            self.retire_if_done(out);
+        }
+    }
+
     /// Looks at the time: tasks that have used theirs up are ended with their workers.
     pub fn tick(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
         for worker in &mut self.workers {

@@ -8,30 +8,58 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+/// Memory of 64 bits that owner and worker share.
+pub trait Word {
+    /// Reads it.
+    fn get(&self) -> u64;
+    /// Writes `new` if it is `current`.
+    ///
+    /// # Errors
+    /// What it is, when that is not `current`.
+    fn exchange(&self, current: u64, new: u64) -> Result<u64, u64>;
+}
+
+/// Within one process, for who has no other memory to share.
+impl Word for AtomicU64 {
+    fn get(&self) -> u64 {
+        self.load(Ordering::Acquire)
+    }
+
+    fn exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
+        self.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+}
+
 /// The worker's side: begins task `number`. False when the owner has taken it back, and
 /// then it must be thrown away.
-pub fn begin(word: &AtomicU64, number: u32) -> bool {
-    word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-        let (begun, void) = split(now);
-        (number > void).then(|| join(begun.max(number), void))
-    })
-    .is_ok()
+pub fn begin(word: &impl Word, number: u32) -> bool {
+    let change = |begun: u32, void| (number > void).then(|| join(begun.max(number), void));
+    update(word, change).1
 }
 
 /// The owner's side: takes back all tasks up to `last` that have not been begun. Gives the
 /// number of the last one that has.
-pub fn take_back(word: &AtomicU64, last: u32) -> u32 {
-    let change = |now| {
-        let (begun, void) = split(now);
-        (last > begun).then(|| join(begun, void.max(last)))
-    };
-    let (Ok(before) | Err(before)) = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
-    split(before).0
+pub fn take_back(word: &impl Word, last: u32) -> u32 {
+    update(word, |begun, void: u32| (last > begun).then(|| join(begun, void.max(last)))).0
 }
 
 /// The number of the last task that has been begun.
-pub fn begun(word: &AtomicU64) -> u32 {
-    split(word.load(Ordering::Acquire)).0
+pub fn begun(word: &impl Word) -> u32 {
+    split(word.get()).0
+}
+
+/// Changes the word as `change` says, which sees both halves. Gives what had been begun,
+/// and whether there was a change.
+fn update(word: &impl Word, change: impl Fn(u32, u32) -> Option<u64>) -> (u32, bool) {
+    let mut now = word.get();
+    loop {
+        let (begun, void) = split(now);
+        let Some(new) = change(begun, void) else { return (begun, false) };
+        match word.exchange(now, new) {
+            Ok(_) => return (begun, true),
+            Err(other) => now = other,
+        }
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it takes the halves apart")]

@@ -1,0 +1,214 @@
+//! The results of one call, as they come.
+//!
+//! Owns the place where a call's outcomes wait to be taken, and those who wait for them.
+//! It decodes nothing. A job with callbacks is done when they have run, on the pool's
+//! callback thread.
+
+use super::error::TaskError;
+use crate::codec::Encoded;
+use crate::sync::lock;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::thread::Thread;
+
+/// What came of one task.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Which of its job's tasks it was.
+    pub index: u64,
+    /// How many calls it had.
+    pub items: u32,
+    /// Their results, not decoded.
+    pub result: Result<Encoded, TaskError>,
+}
+
+/// Makes one value of all outcomes of a job: a `Result<T, TaskError>`.
+pub type Cook = fn(Vec<Outcome>) -> Box<dyn Any + Send>;
+
+/// A callback: gets what [`Cook`] made.
+pub type Then = Box<dyn FnOnce(&(dyn Any + Send)) + Send>;
+
+/// The results of one call.
+#[derive(Default)]
+pub struct Job {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many tasks there will be; `None` as long as they are being submitted.
+    expected: Option<usize>,
+    received: usize,
+    done: VecDeque<Outcome>,
+    cooked: Option<Box<dyn Any + Send>>,
+    callbacks: Vec<(Cook, Then)>,
+    /// Whether the callback thread has taken it on.
+    is_busy: bool,
+    threads: Vec<Thread>,
+    wakers: Vec<Waker>,
+}
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Something to take, or the end.
+    Any,
+    /// Everything, and the callbacks have run.
+    All,
+}
+
+/// Those to be woken, once no lock is held.
+#[derive(Default)]
+pub(super) struct Wakes(Vec<Waker>);
+
+impl Job {
+    /// A job without results.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Takes what has come.
+    pub fn take(&self) -> VecDeque<Outcome> {
+        std::mem::take(&mut lock(&self.state).done)
+    }
+
+    /// Does something with what `cook` makes of the outcomes, once all have come.
+    pub fn with_cooked<T>(
+        &self,
+        cook: Cook,
+        with: impl FnOnce(&mut Box<dyn Any + Send>) -> T,
+    ) -> T {
+        let (cooked, done) = {
+            let state = &mut *lock(&self.state);
+            (state.cooked.take(), std::mem::take(&mut state.done))
+        };
+        // Decoding is user code.
+        let mut cooked = cooked.unwrap_or_else(|| cook(done.into()));
+        let value = with(&mut cooked);
+        lock(&self.state).cooked = Some(cooked);
+        value
+    }
+
+    /// Whether all has come, and the callbacks have run.
+    pub fn is_done(&self) -> bool {
+        self.is_ready(Want::All)
+    }
+
+    pub(super) fn is_ready(&self, want: Want) -> bool {
+        lock(&self.state).is_ready(want)
+    }
+
+    pub(super) fn has_callbacks(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_busy || !state.callbacks.is_empty()
+    }
+
+    /// Says that there will be so many tasks. True when the callbacks are to be run.
+    pub(super) fn expect(&self, count: usize) -> bool {
+        let state = &mut *lock(&self.state);
+        state.expected = Some(count);
+        state.takes_on()
+    }
+
+    /// Adds a callback. True when it is to be run.
+    pub(super) fn add_callback(&self, cook: Cook, then: Then) -> bool {
+        let state = &mut *lock(&self.state);
+        state.callbacks.push((cook, then));
+        state.takes_on()
+    }
+
+    /// An outcome has come. True when the callbacks are to be run.
+    pub(super) fn deliver(&self, outcome: Outcome, wakes: &mut Wakes) -> bool {
+        let state = &mut *lock(&self.state);
+        state.received += 1;
+        state.done.push_back(outcome);
+        let takes_on = state.takes_on();
+        if !takes_on {
+            state.wake(wakes);
+        }
+        takes_on
+    }
+
+    /// Runs the callbacks, one after another; one that panics is logged.
+    pub(super) fn run_callbacks(&self) {
+        loop {
+            let callbacks = std::mem::take(&mut lock(&self.state).callbacks);
+            for (cook, then) in callbacks {
+                self.with_cooked(cook, |cooked| {
+                    if let Err(report) = crate::panic::catch(|| then(cooked.as_ref())) {
+                        tracing::error!(target: "procession", message = report.message,
+                            place = report.location, "a pool's callback panicked");
+                    }
+                });
+            }
+            let mut wakes = Wakes::default();
+            {
+                let state = &mut *lock(&self.state);
+                if !state.callbacks.is_empty() {
+                    continue;
+                }
+                state.is_busy = false;
+                state.wake(&mut wakes);
+            }
+            return wakes.wake();
+        }
+    }
+
+    /// Has this thread unparked at the next change.
+    pub(super) fn register(&self, thread: Thread) {
+        lock(&self.state).threads.push(thread);
+    }
+
+    /// Undoes [`register`](Self::register).
+    pub(super) fn unregister(&self, thread: &Thread) {
+        lock(&self.state).threads.retain(|known| known.id() != thread.id());
+    }
+
+    /// Has this waker woken at the next change, unless it is ready.
+    pub(super) fn poll_ready(&self, want: Want, waker: &Waker) -> bool {
+        let state = &mut *lock(&self.state);
+        if state.is_ready(want) {
+            return true;
+        }
+        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        false
+    }
+}
+
+impl State {
+    fn has_all(&self) -> bool {
+        self.expected.is_some_and(|expected| self.received >= expected)
+    }
+
+    fn is_ready(&self, want: Want) -> bool {
+        match want {
+            Want::Any => self.has_all() || !self.done.is_empty(),
+            Want::All => self.has_all() && !self.is_busy && self.callbacks.is_empty(),
+        }
+    }
+
+    fn takes_on(&mut self) -> bool {
+        let takes_on = self.has_all() && !self.is_busy && !self.callbacks.is_empty();
+        self.is_busy |= takes_on;
+        takes_on
+    }
+
+    fn wake(&mut self, wakes: &mut Wakes) {
+        for thread in self.threads.drain(..) {
+            thread.unpark();
+        }
+        wakes.0.append(&mut self.wakers);
+    }
+}
+
+impl Wakes {
+    pub(super) fn wake(self) {
+        for waker in self.0 {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Pools: workers that take tasks from the process that owns them.
+//!
+//! Owns both ends of a worker's stream, the effects of the scheduler
+//! (`procession_protocols::pool`), and the waiting of whoever wants a result. Tasks and
+//! results are encoded and decoded in the threads of callers and workers only; what is
+//! here moves bytes.
+//!
+//! ```text
+//!  caller ─submit─> Core ══ stream ══> worker's main thread ─> function
+//!     │              │ <═ results ═══       │
+//!     └─wait: pumps  └──── word ────────────┘ a task is begun, or taken back
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | `task` | functions of tasks by name, and running a batch of calls |
+//! | `worker` | a worker's process |
+//! | `staff` | a worker as its owner sees it, and its start |
+//! | `core` | the scheduler's effects |
+//! | `wait` | who reads the streams: a thread that waits, else the hidden thread |
+//! | `job` | the results of one call |
+//! | `callback` | the thread on which callbacks run |
+//! | `error` | why a task has no result |
+
+mod callback;
+mod core;
+mod error;
+mod job;
+mod staff;
+mod task;
+mod wait;
+mod worker;
+
+pub use self::core::{Core, Request, Setup};
+pub use error::{WorkerDeath, TaskError};
+pub use job::{Cook, Job, Outcome, Then, Want};
+pub use procession_protocols::pool::{AHEAD, TaskId, Terms};
+pub use task::{Initializer, ItemError, TaskFunction, items};

@@ -1,0 +1,233 @@
+//! Who reads the workers' streams.
+//!
+//! Owns the turns. A thread that waits for a result reads the streams itself, whoever's
+//! results come; others that wait meanwhile sleep until theirs is there, or until the
+//! reader leaves and one of them takes its place. When no thread waits, the hidden thread
+//! reads. It must never hold the pool's lock across a wait.
+
+use super::core::Core;
+use super::error::TaskError;
+use super::job::{Job, Want};
+use crate::node::hidden;
+use crate::sync::lock;
+use crate::sys::watch::{Held, watch};
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
+use std::io;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+
+/// Most streams that one look takes.
+const LOOK: usize = 32;
+
+/// A wait without a deadline is made of these.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// The hidden thread looks this often whether a thread reads the streams.
+const PERIOD: Duration = Duration::from_millis(1);
+
+impl Core {
+    /// Waits for a job. False when the deadline passed.
+    ///
+    /// # Errors
+    /// [`TaskError::WouldDeadlock`] on the library's own threads.
+    pub fn wait(
+        &self,
+        job: &Job,
+        want: Want,
+        deadline: Option<Instant>,
+    ) -> Result<bool, TaskError> {
+        if job.is_ready(want) {
+            return Ok(true);
+        }
+        if hidden::is_current() || job.has_callbacks() && self.callbacks.is_current() {
+            return Err(TaskError::WouldDeadlock);
+        }
+        let me = thread::current();
+        loop {
+            if self.take_lead() {
+                let ready = self.lead(job, want, deadline);
+                self.give_up_lead();
+                return ready;
+            }
+            job.register(me.clone());
+            if !job.is_ready(want) {
+                match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                    None => thread::park(),
+                    Some(Duration::ZERO) => {}
+                    Some(left) => thread::park_timeout(left),
+                }
+            }
+            job.unregister(&me);
+            let is_over =
+                job.is_ready(want) || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if self.stop_following(is_over) {
+                return Ok(job.is_ready(want));
+            }
+        }
+    }
+
+    /// Completes when the job is ready.
+    pub fn poll_wait(&self, job: &Job, want: Want, context: &mut Context<'_>) -> Poll<()> {
+        if job.poll_ready(want, context.waker()) {
+            return Poll::Ready(());
+        }
+        let state = &mut *lock(&self.state);
+        state.is_urgent = true;
+        state.wants_attendant(&self.attend);
+        Poll::Pending
+    }
+
+    /// Takes what has come, without waiting.
+    ///
+    /// # Errors
+    /// What the system says: out of memory.
+    pub fn look(&self) -> Result<(), TaskError> {
+        while self.serve_ready(EpollTimeout::ZERO)? {}
+        Ok(())
+    }
+
+    /// Becomes the reader, or joins those that wait for its place.
+    fn take_lead(&self) -> bool {
+        let state = &mut *lock(&self.state);
+        if state.leader.is_some() {
+            state.followers.push_back(thread::current());
+            return false;
+        }
+        state.leader = Some(thread::current().id());
+        state.led += 1;
+        true
+    }
+
+    fn give_up_lead(&self) {
+        let state = &mut *lock(&self.state);
+        state.leader = None;
+        match state.followers.pop_front() {
+            Some(next) => next.unpark(),
+            None => state.wants_attendant(&self.attend),
+        }
+    }
+
+    /// Leaves the list of followers. One that wants nothing more, and was called to read,
+    /// calls the next. Gives `is_over`.
+    fn stop_following(&self, is_over: bool) -> bool {
+        let state = &mut *lock(&self.state);
+        let me = thread::current().id();
+        let before = state.followers.len();
+        state.followers.retain(|follower| follower.id() != me);
+        let was_called = state.followers.len() == before;
+        if is_over && was_called && state.leader.is_none() {
+            match state.followers.pop_front() {
+                Some(next) => next.unpark(),
+                None => state.wants_attendant(&self.attend),
+            }
+        }
+        is_over
+    }
+
+    fn lead(&self, job: &Job, want: Want, deadline: Option<Instant>) -> Result<bool, TaskError> {
+        loop {
+            if job.is_ready(want) {
+                return Ok(true);
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                // What is there already still counts.
+                self.look()?;
+                return Ok(job.is_ready(want));
+            }
+            let next = lock(&self.state).scheduler.next_deadline().and_then(|ms| self.moment(ms));
+            let until = [deadline, next].into_iter().flatten().min();
+            self.serve_ready(until.map_or(EpollTimeout::NONE, |until| millis(until - now)))?;
+        }
+    }
+
+    /// Waits for streams that are ready, and reads them. False when there were none.
+    fn serve_ready(&self, timeout: EpollTimeout) -> Result<bool, TaskError> {
+        let mut events = [EpollEvent::empty(); LOOK];
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(io::Error::from(error).into()),
+        };
+        self.serve(&events[..count]);
+        Ok(count > 0)
+    }
+}
+
+/// A time for `epoll_wait`, rounded up.
+fn millis(time: Duration) -> EpollTimeout {
+    let up = time.min(LONGEST).as_nanos().div_ceil(1_000_000);
+    i32::try_from(up).ok().and_then(|ms| ms.try_into().ok()).unwrap_or(EpollTimeout::ZERO)
+}
+
+/// Has the hidden thread read the streams of a pool whenever nobody else does.
+pub(super) fn attend(core: &Arc<Core>) -> io::Result<()> {
+    let (wake, core) = (core.attend.clone(), Arc::downgrade(core));
+    hidden::handle()?.spawn(async move {
+        loop {
+            wake.notified().await;
+            if !attend_while_busy(&core).await {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// False when the pool is gone.
+async fn attend_while_busy(pool: &Weak<Core>) -> bool {
+    let mut led = None;
+    loop {
+        let Some(core) = pool.upgrade() else { return false };
+        let is_led = {
+            let state = &mut *lock(&core.state);
+            if state.scheduler.unfinished() == 0 {
+                state.is_attended = false;
+                return true;
+            }
+            // A thread that took the role lately will take it again.
+            let is_led = state.leader.is_some() || led != Some(state.led);
+            led = Some(state.led);
+            is_led && !std::mem::take(&mut state.is_urgent)
+        };
+        if is_led {
+            drop(core);
+            tokio::time::sleep(PERIOD).await;
+        } else {
+            read_while_alone(&core).await;
+        }
+    }
+}
+
+async fn read_while_alone(core: &Arc<Core>) {
+    let Ok(streams) = watch(Held::new(core, Core::readiness), Interest::READABLE) else {
+        // No room in tokio's own epoll: look again and again.
+        let _ = core.look();
+        return tokio::time::sleep(PERIOD).await;
+    };
+    loop {
+        if core.look().is_err() {
+            return;
+        }
+        let next = {
+            let state = lock(&core.state);
+            if state.leader.is_some() || state.scheduler.unfinished() == 0 {
+                return;
+            }
+            state.scheduler.next_deadline().and_then(|ms| core.moment(ms))
+        };
+        let next = next.or_else(|| Instant::now().checked_add(LONGEST));
+        let until = next.map_or_else(tokio::time::Instant::now, tokio::time::Instant::from_std);
+        tokio::select! {
+            ready = streams.readable() => match ready {
+                Ok(mut ready) => ready.clear_ready(),
+                Err(_) => return,
+            },
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! `Tasks`: what can be done with a pool, on given terms.
+//!
+//! Owns the cutting of inputs into chunks, their encoding in the calling thread, and the
+//! putting together of results. One chunk is one task: a worker begins it, finishes it, or
+//! dies in it as a whole.
+
+use super::imap::{Chunk, Imap};
+use super::result::{AsyncResult, append, single};
+use crate::error::{Error, Result};
+use procession_runtime::codec;
+use procession_runtime::function::Entry;
+use procession_runtime::pool::{Core, Job, Outcome, Request, TaskError, TaskFunction, TaskId};
+use procession_runtime::pool::{Terms, Want};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// By default a `map` is cut into so many chunks for each worker, as in Python.
+const CHUNKS_PER_WORKER: usize = 4;
+
+/// On which terms tasks run; see [`Pool::with`](super::Pool::with).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use = "options do nothing until a pool is asked with them"]
+pub struct TaskOptions {
+    timeout: Option<Duration>,
+    retries: u32,
+    chunksize: Option<usize>,
+}
+
+impl TaskOptions {
+    /// No time limit, no retries, Python's chunks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long a task may take from when a worker begins it, to the millisecond. When its
+    /// time is up its worker is killed, no other task is lost, and the task ends in
+    /// [`TaskError::TimedOut`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How often a task is given to another worker after its worker died in it or its time
+    /// was up. Only for tasks that may run twice: a worker may have done its part of the
+    /// work before it died. Handles among the arguments can travel only once.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// How many inputs make one task. By default 1 for `imap`, and for `map` a quarter of a
+    /// worker's share; but 1 where there is a time limit or a retry, which are for each
+    /// task.
+    pub fn chunksize(mut self, chunksize: usize) -> Self {
+        self.chunksize = Some(chunksize);
+        self
+    }
+
+    fn terms(self) -> Terms {
+        let limit_ms = self
+            .timeout
+            .map(|limit| u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+        Terms { limit_ms, retries: self.retries }
+    }
+
+    /// The chunk size asked for.
+    fn chunk(self) -> Result<Option<usize>> {
+        match self.chunksize {
+            Some(0) => Err(Error::Invalid("a chunk has at least one input")),
+            Some(size) => Ok(Some(size.min(u32::MAX as usize))),
+            None if self.timeout.is_some() || self.retries > 0 => Ok(Some(1)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A pool, and the terms on which tasks are submitted to it.
+///
+/// The functions are `fn` items or closures that capture nothing; those of `apply` and
+/// `starmap` take up to eight arguments, as a tuple. The blocking calls read the workers'
+/// answers in the calling thread.
+#[derive(Clone)]
+pub struct Tasks {
+    core: Arc<Core>,
+    options: TaskOptions,
+}
+
+impl Tasks {
+    pub(super) fn new(core: Arc<Core>, options: TaskOptions) -> Self {
+        Self { core, options }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Runs one call in a worker and waits for its result.
+    ///
+    /// # Errors
+    /// [`Error::Task`]: its own error, or that the pool takes no tasks.
+    pub fn apply<F, A, R>(&self, function: F, args: A) -> Result<R>
+    where
+        F: Entry<A, Output = R> + Copy + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        let job = Job::new();
+        self.core.expect(&job, 1);
+        self.call(function, &args, &job, false)?;
+        self.core.wait(&job, Want::All, None)?;
+        Ok(single(job.take().pop_front())?)
+    }
+
+    /// Runs one call in a worker; returns at once.
+    ///
+    /// # Errors
+    /// [`Error::Task`]: its arguments cannot be encoded, or the pool takes no tasks.
+    pub fn apply_async<F, A, R>(&self, function: F, args: A) -> Result<AsyncResult<R>>
+    where
+        F: Entry<A, Output = R> + Copy + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let job = Job::new();
+        self.core.expect(&job, 1);
+        let task = self.call(function, &args, &job, true)?;
+        Ok(AsyncResult::of_call(self.core.clone(), job, task))
+    }
+
+    /// Calls a function for each input, and gives the results in the order of the inputs
+    /// when all are done.
+    ///
+    /// # Errors
+    /// [`Error::Task`] with the first error in the order of the inputs, once all others are
+    /// done; an input that cannot be encoded ends the map at once. The pool stays usable.
+    pub fn map<F, T, R>(&self, function: F, items: impl IntoIterator<Item = T>) -> Result<Vec<R>>
+    where
+        F: Entry<(T,), Output = R> + Copy + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.all(TaskFunction::of(function), items.into_iter().map(Ok))
+    }
+
+    /// As [`map`](Self::map), for inputs that may fail: the first failure is the error.
+    ///
+    /// # Errors
+    /// [`TaskError::Input`], and as [`map`](Self::map).
+    pub fn try_map<F, T, E, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = std::result::Result<T, E>>,
+    ) -> Result<Vec<R>>
+    where
+        F: Entry<(T,), Output = R> + Copy + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        E: fmt::Display,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.all(TaskFunction::of(function), items.into_iter().map(input))
+    }
+
+    /// As [`map`](Self::map), for functions of several arguments.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn starmap<F, A, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<R>>
+    where
+        F: Entry<A, Output = R> + Copy + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.all(TaskFunction::of(function), items.into_iter().map(Ok))
+    }
+
+    /// As [`map`](Self::map); each call gets its worker's state too, which the pool's
+    /// [`initializer`](super::PoolBuilder::initializer) returned. After a panic the state is
+    /// as the panic left it.
+    ///
+    /// ```
+    /// use procession::Pool;
+    ///
+    /// # fn main() -> procession::Result<()> {
+    /// let pool = Pool::builder().processes(2).initializer(|base: u64| vec![base], (10,)).build()?;
+    /// let sums = pool.map_with_state(|base: &mut Vec<u64>, x: u64| base[0] + x, [1, 2])?;
+    /// assert_eq!(sums, [11, 12]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`TaskError::NoSuchState`], and as [`map`](Self::map).
+    pub fn map_with_state<F, S, T, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<R>>
+    where
+        F: Fn(&mut S, T) -> R + Copy + 'static,
+        S: 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.all(TaskFunction::with_state(function), items.into_iter().map(Ok))
+    }
+
+    /// As [`map`](Self::map), but returns when all inputs are submitted.
+    ///
+    /// # Errors
+    /// [`Error::Task`]: an input cannot be encoded, or the pool takes no tasks.
+    pub fn map_async<F, T, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<AsyncResult<Vec<R>>>
+    where
+        F: Entry<(T,), Output = R> + Copy + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.all_async(TaskFunction::of(function), items.into_iter().map(Ok))
+    }
+
+    /// As [`map_async`](Self::map_async), for functions of several arguments.
+    ///
+    /// # Errors
+    /// As [`map_async`](Self::map_async).
+    pub fn starmap_async<F, A, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<AsyncResult<Vec<R>>>
+    where
+        F: Entry<A, Output = R> + Copy + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.all_async(TaskFunction::of(function), items.into_iter().map(Ok))
+    }
+
+    /// Calls a function for each input, lazily: the results come in the order of the inputs,
+    /// each an error in its place if it is one. Inputs are drawn only within `next`, a few
+    /// for each worker ahead of the results that have been taken; so an endless iterator
+    /// will do.
+    ///
+    /// ```
+    /// use procession::Pool;
+    ///
+    /// # fn main() -> procession::Result<()> {
+    /// let pool = Pool::new(2)?;
+    /// let squares = pool.imap(|x: u64| x * x, 0..)?;
+    /// let first: Result<Vec<_>, _> = squares.take(3).collect();
+    /// assert_eq!(first?, [0, 1, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a chunk size of 0.
+    pub fn imap<'a, F, T, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = T, IntoIter: 'a>,
+    ) -> Result<Imap<'a, R>>
+    where
+        F: Entry<(T,), Output = R> + Copy + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.lazy(TaskFunction::of(function), items.into_iter().map(Ok), true)
+    }
+
+    /// As [`imap`](Self::imap), but the results come as they are ready.
+    ///
+    /// # Errors
+    /// As [`imap`](Self::imap).
+    pub fn imap_unordered<'a, F, T, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = T, IntoIter: 'a>,
+    ) -> Result<Imap<'a, R>>
+    where
+        F: Entry<(T,), Output = R> + Copy + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.lazy(TaskFunction::of(function), items.into_iter().map(Ok), false)
+    }
+
+    /// As [`imap`](Self::imap), for inputs that may fail: a failure is an error at its turn,
+    /// and the last result. What had been drawn for the same chunk before it is lost.
+    ///
+    /// # Errors
+    /// As [`imap`](Self::imap).
+    pub fn try_imap<'a, F, T, E, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = std::result::Result<T, E>, IntoIter: 'a>,
+    ) -> Result<Imap<'a, R>>
+    where
+        F: Entry<(T,), Output = R> + Copy + 'static,
+        T: Serialize + DeserializeOwned + 'static,
+        E: fmt::Display + 'a,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.lazy(TaskFunction::of(function), items.into_iter().map(input), true)
+    }
+
+    fn call<F, A>(&self, function: F, args: &A, job: &Arc<Job>, is_alone: bool) -> Result<TaskId>
+    where
+        F: Entry<A> + Copy + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        F::Output: Serialize + 'static,
+    {
+        let args = codec::encode(args).map_err(TaskError::from)?;
+        let function = TaskFunction::of(function);
+        let request = Request { function, items: 1, args, terms: self.options.terms() };
+        Ok(self.core.submit(request, job, 0, is_alone)?)
+    }
+
+    fn all<T: Serialize, R: DeserializeOwned>(
+        &self,
+        function: TaskFunction,
+        items: impl Iterator<Item = std::result::Result<T, TaskError>>,
+    ) -> Result<Vec<R>> {
+        let job = Job::new();
+        let count = self.submit_all(function, items, &job, false)?.len();
+        let mut all = Ok(Vec::new());
+        // Chunks come in any order; each is decoded when it is its turn, while the workers
+        // go on with others.
+        let mut early: BTreeMap<u64, Outcome> = BTreeMap::new();
+        let mut next = 0;
+        while next < count as u64 {
+            self.core.wait(&job, Want::Any, None)?;
+            early.extend(job.take().into_iter().map(|outcome| (outcome.index, outcome)));
+            while let Some(outcome) = early.remove(&next) {
+                append(&mut all, outcome);
+                next += 1;
+            }
+        }
+        Ok(all?)
+    }
+
+    fn all_async<T: Serialize, R: DeserializeOwned + Send + 'static>(
+        &self,
+        function: TaskFunction,
+        items: impl Iterator<Item = std::result::Result<T, TaskError>>,
+    ) -> Result<AsyncResult<Vec<R>>> {
+        let job = Job::new();
+        let tasks = self.submit_all(function, items, &job, true)?;
+        Ok(AsyncResult::of_map(self.core.clone(), job, tasks))
+    }
+
+    /// Submits all inputs, chunk by chunk. After an error nothing of them is begun any more.
+    fn submit_all<T: Serialize>(
+        &self,
+        function: TaskFunction,
+        items: impl Iterator<Item = std::result::Result<T, TaskError>>,
+        job: &Arc<Job>,
+        is_alone: bool,
+    ) -> Result<Vec<TaskId>> {
+        let mut tasks = Vec::new();
+        let submitted = match (self.options.chunk()?, items.size_hint()) {
+            (Some(size), _) => self.submit_chunks(function, items, size, job, is_alone, &mut tasks),
+            (None, (least, Some(most))) if least == most => {
+                let size = self.share(most);
+                self.submit_chunks(function, items, size, job, is_alone, &mut tasks)
+            }
+            // How many there are says only their end.
+            (None, _) => {
+                let items: Vec<_> = items.collect();
+                let size = self.share(items.len());
+                self.submit_chunks(function, items.into_iter(), size, job, is_alone, &mut tasks)
+            }
+        };
+        if let Err(error) = submitted {
+            self.core.withdraw(&tasks);
+            return Err(error.into());
+        }
+        self.core.expect(job, tasks.len());
+        Ok(tasks)
+    }
+
+    fn share(&self, items: usize) -> usize {
+        let chunks = self.core.workers() * CHUNKS_PER_WORKER;
+        items.div_ceil(chunks).clamp(1, u32::MAX as usize)
+    }
+
+    fn submit_chunks<T: Serialize>(
+        &self,
+        function: TaskFunction,
+        mut items: impl Iterator<Item = std::result::Result<T, TaskError>>,
+        size: usize,
+        job: &Arc<Job>,
+        is_alone: bool,
+        tasks: &mut Vec<TaskId>,
+    ) -> std::result::Result<(), TaskError> {
+        loop {
+            let (items, args) = match draw(&mut items, size) {
+                Chunk::Full { items, args } => (items, args),
+                Chunk::Unencodable { error, .. } | Chunk::Failed(error) => return Err(error),
+                Chunk::End => return Ok(()),
+            };
+            let request = Request { function, items, args, terms: self.options.terms() };
+            tasks.push(self.core.submit(request, job, tasks.len() as u64, is_alone)?);
+            // Workers that are done with the first chunks get the next ones.
+            self.core.look()?;
+        }
+    }
+
+    fn lazy<'a, T: Serialize + 'a, R: DeserializeOwned>(
+        &self,
+        function: TaskFunction,
+        mut items: impl Iterator<Item = std::result::Result<T, TaskError>> + 'a,
+        is_ordered: bool,
+    ) -> Result<Imap<'a, R>> {
+        let size = self.options.chunk()?.unwrap_or(1);
+        let source = Box::new(move || draw(&mut items, size));
+        let terms = self.options.terms();
+        Ok(Imap::new(self.core.clone(), function, terms, source, is_ordered))
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+fn input<T, E: fmt::Display>(item: std::result::Result<T, E>) -> std::result::Result<T, TaskError> {
+    item.map_err(|error| TaskError::Input(error.to_string()))
+}
+
+/// Takes the next inputs, and encodes them once they are all there.
+fn draw<T: Serialize>(
+    items: &mut impl Iterator<Item = std::result::Result<T, TaskError>>,
+    size: usize,
+) -> Chunk {
+    let chunk: Vec<T> = match items.take(size).collect() {
+        Ok(chunk) => chunk,
+        Err(error) => return Chunk::Failed(error),
+    };
+    if chunk.is_empty() {
+        return Chunk::End;
+    }
+    // No more than the size, which is a u32 at most.
+    let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+    let encoded =
+        codec::encode_with(|encoder| chunk.iter().try_for_each(|item| encoder.value(item)));
+    match encoded {
+        Ok(args) => Chunk::Full { items: count, args },
+        Err(error) => Chunk::Unencodable { items: count, error: error.into() },
+    }
+}
