@@ -1,4 +1,4 @@
-//! Pools: what they give, and in which order.
+//! Pools: what they give and in which order, what is lazy, what fails and how.
 #![allow(
     clippy::unwrap_used,
     clippy::needless_pass_by_value,
@@ -7,29 +7,544 @@
 
 mod util;
 
-use procession::{Error, Pool, TaskError, TaskOptions};
+use procession::{
+    Error, Function, LogLevel, Pool, Process, StartMethod, TaskError, TaskOptions, current_process,
+    force_start_method, log_to_stderr,
+};
+use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use util::SOON;
+use util::{METHODS, SOON, alone, alone_command, at_rest, back_to, is_alone, run, until};
 
 fn sqr(x: i64) -> i64 {
     x * x
 }
 
+fn mul(x: i64, y: i64) -> i64 {
+    x * y
+}
+
+fn squares(of: std::ops::Range<i64>) -> Vec<i64> {
+    of.map(sqr).collect()
+}
+
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
 /// Row pool-01.
 #[test]
 fn apply_gives_what_the_function_returns() {
+    for method in METHODS {
+        let pool = Pool::builder().processes(2).start_method(method).build().unwrap();
+        assert_eq!(pool.apply(sqr, (5,)).unwrap(), 25);
+        let waiting = |x: i64, wait: u64| {
+            pause(wait);
+            x * x
+        };
+        assert_eq!(pool.apply(waiting, (3, 1)).unwrap(), 9);
+    }
+}
+
+/// Rows pool-02, pool-03, pool-04.
+#[test]
+fn maps_keep_the_order() {
+    let pool = Pool::new(4).unwrap();
+    let chunks = pool.with(TaskOptions::new().chunksize(20));
+    assert_eq!(pool.map(sqr, 0..10).unwrap(), squares(0..10));
+    assert_eq!(chunks.map(sqr, 0..100).unwrap(), squares(0..100));
+    let pairs = |n: i64| (0..n).map(move |i| (i, n - 1 - i));
+    let products = |n: i64| pairs(n).map(|(x, y)| x * y).collect::<Vec<_>>();
+    assert_eq!(pool.starmap(mul, pairs(10)).unwrap(), products(10));
+    assert_eq!(chunks.starmap(mul, pairs(100)).unwrap(), products(100));
+    assert_eq!(chunks.starmap_async(mul, pairs(100)).unwrap().get().unwrap(), products(100));
+    assert_eq!(pool.map_async(sqr, 0..1000).unwrap().get().unwrap(), squares(0..1000));
+    // Without a length, and empty.
+    assert_eq!(pool.map(sqr, (0..100).filter(|x| x % 7 == 0)).unwrap().len(), 15);
+    assert_eq!(pool.map(sqr, 0..0).unwrap(), squares(0..0));
+    assert_eq!(pool.map_async(sqr, 0..0).unwrap().get().unwrap(), squares(0..0));
+}
+
+/// As the seeds have it: the function to call is an argument of the task.
+#[test]
+fn a_function_travels_as_an_argument() {
+    let calculate = |function: Function<(i64, i64), i64>, args: (i64, i64)| {
+        format!("{} says {}", current_process().name(), function.call(args))
+    };
+    let pool = Pool::new(1).unwrap();
+    let said = pool.apply(calculate, (Function::new(mul).unwrap(), (6, 7))).unwrap();
+    assert!(said.starts_with("PoolWorker-") && said.ends_with(" says 42"), "{said}");
+}
+
+/// Row pool-06.
+#[test]
+fn callbacks_run_once_in_this_process_before_the_result_is_ready() {
     let pool = Pool::new(2).unwrap();
-    assert_eq!(pool.apply(sqr, (5,)).unwrap(), 25);
-    assert_eq!(
-        pool.apply(
-            |x: i64, wait: u64| {
-                std::thread::sleep(Duration::from_millis(wait));
-                x * x
-            },
-            (3, 1)
-        )
-        .unwrap(),
-        9
-    );
-    assert_eq!(pool.map(sqr, 0..10).unwrap(), (0..10).map(sqr).collect::<Vec<_>>());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = |seen: &Arc<Mutex<Vec<String>>>| {
+        let seen = seen.clone();
+        move |text: String| seen.lock().unwrap().push(text)
+    };
+    let (good, bad) = (note(&seen), note(&seen));
+    let result = pool.map_async(sqr, [1]).unwrap();
+    let result = result
+        .callback(move |all| good(format!("{all:?} in {}", std::process::id())))
+        .unwrap()
+        .error_callback(move |error| bad(error.to_string()))
+        .unwrap();
+    result.wait().unwrap();
+    assert!(result.ready() && result.successful().unwrap());
+    assert_eq!(*seen.lock().unwrap(), [format!("[1] in {}", std::process::id())]);
+    seen.lock().unwrap().clear();
+
+    let (good, bad) = (note(&seen), note(&seen));
+    let fails = |x: i64| -> i64 { panic!("no {x}") };
+    let result = pool.map_async(fails, [1]).unwrap();
+    let result = result.callback(move |_| good("called".into())).unwrap();
+    let result = result.error_callback(move |error| bad(error.to_string())).unwrap();
+    assert!(result.wait_timeout(SOON).unwrap());
+    assert!(!result.successful().unwrap());
+    let said = seen.lock().unwrap().clone();
+    assert!(said.len() == 1 && said[0].ends_with("no 1"), "{said:?}");
+}
+
+/// Row pool-26.
+#[test]
+fn an_error_callback_hears_of_the_error_before_get_does() {
+    let pool = Pool::new(1).unwrap();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = heard.clone();
+    let result = pool.apply_async(|| -> u8 { panic!("key") }, ()).unwrap();
+    let result = result
+        .error_callback(move |error| {
+            assert!(matches!(error, TaskError::Panicked(_)));
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+    let Err(Error::Task(TaskError::Panicked(report))) = result.get() else {
+        panic!("the task failed")
+    };
+    assert_eq!((report.message.as_str(), heard.load(Ordering::SeqCst)), ("key", 1));
+    assert!(report.location.contains("tests/pool.rs:"), "{}", report.location);
+}
+
+#[test]
+fn a_callback_that_fails_or_waits_delays_no_other_result() {
+    let pool = Pool::new(1).unwrap();
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let slow = pool.apply_async(sqr, (1,)).unwrap();
+    let slow = slow.callback(move |_| assert!(held.recv_timeout(SOON).is_err())).unwrap();
+    let bad = pool.apply_async(sqr, (2,)).unwrap().callback(|_| panic!("in vain")).unwrap();
+    assert_eq!(pool.apply(sqr, (3,)).unwrap(), 9);
+    assert!(!slow.ready());
+    drop(hold);
+    assert_eq!((slow.get().unwrap(), bad.get().unwrap()), (1, 4));
+    pool.close();
+    pool.join().unwrap();
+}
+
+#[derive(Debug)]
+struct Stubborn(u8);
+
+impl Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            7 => Err(serde::ser::Error::custom("seven")),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Stubborn {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            9 => Err(serde::de::Error::custom("nine")),
+            other => Ok(Self(other)),
+        }
+    }
+}
+
+/// Row pool-07, and the same on the way back.
+#[test]
+fn what_cannot_be_encoded_or_decoded_is_an_error_not_a_hang() {
+    let pool = Pool::new(2).unwrap();
+    let tell = |it: Stubborn| it.0;
+    let asked = pool.map(tell, [Stubborn(1), Stubborn(7)]);
+    assert!(matches!(&asked, Err(Error::Task(TaskError::Encode(e))) if e.why.contains("seven")));
+    let undecodable = pool.apply(tell, (Stubborn(9),));
+    assert!(matches!(&undecodable, Err(Error::Task(TaskError::Decode(e))) if e.why == "nine"
+        || e.why.contains("nine")));
+    let result = pool.apply(Stubborn, (7,));
+    assert!(matches!(&result, Err(Error::Task(TaskError::Encode(e))) if e.why.contains("seven")));
+    let result = pool.apply(Stubborn, (9,));
+    assert!(matches!(&result, Err(Error::Task(TaskError::Decode(_)))));
+    // In a chunk it is the one that is lost.
+    let chunks = pool.with(TaskOptions::new().chunksize(10));
+    let results: Vec<_> = chunks.imap(Stubborn, 5..9).unwrap().collect();
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true]);
+    assert_eq!(pool.map(sqr, 0..5).unwrap(), squares(0..5));
+}
+
+fn failing_at(at: i64) -> impl Iterator<Item = Result<i64, String>> {
+    (0..10).map(move |x| if x == at { Err(format!("input {x}")) } else { Ok(x) })
+}
+
+/// Row pool-09.
+#[test]
+fn a_failing_input_is_the_error_of_a_map() {
+    let pool = Pool::new(2).unwrap();
+    for at in [0, 3] {
+        let without_length = failing_at(at).filter(|_| true);
+        for result in [pool.try_map(sqr, failing_at(at)), pool.try_map(sqr, without_length)] {
+            let Err(Error::Task(TaskError::Input(why))) = result else { panic!("{result:?}") };
+            assert_eq!(why, format!("input {at}"));
+        }
+    }
+    assert_eq!(pool.try_map(sqr, failing_at(99)).unwrap(), squares(0..10));
+}
+
+/// Row pool-12.
+#[test]
+fn imap_gives_results_in_order() {
+    let pool = Pool::new(3).unwrap();
+    let results = pool.imap(sqr, 0..10).unwrap();
+    assert_eq!(results.map(Result::unwrap).collect::<Vec<_>>(), squares(0..10));
+    let chunks = pool.with(TaskOptions::new().chunksize(100));
+    let results = chunks.imap(sqr, 0..1000).unwrap();
+    assert_eq!(results.map(Result::unwrap).collect::<Vec<_>>(), squares(0..1000));
+    let mut none = pool.imap(sqr, 0..0).unwrap();
+    assert!(none.next().is_none() && none.next().is_none());
+}
+
+/// Row pool-13.
+#[test]
+fn a_failing_input_is_an_error_at_its_turn() {
+    let pool = Pool::new(2).unwrap();
+    for (at, chunksize, good) in [(3, 1, 3), (7, 2, 6), (7, 4, 4)] {
+        let tasks = pool.with(TaskOptions::new().chunksize(chunksize));
+        let mut results = tasks.try_imap(sqr, failing_at(at)).unwrap();
+        for x in 0..good {
+            assert_eq!(results.next().unwrap().unwrap(), sqr(x));
+        }
+        let Some(Err(TaskError::Input(why))) = results.next() else { panic!("no error") };
+        assert_eq!(why, format!("input {at}"));
+        assert!(results.next().is_none());
+    }
+}
+
+/// Row pool-14.
+#[test]
+fn imap_unordered_gives_them_all() {
+    let pool = Pool::new(3).unwrap();
+    for chunksize in [1, 53] {
+        let tasks = pool.with(TaskOptions::new().chunksize(chunksize));
+        let results = tasks.imap_unordered(sqr, 0..500).unwrap();
+        let mut results: Vec<_> = results.map(Result::unwrap).collect();
+        results.sort_unstable();
+        assert_eq!(results, squares(0..500));
+    }
+    // Out of order: the first input takes longest.
+    let slow_first = |x: i64| {
+        pause(if x == 0 { 300 } else { 0 });
+        x
+    };
+    let results: Vec<_> = pool.imap_unordered(slow_first, 0..6).unwrap().collect();
+    assert!(matches!(results[5], Ok(0)), "{results:?}");
+}
+
+#[test]
+fn imap_draws_a_few_inputs_ahead_and_only_within_next() {
+    let drawn = Cell::new(0);
+    let inputs = (0i64..).inspect(|_| drawn.set(drawn.get() + 1));
+    let pool = Pool::new(2).unwrap();
+    let mut results = pool.imap(sqr, inputs).unwrap();
+    assert_eq!(drawn.get(), 0);
+    for x in 0..50 {
+        assert_eq!(results.next().unwrap().unwrap(), sqr(x));
+    }
+    let ahead = drawn.get() - 50;
+    assert!(ahead <= 8, "{ahead} inputs were drawn ahead");
+    pause(50);
+    assert_eq!(drawn.get() - 50, ahead);
+}
+
+#[test]
+fn after_an_error_the_later_results_still_come() {
+    let pool = Pool::new(2).unwrap();
+    let inverse = |x: i64| 10 / (x - 5);
+    for chunksize in [1, 4] {
+        let tasks = pool.with(TaskOptions::new().chunksize(chunksize));
+        let results: Vec<_> = tasks.imap(inverse, 0..10).unwrap().collect();
+        let failed: Vec<_> = (0..10).filter(|at| results[*at].is_err()).collect();
+        assert_eq!((results.len(), failed), (10, vec![5]));
+        assert!(matches!(&results[5], Err(TaskError::Panicked(r)) if r.message.contains("zero")));
+    }
+    let Err(Error::Task(TaskError::Panicked(_))) = pool.map(inverse, 0..10) else {
+        panic!("a map fails with its first error")
+    };
+}
+
+#[test]
+fn a_timeout_of_a_wait_loses_nothing() {
+    let pool = Pool::new(1).unwrap();
+    let slow = |x: i64| {
+        pause(300);
+        x
+    };
+    let result = pool.apply_async(slow, (1,)).unwrap();
+    assert!(!result.ready() && matches!(result.successful(), Err(Error::NotReady)));
+    let begun = Instant::now();
+    assert!(matches!(result.get_timeout(Duration::from_millis(20)), Err(Error::Timeout)));
+    assert!(begun.elapsed() >= Duration::from_millis(20));
+    assert_eq!(result.get().unwrap(), 1);
+    assert!(matches!(result.get(), Err(Error::Task(TaskError::Taken))));
+    let mut results = pool.imap(slow, 0..2).unwrap();
+    assert!(matches!(results.next_timeout(Duration::from_millis(20)), Err(Error::Timeout)));
+    assert!(matches!(results.next_timeout(SOON), Ok(Some(Ok(0)))));
+    assert!(matches!(results.next(), Some(Ok(1))));
+    assert!(matches!(results.next_timeout(SOON), Ok(None)));
+}
+
+/// Rows pool-16, poolwl-03.
+#[test]
+fn a_pool_without_workers_or_tasks_is_refused() {
+    assert!(matches!(Pool::new(0), Err(Error::Invalid(_))));
+    let none = Pool::builder().processes(1).max_tasks_per_child(0).build();
+    assert!(matches!(none, Err(Error::Invalid(_))));
+    let pool = Pool::new(3).unwrap();
+    assert_eq!((pool.processes(), pool.pids().len()), (3, 3));
+    let no_chunks = pool.with(TaskOptions::new().chunksize(0));
+    assert!(matches!(no_chunks.map(sqr, 0..3), Err(Error::Invalid(_))));
+    assert!(matches!(no_chunks.imap(sqr, 0..3), Err(Error::Invalid(_))));
+}
+
+/// Row pool-22.
+#[test]
+fn a_map_fails_when_all_its_tasks_are_done() {
+    let pool = Pool::new(2).unwrap();
+    let begun = Instant::now();
+    let large = |wait: u64| -> u8 {
+        pause(wait);
+        panic!("{}", "x".repeat(1 << 20))
+    };
+    let chunks = pool.with(TaskOptions::new().chunksize(1));
+    let Err(Error::Task(TaskError::Panicked(report))) = chunks.map(large, [0u64, 1000]) else {
+        panic!("both fail")
+    };
+    assert_eq!(report.message.len(), 1 << 20);
+    assert!(begun.elapsed() > Duration::from_millis(900));
+    pool.close();
+    assert!(pool.join_timeout(SOON).unwrap());
+}
+
+/// An object that counts how many of it exist in this process.
+struct Counted(u64);
+
+static COUNTED: AtomicUsize = AtomicUsize::new(0);
+
+impl Counted {
+    fn new(value: u64) -> Self {
+        COUNTED.fetch_add(1, Ordering::SeqCst);
+        Self(value)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNTED.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Serialize for Counted {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// Row pool-23.
+#[test]
+fn a_pool_keeps_no_argument_and_no_result() {
+    let pool = Pool::new(1).unwrap();
+    let results = pool.map(|it: Counted| Counted::new(it.0 + 1), (0..10).map(Counted::new));
+    assert_eq!(COUNTED.load(Ordering::SeqCst), 10, "the results alone");
+    drop(results);
+    assert_eq!(COUNTED.load(Ordering::SeqCst), 0);
+    assert_eq!(pool.apply(|| COUNTED.load(Ordering::SeqCst), ()).unwrap(), 0);
+}
+
+/// Row pool-24, and the same for a closed one.
+#[test]
+fn a_pool_that_has_ended_takes_nothing() {
+    for terminate in [true, false] {
+        let pool = Pool::new(1).unwrap();
+        let early = pool.apply_async(sqr, (4,)).unwrap();
+        assert!(matches!(pool.join(), Err(Error::PoolRunning)));
+        early.wait().unwrap();
+        if terminate {
+            pool.terminate()
+        } else {
+            pool.close()
+        }
+        let refused = |result: Result<i64, Error>| {
+            assert!(matches!(result, Err(Error::Task(TaskError::NotRunning))), "{result:?}");
+        };
+        refused(pool.apply(sqr, (1,)));
+        refused(pool.map(sqr, 0..3).map(|_| 0));
+        refused(pool.apply_async(sqr, (1,)).map(|_| 0));
+        assert!(matches!(pool.imap(sqr, 0..).unwrap().next(), Some(Err(TaskError::NotRunning))));
+        pool.join().unwrap();
+        assert_eq!(early.get().unwrap(), 16, "a result can be had afterwards");
+    }
+}
+
+/// Row pool-25.
+#[test]
+fn a_busy_pool_that_is_dropped_says_so_and_leaves_nothing() {
+    let name = "a_busy_pool_that_is_dropped_says_so_and_leaves_nothing";
+    if is_alone(name) {
+        // The fork server would be a child as well.
+        force_start_method(Some(StartMethod::Spawn));
+        log_to_stderr(LogLevel::Warning).unwrap();
+        let pool = Pool::new(2).unwrap();
+        assert_eq!(util::children_of(std::process::id()).len(), 2);
+        let results: Vec<_> =
+            (0..10).map(|_| pool.apply_async(pause, (60_000,)).unwrap()).collect();
+        let begun = Instant::now();
+        drop(pool);
+        assert!(begun.elapsed() < Duration::from_millis(500), "dropping does not wait");
+        for result in results {
+            assert!(matches!(result.get(), Err(Error::Task(TaskError::Cancelled))));
+        }
+        until("the workers are gone", || util::children_of(std::process::id()).is_empty());
+        return;
+    }
+    let output = run(alone_command(name));
+    assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
+    let warning = "a pool is dropped while it is busy; its workers are terminated";
+    assert!(output.stderr.contains(warning), "{}", output.stderr);
+}
+
+#[test]
+fn pools_give_back_all_that_they_held() {
+    alone("pools_give_back_all_that_they_held", || {
+        drop(Process::spawn(|| (), ()).unwrap().result());
+        let baseline = at_rest();
+        for _ in 0..3 {
+            let pool = Pool::builder().processes(2).initializer(|| 5u8, ()).build().unwrap();
+            assert_eq!(pool.map(sqr, 0..100).unwrap(), squares(0..100));
+            let called = pool.apply_async(sqr, (3,)).unwrap().callback(|_| ()).unwrap();
+            assert_eq!(called.get().unwrap(), 9);
+            pool.close();
+            pool.join().unwrap();
+            drop(Pool::new(3).unwrap());
+        }
+        back_to(&baseline);
+    });
+}
+
+/// Row stdin-02.
+#[test]
+fn a_child_has_a_pool_of_its_own() {
+    for method in METHODS {
+        let body = || {
+            let pool = Pool::new(4).unwrap();
+            let squares = pool.map(sqr, 1..8).unwrap();
+            pool.close();
+            pool.join().unwrap();
+            squares
+        };
+        let p = Process::builder(body, ()).start_method(method).start().unwrap();
+        assert_eq!(p.result_timeout(SOON).unwrap(), squares(1..8));
+    }
+}
+
+#[test]
+fn threads_share_a_pool() {
+    let pool = Pool::new(2).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4i64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for x in 0..50 {
+                    assert_eq!(pool.apply(mul, (thread, x)).unwrap(), thread * x);
+                }
+                let results = pool.imap(sqr, 0..50).unwrap();
+                assert_eq!(results.map(Result::unwrap).collect::<Vec<_>>(), squares(0..50));
+                assert_eq!(pool.map(sqr, 0..50).unwrap(), squares(0..50));
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn results_can_be_awaited() {
+    let pool = Pool::new(2).unwrap();
+    let both = (pool.apply_async(sqr, (3,)).unwrap(), pool.map_async(sqr, 0..4).unwrap());
+    assert_eq!((both.0.await.unwrap(), both.1.await.unwrap()), (9, squares(0..4)));
+    let mut results = pool.imap(sqr, 0..100).unwrap();
+    let mut all = Vec::new();
+    while let Some(result) = results.next_async().await {
+        all.push(result.unwrap());
+    }
+    assert_eq!(all, squares(0..100));
+    pool.close();
+    pool.join_async().await.unwrap();
+}
+
+#[test]
+fn tasks_run_though_nobody_waits() {
+    let pool = Pool::new(2).unwrap();
+    let done = Arc::new(AtomicUsize::new(0));
+    let results: Vec<_> = (0..200)
+        .map(|x| {
+            let done = done.clone();
+            let result = pool.apply_async(sqr, (x,)).unwrap();
+            let count = move |_: &i64| {
+                done.fetch_add(1, Ordering::SeqCst);
+            };
+            result.callback(count).unwrap()
+        })
+        .collect();
+    until("all callbacks ran", || done.load(Ordering::SeqCst) == 200);
+    assert!(results.iter().all(procession::AsyncResult::ready));
+}
+
+#[test]
+fn the_state_of_the_initializer_is_handed_to_each_task() {
+    let count = |from: u64| from;
+    let pool = Pool::builder().processes(2).initializer(count, (100,)).build().unwrap();
+    let next = |state: &mut u64, _: u8| {
+        *state += 1;
+        (std::process::id(), *state)
+    };
+    let tasks = pool.with(TaskOptions::new().chunksize(1));
+    let results = tasks.map_with_state(next, 0..40).unwrap();
+    let workers: BTreeSet<_> = results.iter().map(|(pid, _)| *pid).collect();
+    for worker in workers {
+        let states: BTreeSet<_> =
+            results.iter().filter(|(pid, _)| *pid == worker).map(|(_, state)| *state).collect();
+        assert_eq!(states, (101..=100 + states.len() as u64).collect());
+    }
+    let wrong = pool.map_with_state(|_: &mut String, _: u8| (), 0..2);
+    assert!(matches!(wrong, Err(Error::Task(TaskError::NoSuchState { .. }))));
+}
+
+#[test]
+fn large_arguments_and_results_travel() {
+    let pool = Pool::new(2).unwrap();
+    let text = "x".repeat(8 << 20);
+    let results: Vec<_> =
+        (0..6).map(|_| pool.apply_async(|t: String| t, (text.clone(),)).unwrap()).collect();
+    for result in results {
+        assert!(result.get().unwrap() == text);
+    }
 }

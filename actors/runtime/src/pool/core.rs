@@ -107,6 +107,8 @@ pub(super) struct State {
     pub(super) led: u64,
     /// Whether the hidden thread's part is awake.
     pub(super) is_attended: bool,
+    /// Whether the change under way is what the streams brought.
+    is_served: bool,
     /// Whether it is to read at once: somebody waits without a thread.
     pub(super) is_urgent: bool,
     /// Who made the pool waits for the starts of its first workers.
@@ -153,6 +155,7 @@ impl Core {
             followers: VecDeque::new(),
             led: 0,
             is_attended: false,
+            is_served: false,
             is_urgent: false,
             builder: Some(builder),
             death: None,
@@ -386,9 +389,13 @@ impl Core {
             Some(leader) => {
                 (after.wakes_reader || after.has_news) && leader != std::thread::current().id()
             }
-            // The hidden thread waits for nothing itself.
-            None => state.is_attended && (after.wakes_reader || state.scheduler.unfinished() == 0),
+            // The hidden thread waits for nothing itself; but it has to know when to stop.
+            None => {
+                let is_idle = state.scheduler.unfinished() == 0;
+                state.is_attended && !state.is_served && (after.wakes_reader || is_idle)
+            }
         };
+        state.is_served = false;
         if wakes {
             let _ = self.event.write(1);
         }
@@ -591,6 +598,7 @@ impl Core {
     /// Reads the streams that are ready.
     pub(super) fn serve(&self, events: &[EpollEvent]) {
         self.change(|state, now, out| {
+            state.is_served = true;
             for event in events {
                 let id = event.data();
                 if id == EVENT {

@@ -81,11 +81,15 @@ impl Core {
         Poll::Pending
     }
 
-    /// Takes what has come, without waiting.
+    /// Takes what has come, without waiting, unless another thread is at it.
     ///
     /// # Errors
     /// What the system says: out of memory.
     pub fn look(&self) -> Result<(), TaskError> {
+        let leader = lock(&self.state).leader;
+        if leader.is_some_and(|leader| leader != thread::current().id()) {
+            return Ok(());
+        }
         while self.serve_ready(EpollTimeout::ZERO)? {}
         Ok(())
     }

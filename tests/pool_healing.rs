@@ -1,0 +1,353 @@
+//! Pools whose workers die, are killed, are recycled or cannot be had.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
+)]
+
+mod util;
+
+use nix::sys::signal::Signal;
+use procession::{Death, Error, ExitReason, Pool, Process, StartError, TaskError, TaskOptions};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use util::{Folder, METHODS, SOON, lives, note, signal, text, until};
+
+fn pause(ms: u64) -> u32 {
+    std::thread::sleep(Duration::from_millis(ms));
+    std::process::id()
+}
+
+fn id(x: u64) -> u64 {
+    x
+}
+
+fn kill_self(number: i32) {
+    nix::sys::signal::raise(Signal::try_from(number).unwrap()).unwrap();
+    pause(60_000);
+}
+
+fn death<R: std::fmt::Debug>(result: Result<R, Error>) -> Death {
+    match result {
+        Err(Error::Task(TaskError::Died(death))) => *death,
+        other => panic!("no death: {other:?}"),
+    }
+}
+
+/// What a worker's death looks like, however it comes; and the pool goes on.
+#[test]
+fn a_dead_worker_costs_its_task_and_says_why() {
+    for method in METHODS {
+        let pool = Pool::builder().processes(2).start_method(method).build().unwrap();
+        let killed = death(pool.apply(kill_self, (9,)));
+        assert_eq!((killed.reason, killed.exitcode), (ExitReason::Signal(9), Some(-9)));
+        assert!(killed.worker.starts_with("PoolWorker-") && killed.function.contains("kill_self"));
+        assert_eq!(death(pool.apply(|| -> u8 { std::process::exit(99) }, ())).exitcode, Some(99));
+        assert_eq!(death(pool.apply(|| -> u8 { procession::exit(7) }, ())).exitcode, Some(7));
+        assert_eq!(death(pool.apply(|| -> u8 { std::process::abort() }, ())).exitcode, Some(-6));
+        assert_eq!(pool.map(id, 0..100).unwrap(), (0..100).collect::<Vec<_>>());
+        until("both workers are there", || pool.pids().len() == 2);
+    }
+}
+
+#[test]
+fn a_stack_overflow_is_a_death_like_others() {
+    fn deeper(n: u64) -> u64 {
+        if std::hint::black_box(n) == u64::MAX { 0 } else { 1 + deeper(n + 1) }
+    }
+    let pool = Pool::builder().processes(1).relay_stderr().build().unwrap();
+    let died = death(pool.apply(deeper, (0,)));
+    assert!(matches!(died.exitcode, Some(-6 | -11)), "{died}");
+    assert_eq!(pool.apply(id, (1,)).unwrap(), 1);
+}
+
+#[test]
+fn the_report_has_the_end_of_a_relayed_stderr() {
+    let pool = Pool::builder().processes(1).relay_stderr().build().unwrap();
+    let last_words = || -> u8 {
+        eprintln!("about to go");
+        std::process::exit(3);
+    };
+    let died = death(pool.apply(last_words, ()));
+    assert!(died.stderr.contains("about to go"), "{died}");
+    assert!(died.to_string().contains("exit code 3"), "{died}");
+}
+
+/// Only the task that had been begun is lost; one that was sent ahead is done by another
+/// worker, and what a dead worker had answered is not lost.
+#[test]
+fn one_death_costs_one_task() {
+    let pool = Pool::new(1).unwrap();
+    let doomed = |x: u64| {
+        if x == 3 {
+            kill_self(9);
+        }
+        x
+    };
+    let results: Vec<_> = pool.imap(doomed, 0..8).unwrap().collect();
+    for (x, result) in results.iter().enumerate() {
+        match result {
+            Ok(value) => assert_eq!(*value, x as u64),
+            Err(TaskError::Died(death)) => assert_eq!((x, death.index), (3, 3)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
+}
+
+#[test]
+fn a_retried_task_outlives_its_workers() {
+    let folder = Folder::new("pool-retries");
+    let file = folder.file("runs");
+    let pool = Pool::new(2).unwrap();
+    let third_time = |file: String| {
+        note(&file, "run");
+        if text(&file).lines().count() < 3 {
+            kill_self(9);
+        }
+        text(&file).lines().count()
+    };
+    let patient = pool.with(TaskOptions::new().retries(2));
+    assert_eq!(patient.apply(third_time, (file.clone(),)).unwrap(), 3);
+    std::fs::remove_file(&file).unwrap();
+    let hasty = pool.with(TaskOptions::new().retries(1));
+    death(hasty.apply(third_time, (file.clone(),)));
+    assert_eq!(text(&file).lines().count(), 2, "without retries left it is not run again");
+}
+
+/// A time limit kills the worker of its task, and no other.
+#[test]
+fn a_time_limit_costs_one_task() {
+    let pool = Pool::new(2).unwrap();
+    let other = pool.apply_async(pause, (600,)).unwrap();
+    let brief = pool.with(TaskOptions::new().timeout(Duration::from_millis(100)));
+    let begun = Instant::now();
+    let results: Vec<_> = [60_000, 0, 60_000, 0, 0]
+        .map(|ms| brief.apply_async(pause, (ms,)).unwrap())
+        .into_iter()
+        .map(|result| result.get())
+        .collect();
+    let timed_out = |result: &Result<u32, Error>| matches!(result, Err(Error::Task(TaskError::TimedOut(limit))) if limit.as_millis() == 100);
+    let ends: Vec<_> = results.iter().map(|result| (result.is_ok(), timed_out(result))).collect();
+    let (good, late) = ((true, false), (false, true));
+    assert_eq!(ends, [late, good, late, good, good]);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(!pool.pids().contains(&0) && other.get().is_ok(), "the other worker went on");
+    // Nobody waits here: the limit holds all the same.
+    let unseen = brief.apply_async(pause, (60_000,)).unwrap();
+    until("its time is up", || unseen.ready());
+    assert!(!unseen.successful().unwrap());
+}
+
+#[test]
+fn a_cancelled_task_ends_at_once_and_alone() {
+    let pool = Pool::new(1).unwrap();
+    let running = pool.apply_async(pause, (60_000,)).unwrap();
+    let ahead = pool.apply_async(id, (1,)).unwrap();
+    let queued = pool.apply_async(id, (2,)).unwrap();
+    let last = pool.apply_async(id, (3,)).unwrap();
+    queued.cancel();
+    assert!(matches!(queued.get(), Err(Error::Task(TaskError::Cancelled))));
+    let begun = Instant::now();
+    running.cancel();
+    assert!(matches!(running.get(), Err(Error::Task(TaskError::Cancelled))));
+    assert_eq!((ahead.get().unwrap(), last.get().unwrap()), (1, 3));
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+/// Row poolwl-02.
+#[test]
+fn workers_are_replaced_after_close_as_long_as_there_are_tasks() {
+    let pool = Pool::builder().processes(3).max_tasks_per_child(1).build().unwrap();
+    let results: Vec<_> = (0..6).map(|_| pool.apply_async(pause, (300,)).unwrap()).collect();
+    pool.close();
+    assert!(pool.join_timeout(SOON).unwrap());
+    let pids: BTreeSet<_> = results.iter().map(|result| result.get().unwrap()).collect();
+    assert_eq!(pids.len(), 6, "each task had a worker of its own");
+}
+
+#[test]
+fn a_worker_that_is_killed_while_idle_is_replaced() {
+    let pool = Pool::new(2).unwrap();
+    pool.map(id, 0..10).unwrap();
+    let before = pool.pids();
+    for pid in &before {
+        signal(*pid, Signal::SIGKILL);
+    }
+    until("both have been replaced", || {
+        let now = pool.pids();
+        now.len() == 2 && !now.iter().any(|pid| before.contains(pid))
+    });
+    assert_eq!(pool.map(id, 0..10).unwrap().len(), 10);
+}
+
+/// Row pool-17.
+#[test]
+fn terminate_does_not_wait_for_the_queue() {
+    let pool = Pool::new(3).unwrap();
+    let results: Vec<_> =
+        (0..10_000).map(|_| pool.apply_async(pause, (10_000,)).unwrap()).collect();
+    let begun = Instant::now();
+    let pids = pool.pids();
+    pool.terminate();
+    assert!(pool.join_timeout(SOON).unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(!pids.iter().any(|pid| lives(*pid)));
+    for result in results {
+        assert!(matches!(result.get(), Err(Error::Task(TaskError::Cancelled))));
+    }
+}
+
+#[test]
+fn a_terminate_by_another_thread_ends_a_map() {
+    let pool = Pool::new(2).unwrap();
+    std::thread::scope(|scope| {
+        let map = scope.spawn(|| pool.map(pause, [60_000u64; 4]));
+        let follower = scope.spawn(|| pool.apply(pause, (60_000,)));
+        std::thread::sleep(Duration::from_millis(100));
+        pool.terminate();
+        assert!(matches!(map.join().unwrap(), Err(Error::Task(TaskError::Cancelled))));
+        let ended = follower.join().unwrap();
+        assert!(matches!(ended, Err(Error::Task(TaskError::Cancelled | TaskError::NotRunning))));
+    });
+}
+
+#[test]
+fn a_failing_initializer_is_an_error_and_leaves_nothing() {
+    let begun = Instant::now();
+    let fails = || -> u8 { panic!("no database") };
+    let built = Pool::builder().processes(3).initializer(fails, ()).build();
+    let Err(Error::Start(StartError::Refused(fault))) = built else { panic!("{built:?}") };
+    assert!(fault.to_string().contains("no database"), "{fault}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+/// Workers that cannot be had any more break the pool: nobody waits for ever, and no
+/// process is started for ever.
+#[test]
+fn a_used_up_budget_breaks_the_pool() {
+    let folder = Folder::new("pool-budget");
+    let file = folder.file("ready");
+    let once = |file: String| {
+        assert!(text(&file).is_empty(), "only the first workers start");
+    };
+    let pool = Pool::builder()
+        .processes(1)
+        .initializer(once, (file.clone(),))
+        .restarts(3, Duration::from_secs(60))
+        .build()
+        .unwrap();
+    note(&file, "ready");
+    let results: Vec<_> = (0..3).map(|_| pool.apply_async(kill_self, (9,)).unwrap()).collect();
+    for (at, result) in results.iter().enumerate() {
+        match result.get() {
+            Err(Error::Task(TaskError::Died(_))) => assert_eq!(at, 0),
+            Err(Error::Task(TaskError::Broken(why))) => assert!(why.contains("first"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(pool.apply(id, (1,)), Err(Error::Task(TaskError::Broken(_)))));
+}
+
+/// Each task ends in a result or in its own error, whatever dies when.
+#[test]
+fn tasks_survive_workers_that_are_killed_at_random() {
+    let kills = std::env::var("PROCESSION_POOL_KILLS").ok().and_then(|n| n.parse().ok());
+    let kills: u32 = kills.unwrap_or(300);
+    let seed: u64 = std::env::var("PROCESSION_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(7);
+    println!("PROCESSION_SEED={seed}");
+    let pool = Pool::builder().processes(3).restarts(u32::MAX, Duration::from_secs(1)).build();
+    let pool = pool.unwrap();
+    let (done, mut lost, mut kept) = (AtomicBool::new(false), 0u32, 0u64);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut state = seed;
+            for _ in 0..kills {
+                let mut next = || {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (state >> 33) as usize
+                };
+                std::thread::sleep(Duration::from_micros(next() as u64 % 4_000));
+                let pids = pool.pids();
+                // A worker that has just been reaped may have lent its number to nobody yet.
+                if let Some(pid) = pids.get(next() % pids.len().max(1)) {
+                    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+                    let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        let work = |x: u64| {
+            std::thread::sleep(Duration::from_micros(x % 200));
+            x
+        };
+        for (at, result) in pool.imap(work, 0..).unwrap().enumerate() {
+            match result {
+                Ok(value) => {
+                    assert_eq!(value, at as u64, "results keep their places");
+                    kept += 1;
+                }
+                Err(TaskError::Died(death)) => {
+                    assert_eq!(death.index, at as u64);
+                    lost += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+            if done.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        let patient = pool.with(TaskOptions::new().retries(1_000));
+        assert_eq!(patient.map(id, 0..200).unwrap(), (0..200).collect::<Vec<_>>());
+    });
+    println!("{lost} of {} tasks were lost in {kills} kills", kept + u64::from(lost));
+    assert!(lost <= kills);
+    pool.close();
+    assert!(pool.join_timeout(SOON).unwrap());
+}
+
+/// The parent dies: its pool's workers do too, stopped or not.
+#[test]
+fn workers_do_not_outlive_their_owner() {
+    let folder = Folder::new("pool-orphans");
+    let file = folder.file("pids");
+    let owner = |file: String| {
+        let pool = Pool::new(2).unwrap();
+        for pid in pool.pids() {
+            note(&file, &pid.to_string());
+        }
+        let _ = pool.map(pause, [60_000u64; 2]);
+    };
+    let p = Process::spawn(owner, (file.clone(),)).unwrap();
+    let pids: Vec<u32> = util::lines(&file, 2).iter().map(|line| line.parse().unwrap()).collect();
+    p.kill().unwrap();
+    p.join().unwrap();
+    until("the workers are gone", || !pids.iter().any(|pid| lives(*pid)));
+}
+
+/// Ctrl-C reaches the whole group: workers ignore it, and their owner, which does not, ends
+/// and leaves nothing.
+#[test]
+fn an_interrupt_ends_the_owner_and_its_workers() {
+    let folder = Folder::new("pool-interrupt");
+    let file = folder.file("pids");
+    let owner = |file: String| {
+        let pool = Pool::new(2).unwrap();
+        for pid in pool.pids() {
+            // As a terminal would.
+            signal(pid, Signal::SIGINT);
+            note(&file, &pid.to_string());
+        }
+        assert_eq!(pool.map(id, 0..4).unwrap(), [0, 1, 2, 3]);
+        note(&file, "mapping");
+        let _ = pool.map(pause, [60_000u64; 2]);
+    };
+    let p = Process::spawn(owner, (file.clone(),)).unwrap();
+    let pids = util::lines(&file, 3);
+    p.interrupt().unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
+    assert_eq!(p.exitcode(), Some(-2));
+    let pids: Vec<u32> = pids.iter().filter_map(|line| line.parse().ok()).collect();
+    until("the workers are gone", || !pids.iter().any(|pid| lives(*pid)));
+}
