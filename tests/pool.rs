@@ -134,13 +134,13 @@ fn an_error_callback_hears_of_the_error_before_get_does() {
 #[test]
 fn a_callback_that_fails_or_waits_delays_no_other_result() {
     let pool = Pool::new(1).unwrap();
-    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let (gate, held) = std::sync::mpsc::channel::<()>();
     let slow = pool.apply_async(sqr, (1,)).unwrap();
     let slow = slow.callback(move |_| assert!(held.recv_timeout(SOON).is_err())).unwrap();
     let bad = pool.apply_async(sqr, (2,)).unwrap().callback(|_| panic!("in vain")).unwrap();
     assert_eq!(pool.apply(sqr, (3,)).unwrap(), 9);
     assert!(!slow.ready());
-    drop(hold);
+    drop(gate);
     assert_eq!((slow.get().unwrap(), bad.get().unwrap()), (1, 4));
     pool.close();
     pool.join().unwrap();
@@ -390,9 +390,9 @@ fn a_pool_that_has_ended_takes_nothing() {
         assert!(matches!(pool.join(), Err(Error::PoolRunning)));
         early.wait().unwrap();
         if terminate {
-            pool.terminate()
+            pool.terminate();
         } else {
-            pool.close()
+            pool.close();
         }
         let refused = |result: Result<i64, Error>| {
             assert!(matches!(result, Err(Error::Task(TaskError::NotRunning))), "{result:?}");

@@ -8,7 +8,7 @@
 mod util;
 
 use nix::sys::signal::Signal;
-use procession::{Death, Error, ExitReason, Pool, Process, StartError, TaskError, TaskOptions};
+use procession::{WorkerDeath, Error, ExitReason, Pool, Process, StartError, TaskError, TaskOptions};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn kill_self(number: i32) {
     pause(60_000);
 }
 
-fn death<R: std::fmt::Debug>(result: Result<R, Error>) -> Death {
+fn death<R: std::fmt::Debug>(result: Result<R, Error>) -> WorkerDeath {
     match result {
         Err(Error::Task(TaskError::Died(death))) => *death,
         other => panic!("no death: {other:?}"),
@@ -235,7 +235,7 @@ fn a_used_up_budget_breaks_the_pool() {
     let pool = Pool::builder()
         .processes(1)
         .initializer(once, (file.clone(),))
-        .restarts(3, Duration::from_secs(60))
+        .restarts(3, Duration::from_mins(1))
         .build()
         .unwrap();
     note(&file, "ready");

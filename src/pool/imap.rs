@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// So many tasks for each worker are under way or wait for their turn, at most.
@@ -86,7 +87,10 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
         &mut self,
         timeout: Duration,
     ) -> Result<Option<std::result::Result<R, TaskError>>> {
-        self.next_until(after(timeout))?.ok_or(Error::Timeout)
+        match self.next_until(after(timeout))? {
+            Poll::Ready(next) => Ok(next),
+            Poll::Pending => Err(Error::Timeout),
+        }
     }
 
     /// The next result, without blocking the thread; `None` at the end. Works on any
@@ -96,7 +100,7 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
     /// Dropping the future loses no result.
     pub async fn next_async(&mut self) -> Option<std::result::Result<R, TaskError>> {
         loop {
-            if let Some(next) = self.advance() {
+            if let Poll::Ready(next) = self.advance() {
                 return next;
             }
             std::future::poll_fn(|context| self.core.poll_wait(&self.job, Want::Any, context))
@@ -104,32 +108,30 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
         }
     }
 
-    /// `None` when the deadline passed.
+    /// Pending when the deadline passed.
     fn next_until(
         &mut self,
         deadline: Option<Instant>,
-    ) -> std::result::Result<Option<Option<std::result::Result<R, TaskError>>>, TaskError> {
+    ) -> std::result::Result<Poll<Option<std::result::Result<R, TaskError>>>, TaskError> {
         loop {
-            if let Some(next) = self.advance() {
-                return Ok(Some(next));
-            }
-            if !self.core.wait(&self.job, Want::Any, deadline)? {
-                return Ok(None);
+            let next = self.advance();
+            if next.is_ready() || !self.core.wait(&self.job, Want::Any, deadline)? {
+                return Ok(next);
             }
         }
     }
 
-    /// The next result or the end, if it is there; `None` when it has to be waited for.
-    fn advance(&mut self) -> Option<Option<std::result::Result<R, TaskError>>> {
+    /// The next result or the end, if it is there.
+    fn advance(&mut self) -> Poll<Option<std::result::Result<R, TaskError>>> {
         if self.ready.is_empty() {
             self.receive();
             self.fill();
             self.take_apart();
         }
         if let Some(next) = self.ready.pop_front() {
-            return Some(Some(next));
+            return Poll::Ready(Some(next));
         }
-        (self.is_drawn && self.taken == self.made).then_some(None)
+        if self.is_drawn && self.taken == self.made { Poll::Ready(None) } else { Poll::Pending }
     }
 
     /// Draws inputs and submits them, as far ahead as it may look.
@@ -197,7 +199,9 @@ impl<R: DeserializeOwned> Iterator for Imap<'_, R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.next_until(None) {
-            Ok(next) => next.flatten(),
+            Ok(Poll::Ready(next)) => next,
+            // Without a deadline there is always a next one, or the end.
+            Ok(Poll::Pending) => None,
             Err(error) => Some(Err(error)),
         }
     }

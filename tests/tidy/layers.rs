@@ -58,6 +58,7 @@ const CRATES: &[Crate] = &[
             "mail",
             "actor/process",
             "supervisor",
+            "pool",
         ],
         upward: &[
             ("sys", "launcher", "the constructor is unsafe to declare, and enters the child"),
@@ -98,6 +99,7 @@ const CRATES: &[Crate] = &[
             "value",
             "queue",
             "mailbox",
+            "pool",
             "context",
             "current",
             "supervisor",

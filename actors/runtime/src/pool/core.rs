@@ -385,15 +385,12 @@ impl Core {
         state.effects = effects;
         state.death = None;
         let after = std::mem::take(&mut state.after);
-        let wakes = match state.leader {
-            Some(leader) => {
-                (after.wakes_reader || after.has_news) && leader != std::thread::current().id()
-            }
+        let wakes = if let Some(leader) = state.leader {
+            (after.wakes_reader || after.has_news) && leader != std::thread::current().id()
+        } else {
             // The hidden thread waits for nothing itself; but it has to know when to stop.
-            None => {
-                let is_idle = state.scheduler.unfinished() == 0;
-                state.is_attended && !state.is_served && (after.wakes_reader || is_idle)
-            }
+            let is_idle = state.scheduler.unfinished() == 0;
+            state.is_attended && !state.is_served && (after.wakes_reader || is_idle)
         };
         state.is_served = false;
         if wakes {

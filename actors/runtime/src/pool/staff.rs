@@ -39,7 +39,7 @@ impl Beginnings {
 
 impl Word for Beginnings {
     fn get(&self) -> u64 {
-        self.0.cells(0, 1).and_then(|cells| cells.at(0)).map_or(0, |cell| cell.get())
+        self.0.cells(0, 1).and_then(|cells| cells.get(0)).unwrap_or_default()
     }
 
     fn exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
