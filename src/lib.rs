@@ -53,8 +53,8 @@ pub use current::{
     CurrentProcess, ParentRef, active_children, current_process, exit, parent_process,
 };
 pub use error::{
-    DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault,
-    TaskError, WorkerDeath,
+    DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault, TaskError,
+    WorkerDeath,
 };
 pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};

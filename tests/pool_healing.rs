@@ -8,7 +8,9 @@
 mod util;
 
 use nix::sys::signal::Signal;
-use procession::{WorkerDeath, Error, ExitReason, Pool, Process, StartError, TaskError, TaskOptions};
+use procession::{
+    Error, ExitReason, Pool, Process, StartError, TaskError, TaskOptions, WorkerDeath,
+};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

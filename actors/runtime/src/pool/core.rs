@@ -5,7 +5,7 @@
 //! streams is `wait`'s.
 
 use super::callback::Callbacks;
-use super::error::{WorkerDeath, TaskError};
+use super::error::{TaskError, WorkerDeath};
 use super::job::{Cook, Job, Outcome, Then, Wakes, Want};
 use super::staff::{Hired, Opening, Recipe, Worker};
 use super::task::{Initializer, TaskFunction};

@@ -32,7 +32,7 @@ mod wait;
 mod worker;
 
 pub use self::core::{Core, Request, Setup};
-pub use error::{WorkerDeath, TaskError};
+pub use error::{TaskError, WorkerDeath};
 pub use job::{Cook, Job, Outcome, Then, Want};
 pub use procession_protocols::pool::{AHEAD, TaskId, Terms};
 pub use task::{Initializer, ItemError, TaskFunction, items};
