@@ -5,31 +5,25 @@
 //! streams is `wait`'s.
 
 use super::callback::Callbacks;
-use super::error::{TaskError, WorkerDeath};
-use super::job::{Cook, Job, Outcome, Then, Wakes, Want};
-use super::staff::{Hired, Opening, Recipe, Worker};
+use super::error::TaskError;
+use super::job::{Cook, Job, Outcome, Then, Want};
+use super::staff::Recipe;
+use super::state::{State, Task};
 use super::task::{Initializer, TaskFunction};
-use super::worker::FAILED;
-use crate::codec::{self, Encoded};
-use crate::down::Down;
-use crate::function::FunctionRef;
+use crate::codec::Encoded;
 use crate::launcher::{StartError, StartMethod};
-use crate::link::Frame;
 use crate::node::hidden;
 use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
-use procession_protocols::pool::{Effect, End, Options, Scheduler, TaskId, Terms, WorkerId, word};
+use procession_protocols::pool::{Effect, Options, TaskId, Terms};
 use procession_protocols::supervision::intensity::Intensity;
-use procession_protocols::wire::Kind;
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, Weak};
-use std::thread::{Thread, ThreadId};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 /// After SIGTERM a terminated pool's workers get this long before SIGKILL.
 const TERMINATE_GRACE: Duration = Duration::from_secs(1);
@@ -67,23 +61,13 @@ pub struct Request {
     pub terms: Terms,
 }
 
-/// A task as the pool keeps it until it has ended.
-pub(super) struct Task {
-    pub(super) function: u32,
-    pub(super) items: u32,
-    pub(super) args: Encoded,
-    limit_ms: Option<u64>,
-    job: Arc<Job>,
-    index: u64,
-}
-
 /// A pool's owner.
 pub struct Core {
     /// The process that made it: a copy has no workers.
     owner: u32,
     epoch: Instant,
     workers: usize,
-    recipe: Recipe,
+    pub(super) recipe: Recipe,
     pub(super) state: Mutex<State>,
     pub(super) epoll: Epoll,
     /// Among what `epoll` watches: ends the wait of who reads the streams.
@@ -92,43 +76,7 @@ pub struct Core {
     pub(super) callbacks: Callbacks,
     /// Done when no worker is left.
     pub(super) end: Arc<Job>,
-    this: Weak<Core>,
-}
-
-pub(super) struct State {
-    pub(super) scheduler: Scheduler<Task>,
-    staff: Vec<Worker>,
-    functions: HashMap<usize, u32>,
-    references: Vec<(FunctionRef, &'static str)>,
-    /// The thread that reads the streams, and those that wait beside it.
-    pub(super) leader: Option<ThreadId>,
-    pub(super) followers: VecDeque<Thread>,
-    /// How often the reader's role has been taken.
-    pub(super) led: u64,
-    /// Whether the hidden thread's part is awake.
-    pub(super) is_attended: bool,
-    /// Whether the change under way is what the streams brought.
-    is_served: bool,
-    /// Whether it is to read at once: somebody waits without a thread.
-    pub(super) is_urgent: bool,
-    /// Who made the pool waits for the starts of its first workers.
-    builder: Option<std::sync::mpsc::Sender<Result<(), StartError>>>,
-    /// The death that is being dealt with.
-    death: Option<WorkerDeath>,
-    why_broken: String,
-    effects: Vec<Effect<Task>>,
-    after: After,
-}
-
-/// What is to be done when the lock is free.
-#[derive(Default)]
-struct After {
-    wakes: Wakes,
-    called_back: Vec<Arc<Job>>,
-    /// Something has come that the reader may wait for.
-    has_news: bool,
-    /// The reader has to look at the time.
-    wakes_reader: bool,
+    pub(super) this: Weak<Core>,
 }
 
 impl Core {
@@ -146,23 +94,7 @@ impl Core {
         let options =
             Options { workers: setup.workers, max_tasks: setup.max_tasks, budget: setup.budget };
         let (builder, built) = std::sync::mpsc::channel();
-        let state = State {
-            scheduler: Scheduler::new(options),
-            staff: Vec::new(),
-            functions: HashMap::new(),
-            references: Vec::new(),
-            leader: None,
-            followers: VecDeque::new(),
-            led: 0,
-            is_attended: false,
-            is_served: false,
-            is_urgent: false,
-            builder: Some(builder),
-            death: None,
-            why_broken: String::new(),
-            effects: Vec::new(),
-            after: After::default(),
-        };
+        let state = State::new(options, builder);
         let recipe = Recipe {
             method: setup.method,
             initializer: setup.initializer,
@@ -191,27 +123,6 @@ impl Core {
             return Err(error);
         }
         Ok(core)
-    }
-
-    fn start_first(
-        &self,
-        built: &std::sync::mpsc::Receiver<Result<(), StartError>>,
-    ) -> Result<(), StartError> {
-        let mut effects = Vec::new();
-        lock(&self.state).scheduler.begin(&mut effects);
-        let handle = hidden::handle()?;
-        let mut wanted = 0;
-        for effect in effects {
-            let Effect::Start(id) = effect else { continue };
-            let starting = self.recipe.prepare(None)?.start();
-            let Some(core) = self.this.upgrade() else { continue };
-            handle.spawn(async move { core.hired(id, starting.await) });
-            wanted += 1;
-        }
-        for _ in 0..wanted {
-            built.recv().map_err(io::Error::other)??;
-        }
-        Ok(())
     }
 
     /// How many workers it has.
@@ -493,105 +404,6 @@ impl Core {
         }
     }
 
-    /// Starts a worker, on the hidden thread.
-    fn hire(&self, id: WorkerId) {
-        let Some(core) = self.this.upgrade() else { return };
-        let start = async move {
-            let started = core.start_another().await;
-            core.hired(id, started);
-        };
-        match hidden::handle() {
-            Ok(handle) => drop(handle.spawn(start)),
-            // There has been a hidden thread since the first worker.
-            Err(error) => tracing::error!(target: "procession", %error, "no worker is started"),
-        }
-    }
-
-    async fn start_another(self: &Arc<Self>) -> Result<Hired, StartError> {
-        match self.prepare_aside(None).await?.start().await {
-            // Threads that came since the first workers, the caller's own among them, do not
-            // let this process be copied.
-            Err(StartError::ForeignThreads { .. }) => {
-                self.prepare_aside(Some(StartMethod::Spawn)).await?.start().await
-            }
-            other => other,
-        }
-    }
-
-    /// Prepares a start; where user code has a part in that, on a thread of its own.
-    async fn prepare_aside(
-        self: &Arc<Self>,
-        method: Option<StartMethod>,
-    ) -> Result<Opening, StartError> {
-        if self.recipe.initializer.is_none() {
-            return self.recipe.prepare(method);
-        }
-        let core = self.clone();
-        let (done, prepared) = oneshot::channel();
-        std::thread::Builder::new().name("procession-pool".into()).spawn(move || {
-            drop(done.send(core.recipe.prepare(method)));
-        })?;
-        prepared.await.map_err(io::Error::other)?
-    }
-
-    /// A worker has started, or not.
-    fn hired(&self, id: WorkerId, started: Result<Hired, StartError>) {
-        let added = started.and_then(|hired| {
-            let child = hired.child.clone();
-            let worker = Worker::new(id, hired, &self.epoll).inspect_err(|_| {
-                let _ = child.signal(Signal::SIGKILL);
-            });
-            Ok((child, worker?))
-        });
-        match added {
-            Ok((child, worker)) => {
-                self.change(|state, now, out| {
-                    state.staff.push(worker);
-                    state.scheduler.ready(id, now, out);
-                    state.tell_builder(Ok(()));
-                });
-                let core = self.this.clone();
-                child.on_down(Box::new(move |down| {
-                    if let Some(core) = core.upgrade() {
-                        core.buried(id, &down);
-                    }
-                }));
-            }
-            Err(error) => self.change(|state, now, out| {
-                state.why_broken = error.to_string();
-                // A process that is ending, or a daemon, will not get another either.
-                let is_final = matches!(error, StartError::Ending | StartError::Daemon);
-                tracing::warn!(target: "procession", %error, "a pool's worker did not start");
-                if is_final {
-                    state.scheduler.break_down(out);
-                }
-                state.scheduler.died(id, 0, now, out);
-                state.tell_builder(Err(error));
-            }),
-        }
-    }
-
-    /// A worker has ended. What it had sent is taken first.
-    fn buried(&self, id: WorkerId, down: &Down) {
-        self.change(|state, now, out| {
-            let Some(at) = state.staff.iter().position(|one| one.id == id) else { return };
-            state.read(at, now, out, &self.epoll);
-            let mut worker = state.staff.swap_remove(at);
-            worker.forget(&self.epoll);
-            state.why_broken = format!("worker {} ended: {}", down.name, down.reason);
-            state.death = Some(WorkerDeath {
-                worker: down.name.clone(),
-                pid: worker.child.pid(),
-                reason: down.reason.clone(),
-                exitcode: down.status.exitcode(),
-                function: String::new(),
-                index: 0,
-                stderr: worker.child.stderr_tail(),
-            });
-            state.scheduler.died(id, word::begun(&worker.beginnings), now, out);
-        });
-    }
-
     /// Reads the streams that are ready.
     pub(super) fn serve(&self, events: &[EpollEvent]) {
         self.change(|state, now, out| {
@@ -610,105 +422,6 @@ impl Core {
             }
             state.scheduler.tick(now, out);
         });
-    }
-}
-
-impl State {
-    fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
-        self.staff.iter_mut().find(|one| one.id == id)
-    }
-
-    fn take_back(&mut self, id: WorkerId, last: u32) -> u32 {
-        self.worker(id).map_or(0, |worker| word::take_back(&worker.beginnings, last))
-    }
-
-    fn refusal(&self) -> TaskError {
-        if self.scheduler.is_broken() {
-            TaskError::Broken(self.why_broken.clone())
-        } else {
-            TaskError::NotRunning
-        }
-    }
-
-    /// The number of a function.
-    fn function(&mut self, function: TaskFunction) -> Result<u32, TaskError> {
-        if let Some(number) = self.functions.get(&function.key()) {
-            return Ok(*number);
-        }
-        let reference = function.reference().map_err(|_| TaskError::NotInImage)?;
-        let number = u32::try_from(self.references.len()).map_err(io::Error::other)?;
-        self.references.push((reference, function.name()));
-        self.functions.insert(function.key(), number);
-        Ok(number)
-    }
-
-    /// Takes what a worker has sent.
-    fn read(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Task>>, epoll: &Epoll) {
-        let mut first = true;
-        while let Some(frame) = self.staff[at].reply(first, epoll) {
-            first = false;
-            if frame.header.kind == Kind::Reply {
-                let id = self.staff[at].id;
-                self.answered(id, frame, now, out);
-            }
-        }
-    }
-
-    fn answered(&mut self, worker: WorkerId, frame: Frame, now: u64, out: &mut Vec<Effect<Task>>) {
-        let Ok(number) = u32::try_from(frame.header.call) else { return };
-        let Some(task) = self.scheduler.finished(worker, number, now, out) else { return };
-        let outcome = if frame.header.flags & FAILED == 0 {
-            Ok(Encoded { bytes: frame.payload, fds: frame.fds })
-        } else {
-            let error = codec::decode::<TaskError>(&frame.payload, frame.fds);
-            Err(error.unwrap_or_else(TaskError::Decode))
-        };
-        self.after.deliver(task, outcome);
-    }
-
-    fn error(&self, task: &Task, end: End) -> TaskError {
-        match (end, &self.death) {
-            (End::TimedOut, _) => {
-                TaskError::TimedOut(Duration::from_millis(task.limit_ms.unwrap_or_default()))
-            }
-            (End::Died, Some(death)) => {
-                let function = self.references.get(task.function as usize);
-                TaskError::Died(Box::new(WorkerDeath {
-                    function: function.map(|(_, name)| (*name).to_owned()).unwrap_or_default(),
-                    index: task.index,
-                    ..death.clone()
-                }))
-            }
-            (End::Cancelled, _) => TaskError::Cancelled,
-            (End::Broken | End::Died, _) => TaskError::Broken(self.why_broken.clone()),
-        }
-    }
-
-    fn tell_builder(&mut self, started: Result<(), StartError>) {
-        if let Some(builder) = &self.builder {
-            let _ = builder.send(started);
-        }
-    }
-
-    /// Wakes the hidden thread's part, if there is something for it to watch.
-    pub(super) fn wants_attendant(&mut self, attend: &Notify) {
-        if self.scheduler.unfinished() > 0 && !std::mem::replace(&mut self.is_attended, true) {
-            attend.notify_one();
-        }
-    }
-}
-
-impl After {
-    fn deliver(&mut self, task: Task, result: Result<Encoded, TaskError>) {
-        let Task { index, items, job, .. } = task;
-        self.deliver_to(&job, Outcome { index, items, result });
-    }
-
-    fn deliver_to(&mut self, job: &Arc<Job>, outcome: Outcome) {
-        self.has_news = true;
-        if job.deliver(outcome, &mut self.wakes) {
-            self.called_back.push(job.clone());
-        }
     }
 }
 

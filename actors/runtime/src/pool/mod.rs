@@ -16,7 +16,8 @@
 //! | `task` | functions of tasks by name, and running a batch of calls |
 //! | `worker` | a worker's process |
 //! | `staff` | a worker as its owner sees it, and its start |
-//! | `core` | the scheduler's effects |
+//! | `core`, `state` | the scheduler's effects, and what they change |
+//! | `hiring` | workers come and go |
 //! | `wait` | who reads the streams: a thread that waits, else the hidden thread |
 //! | `job` | the results of one call |
 //! | `callback` | the thread on which callbacks run |
@@ -25,8 +26,10 @@
 mod callback;
 mod core;
 mod error;
+mod hiring;
 mod job;
 mod staff;
+mod state;
 mod task;
 mod wait;
 mod worker;

@@ -81,7 +81,7 @@ impl Worker {
     /// that has ended is found out otherwise.
     pub(super) fn send(
         &mut self,
-        task: &super::core::Task,
+        task: &super::state::Task,
         reference: &FunctionRef,
         number: u32,
         epoll: &Epoll,

@@ -1,0 +1,141 @@
+//! The coming and going of a pool's workers.
+//!
+//! Owns their starts, which the hidden thread awaits, and what is done at their ends. The
+//! scheduler says when there is to be another. Neighbours: `staff` prepares a start.
+
+use super::core::Core;
+use super::error::WorkerDeath;
+use super::staff::{Hired, Opening, Worker};
+use crate::down::Down;
+use crate::launcher::{StartError, StartMethod};
+use crate::node::hidden;
+use crate::sync::lock;
+use nix::sys::signal::Signal;
+use procession_protocols::pool::{Effect, WorkerId, word};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+
+impl Core {
+    /// Starts the first workers, and waits until all are ready.
+    pub(super) fn start_first(
+        &self,
+        built: &Receiver<Result<(), StartError>>,
+    ) -> Result<(), StartError> {
+        let mut effects = Vec::new();
+        lock(&self.state).scheduler.begin(&mut effects);
+        let handle = hidden::handle()?;
+        let mut wanted = 0;
+        for effect in effects {
+            let Effect::Start(id) = effect else { continue };
+            let starting = self.recipe.prepare(None)?.start();
+            let Some(core) = self.this.upgrade() else { continue };
+            handle.spawn(async move { core.hired(id, starting.await) });
+            wanted += 1;
+        }
+        for _ in 0..wanted {
+            built.recv().map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+
+    /// Starts a worker, on the hidden thread.
+    pub(super) fn hire(&self, id: WorkerId) {
+        let Some(core) = self.this.upgrade() else { return };
+        let start = async move {
+            let started = core.start_another().await;
+            core.hired(id, started);
+        };
+        match hidden::handle() {
+            Ok(handle) => drop(handle.spawn(start)),
+            // There has been a hidden thread since the first worker.
+            Err(error) => tracing::error!(target: "procession", %error, "no worker is started"),
+        }
+    }
+
+    async fn start_another(self: &Arc<Self>) -> Result<Hired, StartError> {
+        match self.prepare_aside(None).await?.start().await {
+            // Threads that came since the first workers, the caller's own among them, do not
+            // let this process be copied.
+            Err(StartError::ForeignThreads { .. }) => {
+                self.prepare_aside(Some(StartMethod::Spawn)).await?.start().await
+            }
+            other => other,
+        }
+    }
+
+    /// Prepares a start; where user code has a part in that, on a thread of its own.
+    async fn prepare_aside(
+        self: &Arc<Self>,
+        method: Option<StartMethod>,
+    ) -> Result<Opening, StartError> {
+        if self.recipe.initializer.is_none() {
+            return self.recipe.prepare(method);
+        }
+        let core = self.clone();
+        let (done, prepared) = oneshot::channel();
+        std::thread::Builder::new().name("procession-pool".into()).spawn(move || {
+            drop(done.send(core.recipe.prepare(method)));
+        })?;
+        prepared.await.map_err(io::Error::other)?
+    }
+
+    /// A worker has started, or not.
+    fn hired(&self, id: WorkerId, started: Result<Hired, StartError>) {
+        let added = started.and_then(|hired| {
+            let child = hired.child.clone();
+            let worker = Worker::new(id, hired, &self.epoll).inspect_err(|_| {
+                let _ = child.signal(Signal::SIGKILL);
+            });
+            Ok((child, worker?))
+        });
+        match added {
+            Ok((child, worker)) => {
+                self.change(|state, now, out| {
+                    state.staff.push(worker);
+                    state.scheduler.ready(id, now, out);
+                    state.tell_builder(Ok(()));
+                });
+                let core = self.this.clone();
+                child.on_down(Box::new(move |down| {
+                    if let Some(core) = core.upgrade() {
+                        core.buried(id, &down);
+                    }
+                }));
+            }
+            Err(error) => self.change(|state, now, out| {
+                state.why_broken = error.to_string();
+                // A process that is ending, or a daemon, will not get another either.
+                let is_final = matches!(error, StartError::Ending | StartError::Daemon);
+                tracing::warn!(target: "procession", %error, "a pool's worker did not start");
+                if is_final {
+                    state.scheduler.break_down(out);
+                }
+                state.scheduler.died(id, 0, now, out);
+                state.tell_builder(Err(error));
+            }),
+        }
+    }
+
+    /// A worker has ended. What it had sent is taken first.
+    fn buried(&self, id: WorkerId, down: &Down) {
+        self.change(|state, now, out| {
+            let Some(at) = state.staff.iter().position(|one| one.id == id) else { return };
+            state.read(at, now, out, &self.epoll);
+            let mut worker = state.staff.swap_remove(at);
+            worker.forget(&self.epoll);
+            state.why_broken = format!("worker {} ended: {}", down.name, down.reason);
+            state.death = Some(WorkerDeath {
+                worker: down.name.clone(),
+                pid: worker.child.pid(),
+                reason: down.reason.clone(),
+                exitcode: down.status.exitcode(),
+                function: String::new(),
+                index: 0,
+                stderr: worker.child.stderr_tail(),
+            });
+            state.scheduler.died(id, word::begun(&worker.beginnings), now, out);
+        });
+    }
+}
