@@ -68,6 +68,17 @@ examples_table() {
     check_each shared_struct
     check_each shared_memory
 
+    # Pools.
+    check_each pool_map
+    check_each pool_steps
+    check_each pool_timeouts -x 1
+    check_each pool_names
+    check_each pool_apply
+    check_each pool_overlap -s
+    check_each pool_many
+    check_each pool_one_at_a_time
+    check_each pool_errors
+
     # These go through the start methods by themselves.
     check implicit_lock
     check process_ids

@@ -9,7 +9,9 @@ use counter::Counter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
-use procession::{Context, Error, JoinError, Process, StartError, StartMethod, Stdio, context};
+use procession::{
+    Context, Error, JoinError, Pool, Process, StartError, StartMethod, Stdio, TaskError, context,
+};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -53,6 +55,17 @@ fn a_function_and_its_arguments_travel_as_by_every_method() {
         .start()
         .unwrap();
     assert_eq!(process.result_timeout(SOON).unwrap(), Some(StartMethod::Fork));
+}
+
+fn a_pool_of_copies_works_and_is_replaced() {
+    let pool = Pool::builder().processes(3).start_method(StartMethod::Fork).build().unwrap();
+    assert_eq!(pool.map(|x: u64| x * x, [1, 2, 3]).unwrap(), [1, 4, 9]);
+    let died = pool.apply(|| -> u8 { std::process::exit(3) }, ());
+    assert!(matches!(died, Err(Error::Task(TaskError::Died(_)))), "{died:?}");
+    eventually("the dead one is replaced", || pool.pids().len() == 3);
+    assert_eq!(pool.map(|x: u64| x + 1, 0..100).unwrap().len(), 100);
+    pool.close();
+    pool.join().unwrap();
 }
 
 fn the_child_is_a_node_of_its_own() {
@@ -440,6 +453,7 @@ macro_rules! tests {
 tests! {
     a_closure_keeps_what_it_captured
     a_function_and_its_arguments_travel_as_by_every_method
+    a_pool_of_copies_works_and_is_replaced
     the_child_is_a_node_of_its_own
     threads_runtimes_and_children_can_be_made_in_the_child
     a_panic_is_the_childs

@@ -467,6 +467,26 @@ fn a_child_has_a_pool_of_its_own() {
     }
 }
 
+/// Row main-01: nothing but the result is printed, and nothing on standard error. The fork
+/// method is `tests/fork.rs`'s.
+#[test]
+fn a_program_with_a_pool_is_silent_by_every_method() {
+    let name = "a_program_with_a_pool_is_silent_by_every_method";
+    if is_alone(name) {
+        for method in METHODS {
+            force_start_method(Some(method));
+            let pool = Pool::new(3).unwrap();
+            println!("{method} -> {:?}", pool.map(sqr, [1, 2, 3]).unwrap());
+        }
+        return;
+    }
+    let output = run(alone_command(name));
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{}", output.stdout);
+    for method in METHODS {
+        assert!(output.stdout.contains(&format!("{method} -> [1, 4, 9]\n")), "{}", output.stdout);
+    }
+}
+
 #[test]
 fn threads_share_a_pool() {
     let pool = Pool::new(2).unwrap();

@@ -83,8 +83,8 @@ impl PoolBuilder {
     }
 
     /// How workers are started; by default by [`start_method`](crate::start_method). A
-    /// worker that takes the place of a forked one is started by *spawn* when this process
-    /// has threads by then.
+    /// worker that takes the place of a forked one is started by *spawn*: by then this
+    /// process has threads.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.method = Some(method);
         self

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::error::WorkerDeath;
 use super::staff::{Hired, Opening, Worker};
 use crate::down::Down;
-use crate::launcher::{StartError, StartMethod};
+use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
 use crate::sync::lock;
 use nix::sys::signal::Signal;
@@ -55,14 +55,10 @@ impl Core {
     }
 
     async fn start_another(self: &Arc<Self>) -> Result<Hired, StartError> {
-        match self.prepare_aside(None).await?.start().await {
-            // Threads that came since the first workers, the caller's own among them, do not
-            // let this process be copied.
-            Err(StartError::ForeignThreads { .. }) => {
-                self.prepare_aside(Some(StartMethod::Spawn)).await?.start().await
-            }
-            other => other,
-        }
+        // The hidden thread is not the only one of this process, which can not be copied then.
+        let method = self.recipe.method.unwrap_or_else(launcher::default_method);
+        let method = (method == StartMethod::Fork).then_some(StartMethod::Spawn);
+        self.prepare_aside(method).await?.start().await
     }
 
     /// Prepares a start; where user code has a part in that, on a thread of its own.
