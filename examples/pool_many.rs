@@ -25,17 +25,17 @@ fn main() -> procession::Result<()> {
     pool.close();
     pool.join()?;
     let elapsed = begun.elapsed();
-    let (mut workers, mut worked) = (Vec::new(), Duration::ZERO);
+    let (mut workers, mut busy) = (Vec::new(), Duration::ZERO);
     for result in &results {
         let (worker, time) = result.get()?;
         workers.push(worker);
-        worked += time;
+        busy += time;
     }
     workers.sort_unstable();
     workers.dedup();
     println!("submitted before a quarter was done: {}", submitted < elapsed / 4);
     println!("{} tasks by {} workers", results.len(), workers.len());
-    println!("never more than four at a time: {}", worked <= elapsed * 4);
+    println!("never more than four at a time: {}", busy <= elapsed * 4);
     println!("All subprocesses done.");
     Ok(())
 }
