@@ -167,9 +167,6 @@ impl Link {
 
     /// Waits for the next frame in the read itself. For a link that one thread reads, which
     /// waits for nothing else: others that read it would wait with it.
-    ///
-    /// # Errors
-    /// As [`try_recv`](Self::try_recv).
     pub(crate) fn recv_alone(&self) -> Result<Frame, LinkError> {
         loop {
             if let Some(frame) = self.receive(true)? {
@@ -335,9 +332,6 @@ impl Link {
 
     /// Sends a frame if the socket has room for its beginning, without ever waiting; the
     /// rest of one that went out in part is kept. False when nothing was sent.
-    ///
-    /// # Errors
-    /// [`LinkError::Closed`] or the system's.
     pub(crate) fn offer(&self, header: Header, message: &Encoded) -> Result<bool, LinkError> {
         let tx = &mut *lock(&self.tx);
         tx.flush(self.fd.as_fd())?;
