@@ -11,10 +11,12 @@ mod util;
 use counter::{Counter, CounterKind, GONE, HOSTED};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use procession::{Actor, ChildSpec, Process, Strategy, Supervisor, mailbox, methods};
+use procession::{
+    Actor, ChildSpec, Connection, Pipe, Process, Strategy, Supervisor, mailbox, methods,
+};
 use procession_runtime::codec::{self, Encoded};
 use procession_runtime::share::{
-    BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Stock,
+    BadMessage, Client, Connection as ToOwner, Kind, ReplyTo, Share, ShareError, Stock,
 };
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -61,6 +63,10 @@ impl Owner {
 
     pub fn keep(&mut self, counter: Counter) {
         self.owned.push(counter);
+    }
+
+    pub fn forget(&mut self) {
+        self.owned.clear();
     }
 
     pub fn hosted(&self) -> usize {
@@ -258,6 +264,35 @@ fn a_stopped_owner_costs_its_clients_no_more_than_their_deadlines() {
 }
 
 #[test]
+fn what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body() {
+    alone("what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body", || {
+        let owner = owner();
+        let pid = procession::active_children()[0].pid().unwrap();
+        let pass_on = |counter: Counter, to: Connection| {
+            counter.add(1).unwrap();
+            mailbox::<()>().recv_timeout(SOON).unwrap();
+            // The other end of the ticket comes behind this.
+            counter.pad().unwrap();
+            to.send(&counter).unwrap();
+        };
+        let (here, there) = Pipe::duplex().unwrap();
+        let counter = owner.make().unwrap();
+        let process = Process::spawn(pass_on, (counter.clone(), there)).unwrap();
+        until("the other has used it", || counter.get() == 1);
+        // The one who passes it on alone keeps it.
+        owner.forget().unwrap();
+        drop(counter);
+        signal(pid, Signal::SIGSTOP);
+        until("it is stopped", || util::state(pid) == Some('T'));
+        process.send(&()).unwrap();
+        let counter: Counter = here.recv_timeout(SOON).unwrap();
+        signal(pid, Signal::SIGCONT);
+        process.join_timeout(SOON).unwrap();
+        assert_eq!(counter.add(1).unwrap(), 2);
+    });
+}
+
+#[test]
 fn a_wait_that_is_given_up_is_told_to_the_owner() {
     alone("a_wait_that_is_given_up_is_told_to_the_owner", || {
         let owner = owner();
@@ -301,7 +336,7 @@ impl Kind for OtherKind {
     type Own = Nothing;
     type Away = ();
 
-    fn attached(_: &Arc<Connection>, _: u64, _: Encoded) -> Result<(), ShareError> {
+    fn attached(_: &Arc<ToOwner>, _: u64, _: Encoded) -> Result<(), ShareError> {
         Ok(())
     }
 }

@@ -75,6 +75,7 @@ const CRATES: &[Crate] = &[
             ("child", "mail", "a child's handle has the outbox of the mail to it"),
             ("launcher", "node", "a start needs to know who starts; a child is born as a node"),
             ("launcher", "share", "a copy of a process has to be given its handles anew"),
+            ("node", "share", "a leaving node sends owners what they had no room for"),
             ("node", "peer", "routes hand out links to actors: peers"),
             ("node", "supervisor", "a leaving node stops its trees; routes know their references"),
             ("peer", "supervisor", "the way to a place in a tree is found in its slot"),

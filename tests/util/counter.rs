@@ -28,6 +28,8 @@ enum Ask {
     Seen,
     /// Never answered.
     Ignore,
+    /// For its length alone.
+    Pad(Vec<u8>),
 }
 
 /// What the owner has noted of clients.
@@ -91,6 +93,7 @@ impl Stock for Own {
         let answer = match ask {
             Ask::Add(by) => codec::encode(&self.add(by)),
             Ask::Seen => codec::encode(&self.seen()),
+            Ask::Pad(_) => return Ok(()),
             Ask::Ignore => {
                 std::mem::forget(reply);
                 return Ok(());
@@ -194,6 +197,13 @@ impl Counter {
 
     pub(crate) fn ignored(&self, timeout: Duration) -> Result<u64, ShareError> {
         self.ask(&Ask::Ignore, Some(timeout))
+    }
+
+    /// Sends more than a socket holds.
+    pub(crate) fn pad(&self) -> Result<(), ShareError> {
+        let Side::Away(away) = self.0.side()? else { panic!("own") };
+        let message = codec::encode(&Ask::Pad(vec![0; 1 << 20])).unwrap();
+        away.connection.post(away.object, message)
     }
 
     /// Sends what is no message.

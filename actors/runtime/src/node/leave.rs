@@ -21,6 +21,9 @@ use tokio::io::Interest;
 /// A daemon child has this long to end after SIGTERM when its parent ends.
 pub const DAEMON_GRACE: Duration = Duration::from_secs(5);
 
+/// Owners that do not read have this long to take what this process still has to say.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Joining at exit names the children that it waits for this often.
 const JOIN_LOG_PERIOD: Duration = Duration::from_secs(10);
 
@@ -142,6 +145,7 @@ pub fn wind_down() {
     stop_daemons(&node);
     join_others(&node);
     run_finalizers(None);
+    crate::share::roads::flush(after(FAREWELL));
     // What is still under way to standard error is older than our end.
     crate::log::relayed::flush();
     crate::launcher::end_zygote();

@@ -12,9 +12,10 @@ use super::message::{self, LOOK_PERIOD, Refusal, ToClient, ToOwner};
 use crate::codec::{self, Encoded, Fd};
 use crate::link::{Frame, Link, LinkError};
 use crate::node::hidden;
-use crate::sync::lock;
+use crate::sync::{lock, poll};
 use crate::sys::watch::{Held, watch};
 use crate::wait;
+use nix::poll::{PollFd, PollFlags};
 use procession_protocols::custody::ClientId;
 use procession_protocols::id::NodeId;
 use procession_protocols::wire::Kind as FrameKind;
@@ -191,6 +192,16 @@ impl Connection {
             drop(kept);
         }
         posted
+    }
+
+    /// Sends what has been posted, as far as the owner takes it until the deadline.
+    pub(super) fn flush(&self, deadline: Option<Instant>) {
+        while !matches!(self.link.flush(), Ok(true) | Err(_)) {
+            let mut socket = [PollFd::new(self.link.as_fd(), PollFlags::POLLOUT)];
+            if !matches!(poll(&mut socket, deadline), Ok(true)) {
+                return;
+            }
+        }
     }
 
     /// Has a handle told when the owner goes. False when it has gone already.

@@ -30,7 +30,7 @@ pub(crate) mod fork;
 mod handle;
 mod host;
 mod message;
-mod roads;
+pub(crate) mod roads;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 /// An object's name in this process: its owner, unless that is this process, and its
 /// number there.
@@ -124,4 +125,13 @@ pub(super) fn issue(handles: Vec<Arc<dyn Handle>>) -> Result<OwnedFd, ShareError
 /// All living handles.
 pub(super) fn handles() -> Vec<Arc<dyn Handle>> {
     lock(ROADS.now()).handles.values().filter_map(Weak::upgrade).collect()
+}
+
+/// Before this process ends: sends what owners have had no room for, so that tickets under
+/// way don't lose their other ends. Waits until the deadline at most.
+pub(crate) fn flush(deadline: Option<Instant>) {
+    let connections: Vec<_> = lock(ROADS.now()).connections.values().cloned().collect();
+    for connection in connections {
+        connection.flush(deadline);
+    }
 }
