@@ -4,7 +4,7 @@
 //! `exclusive.rs`. Neighbours: `raw_array.rs` below, `locked.rs` beside it.
 
 use super::{RawArray, ValueError, ValueLock};
-use crate::sync::RLock;
+use crate::sync::{Lock, RLock};
 use procession_runtime::memory::{OutOfRange, Plain, SharedCells};
 use procession_runtime::words::Death;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,21 @@ impl<T: Plain, L: ValueLock> Array<T, L> {
     /// As [`lock`](Self::lock) and [`new`](Array::new).
     pub fn copy(&self) -> Result<Array<T>, ValueError> {
         Array::new(self.read(..)?)
+    }
+}
+
+impl<T: Plain> Array<T, Lock> {
+    /// As [`lock`](Self::lock), for any executor. A recursive lock belongs to a thread, and
+    /// so has no such form.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it does not take the lock.
+    pub async fn lock_async(&self) -> Result<ArrayGuard<'_, T, Lock>, ValueError> {
+        let cells = self.raw.cells_async().await?;
+        Ok(ArrayGuard { cells, held: self.lock.lock_async().await? })
     }
 }
 

@@ -4,7 +4,7 @@
 //! Neighbours: `raw.rs` below, `array.rs` beside it.
 
 use super::{RawValue, ValueError, ValueLock};
-use crate::sync::RLock;
+use crate::sync::{Lock, RLock};
 use procession_runtime::memory::{Integer, Plain, SharedCell};
 use procession_runtime::words::Death;
 use serde::{Deserialize, Serialize};
@@ -146,6 +146,21 @@ impl<T: Plain, L: ValueLock> Value<T, L> {
     /// As [`lock`](Self::lock) and [`new`](Value::new).
     pub fn copy(&self) -> Result<Value<T>, ValueError> {
         Value::new(self.get()?)
+    }
+}
+
+impl<T: Plain> Value<T, Lock> {
+    /// As [`lock`](Self::lock), for any executor. A recursive lock belongs to a thread, and
+    /// so has no such form.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it does not take the lock.
+    pub async fn lock_async(&self) -> Result<ValueGuard<'_, T, Lock>, ValueError> {
+        let cell = self.raw.cell_async().await?;
+        Ok(ValueGuard { cell, held: self.lock.lock_async().await? })
     }
 }
 

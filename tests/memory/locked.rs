@@ -237,6 +237,24 @@ fn a_guard_of_an_exclusive_array_is_a_slice() {
     assert!(ExclusiveArray::<u64>::zeroed(0).unwrap().lock().unwrap().is_empty());
 }
 
+#[test]
+fn tasks_wait_for_a_lock_without_a_thread() {
+    let value = Value::with_lock(1, Lock::new().unwrap()).unwrap();
+    let array = Array::with_lock([1, 2], value.get_lock().clone()).unwrap();
+    let add = |value: Value<i32, Lock>, array: Array<i32, Lock>| {
+        procession_runtime::wait::block_on(async {
+            value.lock_async().await.unwrap().update(|value| value + 1);
+            array.lock_async().await.unwrap().update(1, |value| value * 10).unwrap();
+        });
+    };
+    let held = value.lock().unwrap();
+    let process = Process::spawn(add, (value.clone(), array.clone())).unwrap();
+    assert!(!process.join_timeout(Duration::from_millis(20)).unwrap(), "it waits");
+    drop(held);
+    process.result().unwrap();
+    assert_eq!((value.get().unwrap(), array.get(1).unwrap()), (2, 20));
+}
+
 /// Writers fill the whole slice with one number each; nobody ever sees two.
 #[test]
 fn a_slice_is_ones_own_while_it_is_held() {
