@@ -67,6 +67,10 @@ examples_table() {
     check_each lost_updates
     check_each shared_struct
     check_each shared_memory
+    check_each pipe
+    check_each pipe_duplex
+    check_each pipe_service
+    check_each pipe_wait
 
     # Pools.
     check_each pool_map

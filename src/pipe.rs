@@ -197,7 +197,9 @@ impl Connection {
         self.end()?.send(&Outgoing::new(&value.bytes, &value.fds)?, deadline)
     }
 
-    /// Waits for a message and decodes it.
+    /// Waits for a message and decodes it. `T` must be shaped as what was sent: a `String` for
+    /// a `&str`, but a `u32` for a `u32`, since a message says nothing of its type. The typed
+    /// ends of [`Pipe::typed`] see to that.
     ///
     /// # Errors
     /// [`PipeError::EndOfFile`] when the other end is closed and all has been received,
