@@ -299,14 +299,7 @@ impl Connection {
     /// [`PipeError::BufferTooShort`], which holds the whole message, and as
     /// [`recv_bytes`](Self::recv_bytes).
     pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, PipeError> {
-        let bytes = self.recv_bytes()?;
-        match buffer.get_mut(..bytes.len()) {
-            Some(part) => {
-                part.copy_from_slice(&bytes);
-                Ok(bytes.len())
-            }
-            None => Err(PipeError::BufferTooShort(bytes)),
-        }
+        self.end()?.receive_into(buffer)
     }
 
     /// Whether there is something to receive, or the end. Does not wait.

@@ -444,6 +444,30 @@ fn a_copy_that_lives_on_does_not_keep_names_or_the_fork_server() {
     }
 }
 
+/// Both processes hold both ends: what one has only looked at is the other's to take.
+fn ends_of_pipes_are_captured() {
+    let (ours, theirs) = procession::Pipe::duplex().unwrap();
+    for word in [b"1", b"2", b"3", b"4"] {
+        ours.send_bytes(word).unwrap();
+    }
+    assert_eq!(theirs.recv_bytes().unwrap(), b"1");
+    let end = theirs.clone();
+    let process = Process::fork(move || {
+        let got = [end.recv_bytes().unwrap(), end.recv_bytes().unwrap()];
+        end.send_bytes(b"from the copy").unwrap();
+        got
+    });
+    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), [b"2", b"3"]);
+    assert_eq!(theirs.recv_bytes_timeout(SOON).unwrap(), b"4");
+    assert_eq!(ours.recv_bytes_timeout(SOON).unwrap(), b"from the copy");
+    // As an argument, an end is copied as by every method.
+    let echo = |end: procession::Connection| end.send_bytes(&end.recv_bytes().unwrap()).unwrap();
+    let process = fork().spawn(echo, (theirs,)).unwrap();
+    ours.send_bytes(b"again").unwrap();
+    assert_eq!(ours.recv_bytes_timeout(SOON).unwrap(), b"again");
+    assert!(process.join_timeout(SOON).unwrap());
+}
+
 macro_rules! tests {
     ($($name:ident)*) => {
         const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
@@ -464,6 +488,7 @@ tests! {
     output_is_printed_once_and_the_parents_exit_handlers_do_not_run
     descriptors_are_inherited_but_for_the_links_of_others
     foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm
+    ends_of_pipes_are_captured
     the_async_form_forks_too
     relayed_lines_do_not_stand_in_the_way
     surroundings_and_signal_mask_are_the_callers

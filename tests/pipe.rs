@@ -561,3 +561,40 @@ fn large_messages_go_through() {
         matches!(ours.send_bytes(b"x"), Err(PipeError::BrokenPipe))
     });
 }
+
+/// No descriptor is free: typed errors, nothing leaked, and the next message is whole.
+#[test]
+fn without_free_descriptors_errors_are_typed_and_nothing_is_lost() {
+    alone("without_free_descriptors_errors_are_typed_and_nothing_is_lost", || {
+        let (a, b) = Pipe::duplex().unwrap();
+        a.send(&Fd(std::io::pipe().unwrap().0.into())).unwrap();
+        a.send(&a).unwrap();
+        a.send_bytes(b"whole").unwrap();
+        let baseline = at_rest();
+        let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        let (_, hard) = nix::sys::resource::getrlimit(limit).unwrap();
+        nix::sys::resource::setrlimit(limit, 256.min(hard), hard).unwrap();
+        let mut taken = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            taken.push(file);
+        }
+        let no_numbers = |result: PipeError| match result {
+            PipeError::Io(error) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE)),
+            other => panic!("{other}"),
+        };
+        no_numbers(Pipe::duplex().unwrap_err());
+        no_numbers(Pipe::one_way().unwrap_err());
+        no_numbers(b.recv::<Fd>().unwrap_err());
+        // With room for one descriptor of two: both are given back.
+        taken.pop();
+        no_numbers(b.recv::<Connection>().unwrap_err());
+        assert!(matches!(a.send(&(&a, &b)), Err(PipeError::Encode(_))));
+        taken.push(File::open("/dev/null").unwrap());
+        assert_eq!(b.recv_bytes().unwrap(), b"whole");
+        assert!(b.poll_timeout(MOMENT).is_ok_and(|ready| !ready));
+        drop(taken);
+        back_to(&baseline);
+        a.send("goes on").unwrap();
+        assert_eq!(b.recv::<String>().unwrap(), "goes on");
+    });
+}

@@ -15,7 +15,7 @@ use crate::sys::stream::{self, Came, Kind};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::Shutdown;
-use procession_protocols::pipe::{Head, Incoming};
+use procession_protocols::pipe::{Head, Incoming, LONGEST_HEAD, LONGEST_MESSAGE};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -68,6 +68,14 @@ enum Step {
     Midway,
     /// It is another's turn.
     Busy(u64),
+    /// There is one that is to be taken straight into a buffer; it is our turn.
+    Announced(Head),
+}
+
+/// What [`End::receive_or_announce`] gives.
+enum Received {
+    Message(Message),
+    Announced(Head),
 }
 
 impl Reading {
@@ -108,12 +116,47 @@ impl End {
     /// # Errors
     /// [`PipeError`]'s variants say which there are.
     pub fn receive(&self, max: u64, deadline: Option<Instant>) -> Result<Message, PipeError> {
+        match self.receive_or_announce(max, deadline, 0)? {
+            Received::Message(message) => Ok(message),
+            Received::Announced(_) => unreachable!("there is no room to announce a message for"),
+        }
+    }
+
+    /// Receives one message into `buffer`, from its start, and says how long it is.
+    ///
+    /// # Errors
+    /// [`PipeError::BufferTooShort`], and as [`receive`](Self::receive).
+    pub fn receive_into(&self, buffer: &mut [u8]) -> Result<usize, PipeError> {
+        let bytes = match self.receive_or_announce(LONGEST_MESSAGE, None, buffer.len())? {
+            Received::Announced(head) => {
+                return self.fill(head, &mut buffer[..head.body()]).map(|()| head.body());
+            }
+            Received::Message(message) => message.bytes,
+        };
+        match buffer.get_mut(..bytes.len()) {
+            Some(part) => {
+                part.copy_from_slice(&bytes);
+                Ok(bytes.len())
+            }
+            None => Err(PipeError::BufferTooShort(bytes)),
+        }
+    }
+
+    /// Receives one message, or says that one is there that is worth being taken straight
+    /// into a buffer of `room` bytes: then it is our turn.
+    fn receive_or_announce(
+        &self,
+        max: u64,
+        deadline: Option<Instant>,
+        room: usize,
+    ) -> Result<Received, PipeError> {
         ready::may_block()?;
         // Without a deadline, the wait is a look: it shows what it has waited for.
         let mut look = deadline.is_some() || self.kind == Kind::Other;
         loop {
-            let in_time = match self.step(max, look)? {
-                Step::Message(message) => return Ok(message),
+            let in_time = match self.step(max, look, room)? {
+                Step::Message(message) => return Ok(Received::Message(message)),
+                Step::Announced(head) => return Ok(Received::Announced(head)),
                 Step::Nothing if look => {
                     ready::poll_until(self.as_fd(), PollFlags::POLLIN, deadline)?
                 }
@@ -140,8 +183,11 @@ impl End {
     /// receive.
     pub async fn receive_async(&self, max: u64) -> Result<Message, PipeError> {
         loop {
-            match self.step(max, true)? {
+            match self.step(max, true, 0)? {
                 Step::Message(message) => return Ok(message),
+                Step::Announced(_) => {
+                    unreachable!("there is no room to announce a message for")
+                }
                 Step::Nothing => ready::ready(self.as_fd(), Until::Readable).await?,
                 Step::Midway => {
                     let look = Some(WRITER_PATIENCE);
@@ -154,8 +200,9 @@ impl End {
         }
     }
 
-    /// One attempt, without a wait. Without `look` it goes by what has been seen before.
-    fn step(&self, max: u64, look: bool) -> Result<Step, PipeError> {
+    /// One attempt, without a wait. Without `look` it goes by what has been seen before. A
+    /// large message that has at most `room` bytes is announced, not taken.
+    fn step(&self, max: u64, look: bool, room: usize) -> Result<Step, PipeError> {
         self.readable()?;
         let reading = &mut *lock(&self.reading);
         if reading.refused {
@@ -175,10 +222,10 @@ impl End {
                     self.shut(Shutdown::Read);
                     Err(PipeError::Damaged)
                 }
-                Attempt::Taken => self.begin(turn, reading, max, look),
+                Attempt::Taken => self.begin(turn, reading, max, look, room),
             }
         };
-        if reading.midway.is_none() {
+        if reading.midway.is_none() && !matches!(result, Ok(Step::Announced(_))) {
             turn.release();
         }
         result
@@ -191,6 +238,7 @@ impl End {
         reading: &mut Reading,
         max: u64,
         look: bool,
+        room: usize,
     ) -> Result<Step, PipeError> {
         if self.kind == Kind::Other {
             let now = Some(Instant::now());
@@ -214,7 +262,14 @@ impl End {
                 }
                 // It is larger than a look, or has not arrived as a whole.
                 Some(head) if reading.is_fresh(turn) => {
-                    if stream::waiting(self.as_fd())? >= head.whole() {
+                    let is_there = stream::waiting(self.as_fd())? >= head.whole();
+                    if head.body() > LOOK && head.body() <= room {
+                        if !is_there {
+                            turn.set_midway();
+                        }
+                        return Ok(Step::Announced(head));
+                    }
+                    if is_there {
                         return self.take_whole(turn, reading, head);
                     }
                     return self.start(turn, reading, Incoming::announced(head));
@@ -303,6 +358,44 @@ impl End {
                 }
             }
         }
+    }
+
+    /// Takes an announced message straight into the caller's buffer. It is our turn until it
+    /// is through; descriptors beside it are closed.
+    fn fill(&self, head: Head, body: &mut [u8]) -> Result<(), PipeError> {
+        let turn = self.read_turn();
+        let mut space = [0; LONGEST_HEAD];
+        let (in_head, mut taken) = (head.bytes().len(), 0);
+        let result = loop {
+            if taken == head.whole() {
+                break Ok(());
+            }
+            let head = &mut space[taken.min(in_head)..in_head];
+            let body = &mut body[taken.saturating_sub(in_head)..];
+            match stream::receive_into(self.as_fd(), head, body) {
+                Ok(0) => break Err(PipeError::Truncated),
+                Ok(count) => taken += count,
+                Err(error) if would_block(&error) => {
+                    turn.set_midway();
+                    if let Err(error) = self.wait_for_the_rest(None) {
+                        break Err(error);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    break Err(PipeError::Truncated);
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        turn.pass();
+        if matches!(result, Ok(()) | Err(PipeError::Truncated)) {
+            turn.settle();
+        } else {
+            turn.break_off();
+            self.shut(Shutdown::Read);
+        }
+        turn.release();
+        result
     }
 
     /// Waits until there is something, and looks at it. False when that is not the way: at

@@ -109,6 +109,33 @@ pub(crate) fn receive(
 ) -> io::Result<Came> {
     let in_head = head.len();
     let mut parts = parts(head, body, most);
+    // SAFETY: `parts` point to `head` and to spare capacity of `body`, as long as said.
+    let came = unsafe { receive_parts(socket, &mut parts, fds) }?;
+    grow(body, came.count.saturating_sub(in_head));
+    Ok(came)
+}
+
+/// As [`receive`], into two slices; descriptors that come along are closed.
+pub(crate) fn receive_into(
+    socket: BorrowedFd<'_>,
+    head: &mut [u8],
+    body: &mut [u8],
+) -> io::Result<usize> {
+    let mut parts = [head, body]
+        .map(|part| libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() });
+    // SAFETY: `parts` point to the two slices, as long as they are.
+    unsafe { receive_parts(socket, &mut parts, &mut VecDeque::new()) }.map(|came| came.count)
+}
+
+/// Takes bytes off a socket, without waiting.
+///
+/// # Safety
+/// The parts must point to memory that is alive, as long as they say, and nobody else's.
+unsafe fn receive_parts(
+    socket: BorrowedFd<'_>,
+    parts: &mut [libc::iovec; 2],
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<Came> {
     let mut space = MaybeUninit::<ControlSpace>::uninit();
     // SAFETY: msghdr is plain data for which all zeroes is valid.
     let mut message: libc::msghdr = unsafe { zeroed() };
@@ -118,15 +145,14 @@ pub(crate) fn receive(
         message.msg_control = space.as_mut_ptr().cast();
         message.msg_controllen = size_of::<ControlSpace>() as _;
         let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-        // SAFETY: `message` points to `parts`, which point to `head` and to spare capacity of
-        // `body`, and to `space`; all are alive and as long as said.
+        // SAFETY: `message` points to `parts`, for which the caller answers, and to `space`;
+        // all are alive and as long as said.
         let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
         let Ok(count) = usize::try_from(got) else {
             retry_interrupted()?;
             continue;
         };
         take_descriptors(&message, fds);
-        grow(body, count.saturating_sub(in_head));
         return Ok(Came { count, lost_fds: message.msg_flags & libc::MSG_CTRUNC != 0 });
     }
 }
