@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Row] = &[
         targets: &[Target::TimesRaw(1.15)],
         ..cost("pipe_round_trip", Unit::Us)
     },
-    // Frames of 64 bytes, one write and one read each: on a pipe, on a stream.
+    // Frames of 64 bytes, one write and one read each: on a socket pair of one direction, of two.
     Row {
         ours: Share::new(100_000, 500),
         python: Share::new(30_000, 500),

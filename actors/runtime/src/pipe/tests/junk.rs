@@ -62,7 +62,8 @@ fn a_stream_in_any_pieces_gives_its_messages() {
         let (mut at, mut got) = (0, Vec::new());
         while got.len() < bodies.len() {
             if at < stream.len() {
-                let piece = 1 + random.below([3, 50, 9000][random.below(3)]);
+                let most = [3, 50, 9000][random.below(3)];
+                let piece = 1 + random.below(most);
                 let piece = &stream[at..stream.len().min(at + piece)];
                 peer.write_all(piece).unwrap();
                 at += piece.len();
