@@ -131,14 +131,25 @@ pub struct Encoder {
     bytes: Vec<u8>,
 }
 
+/// Appends what bincode writes. Its own way to a `std::io::Write` costs a call for each
+/// byte of a `Vec<u8>`, which serde hands over one by one.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Append<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 impl Encoder {
     /// Appends a value.
     ///
     /// # Errors
     /// What its `Serialize` says.
     pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        bincode::serde::encode_into_std_write(value, &mut self.bytes, CONFIG)
-            .map(|_| ())
+        bincode::serde::encode_into_writer(value, Append(&mut self.bytes), CONFIG)
             .map_err(|why| EncodeError { type_name: type_name::<T>().into(), why: why.to_string() })
     }
 }

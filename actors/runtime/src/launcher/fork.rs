@@ -24,6 +24,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// A thread that has been joined is counted by the kernel for an instant more.
@@ -98,8 +99,9 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
     let finalizers = finalizer::hold_for_fork();
     let logging = log::hold_for_fork();
     let servers = super::forkserver::hold_for_fork();
+    let making = super::MAKING.write().unwrap_or_else(PoisonError::into_inner);
     let Some(pid) = clone::fork()? else {
-        drop((parked, printing, inbox, nodes, servers));
+        drop((parked, printing, inbox, nodes, servers, making));
         node::forget_inherited();
         finalizers.clear();
         logging.renew();
@@ -114,7 +116,7 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
         }
         return Ok(None);
     };
-    drop((parked, printing, inbox, nodes, servers, links, finalizers, logging));
+    drop((parked, printing, inbox, nodes, servers, making, links, finalizers, logging));
     match process::pidfd_open(pid.cast_signed()) {
         Ok(pidfd) => Ok(Some(Raw { pid, pidfd })),
         Err(error) => {

@@ -46,7 +46,7 @@ use nix::unistd::Pid;
 use procession_protocols::exit::ExitReason;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 /// A process that exists but has not said anything yet.
@@ -128,6 +128,9 @@ pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
 pub fn start_work(spec: LaunchSpec, work: Option<Work>) -> Result<Arc<Child>, StartError> {
     let mut starting = match Begun::new(spec, work)?.by_server()? {
         Ok(starting) => starting,
+        Err(begun) if begun.spec.method != StartMethod::Fork && thread::is_permanent() => {
+            begun.launch()?
+        }
         Err(begun) => thread::run(move || begun.launch())?,
     };
     drop(starting.work.take());
@@ -255,12 +258,13 @@ impl Begun {
         Ok(Err(self))
     }
 
-    /// Makes the process. Runs on the launcher thread.
+    /// Makes the process. Runs on the launcher thread, or on one that lives as long.
     fn launch(mut self) -> Result<Starting, StartError> {
         let stdio = match self.stdio.take() {
             Some(stdio) => stdio,
             None => spec::OpenStdio::new(&mut self.spec.stdio)?,
         };
+        let _making = (self.spec.method != StartMethod::Fork).then(hold_making);
         let ends = Ends::new()?;
         let raw = if self.spec.method == StartMethod::Fork {
             let is_unchecked = self.work.as_ref().is_some_and(|work| work.is_unchecked);
@@ -332,6 +336,14 @@ impl Drop for Starting {
             self.child.kill_and_reap();
         }
     }
+}
+
+/// Held for writing across a fork, and for reading while a child's ends are open here: the
+/// copy would keep them open.
+static MAKING: RwLock<()> = RwLock::new(());
+
+fn hold_making() -> impl Sized {
+    MAKING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The two socket pairs of a child: (ours, its).

@@ -2,7 +2,7 @@
 //!
 //! Owns the exec: `/proc/self/exe` (which stays right when the file is replaced or
 //! deleted), a neutral argv, the environment with the child's mark, and the two
-//! sockets at fixed numbers. Runs on the launcher thread only.
+//! sockets at fixed numbers. Runs on a thread that lives as long as the process only.
 
 use super::child::{CONTROL_FD, DATA_FD, MARK};
 use super::hello::Hello;

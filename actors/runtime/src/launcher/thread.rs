@@ -1,8 +1,9 @@
-//! The launcher thread: the one thread that makes processes.
+//! The launcher thread: the one that makes processes for all others.
 //!
 //! Owns a plain, permanent thread. `PR_SET_PDEATHSIG` follows the *thread* that made a
-//! child, so no thread that may end can be its maker; and an exec may block, so the
-//! hidden thread may not do it either. It must never wait for a child.
+//! child, so no thread that may end can be its maker: only this one, and for a spawn the
+//! main thread, which saves it two changes of thread. An exec may block, so the hidden
+//! thread may not do it either. It must never wait for a child.
 
 use crate::sync::lock;
 use std::cell::Cell;
@@ -49,6 +50,13 @@ where
     let (sender, receiver) = oneshot::channel();
     submit(Box::new(move || drop(sender.send(job()))))?;
     receiver.await.map_err(|_| stopped())?
+}
+
+/// Whether the calling thread lives as long as the process: this one, and the main thread,
+/// with whose end a Rust program ends.
+pub(super) fn is_permanent() -> bool {
+    let thread = nix::unistd::gettid().as_raw();
+    IS_LAUNCHER.get() || thread.cast_unsigned() == std::process::id()
 }
 
 /// Waits until whoever has just given this thread its job has let go of the inbox, so

@@ -33,7 +33,7 @@ pub(crate) use server::Zygote;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use worker::Answer;
 
@@ -55,9 +55,6 @@ static ZYGOTE: Home = Mutex::new(None);
 
 /// What each zygote is to run before its first request.
 static PRELOAD: Mutex<Option<FunctionRef>> = Mutex::new(None);
-
-/// Held for writing across a fork, and for reading while a worker's ends are open here.
-static MAKING: RwLock<()> = RwLock::new(());
 
 enum State {
     Running(Arc<Zygote>),
@@ -324,6 +321,5 @@ pub(crate) fn spare_ended() {
 
 /// Keeps everything here still across a fork.
 pub(super) fn hold_for_fork() -> impl Sized {
-    let making = MAKING.write().unwrap_or_else(PoisonError::into_inner);
-    (making, lock(&ZYGOTE), lock(&keeper::KEEPER), lock(&PRELOAD))
+    (lock(&ZYGOTE), lock(&keeper::KEEPER), lock(&PRELOAD))
 }

@@ -13,11 +13,11 @@
 //!   └──end of the link──> lost
 //! ```
 
+use super::REQUEST_TIMEOUT;
 use super::server::{Zygote, is_gone};
-use super::{MAKING, REQUEST_TIMEOUT};
 use crate::launcher::hello::{self, ToParent};
 use crate::launcher::zygote::WORKER_REQUEST;
-use crate::launcher::{Ends, Raw, end_unheld};
+use crate::launcher::{Ends, Raw, end_unheld, hold_making};
 use crate::link::{Link, LinkError};
 use crate::reap::try_reap;
 use crate::sync::{after, poll};
@@ -27,7 +27,6 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// A zygote whose end is under way has ended after this at the latest.
@@ -66,7 +65,7 @@ impl Worker {
     /// Sends the request; `None` when nobody takes it.
     pub(super) fn ask(requests: BorrowedFd<'_>) -> io::Result<Option<Self>> {
         // A fork in this moment would keep the worker's ends of its links open.
-        let _making = MAKING.read().unwrap_or_else(PoisonError::into_inner);
+        let _making = hold_making();
         let ends = Ends::new()?;
         let theirs = [ends.control.1.as_fd(), ends.data.1.as_fd()];
         match socket::send(requests, &[IoSlice::new(&WORKER_REQUEST)], &theirs) {
