@@ -161,7 +161,8 @@ impl Connection {
     }
 
     /// As [`send`](Self::send), if it begins within `timeout`. A message whose first byte is
-    /// out has been sent: what the time cuts off goes out behind this call.
+    /// out has been sent: what the time cuts off goes out behind this call, as long as this
+    /// process lives.
     ///
     /// # Errors
     /// [`PipeError::Timeout`] when nothing of it was sent, and as [`send`](Self::send).

@@ -40,7 +40,7 @@ pub async fn wait_async(
     timeout: Option<Duration>,
 ) -> Result<Vec<usize>, PipeError> {
     let now = look(fds, Some(Instant::now()))?;
-    if !now.is_empty() || fds.is_empty() && timeout.is_some() {
+    if !now.is_empty() {
         return Ok(now);
     }
     let copies = fds.iter().map(duplicate).collect::<io::Result<Vec<_>>>()?;

@@ -135,8 +135,9 @@ impl<'a> Turn<'a> {
 
     /// Gives the turn to whoever comes.
     pub(super) fn release(self) {
+        // All of them: whoever takes the turn does not know whether others sleep.
         if self.word.swap(0, Release) & SLEEPERS != 0 {
-            desk::wake_one(self.word);
+            desk::wake_all(self.word);
         }
     }
 

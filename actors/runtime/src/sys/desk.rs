@@ -103,10 +103,10 @@ pub(crate) fn sleep(word: &AtomicU64, value: u32, at_most: Duration) {
     }
 }
 
-/// Wakes one that sleeps on `word`.
-pub(crate) fn wake_one(word: &AtomicU64) {
+/// Wakes all that sleep on `word`.
+pub(crate) fn wake_all(word: &AtomicU64) {
     // SAFETY: the word is alive for the call, which only looks its address up.
-    unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, 1) };
+    unsafe { libc::syscall(libc::SYS_futex, low_half(word), libc::FUTEX_WAKE, i32::MAX) };
 }
 
 /// What `compute` says, which is remembered in this process only: a copy of the process,

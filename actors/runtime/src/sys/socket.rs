@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::mem::{size_of, zeroed};
+use std::mem::{MaybeUninit, size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Most descriptors that one message may carry: the kernel's limit for one send.
@@ -33,7 +33,8 @@ pub(super) fn send_with(
     fds: &[impl AsRawFd],
     flags: i32,
 ) -> io::Result<usize> {
-    let mut space = ControlSpace([0; _]);
+    // Cleared only where it is used: it is large, and most messages have no descriptors.
+    let mut space = MaybeUninit::<ControlSpace>::uninit();
     // SAFETY: msghdr is plain data for which all zeroes is valid.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = parts.as_ptr().cast_mut().cast();
@@ -41,7 +42,7 @@ pub(super) fn send_with(
     if !fds.is_empty() {
         let bytes = u32::try_from(fds.len() * size_of::<RawFd>()).map_err(io::Error::other)?;
         debug_assert!(fds.len() <= MAX_FDS);
-        message.msg_control = space.0.as_mut_ptr().cast();
+        message.msg_control = space.write(ControlSpace([0; _])).0.as_mut_ptr().cast();
         // SAFETY: CMSG_SPACE only computes; codec allows at most MAX_FDS descriptors, for
         // which `space` has room, and it is aligned; so CMSG_FIRSTHDR points into it and
         // CMSG_DATA has room for `bytes`, in numbers that need not be aligned.
