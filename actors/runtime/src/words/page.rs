@@ -120,6 +120,7 @@ impl Page {
         })
     }
 
+    #[inline]
     pub(super) fn key(&self) -> u64 {
         self.key
     }
@@ -129,6 +130,7 @@ impl Page {
     }
 
     /// Whether the owner has ended, as far as this process is concerned.
+    #[inline]
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Acquire)
     }
