@@ -127,6 +127,18 @@ impl Condition {
         Ok(CondGuard { cond: self, held: Some(self.lock.take(None)?), thread: PhantomData })
     }
 
+    /// Takes the lock, which must be a [`Lock`], without blocking a thread.
+    ///
+    /// # Errors
+    /// [`SyncError::Invalid`] with a recursive lock, which belongs to a thread;
+    /// [`SyncError::OwnerGone`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it does not take the lock.
+    pub async fn acquire_async(&self) -> SyncResult<super::Acquired> {
+        self.lock.plain()?.acquire_async().await
+    }
+
     /// Waits to be notified. The calling thread holds the lock, gives it back while it
     /// waits, and holds it again at the end.
     ///
@@ -215,9 +227,7 @@ impl Condition {
     /// # Cancel safety
     /// Dropped, it passes a notification on, and **the lock is not held**.
     pub async fn wait_async(&self) -> SyncResult<()> {
-        let ConditionLock::Lock(lock) = &self.lock else {
-            return Err(SyncError::Invalid("a recursive lock belongs to a thread"));
-        };
+        let lock = self.lock.plain()?;
         if !lock.locked()? {
             return Err(SyncError::NotOwner);
         }
@@ -246,6 +256,13 @@ impl Condition {
 }
 
 impl ConditionLock {
+    fn plain(&self) -> SyncResult<&Lock> {
+        match self {
+            Self::Lock(lock) => Ok(lock),
+            Self::RLock(_) => Err(SyncError::Invalid("a recursive lock belongs to a thread")),
+        }
+    }
+
     fn is_mine(&self) -> SyncResult<bool> {
         Ok(match self {
             Self::Lock(lock) => lock.inner().is_mine()?,

@@ -119,7 +119,7 @@ impl Barrier {
     /// # Errors
     /// The owner has ended.
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<BarrierArrived<'_>, WordError> {
-        let at = self.0.at_until(deadline)?;
+        let at = self.0.at()?;
         if hidden::is_current() {
             return Err(ShareError::WouldDeadlock.into());
         }

@@ -12,7 +12,7 @@ use crate::codec::{self, Encoded, Fd};
 use crate::node;
 use crate::share::era::Era;
 use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Side, Stock};
-use crate::sync::lock;
+use crate::sync::{after, lock};
 use crate::sys::page::{View, Words};
 use procession_protocols::word::Seat;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,10 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long an owner may take to attach a client.
+const ATTACH_WITHIN: Duration = Duration::from_secs(5);
 
 /// One kind of object made of shared words.
 pub(super) trait Form: Sized + Send + Sync + 'static {
@@ -309,18 +312,19 @@ impl<F: Form> Handle<F> {
         Ok(Self(Share::host(Arc::new(Own { spot, settings, state: Mutex::default() }))))
     }
 
+    /// The object. The first use in a process attaches to the owner, which may take a
+    /// while; that is not counted as part of the wait that follows.
     #[inline]
     pub(super) fn at(&self) -> Result<At<'_, F>, WordError> {
-        Self::look(self.0.side()?)
+        match self.0.ready() {
+            Some(side) => Self::look(side),
+            None => Self::look(self.0.side_until(after(ATTACH_WITHIN))?),
+        }
     }
 
     /// The object, unless that would wait or fail: for what is dropped.
     pub(super) fn ready(&self) -> Option<At<'_, F>> {
         self.0.ready().and_then(|side| Self::look(side).ok())
-    }
-
-    pub(super) fn at_until(&self, deadline: Option<Instant>) -> Result<At<'_, F>, WordError> {
-        Self::look(self.0.side_until(deadline)?)
     }
 
     pub(super) async fn at_async(&self) -> Result<At<'_, F>, WordError> {
