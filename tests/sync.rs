@@ -449,6 +449,66 @@ fn a_pulse_wakes_all_who_wait() {
     }
 }
 
+// ---------------------------------------------------------------- statics
+
+static PRELOADED: std::sync::Mutex<Option<(Lock, Semaphore)>> = std::sync::Mutex::new(None);
+static STATIC: std::sync::LazyLock<Semaphore> =
+    std::sync::LazyLock::new(|| Semaphore::new(2).unwrap());
+
+fn preload() {
+    let places = Semaphore::new(3).unwrap();
+    places.acquire().unwrap();
+    *PRELOADED.lock().unwrap() = Some((Lock::new().unwrap(), places));
+}
+
+/// Runs the rest of a test in a process of its own, which must write no complaint.
+fn quietly(name: &str, body: impl FnOnce()) {
+    if util::is_alone(name) {
+        body();
+        return;
+    }
+    let output = util::run(util::alone_command(name));
+    assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
+    assert_eq!(output.stderr, "");
+}
+
+#[test]
+fn a_lock_made_in_a_preload_is_each_workers_own() {
+    quietly("a_lock_made_in_a_preload_is_each_workers_own", || {
+        procession::set_forkserver_preload(preload).unwrap();
+        let body = || {
+            let (lock, places) = PRELOADED.lock().unwrap().clone().expect("preloaded");
+            let _guard = lock.lock().unwrap();
+            places.acquire().unwrap();
+            let own = context(procession::StartMethod::Spawn)
+                .spawn(|lock: Lock| lock.locked().unwrap(), (lock.clone(),));
+            (places.value().unwrap(), ends(own))
+        };
+        for _ in 0..2 {
+            let worker = context(procession::StartMethod::ForkServer).spawn(body, ());
+            assert_eq!(ends(worker), (1, true));
+        }
+    });
+}
+
+#[test]
+fn a_static_semaphore_is_another_in_a_spawned_child_and_leaves_nothing() {
+    quietly("a_static_semaphore_is_another_in_a_spawned_child_and_leaves_nothing", || {
+        let names = || std::fs::read_dir("/dev/shm").unwrap().count();
+        let before = names();
+        STATIC.acquire().unwrap();
+        let child = context(procession::StartMethod::Spawn).spawn(
+            || {
+                STATIC.acquire().unwrap();
+                STATIC.value().unwrap()
+            },
+            (),
+        );
+        assert_eq!((ends(child), STATIC.value().unwrap()), (1, 1));
+        assert!(names() <= before, "nothing has a name");
+    });
+}
+
 // ---------------------------------------------------------------- owners
 
 type All = (Lock, RLock, Semaphore, Event, Barrier, Condition);
