@@ -341,6 +341,9 @@ impl Give {
             }
             GiveAt::Note => {
                 let count = self.count;
+                if words.sleepers.load(SeqCst) == 0 {
+                    return self.go(GiveAt::Agent);
+                }
                 let (sleepers, any) =
                     words.sleepers.update(|all| (all > 0).then(|| all - all.min(count)));
                 self.go(if any {
@@ -367,9 +370,12 @@ impl Give {
                 self.go(GiveAt::Agent)
             }
             GiveAt::Agent => {
-                let (_, waits) = words.agent.update(|agent| (agent != 0).then_some(0));
                 self.at = GiveAt::Done;
-                if waits { Effect::Ring } else { Effect::Again }
+                if words.agent.load(SeqCst) == 0 {
+                    return Effect::Done(Ok(()));
+                }
+                words.agent.store(0, SeqCst);
+                Effect::Ring
             }
             GiveAt::Done => Effect::Done(Ok(())),
         }
