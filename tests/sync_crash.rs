@@ -33,6 +33,10 @@ impl Random {
         Self(seed | 1)
     }
 
+    fn one_of(&mut self, count: u64) -> usize {
+        usize::try_from(self.below(count)).unwrap()
+    }
+
     fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -165,7 +169,7 @@ fn each_holder_that_dies_is_reported_once_and_nobody_hangs() {
     let mut holders = 0;
     for kill in 0..kills() {
         std::thread::sleep(Duration::from_micros(random.below(1200)));
-        let at = random.below(4) as usize;
+        let at = random.one_of(4);
         crew.kill(at, |name| {
             holders += u64::from(format!("{lock:?}") == format!("Lock(owner={name})"));
         });
@@ -204,7 +208,7 @@ fn no_permit_is_lost_or_doubled() {
     let mut random = Random::new();
     for kill in 0..kills() {
         std::thread::sleep(Duration::from_micros(random.below(1200)));
-        crew.kill(random.below(4) as usize, |_| ());
+        crew.kill(random.one_of(4), |_| ());
         if kill % 10 == 0 {
             crew.go_on("everybody gets a permit after a death");
         }
@@ -245,7 +249,7 @@ fn a_notification_that_a_dead_sleeper_did_not_spend_wakes_another() {
             guard.notify_n(u32::try_from(count).unwrap()).unwrap();
         }
         std::thread::sleep(Duration::from_micros(random.below(100)));
-        crew.kill(random.below(4) as usize, |_| ());
+        crew.kill(random.one_of(4), |_| ());
         until("all tokens are taken", || tokens.get().unwrap() == 0);
     }
 }
@@ -275,7 +279,7 @@ fn a_party_that_dies_breaks_the_barrier_for_all() {
         crew.go_on("all meet");
         std::thread::sleep(Duration::from_micros(random.below(1200)));
         let before = broken.get().unwrap();
-        let at = random.below(3) as usize;
+        let at = random.one_of(3);
         let victim = &crew.all[at];
         victim.kill().unwrap();
         victim.join().unwrap();
@@ -308,7 +312,7 @@ fn setters_and_waiters_of_an_event_die_and_the_others_go_on() {
     let mut random = Random::new();
     for kill in 0..kills().div_ceil(2) {
         std::thread::sleep(Duration::from_micros(random.below(1200)));
-        crew.kill(random.below(4) as usize, |_| ());
+        crew.kill(random.one_of(4), |_| ());
         if kill % 3 == 0 {
             crew.go_on("everybody goes on after a death");
         }
@@ -325,7 +329,7 @@ fn waiters_that_are_stopped_hold_nobody_up_for_long() {
     let mut random = Random::new();
     crew.go_on("they begin");
     for _ in 0..kills().div_ceil(2) {
-        let at = random.below(4) as usize;
+        let at = random.one_of(4);
         let pid = crew.all[at].pid().unwrap();
         signal(pid, SIGSTOP);
         until("it has stopped", || state(pid) == Some('T'));
@@ -364,7 +368,7 @@ fn does_everything(things: &Things, turn: u64) {
     if plain.acquire_timeout(Duration::from_millis(1)).unwrap() {
         plain.release().unwrap();
     }
-    if turn % 2 == 0 {
+    if turn.is_multiple_of(2) {
         event.set().unwrap();
         event.clear().unwrap();
     } else {
@@ -372,14 +376,14 @@ fn does_everything(things: &Things, turn: u64) {
     }
     {
         let mut guard = cond.lock().unwrap();
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             tokens.set(1).unwrap();
             guard.notify().unwrap();
         } else {
             guard.wait_timeout(Duration::from_millis(1)).unwrap();
         }
     }
-    match barrier.wait_timeout(Duration::from_millis(if turn % 5 == 0 { 0 } else { 5 })) {
+    match barrier.wait_timeout(Duration::from_millis(if turn.is_multiple_of(5) { 0 } else { 5 })) {
         Ok(_) => {}
         Err(SyncError::BrokenBarrier) => barrier.reset().unwrap(),
         Err(other) => panic!("{other}"),

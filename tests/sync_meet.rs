@@ -27,12 +27,11 @@ fn notify(cond: &Condition, count: u32) {
 /// Waits once, in a process or thread, and says so.
 fn sleeps(cond: Condition, woken: Semaphore, timeout: Option<Duration>) -> bool {
     let mut guard = cond.lock().unwrap();
-    let notified = match timeout {
-        Some(timeout) => guard.wait_timeout(timeout).unwrap(),
-        None => {
-            guard.wait().unwrap();
-            true
-        }
+    let notified = if let Some(timeout) = timeout {
+        guard.wait_timeout(timeout).unwrap()
+    } else {
+        guard.wait().unwrap();
+        true
     };
     drop(guard);
     woken.release().unwrap();
@@ -381,6 +380,40 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 /// Holds a lock and a place, lets them go when told, sets and notifies and meets.
 type Others = (Lock, Semaphore, Event, Condition, Barrier);
 
+async fn waits((lock, places, event, cond, barrier): Others, begun: Event) -> bool {
+    begun.set().unwrap();
+    let guard = lock.lock_async().await.unwrap();
+    let permit = places.permit_async().await.unwrap();
+    event.wait_async().await.unwrap();
+    drop(permit);
+    assert_eq!(cond.acquire_async().await.unwrap(), Acquired::Clean);
+    cond.wait_async().await.unwrap();
+    cond.release().unwrap();
+    barrier.wait_async().await.unwrap();
+    drop(guard);
+    lock.acquire_async().await.unwrap();
+    lock.release().unwrap();
+    places.acquire_async().await.unwrap();
+    places.release().unwrap();
+    true
+}
+fn drives((lock, places, event, cond, barrier): &Others, begun: &Event) {
+    assert!(begun.wait_timeout(SOON).unwrap());
+    std::thread::sleep(Duration::from_millis(20));
+    lock.release().unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    places.release().unwrap();
+    until("it has the place", || places.locked().unwrap() && lock.locked().unwrap());
+    std::thread::sleep(Duration::from_millis(20));
+    event.set().unwrap();
+    waiting(cond, 1);
+    let guard = cond.lock().unwrap();
+    guard.notify().unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    drop(guard);
+    barrier.wait_timeout(SOON).unwrap();
+}
+
 #[test]
 fn async_waiters_get_their_turn() {
     let others: Others = (
@@ -390,39 +423,6 @@ fn async_waiters_get_their_turn() {
         Condition::with(Lock::new().unwrap()).unwrap(),
         Barrier::new(2).unwrap(),
     );
-    async fn waits((lock, places, event, cond, barrier): Others, begun: Event) -> bool {
-        begun.set().unwrap();
-        let guard = lock.lock_async().await.unwrap();
-        let permit = places.permit_async().await.unwrap();
-        event.wait_async().await.unwrap();
-        drop(permit);
-        assert_eq!(cond.acquire_async().await.unwrap(), Acquired::Clean);
-        cond.wait_async().await.unwrap();
-        cond.release().unwrap();
-        barrier.wait_async().await.unwrap();
-        drop(guard);
-        lock.acquire_async().await.unwrap();
-        lock.release().unwrap();
-        places.acquire_async().await.unwrap();
-        places.release().unwrap();
-        true
-    }
-    fn drives((lock, places, event, cond, barrier): &Others, begun: &Event) {
-        assert!(begun.wait_timeout(SOON).unwrap());
-        std::thread::sleep(Duration::from_millis(20));
-        lock.release().unwrap();
-        std::thread::sleep(Duration::from_millis(20));
-        places.release().unwrap();
-        until("it has the place", || places.locked().unwrap() && lock.locked().unwrap());
-        std::thread::sleep(Duration::from_millis(20));
-        event.set().unwrap();
-        waiting(cond, 1);
-        let guard = cond.lock().unwrap();
-        guard.notify().unwrap();
-        std::thread::sleep(Duration::from_millis(20));
-        drop(guard);
-        barrier.wait_timeout(SOON).unwrap();
-    }
     for by_child in [true, false] {
         let begun = Event::new().unwrap();
         others.0.acquire().unwrap();
