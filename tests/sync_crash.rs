@@ -373,6 +373,7 @@ fn arm(place: String) {
 
 const LONG_ENOUGH_TO_SLEEP: Duration = Duration::from_millis(60);
 
+#[expect(clippy::too_many_lines, reason = "a table of scenes")]
 fn scenes() -> Vec<Scene> {
     let waits_for_lock: fn(Things) = |things| drop(things.0.lock().unwrap());
     vec![
@@ -570,8 +571,8 @@ fn dies_at(at: usize, scene: &Scene, place: &str) {
             let dead = || victim.exitcode().is_some();
             until("the victim has it", || things.2.is_set().unwrap() || dead());
         }
-        let help = |things: Things, at: usize| (scenes()[at].helper.unwrap())(things);
-        Process::spawn(help, (things.clone(), at)).unwrap()
+        let body = |things: Things, at: usize| (scenes()[at].helper.unwrap())(things);
+        Process::spawn(body, (things.clone(), at)).unwrap()
     });
     assert!(victim.join_timeout(SOON).unwrap(), "it never came to {place}");
     assert_eq!(victim.exitcode(), Some(-9), "it went past {place}");
