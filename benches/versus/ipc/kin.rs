@@ -54,18 +54,17 @@ pub(super) fn semaphores(pairs: u64, operations: u64) -> Result<Answer, Error> {
     Ok(Answer { check: answer.check / pairs, ..answer })
 }
 
-/// Says that it is about to sleep, sleeps, and counts the time since the stamp.
+/// Sleeps, having said that it is about to, and counts the time since the stamp.
 fn sleep_and_stamp(
     gate: Gate,
     words: SharedMemory,
     operations: u64,
-    mut sleep: impl FnMut(SharedCell<'_, u64>) -> Result<u64, Failure>,
+    mut sleep: impl FnMut(&dyn Fn(), SharedCell<'_, u64>) -> Result<u64, Failure>,
 ) -> Result<Report, Failure> {
     gate.pass(|| {
         let mut took = 0;
         for turn in 1..=operations {
-            word(&words, WAITING).set(turn);
-            took += sleep(word(&words, STAMP))?;
+            took += sleep(&|| word(&words, WAITING).set(turn), word(&words, STAMP))?;
         }
         Ok((took, operations))
     })
@@ -104,7 +103,8 @@ fn wait_for_event(
     words: SharedMemory,
     count: u64,
 ) -> Result<Report, Failure> {
-    sleep_and_stamp(gate, words, count, |stamp| {
+    sleep_and_stamp(gate, words, count, |announce, stamp| {
+        announce();
         event.wait()?;
         let took = since(stamp);
         event.clear()?;
@@ -136,8 +136,10 @@ fn wait_for_notice(
     words: SharedMemory,
     count: u64,
 ) -> Result<Report, Failure> {
-    sleep_and_stamp(gate, words, count, |stamp| {
+    sleep_and_stamp(gate, words, count, |announce, stamp| {
         let mut guard = condition.lock()?;
+        // With the lock held, so that the notice cannot come before the wait.
+        announce();
         guard.wait()?;
         Ok(since(stamp))
     })

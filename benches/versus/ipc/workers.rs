@@ -115,16 +115,26 @@ impl Crew {
 
     /// Waits for all.
     pub(super) fn reports(self) -> Result<Vec<Report>, Error> {
-        let report = |(worker, _): (Worker, UnixStream)| {
+        let report = |(worker, _): &(Worker, UnixStream)| {
             let report = worker.result_timeout(WAIT_LIMIT)?;
             report.map_err(|failure| failure.to_string().into())
         };
-        self.workers.into_iter().map(report).collect()
+        self.workers.iter().map(report).collect()
     }
 
     pub(super) fn run(mut self) -> Result<Vec<Report>, Error> {
         self.open()?;
         self.reports()
+    }
+}
+
+/// A round that failed leaves nobody behind whom the end of the program would wait for.
+impl Drop for Crew {
+    fn drop(&mut self) {
+        for (worker, _) in &self.workers {
+            // Fails when it has ended, which is what is wanted.
+            let _ = worker.kill();
+        }
     }
 }
 

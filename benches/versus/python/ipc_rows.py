@@ -262,17 +262,16 @@ def semaphores(operations, pairs):
 def sleep_and_stamp(wait, waiting, woken, operations):
     took = 0
     for turn in range(operations):
-        waiting.value = turn + 1
-        took += wait(waiting)
+        took += wait(waiting, turn + 1)
         woken.value = turn + 1
     return took, operations
 
 
 def wake_row(operations, wait, wake):
-    """`wait` gives when it came back, less the stamp that `wake` had put down."""
+    """`wait` announces its turn, and gives when it came back, less the stamp of `wake`."""
     waiting, woken, stamp = (FORK.RawValue("q", 0) for _ in range(3))
     jobs = (
-        (sleep_and_stamp, lambda _: wait(stamp), waiting, woken, operations),
+        (sleep_and_stamp, lambda *turn: wait(stamp, *turn), waiting, woken, operations),
         (stamp_and_wake, lambda turn: wake(stamp, turn), waiting, woken, operations),
     )
     _, counts, checks = Workers(*jobs).run()
@@ -292,7 +291,8 @@ def stamp_and_wake(wake, waiting, woken, operations):
 def event_wake(operations):
     event = FORK.Event()
 
-    def wait(stamp):
+    def wait(stamp, waiting, turn):
+        waiting.value = turn
         event.wait()
         took = now_ns() - stamp.value
         event.clear()
@@ -308,8 +308,10 @@ def event_wake(operations):
 def condition_wake(operations):
     condition = FORK.Condition(FORK.Lock())
 
-    def wait(stamp):
+    def wait(stamp, waiting, turn):
         with condition:
+            # With the lock held, so that the notice cannot come before the wait.
+            waiting.value = turn
             condition.wait()
             return now_ns() - stamp.value
 
