@@ -124,7 +124,7 @@ impl<T> Clone for RawValue<T> {
 
 impl<T: Plain + fmt::Debug> fmt::Debug for RawValue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.memory.ready() {
+        match self.memory.peek() {
             Some(cells) => f.debug_tuple("RawValue").field(&cells.first().get()).finish(),
             None => f.debug_tuple("RawValue").field(&self.memory).finish(),
         }

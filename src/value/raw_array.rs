@@ -140,7 +140,7 @@ impl<T> Clone for RawArray<T> {
 
 impl<T: Plain + fmt::Debug> fmt::Debug for RawArray<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.memory.ready() {
+        match self.memory.peek() {
             Some(cells) => f.debug_tuple("RawArray").field(&cells).finish(),
             None => f.debug_tuple("RawArray").field(&self.memory).finish(),
         }

@@ -7,8 +7,10 @@
 use super::heap::{self, Arena, Block};
 use super::{Plain, SharedCells};
 use crate::codec::{self, Encoded, Fd};
+use crate::share::era;
 use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Side, Stock};
 use crate::sync::lock;
+use crate::sys::cells::Pinned;
 use crate::sys::memory::{self, Mapping};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,15 +18,16 @@ use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// A handle to shared memory that holds so many `T`s. Clones are the same memory.
 pub struct Memory<T> {
     share: Share<InMemory>,
     len: usize,
-    of: PhantomData<fn() -> T>,
+    /// Where the values are, once that is known, and in which generation: nothing but this
+    /// stands between a value and whoever uses it often.
+    known: OnceLock<(u32, Pinned<T>)>,
 }
 
 impl<T: Plain> Memory<T> {
@@ -35,7 +38,11 @@ impl<T: Plain> Memory<T> {
     pub fn new(len: usize) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let block = heap::take(bytes, align_of::<T>())?;
-        Ok(Self { share: Share::host(Arc::new(block)), len, of: PhantomData })
+        Ok(Self::of(Share::host(Arc::new(block)), len))
+    }
+
+    fn of(share: Share<InMemory>, len: usize) -> Self {
+        Self { share, len, known: OnceLock::new() }
     }
 
     /// How many values there are.
@@ -56,7 +63,10 @@ impl<T: Plain> Memory<T> {
     /// message that brought the handle said.
     #[inline]
     pub fn cells(&self) -> Result<SharedCells<'_, T>, ShareError> {
-        self.cells_of(self.share.side()?)
+        match self.ready() {
+            Some(cells) => Ok(cells),
+            None => self.find(self.share.side()?),
+        }
     }
 
     /// As [`cells`](Self::cells), for any executor.
@@ -67,23 +77,37 @@ impl<T: Plain> Memory<T> {
     /// # Cancel safety
     /// Dropped, it gives back an attachment that was under way.
     pub async fn cells_async(&self) -> Result<SharedCells<'_, T>, ShareError> {
-        self.cells_of(self.share.side_async().await?)
+        self.find(self.share.side_async().await?)
     }
 
-    /// The values, when this process has attached already.
-    pub fn ready(&self) -> Option<SharedCells<'_, T>> {
-        self.cells_of(self.share.ready()?).ok()
-    }
-
+    /// The values, when this handle has been used already.
     #[inline]
-    fn cells_of<'a>(&self, side: Side<'a, InMemory>) -> Result<SharedCells<'a, T>, ShareError> {
+    fn ready(&self) -> Option<SharedCells<'_, T>> {
+        match self.known.get() {
+            Some((generation, pinned)) if *generation == era::generation() => Some(pinned.cells()),
+            _ => None,
+        }
+    }
+
+    /// The values, if this process can have them without waiting.
+    pub fn peek(&self) -> Option<SharedCells<'_, T>> {
+        self.ready().or_else(|| self.find(self.share.ready()?).ok())
+    }
+
+    #[cold]
+    fn find<'a>(&'a self, side: Side<'a, InMemory>) -> Result<SharedCells<'a, T>, ShareError> {
         let (arena, offset, len) = match side {
             Side::Own(block) => (&block.arena, block.offset, block.len),
             Side::Away(place) => (&place.arena, place.offset, place.len),
         };
         let has_room = self.len.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= len);
-        match SharedCells::new(&arena.mapping, offset, self.len) {
-            Some(cells) if has_room => Ok(cells),
+        match Pinned::new(arena.mapping.clone(), offset, self.len) {
+            Some(pinned) if has_room => {
+                // In a copy of the process what its parent knew stays known, and is not used.
+                let _ = self.known.set((era::generation(), pinned));
+                let cells = SharedCells::new(&arena.mapping, offset, self.len);
+                cells.ok_or_else(|| ShareError::OtherKind { found: InMemory::NAME.into() })
+            }
             _ => Err(ShareError::OtherKind { found: format!("memory of {len} bytes") }),
         }
     }
@@ -91,13 +115,16 @@ impl<T: Plain> Memory<T> {
 
 impl<T> Clone for Memory<T> {
     fn clone(&self) -> Self {
-        Self { share: self.share.clone(), len: self.len, of: PhantomData }
+        Self { share: self.share.clone(), len: self.len, known: OnceLock::new() }
     }
 }
 
 impl<T> fmt::Debug for Memory<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("share", &self.share).field("len", &self.len).finish()
+        f.debug_struct("Memory")
+            .field("share", &self.share)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 
@@ -112,7 +139,7 @@ impl<'de, T: Plain> Deserialize<'de> for Memory<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (share, found, len): (_, u64, _) = Deserialize::deserialize(deserializer)?;
         if found == tag::<T>() {
-            Ok(Self { share, len, of: PhantomData })
+            Ok(Self::of(share, len))
         } else {
             let wanted = type_name::<T>();
             Err(D::Error::custom(format_args!("the memory holds other values than {wanted}")))
@@ -216,7 +243,7 @@ impl Arenas {
         if !memory::cannot_shrink(file.as_fd()) {
             return Err(io::Error::other("the owner's memory is not sealed"));
         }
-        let mapping = Mapping::new(file.as_fd(), size)?;
+        let mapping = Arc::new(Mapping::new(file.as_fd(), size)?);
         let arena = Arc::new(Arena { number, mapping, file: file.into() });
         arenas.retain(|_, arena| arena.strong_count() > 0);
         arenas.insert(number, Arc::downgrade(&arena));

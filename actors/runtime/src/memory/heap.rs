@@ -43,7 +43,7 @@ static LAST_ARENA: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(super) struct Arena {
     pub(super) number: u64,
-    pub(super) mapping: Mapping,
+    pub(super) mapping: Arc<Mapping>,
     pub(super) file: OwnedFd,
 }
 
@@ -164,7 +164,7 @@ impl Heap {
 impl Room {
     fn new(size: usize) -> io::Result<Self> {
         let file = memory::anonymous(size)?;
-        let mapping = Mapping::new(file.as_fd(), size)?;
+        let mapping = Arc::new(Mapping::new(file.as_fd(), size)?);
         let number = LAST_ARENA.fetch_add(1, Ordering::Relaxed) + 1;
         let arena = Arc::new(Arena { number, mapping, file });
         Ok(Self { arena, free: BTreeMap::from([(0, size)]), fresh: 0 })

@@ -9,6 +9,7 @@
 //! Threads of one process that access the same bytes as values of different sizes race by
 //! Rust's letter; LLVM, which defines such a race byte by byte, gives them old or new bytes.
 
+use super::integer::Integer;
 use super::memory::Mapping;
 use bytemuck::{AnyBitPattern, NoUninit};
 use std::fmt;
@@ -16,11 +17,9 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{
-    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
-    AtomicU64, AtomicUsize, fence,
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence};
 
 /// A type that may lie in memory which other processes write: any bytes are a value of it,
 /// it has no padding, and no pointer into the process that wrote it.
@@ -108,6 +107,12 @@ impl<T: Plain> SharedCell<'_, T> {
             copy_out(self.at.cast(), value.as_mut_ptr().cast(), size_of::<T>(), align_of::<T>());
             value.assume_init()
         }
+    }
+
+    /// Where it is.
+    #[inline]
+    pub(super) fn place(self) -> *mut T {
+        self.at.as_ptr()
     }
 
     /// Writes it.
@@ -333,6 +338,34 @@ impl<'a, T: Plain> SharedCells<'a, T> {
     }
 }
 
+/// Cells that have been found once, with what keeps their memory mapped.
+#[derive(Debug)]
+pub(crate) struct Pinned<T> {
+    at: NonNull<T>,
+    len: usize,
+    memory: Arc<Mapping>,
+}
+
+// SAFETY: as for `SharedCells`, of which this is the owning form.
+unsafe impl<T> Send for Pinned<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Pinned<T> {}
+
+impl<T: Plain> Pinned<T> {
+    /// As [`SharedCells::new`].
+    pub(crate) fn new(memory: Arc<Mapping>, offset: usize, len: usize) -> Option<Self> {
+        let SharedCells { at, len, .. } = SharedCells::new(&memory, offset, len)?;
+        Some(Self { at, len, memory })
+    }
+
+    /// The cells.
+    #[inline]
+    pub(crate) fn cells(&self) -> SharedCells<'_, T> {
+        debug_assert!(self.memory.len() >= self.len * size_of::<T>());
+        SharedCells { at: self.at, len: self.len, memory: PhantomData }
+    }
+}
+
 /// What keeps everybody else away from some cells.
 ///
 /// # Safety
@@ -456,70 +489,6 @@ unsafe fn copy_in(from: *const u8, to: NonNull<u8>, len: usize, unit: usize) {
 fn split(at: *const u8, len: usize) -> (usize, usize) {
     let head = at.align_offset(8).min(len);
     (head, len - (len - head) % 8)
-}
-
-/// An integer on which shared arithmetic works without a lock: `i8` to `i64`, `u8` to
-/// `u64`, `isize`, `usize`.
-pub trait Integer: Plain + PartialEq + sealed::Sealed {
-    #[doc(hidden)]
-    fn fetch_add(cell: SharedCell<'_, Self>, value: Self) -> Self;
-    #[doc(hidden)]
-    fn fetch_sub(cell: SharedCell<'_, Self>, value: Self) -> Self;
-    #[doc(hidden)]
-    fn fetch_or(cell: SharedCell<'_, Self>, value: Self) -> Self;
-    #[doc(hidden)]
-    fn fetch_and(cell: SharedCell<'_, Self>, value: Self) -> Self;
-    #[doc(hidden)]
-    fn fetch_max(cell: SharedCell<'_, Self>, value: Self) -> Self;
-    #[doc(hidden)]
-    fn fetch_min(cell: SharedCell<'_, Self>, value: Self) -> Self;
-    #[doc(hidden)]
-    fn swap(cell: SharedCell<'_, Self>, value: Self) -> Self;
-    #[doc(hidden)]
-    fn compare_exchange(cell: SharedCell<'_, Self>, current: Self, new: Self)
-    -> Result<Self, Self>;
-}
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-macro_rules! integers {
-    ($($integer:ty, $atomic:ty;)*) => {$(
-        impl sealed::Sealed for $integer {}
-
-        impl Integer for $integer {
-            integers!($integer, $atomic: fetch_add, fetch_sub, fetch_or, fetch_and, fetch_max,
-                fetch_min, swap);
-
-            fn compare_exchange(cell: SharedCell<'_, Self>, current: Self, new: Self) -> Result<Self, Self> {
-                // SAFETY: as for the others.
-                unsafe { <$atomic>::from_ptr(cell.at.as_ptr()) }
-                    .compare_exchange(current, new, SeqCst, SeqCst)
-            }
-        }
-    )*};
-    ($integer:ty, $atomic:ty: $($operation:ident),*) => {$(
-        #[inline]
-        fn $operation(cell: SharedCell<'_, Self>, value: Self) -> Self {
-            // SAFETY: the cell is mapped and aligned, and this process accesses it by atomic
-            // operations, or by a slice whose holder promised to be alone.
-            unsafe { <$atomic>::from_ptr(cell.at.as_ptr()) }.$operation(value, SeqCst)
-        }
-    )*};
-}
-
-integers! {
-    i8, AtomicI8;
-    i16, AtomicI16;
-    i32, AtomicI32;
-    i64, AtomicI64;
-    isize, AtomicIsize;
-    u8, AtomicU8;
-    u16, AtomicU16;
-    u32, AtomicU32;
-    u64, AtomicU64;
-    usize, AtomicUsize;
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub(crate) mod environment;
 pub(crate) mod exit;
 pub(crate) mod function;
 pub(crate) mod image;
+pub(crate) mod integer;
 pub(crate) mod interrupt;
 pub(crate) mod memory;
 pub(crate) mod page;
