@@ -104,9 +104,10 @@ impl Core {
                 state.why_broken = error.to_string();
                 // A process that is ending, or a daemon, will not get another either.
                 let is_final = matches!(error, StartError::Ending | StartError::Daemon);
-                tracing::warn!(target: "procession", %error, "a pool's worker did not start");
                 if is_final {
                     state.scheduler.break_down(out);
+                } else {
+                    tracing::warn!(target: "procession", %error, "a pool's worker did not start");
                 }
                 state.scheduler.died(id, 0, now, out);
                 state.tell_builder(Err(error));
