@@ -58,6 +58,18 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, EncodeError> 
     encode_with(|encoder| encoder.value(value))
 }
 
+/// As [`encode`], into a buffer that the caller has used before.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    mut buffer: Vec<u8>,
+) -> Result<Encoded, EncodeError> {
+    buffer.clear();
+    encode_to(buffer, |encoder| encoder.value(value))
+}
+
 /// Encodes what `write` puts into the encoder, as one transfer.
 ///
 /// # Errors
@@ -65,8 +77,15 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, EncodeError> 
 pub fn encode_with(
     write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
 ) -> Result<Encoded, EncodeError> {
+    encode_to(Vec::new(), write)
+}
+
+fn encode_to(
+    bytes: Vec<u8>,
+    write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+) -> Result<Encoded, EncodeError> {
     let scope = Scope::enter(Transfer::Encoding(Vec::new()));
-    let mut encoder = Encoder { bytes: Vec::new() };
+    let mut encoder = Encoder { bytes };
     write(&mut encoder)?;
     let Transfer::Encoding(attachments) = scope.leave() else {
         unreachable!("a transfer does not change its direction")

@@ -9,12 +9,13 @@ use super::cell::{Cell, Outcome};
 use super::channel::Channel;
 use super::own::Own;
 use super::page::Page;
-use super::parcel::{Bytes, Parcel, file_of};
+use super::parcel::{Bytes, Parcel};
 use super::streams::Stream;
 use crate::codec::{self, DecodeError, Encoded};
 use crate::node::hidden;
 use crate::share::{BadMessage, Client, ReplyTo, Stock};
 use crate::sync::lock;
+use crate::sys::sealed;
 use crate::sys::watch::{Held, watch};
 use procession_protocols::queue::{Entry, Holder, Waiter};
 use serde::{Deserialize, Serialize};
@@ -105,7 +106,7 @@ fn leased(lease: Waiter, entry: &Entry<Parcel>) -> io::Result<Encoded> {
     let (file, bytes) = match item.bytes() {
         Bytes::Here(bytes) if bytes.len() <= super::page::INLINE => (None, bytes.as_slice()),
         Bytes::Here(bytes) => {
-            fds.push(file_of(bytes)?.into());
+            fds.push(sealed::make(bytes)?.into());
             (u32::try_from(bytes.len()).ok(), [].as_slice())
         }
         Bytes::File(file, len) => {

@@ -150,13 +150,17 @@ impl RawQueue {
         tag: u32,
         patience: Patience,
     ) -> Result<(), Refused> {
-        let encoded = codec::encode(item)?;
         match self.side(patience).await? {
             Side::Own(own) => {
                 let leaves = own.has_clients.load(Ordering::Relaxed);
-                own.put(parcel::<T>(tag, encoded, leaves)?, patience).await
+                own.put(Parcel::encode(tag, item, leaves)?, patience).await
             }
-            Side::Away(away) => away.put(&parcel::<T>(tag, encoded, true)?, patience).await,
+            Side::Away(away) => {
+                let parcel = Parcel::encode(tag, item, true)?;
+                let result = away.put(&parcel, patience).await;
+                parcel.leave();
+                result
+            }
         }
     }
 
@@ -358,17 +362,6 @@ impl RawQueue {
     }
 }
 
-fn parcel<T: ?Sized>(tag: u32, encoded: Encoded, leaves: bool) -> Result<Parcel, Refused> {
-    let len = encoded.bytes.len();
-    Parcel::new(tag, encoded, leaves).map_err(|(error, _)| match error.raw_os_error() {
-        Some(_) => Refused::Share(error.into()),
-        None => Refused::Encode(EncodeError {
-            type_name: std::any::type_name::<T>().into(),
-            why: format!("{len} bytes: {error}"),
-        }),
-    })
-}
-
 fn open<T: DeserializeOwned>(parcel: Parcel, wanted: u32) -> Result<T, NoItem> {
     if parcel.tag() != wanted {
         return Err(NoItem::Decode(DecodeError {
@@ -376,6 +369,5 @@ fn open<T: DeserializeOwned>(parcel: Parcel, wanted: u32) -> Result<T, NoItem> {
             why: "the item was put as another type".into(),
         }));
     }
-    let Encoded { bytes, fds } = parcel.open().map_err(ShareError::Io)?;
-    Ok(codec::decode(&bytes, fds)?)
+    parcel.decode()
 }

@@ -4,17 +4,28 @@
 //! goes from process to process without being copied. It must never look into them.
 
 use super::page::INLINE;
-use crate::codec::{Encoded, MAX_FDS};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use super::{NoItem, Refused};
+use crate::codec::{self, DecodeError, EncodeError, Encoded, MAX_FDS};
+use crate::share::ShareError;
+use crate::sys::sealed::{self, Sealed};
 use procession_protocols::queue::Item;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most files of items that the owner keeps open; beyond that it reads them into memory.
 const MAX_FILES: usize = 128;
+
+/// Most bytes of a buffer that a thread keeps for what it encodes next.
+const KEPT_BUFFER: usize = 4 * 1024 * 1024;
+
+/// How much larger than its bytes an item's buffer may be.
+const BUFFER_SLACK: usize = 4096;
 
 /// What an item counts for besides its bytes.
 const OVERHEAD: u64 = 64;
@@ -60,29 +71,47 @@ impl Drop for KeptFile {
 }
 
 impl Parcel {
-    /// What the caller has encoded. Large bytes go into a file, if it is to leave this
-    /// process.
+    /// Encodes an item. Large bytes go into a file, if they are to leave this process.
     ///
     /// # Errors
-    /// Too many bytes or descriptors, or no memory for the file.
-    pub(super) fn new(
+    /// It cannot be encoded, or there is no memory for the file.
+    pub(super) fn encode<T: Serialize + ?Sized>(
         tag: u32,
-        encoded: Encoded,
+        item: &T,
         leaves: bool,
-    ) -> Result<Self, (io::Error, Encoded)> {
-        let Encoded { bytes, fds } = encoded;
+    ) -> Result<Self, Refused> {
+        let Encoded { mut bytes, fds } = codec::encode_into(item, BUFFER.take())?;
+        // A short item that stays in the queue does not hold a large buffer.
+        if bytes.capacity() > 2 * bytes.len() + BUFFER_SLACK {
+            let exact = bytes.as_slice().to_vec();
+            keep_buffer(std::mem::replace(&mut bytes, exact));
+        }
         if !leaves || bytes.len() <= INLINE {
             return Ok(Self(Arc::new(Inner { tag, bytes: Bytes::Here(bytes), fds })));
         }
-        let made = match u32::try_from(bytes.len()) {
-            Ok(len) if fds.len() < MAX_FDS => file_of(&bytes).map(|file| (file, len)),
-            _ => Err(io::Error::other("an item has less than 4 GiB, and at most 252 descriptors")),
-        };
-        match made {
-            Ok((file, len)) => {
-                Ok(Self(Arc::new(Inner { tag, bytes: Bytes::File(KeptFile::new(file), len), fds })))
+        let len = match u32::try_from(bytes.len()) {
+            Ok(len) if fds.len() < MAX_FDS => len,
+            _ => {
+                return Err(Refused::Encode(EncodeError {
+                    type_name: std::any::type_name::<T>().into(),
+                    why: format!(
+                        "{} bytes, {} descriptors: an item has less than 4 GiB, and a large one \
+                         one descriptor less than others",
+                        bytes.len(),
+                        fds.len()
+                    ),
+                }));
             }
-            Err(error) => Err((error, Encoded { bytes, fds })),
+        };
+        let file = KeptFile::new(sealed::make(&bytes).map_err(ShareError::Io)?);
+        keep_buffer(bytes);
+        Ok(Self(Arc::new(Inner { tag, bytes: Bytes::File(file, len), fds })))
+    }
+
+    /// It has been copied out of this process: what it was encoded in is used again.
+    pub(super) fn leave(self) {
+        if let Ok(Inner { bytes: Bytes::Here(bytes), .. }) = Arc::try_unwrap(self.0) {
+            keep_buffer(bytes);
         }
     }
 
@@ -129,30 +158,38 @@ impl Parcel {
         &self.0.fds
     }
 
-    /// Takes it apart, for whoever decodes it. Descriptors that somebody else may need
-    /// still are duplicated.
+    /// Decodes it. Descriptors that somebody else may need still are duplicated.
     ///
     /// # Errors
-    /// No descriptor is free.
-    pub(super) fn open(self) -> io::Result<Encoded> {
-        let (bytes, fds) = match Arc::try_unwrap(self.0) {
-            Ok(Inner { bytes, fds, .. }) => (bytes, fds),
+    /// It is no `T`, or no descriptor is free.
+    pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, NoItem> {
+        let decode = |bytes: &[u8], fds| -> Result<T, DecodeError> { codec::decode(bytes, fds) };
+        let decode = |bytes: &Bytes, fds| match bytes {
+            Bytes::Here(bytes) => decode(bytes, fds),
+            Bytes::File(file, len) => match Sealed::map(file.0.as_fd(), *len as usize) {
+                Some(bytes) => decode(&bytes, fds),
+                None => decode(&read(&file.0, *len), fds),
+            },
+        };
+        match Arc::try_unwrap(self.0) {
+            Ok(Inner { bytes, fds, .. }) => Ok(decode(&bytes, fds)?),
             Err(shared) => {
                 let fds: io::Result<_> = shared.fds.iter().map(OwnedFd::try_clone).collect();
-                let bytes = match &shared.bytes {
-                    Bytes::Here(bytes) => bytes.clone(),
-                    Bytes::File(file, len) => read(&file.0, *len),
-                };
-                return Ok(Encoded { bytes, fds: fds? });
+                Ok(decode(&shared.bytes, fds.map_err(ShareError::Io)?)?)
             }
-        };
-        Ok(Encoded {
-            bytes: match bytes {
-                Bytes::Here(bytes) => bytes,
-                Bytes::File(file, len) => read(&file.0, len),
-            },
-            fds,
-        })
+        }
+    }
+}
+
+thread_local! {
+    /// For what this thread encodes next.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn keep_buffer(buffer: Vec<u8>) {
+    if buffer.capacity() <= KEPT_BUFFER {
+        // A thread that is ending keeps nothing.
+        let _ = BUFFER.try_with(|kept| kept.set(buffer));
     }
 }
 
@@ -168,13 +205,6 @@ impl Item for Parcel {
     fn burden(&self) -> u64 {
         self.weight().min(FILE_BURDEN)
     }
-}
-
-/// A fresh file with these bytes.
-pub(super) fn file_of(bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create(c"procession-item", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(bytes)?;
-    Ok(file)
 }
 
 /// The bytes of a file: fewer, when whoever wrote it lied, which decoding finds out.

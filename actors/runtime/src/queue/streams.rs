@@ -8,8 +8,9 @@
 use super::away::{fds_of, header_of, span};
 use super::channel::Channel;
 use super::page::{HEADER, OWNER_SLEEPS, Page, flags, state, waits};
-use super::parcel::{Bytes, Parcel, file_of};
+use super::parcel::{Bytes, Parcel};
 use crate::sys::rings::{RING, Ring};
+use crate::sys::sealed;
 use procession_protocols::queue::{Client, Entry, Streams};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsRawFd;
@@ -166,7 +167,7 @@ impl Stream {
         if header.flags & flags::FILE != 0
             && let Bytes::Here(large) = parcel.bytes()
         {
-            match file_of(large) {
+            match sealed::make(large) {
                 Ok(made) => file = made,
                 Err(_) => return false,
             }

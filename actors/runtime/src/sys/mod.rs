@@ -18,6 +18,7 @@ pub(crate) mod memory;
 pub(crate) mod page;
 pub(crate) mod process;
 pub(crate) mod rings;
+pub(crate) mod sealed;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod watch;
