@@ -323,6 +323,7 @@ impl<F: Form> Handle<F> {
     }
 
     /// The object, unless that would wait or fail: for what is dropped.
+    #[inline]
     pub(super) fn ready(&self) -> Option<At<'_, F>> {
         self.0.ready().and_then(|side| Self::look(side).ok())
     }

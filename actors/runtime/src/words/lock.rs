@@ -46,6 +46,7 @@ pub struct Held {
 
 impl Held {
     /// What a call is to hold it by; `None` where it is not held: in a copy of the process.
+    #[inline]
     fn seat<const R: bool>(&self, at: &At<'_, LockForm<R>>) -> Option<Seat> {
         (at.spot.page.key() == self.key).then_some(self.seat)
     }
@@ -300,6 +301,7 @@ impl RLock {
     }
 }
 
+#[inline]
 fn give_once(at: &At<'_, LockForm<true>>, seat: Seat) -> Result<(), NotHeld> {
     let words = &at.words().words;
     let depth = words.depth.load(Relaxed);
