@@ -83,6 +83,10 @@ fn produce(
         book.set(0, number + 1);
         board.add(place, 1);
     }
+    // Whoever ends before its time cannot be hit.
+    while board.get(STOP) == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     Ok(())
 }
 
