@@ -5,6 +5,9 @@
 //! item takes no way over another thread. The outer one, the *gate*, has the inner one in
 //! it, and is what the hidden thread watches: it is shut while such a thread waits. It must
 //! never look into a page.
+//!
+//! The hidden thread learns of a bell as an edge. Opening the gate makes none for bells that
+//! were rung before: whoever opens it hears those itself, after that.
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -14,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// Most clients that are heard in one turn.
-const TURN: usize = 32;
+pub(super) const TURN: usize = 32;
 
 /// The number of the owner's own bell among the clients'.
 const OWN: u64 = u64::MAX;
@@ -41,7 +44,7 @@ impl Bells {
         self.gate.0.as_fd()
     }
 
-    /// Has the hidden thread hear the next bell.
+    /// Has the hidden thread hear the bells that are rung from now on.
     pub(super) fn open_gate(&self) {
         let _ = self.gate.modify(&self.clients.0, &mut Self::open());
     }
@@ -87,7 +90,7 @@ impl Bells {
     }
 
     fn open() -> EpollEvent {
-        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, 0)
+        EpollEvent::new(EpollFlags::EPOLLIN, 0)
     }
 }
 

@@ -187,10 +187,15 @@ async fn serve(own: Weak<Own>, bells: Arc<Bells>, gate: Held) {
     loop {
         let Ok(mut ready) = gate.readable().await else { return };
         ready.clear_ready();
-        let Some(own) = own.upgrade() else { return };
-        own.turn(&bells);
-        drop(own);
-        tokio::task::yield_now().await;
+        loop {
+            let Some(own) = own.upgrade() else { return };
+            let is_more = own.turn(&bells);
+            drop(own);
+            tokio::task::yield_now().await;
+            if !is_more {
+                break;
+            }
+        }
     }
 }
 

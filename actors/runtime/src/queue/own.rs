@@ -5,7 +5,7 @@
 //! that waits. It must never decode an item. Neighbours: `streams` and `bells` below; `host`
 //! serves clients' requests, `cell` has the owner's waiters.
 
-use super::bells::Bells;
+use super::bells::{Bells, TURN};
 use super::cell::{Cell, Outcome};
 use super::channel::Heard;
 use super::host::{self, Due};
@@ -281,16 +281,10 @@ impl Own {
         // This thread hears the clients itself.
         core.listener = Some(cell.waiter);
         bells.shut_gate();
-        loop {
-            if let Some(outcome) = cell.take() {
-                core.listener = None;
-                bells.open_gate();
-                return Some(outcome);
-            }
-            if deadline.is_some_and(|at| Instant::now() >= at) {
-                core.listener = None;
-                bells.open_gate();
-                return None;
+        let outcome = loop {
+            let outcome = cell.take();
+            if outcome.is_some() || deadline.is_some_and(|at| Instant::now() >= at) {
+                break outcome;
             }
             core.listener_sleeps = true;
             drop(core);
@@ -298,7 +292,20 @@ impl Own {
             core = lock(&self.core);
             core.listener_sleeps = false;
             self.hear(&mut core, bells, &rang);
-        }
+        };
+        core.listener = None;
+        bells.open_gate();
+        // The hidden thread hears who rings from now on, not who has rung: while the gate was
+        // shut it was told of nobody, and opening it tells it of nobody again.
+        while self.hear_now(&mut core, bells) {}
+        outcome
+    }
+
+    /// Looks at the clients that have rung. True when there may be more of them.
+    fn hear_now(&self, core: &mut Core, bells: &Bells) -> bool {
+        let rang = bells.listen(Some(Instant::now()));
+        self.hear(core, bells, &rang);
+        rang.len() >= TURN
     }
 
     /// Looks at the clients that rang.
@@ -314,14 +321,10 @@ impl Own {
         self.settle(core);
     }
 
-    /// The hidden thread's turn.
-    pub(super) fn turn(&self, bells: &Bells) {
+    /// The hidden thread's turn. True when another must follow without a bell.
+    pub(super) fn turn(&self, bells: &Bells) -> bool {
         let core = &mut *lock(&self.core);
-        if core.listener.is_none() {
-            let rang = bells.listen(Some(Instant::now()));
-            self.hear(core, bells, &rang);
-            bells.open_gate();
-        }
+        core.listener.is_none() && self.hear_now(core, bells)
     }
 
     /// Reads what every client has put, and does what they ask.
