@@ -282,12 +282,12 @@ impl<T: DeserializeOwned> Queue<T> {
         Ok(self.raw.get(self.tag, Patience::Async).await?.0)
     }
 
-    /// Takes out at least one item, and as many more as are there, up to `most`. Waits
-    /// while there is none.
+    /// Takes out at least one item, and as many more as are at hand in this process, up to
+    /// `most`. Waits while there is none.
     ///
     /// # Errors
-    /// As [`get`](Self::get). An item that cannot be decoded ends the call; what was got
-    /// before it comes first, and the error with the next call.
+    /// As [`get`](Self::get). An item behind others that cannot be decoded is dropped with a
+    /// warning in the log, and ends the call.
     pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
         self.get_many_with(most, Patience::Until(None))
     }

@@ -239,7 +239,7 @@ impl Away {
     }
 
     /// Takes an item that was lent.
-    fn take(&self) -> Result<Option<Got>, NoItem> {
+    pub(super) fn take(&self) -> Result<Option<Got>, NoItem> {
         let inner = &*self.inner;
         let head = &mut *lock(&inner.rx);
         let Some(before) = inner.page.items().take() else {

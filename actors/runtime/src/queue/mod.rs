@@ -206,10 +206,12 @@ impl RawQueue {
         at_once(self.get(tag, patience))
     }
 
-    /// Gets at least one item, and as many more as are there at once, up to `most`.
+    /// Gets at least one item, and as many more as are at hand, up to `most`: nobody is asked
+    /// for more.
     ///
     /// # Errors
-    /// [`NoItem`] when there was none; an item that cannot be decoded is the last.
+    /// [`NoItem`] when there was none. An item behind others that cannot be decoded is dropped
+    /// with a warning, and ends the call.
     pub fn get_many<T: DeserializeOwned>(
         &self,
         tag: u32,
@@ -217,15 +219,27 @@ impl RawQueue {
         patience: Patience,
     ) -> Result<Vec<T>, NoItem> {
         let mut items = Vec::new();
+        if most > 0 {
+            items.push(self.get_now(tag, patience)?.0);
+        }
         while items.len() < most {
-            let patience = if items.is_empty() { patience } else { Patience::Never };
-            match self.get_now(tag, patience) {
-                Ok((item, _)) => items.push(item),
-                Err(error) if items.is_empty() => return Err(error),
-                Err(_) => break,
+            let Ok(Some(got)) = at_once(self.get_at_hand()) else { break };
+            match open(got.parcel, tag) {
+                Ok(item) => items.push(item),
+                Err(error) => {
+                    tracing::warn!(target: "procession", "an item of a queue was dropped: {error}");
+                    break;
+                }
             }
         }
         Ok(items)
+    }
+
+    async fn get_at_hand(&self) -> Result<Option<Got>, NoItem> {
+        match self.side(Patience::Never).await? {
+            Side::Own(own) => own.get(Patience::Never).await.map(Some),
+            Side::Away(away) => away.take(),
+        }
     }
 
     /// Gets an item that stays with the owner until its lease is ended.
