@@ -31,10 +31,15 @@ fn holds(lock: Lock, held: Event) -> Result<(), Failure> {
 fn main() -> procession::Result<()> {
     support::start_method_from_args()?;
     let lock = Lock::new()?;
+    let mut children = Vec::new();
     for i in 0..10 {
-        Process::spawn(hello, (lock.clone(), i))?;
+        children.push(Process::spawn(hello, (lock.clone(), i))?);
     }
-    Process::spawn(panics, (lock.clone(),))?;
+    children.push(Process::spawn(panics, (lock.clone(),))?);
+    // Only the next holder is told of a death: here nobody else waits any more.
+    for mut child in children {
+        child.join()?;
+    }
 
     let held = Event::new()?;
     let holder = Process::spawn(holds, (lock.clone(), held.clone()))?;
