@@ -37,7 +37,7 @@ fn main() -> procession::Result<()> {
     }
     children.push(Process::spawn(panics, (lock.clone(),))?);
     // Only the next holder is told of a death: here nobody else waits any more.
-    for mut child in children {
+    for child in children {
         child.join()?;
     }
 
