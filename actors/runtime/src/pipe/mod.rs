@@ -1,7 +1,7 @@
 //! Pipes: the ends, and what is done with them.
 //!
 //! Owns an [`End`]: a descriptor, the rights to receive and to send on it, and the page on
-//! which all who hold it take [turns](turn). Everything happens in the calling thread, on a
+//! which all who hold it take turns (`turn`). Everything happens in the calling thread, on a
 //! descriptor whose flags nobody changes, since other processes share them. It must never
 //! take more off the descriptor than the one message that it returns: what is behind belongs
 //! to whoever receives next, who may be another process. So an end can be passed on, copied

@@ -386,7 +386,7 @@ pub fn slice<G: Alone>(guard: &G) -> &[G::Item] {
     unsafe { guard.cells().as_slice() }
 }
 
-/// As [`slice`], to write.
+/// As [`slice()`], to write.
 #[inline]
 pub fn slice_mut<G: Alone>(guard: &mut G) -> &mut [G::Item] {
     // SAFETY: nobody else is there, and this one lends the guard, exclusively, for as long.

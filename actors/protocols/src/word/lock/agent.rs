@@ -44,7 +44,7 @@ pub fn serve<M: Memory>(words: &LockWords<M>, seat: Seat, more: bool, patient: b
 }
 
 /// The owner waits for nobody any more. Gives whether it had the turn, which the caller
-/// must then pass on by [`Release::pass_on`](super::Release::pass_on).
+/// must then pass on by `Release::pass_on`.
 pub fn strike<M: Memory>(words: &LockWords<M>) -> bool {
     let (was, _) = words.update(|word| {
         let gone = word.off(Word::ASYNC);
