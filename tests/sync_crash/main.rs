@@ -332,6 +332,7 @@ fn waiters_that_are_stopped_hold_nobody_up_for_long() {
     let crew = crew!(4, in_and_out, section);
     let mut random = Random::new();
     crew.go_on("they begin");
+    let mut took = Vec::new();
     for _ in 0..kills().div_ceil(2) {
         let at = random.one_of(4);
         let pid = crew.all[at].pid().unwrap();
@@ -345,11 +346,15 @@ fn waiters_that_are_stopped_hold_nobody_up_for_long() {
                 let now = crew.progress.read(..).unwrap();
                 (0..4).all(|other| other == at || now[other] > before[other])
             });
-            // A few slices; far more on a machine that has other things to do.
-            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+            took.push(begun.elapsed());
         }
         signal(pid, nix::sys::signal::Signal::SIGCONT);
     }
     crew.go_on("everybody goes on at the end");
+    took.sort_unstable();
+    println!("the others went on after {took:?}");
+    // A slice or two when the stopped one was next. How long one stop may take is the
+    // machine's business as well, and has the limit of `until`.
+    assert!(took.get(took.len() / 2).is_none_or(|half| *half < Duration::from_secs(2)), "{took:?}");
     assert_eq!((told.get().unwrap(), bad.get().unwrap()), (0, 0));
 }

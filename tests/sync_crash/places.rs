@@ -54,9 +54,23 @@ fn scenes() -> Vec<Scene> {
                 "acquire.read",
                 "acquire.doze",
                 "acquire.sleep",
-                "acquire.count",
                 "acquire.inherit",
             ],
+        },
+        Scene {
+            holds: true,
+            // It is next by the time.
+            helper: Some(|things| {
+                things.2.set().unwrap();
+                drop(things.0.lock().unwrap());
+            }),
+            victim: |things, place| {
+                things.2.wait().unwrap();
+                std::thread::sleep(a_while());
+                arm(place);
+                let _ = things.0.lock_timeout(a_while()).unwrap();
+            },
+            places: &["acquire.count"],
         },
         Scene {
             holds: true,

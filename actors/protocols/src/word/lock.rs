@@ -140,6 +140,13 @@ impl Word {
         }
     }
 
+    /// Whoever was `next` is so no longer, but `me`. If that was the owner, it waits on for
+    /// those for whom it waits.
+    const fn taken_over(self, me: Seat) -> Self {
+        let ours = self.with_next(me).off(Self::RESERVED);
+        if self.next() == AGENT { ours.on(Self::ASYNC) } else { ours }
+    }
+
     /// Sends for the next one that sleeps, whose wake is the caller's to do: a sleeper or
     /// the owner, by turns.
     const fn send_for(self) -> (Self, bool) {

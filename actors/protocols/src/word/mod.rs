@@ -185,6 +185,9 @@ pub enum Slept {
     /// At the end of a slice: no sleep is longer than one, so that a process that was
     /// stopped in the middle of something holds others up for a slice at most.
     Slice,
+    /// As [`Slice`](Self::Slice), and what is waited for went round meanwhile, without the
+    /// sleeper (locks only).
+    Passed,
     /// At the deadline.
     Deadline,
 }

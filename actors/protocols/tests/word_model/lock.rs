@@ -9,7 +9,7 @@ use crate::plain::{Plains, Stand, wakes};
 use procession_protocols::word::lock::{
     Acquire, LockWords, Release, Served, Taken, Word, repair, serve, strike,
 };
-use procession_protocols::word::{Advice, Effect, Seat};
+use procession_protocols::word::{Advice, Effect, Seat, Slept, Told};
 use std::hash::{Hash, Hasher};
 
 /// Words that are part of a state.
@@ -311,10 +311,13 @@ impl Locks {
                         });
                     }
                     if one.may_be_sliced > 0 {
-                        then(&|next| {
-                            next.all[at].may_be_sliced -= 1;
-                            next.stands[at] = Stand::Sliced;
-                        });
+                        // Whether the lock went round is the policy's to tell: both are safe.
+                        for stand in [Stand::Sliced, Stand::Passed] {
+                            then(&|next| {
+                                next.all[at].may_be_sliced -= 1;
+                                next.stands[at] = stand;
+                            });
+                        }
                     }
                 }
                 Stand::Wakes(count, bits) => self.wake(count, bits, into, |next, woke| {
@@ -374,6 +377,40 @@ fn three_with_a_death() {
 #[test]
 fn slices_that_end() {
     explore("2 x 2, slices", Locks::new(2, 0, 2).sliced(1).kills(1));
+    explore("3 x 1, slices", Locks::new(3, 0, 1).sliced(1));
+    explore("2 + 1 x 1, slices", Locks::new(2, 1, 1).sliced(1));
+}
+
+/// One that is stopped while it is next keeps nobody asleep who was passed over once.
+#[test]
+fn a_turn_that_is_not_taken_is_taken_over() {
+    let words = LockWords::<Plains>::default();
+    assert!(words.take_fast(1));
+    let (mut stopped, mut sleeper) = (Acquire::new(2), Acquire::new(3));
+    let until = |one: &mut Acquire, mut told, wanted: fn(&Effect<Taken>) -> bool| {
+        loop {
+            let effect = one.step(&words, std::mem::replace(&mut told, Told::Go));
+            if wanted(&effect) {
+                return effect;
+            }
+            assert_eq!(effect, Effect::Again);
+        }
+    };
+    until(&mut stopped, Told::Go, |effect| *effect == Effect::Spin);
+    until(&mut sleeper, Told::Go, |effect| matches!(effect, Effect::Sleep { .. }));
+    // Nothing was given back: it may be a long section, and the turn stays.
+    let slice = Told::Slept(Slept::Slice);
+    until(&mut sleeper, slice, |effect| matches!(effect, Effect::Sleep { .. }));
+    assert_eq!(words.look().next(), 2);
+    until(&mut sleeper, Told::Slept(Slept::Passed), |effect| *effect == Effect::Spin);
+    assert_eq!(words.look().next(), 3);
+    assert!(words.word.get() & 0xffff == 1, "the holder holds on");
+    // The stopped one goes on as a newcomer, behind.
+    let take = Told::Advice(Advice::Take);
+    until(&mut stopped, take, |effect| matches!(effect, Effect::Sleep { .. }));
+    let mut release = Release::new(Some(1));
+    assert_eq!(release.step(&words, Told::Go), Effect::Done(Ok(())));
+    assert_eq!(sleeper.step(&words, take), Effect::Done(Taken::Clean));
 }
 
 #[test]

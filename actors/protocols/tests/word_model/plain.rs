@@ -74,6 +74,7 @@ pub(crate) enum Stand {
     /// Was woken.
     Woken,
     Sliced,
+    Passed,
     Late,
     Advised(Advice),
     /// About to wake so many.
@@ -88,6 +89,7 @@ impl Stand {
             Self::Woke(count) => Told::Woke(count),
             Self::Woken => Told::Slept(Slept::Woken),
             Self::Sliced => Told::Slept(Slept::Slice),
+            Self::Passed => Told::Slept(Slept::Passed),
             Self::Late => Told::Slept(Slept::Deadline),
             Self::Advised(advice) => Told::Advice(advice),
             _ => Told::Go,

@@ -14,16 +14,19 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
-/// The first slice of a sleep; the end of it is when a cycle is looked for.
+/// The first slice of a sleep; the end of it is when a cycle is looked for. Also those after
+/// one in which what is waited for went round: then somebody may be in the way.
 pub(super) const FIRST_SLICE: Duration = Duration::from_millis(20);
-/// The slices after it.
+/// The other slices.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// A wait: until when, and what else ends it.
 pub(super) struct Wait<'a> {
     page: &'a Page,
     deadline: Option<Instant>,
-    slices: u32,
+    slice: Duration,
+    /// Changes when what is waited for goes round.
+    pub(super) rounds: Option<&'a AtomicU32>,
     /// Looks for a cycle, at the end of each slice.
     pub(super) watch: Option<&'a dyn Fn() -> Option<String>>,
     /// Why it ended before its time.
@@ -41,7 +44,7 @@ pub(super) enum Stopped {
 
 impl<'a> Wait<'a> {
     pub(super) fn new(page: &'a Page, deadline: Option<Instant>) -> Self {
-        Self { page, deadline, slices: 0, watch: None, stopped: None }
+        Self { page, deadline, slice: FIRST_SLICE, rounds: None, watch: None, stopped: None }
     }
 
     fn is_late(&self, now: Instant) -> bool {
@@ -57,7 +60,9 @@ impl<'a> Wait<'a> {
             self.stopped = Some(Stopped::OwnerGone);
             return Slept::Deadline;
         }
-        let slice = if self.slices == 0 { FIRST_SLICE } else { SLICE };
+        let slice = self.slice;
+        let rounds = |wait: &Self| wait.rounds.map(|rounds| rounds.load(Relaxed));
+        let before = rounds(self);
         let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         if page::sleep(futex, while_is, bits, left.map_or(slice, |left| left.min(slice)))
             == Sleep::Woken
@@ -67,9 +72,13 @@ impl<'a> Wait<'a> {
         if left.is_some_and(|left| left <= slice) {
             return Slept::Deadline;
         }
-        self.slices += 1;
         self.stopped = self.watch.and_then(|watch| watch()).map(Stopped::Cycle);
-        if self.stopped.is_some() { Slept::Deadline } else { Slept::Slice }
+        if self.stopped.is_some() {
+            return Slept::Deadline;
+        }
+        let passed = rounds(self) != before;
+        self.slice = if passed { FIRST_SLICE } else { SLICE };
+        if passed { Slept::Passed } else { Slept::Slice }
     }
 }
 

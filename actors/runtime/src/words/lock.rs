@@ -365,6 +365,7 @@ fn slow<const R: bool>(
     let publish = watched.then(|| Published::new(at, seat)).flatten();
     let watch = || cycle(at, seat);
     let mut wait = Wait::new(&at.spot.page, deadline);
+    wait.rounds = Some(&words.rel);
     if publish.is_some() {
         wait.watch = Some(&watch);
     }

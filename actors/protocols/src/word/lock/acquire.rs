@@ -48,7 +48,8 @@ enum At {
     /// Somebody else is `next`: sleeps. The futex is read before the word is.
     ReadSeq,
     Count(u32),
-    Asleep,
+    /// Behind this one, which was `next` when it fell asleep.
+    Asleep(Seat),
     /// `next`: spins, looks, and gives up after a while.
     Spin,
     DozeSeq(Advice),
@@ -73,7 +74,7 @@ impl Acquire {
             At::Enter => "acquire.enter",
             At::ReadSeq | At::DozeSeq(_) => "acquire.read",
             At::Count(_) => "acquire.count",
-            At::Asleep => "acquire.sleep",
+            At::Asleep(_) => "acquire.sleep",
             At::Spin => "acquire.spin",
             At::Doze(..) => "acquire.doze",
             At::HeirAsleep => "acquire.inherit",
@@ -109,11 +110,12 @@ impl Acquire {
                     self.at = At::Spin;
                     return Effect::Spin;
                 }
-                self.at = At::Asleep;
+                self.at = At::Asleep(was.next());
                 Effect::Sleep { while_is: seq, bits: SLEEPER }
             }
-            At::Asleep => match told {
-                Told::Slept(Slept::Slice) => self.end_of_slice(words),
+            At::Asleep(behind) => match told {
+                Told::Slept(Slept::Slice) => self.end_of_slice(words, None),
+                Told::Slept(Slept::Passed) => self.end_of_slice(words, Some(behind)),
                 Told::Slept(Slept::Deadline) => Effect::Done(Taken::TimedOut),
                 _ => self.woken(words),
             },
@@ -189,13 +191,35 @@ impl Acquire {
     /// At the end of a slice a free lock is taken although it is reserved for somebody
     /// else, or somebody else was sent for: that one may be stopped. It stays `next`, and
     /// goes on when it can.
-    fn end_of_slice<M: Memory>(&mut self, words: &LockWords<M>) -> Effect<Taken> {
-        let (was, taken) = words
-            .update(|word| (word.holder() == 0).then(|| word.barged(self.me).off(Word::RESERVED)));
-        if taken {
+    ///
+    /// `stuck` was `next` when the slice began, and the lock went round since. If it still
+    /// is, and is awake, it let all those turns go by, so it is stopped, and the turn is
+    /// taken from it: else nobody would send for those who sleep. When it goes on it finds
+    /// itself a newcomer.
+    fn end_of_slice<M: Memory>(
+        &mut self,
+        words: &LockWords<M>,
+        stuck: Option<Seat>,
+    ) -> Effect<Taken> {
+        let me = self.me;
+        let mut over = false;
+        let (was, changed) = words.update(|word| {
+            let is_stuck = Some(word.next()) == stuck && !word.has(Word::NEXT_SLEEPS);
+            over = is_stuck || matches!(word.next(), 0 | WAKING);
+            if over {
+                Some(word.taken_over(me))
+            } else {
+                (word.holder() == 0).then(|| word.barged(me).off(Word::RESERVED))
+            }
+        });
+        if !changed {
+            return self.go(At::ReadSeq);
+        }
+        if !over {
             return Effect::Done(Taken::from(was));
         }
-        self.go(At::ReadSeq)
+        self.at = At::Spin;
+        Effect::Spin
     }
 
     /// Takes a free lock in turn; changes a held one by `wait`.
@@ -234,7 +258,7 @@ impl Acquire {
         if effect != Effect::Spin {
             return effect;
         }
-        self.at = if heir { At::HeirAsleep } else { At::Asleep };
+        self.at = if heir { At::HeirAsleep } else { At::Asleep(0) };
         Effect::Sleep { while_is: seq, bits: if heir { HEIR } else { SLEEPER } }
     }
 }

@@ -108,7 +108,8 @@ impl Baton {
             At::Wake(whom) => {
                 self.at = At::Woken(whom);
                 match whom {
-                    Whom::Heir => Effect::Wake { count: 1, bits: HEIR },
+                    // Also one from which the turn has been taken while this was under way.
+                    Whom::Heir => Effect::Wake { count: ALL, bits: HEIR },
                     Whom::All => Effect::Wake { count: ALL, bits: ANYBODY },
                     Whom::Sleeper => Effect::Wake { count: 1, bits: SLEEPER },
                     Whom::Agent | Whom::Nobody => Effect::Again,
