@@ -1,6 +1,7 @@
 //! All that the macros take, under the strictest lints.
 
 #![deny(warnings, missing_docs, unreachable_pub, clippy::pedantic)]
+#![allow(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 /// A module, so that paths and visibilities are put to use.
 pub mod shop {
@@ -35,7 +36,7 @@ pub mod shop {
 
         /// Takes an item in.
         pub fn put(&mut self, mut item: Item, timeout: u8, reply: Vec<u8>) -> usize {
-            item.r#type.push_str(&format!("{timeout}{}", reply.len()));
+            item.r#type = format!("{}{timeout}{}", item.r#type, reply.len());
             self.items.push(item);
             self.count()
         }
@@ -101,8 +102,8 @@ pub mod shop {
 
         #[methods]
         impl super::Private {
-            pub fn keep(&mut self, secret: Secret) -> Option<Secret> {
-                Some(secret)
+            pub fn keep(&mut self, secret: Secret) -> Secret {
+                secret
             }
         }
     }
@@ -137,7 +138,8 @@ pub mod shop {
 /// What starting an actor in a process of its own asks for.
 fn travels<M: procession::__private::Wire>() {}
 
-fn main() {
+#[test]
+fn all_shapes_compile_without_a_warning_and_run() {
     use procession::Actor;
     travels::<shop::ShopMsg>();
     travels::<shop::EmptyMsg>();
