@@ -67,6 +67,28 @@ pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
 pub use procession_protocols::id::ActorId;
 pub use procession_runtime::Usage;
+/// ```
+/// use procession::{Actor, methods, whereis};
+///
+/// #[derive(Actor)]
+/// struct Counter(u64);
+///
+/// #[methods]
+/// impl Counter {
+///     pub fn add(&mut self, n: u64) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+///
+/// Counter(1).host_named("visits")?;
+/// let counter = whereis::<Counter>("visits").expect("it runs");
+/// assert_eq!(counter.add(2)?, 3);
+/// assert!(whereis::<Counter>("hits").is_none());
+/// counter.stop();
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub use procession_runtime::actor::whereis;
 pub use procession_runtime::actor::{
     Actor, ActorRef, CallError, Handler, MailboxOptions, Message, Overflow, Reply, ReplyReceiver,
     SendError, StartError as SpawnError,

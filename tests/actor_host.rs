@@ -4,6 +4,7 @@
 
 use procession::{
     Actor, ActorRef, CallError, Down, ExitReason, Handler, Message, Reply, SpawnError, methods,
+    whereis,
 };
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -527,4 +528,27 @@ fn references_and_futures_are_send() {
     let counter = counter();
     drop(send(counter.add_async(1)));
     drop(send(counter.monitor().unwrap().recv_async()));
+}
+
+#[test]
+fn a_name_finds_its_actor_and_holds_it_until_its_end() {
+    drop(Counter::new().host_named("tally").unwrap());
+    let counter = whereis::<Counter>("tally").unwrap();
+    assert_eq!((counter.name(), counter.add(2).unwrap()), ("tally", 2));
+    let taken = Counter::new().host_named("tally");
+    assert!(matches!(taken, Err(SpawnError::NameTaken(name)) if name == "tally"));
+    assert!(whereis::<Hooked>("tally").is_none(), "another type");
+    assert!(whereis::<Counter>("other").is_none());
+    counter.stop_timeout(LIMIT).unwrap();
+    assert!(whereis::<Counter>("tally").is_none());
+    let next = Counter::new().host_named("tally").unwrap();
+    assert_eq!(whereis::<Counter>("tally").unwrap().value(), Ok(0));
+    next.stop();
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_name_free() {
+    let (log, _lines) = mpsc::channel();
+    assert!(Hooked { log, refuse: true }.host_named("refused").is_err());
+    Counter::new().host_named("refused").unwrap().stop();
 }

@@ -1,7 +1,7 @@
 //! Actors that are processes: calls, casts, ends, and references that travel.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
-use procession::{Actor, ActorRef, CallError, ExitReason, Process, methods};
+use procession::{Actor, ActorRef, CallError, ExitReason, Process, methods, whereis};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -270,4 +270,16 @@ fn a_reference_whose_process_has_gone_is_unreachable() {
     assert!(gone.add(1).is_err());
     assert!(begun.elapsed() < Duration::from_secs(7));
     drop(counter);
+}
+
+#[test]
+fn a_named_process_is_found_until_it_dies() {
+    let counter = Counter { value: 1 }.spawn_named("till").unwrap();
+    let found = whereis::<Counter>("till").unwrap();
+    assert_eq!((found.add(2).unwrap(), found.name()), (3, "till"));
+    let mut monitor = counter.monitor().unwrap();
+    counter.kill();
+    monitor.recv_timeout(SOON).unwrap();
+    assert!(whereis::<Counter>("till").is_none());
+    Counter { value: 5 }.spawn_named("till").unwrap().stop_timeout(SOON).unwrap();
 }

@@ -101,6 +101,9 @@ pub enum StartError {
     /// Its `on_start` panicked.
     #[error("the actor panicked while starting, at {}: {}", .0.location, .0.message)]
     Panicked(PanicReport),
+    /// Another actor of this process has the name; stop it first, or take another name.
+    #[error("the name {0:?} is taken by an actor of this process")]
+    NameTaken(String),
     /// Its process could not be started.
     #[error(transparent)]
     Process(#[from] crate::launcher::StartError),

@@ -3,7 +3,7 @@
 //! Owns everything about an actor within one node, and the seam to other processes:
 //! `message` (what travels), `reply`, `mailbox`, `host` (threads and the loop),
 //! `reference` (what callers hold) and `local` (what it shares), `remote` (the seam, which the node fills), `current`
-//! (thread-locals), `error`. It must never touch a descriptor: links do, from above the
+//! (thread-locals), `names`, `error`. It must never touch a descriptor: links do, from above the
 //! seam. The macros of `procession-macros` implement the traits here.
 
 mod adapter;
@@ -13,6 +13,7 @@ pub mod host;
 mod local;
 mod mailbox;
 pub mod message;
+mod names;
 pub mod process;
 mod reference;
 pub mod remote;
@@ -23,6 +24,7 @@ pub use error::{CallError, SendError, StartError};
 pub use local::Local;
 pub use mailbox::{Entry, Mailbox, Turn};
 pub use message::{Message, Wire, WireArg, WireFns};
+pub use names::whereis;
 pub use process::IntoActor;
 pub use reference::ActorRef;
 pub use reply::{Reply, ReplyPort, ReplyReceiver, ReplySink};
@@ -99,6 +101,22 @@ pub trait Actor: Handler {
         host::host(self, Self::NAME, Self::MAILBOX).map(Self::Ref::from)
     }
 
+    /// As [`host`](Self::host), under a name by which [`whereis`] finds it in this process.
+    /// The name counts as a reference: the actor lives until it is stopped or panics, and
+    /// then the name is free again.
+    ///
+    /// # Errors
+    /// [`StartError::NameTaken`], and as [`host`](Self::host).
+    fn host_named(self, name: &str) -> Result<Self::Ref, StartError>
+    where
+        Self: Send,
+    {
+        let claim = names::Claim::new(name)?;
+        let actor = host::host(self, name, Self::MAILBOX)?;
+        claim.fill(actor.clone());
+        Ok(actor.into())
+    }
+
     /// Starts the actor in a process of its own; returns after its `on_start`.
     ///
     /// It lives until it is stopped, until it panics or dies, or until its last reference
@@ -112,7 +130,24 @@ pub trait Actor: Handler {
         Self: Serialize + DeserializeOwned,
         Self::Msg: Wire,
     {
-        process::spawn(&self).map(Self::Ref::from)
+        process::spawn(&self, None).map(Self::Ref::from)
+    }
+
+    /// As [`spawn`](Self::spawn), under a name by which [`whereis`] finds it in this
+    /// process, and which its process has as well. The name counts as a reference: the actor
+    /// lives until it is stopped, panics or dies, and then the name is free again.
+    ///
+    /// # Errors
+    /// [`StartError::NameTaken`], and as [`spawn`](Self::spawn).
+    fn spawn_named(self, name: &str) -> Result<Self::Ref, StartError>
+    where
+        Self: Serialize + DeserializeOwned,
+        Self::Msg: Wire,
+    {
+        let claim = names::Claim::new(name)?;
+        let actor = process::spawn(&self, Some(name))?;
+        claim.fill(actor.clone());
+        Ok(actor.into())
     }
 
     /// Starts an actor in a process of its own, whose state `make` makes there: a

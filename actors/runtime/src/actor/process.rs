@@ -101,12 +101,12 @@ pub fn encode_args<T: Serialize>(supervised: bool, args: &T) -> Result<Encoded, 
     })?)
 }
 
-pub(super) fn spawn<A>(state: &A) -> Result<ActorRef<A>, StartError>
+pub(super) fn spawn<A>(state: &A, name: Option<&str>) -> Result<ActorRef<A>, StartError>
 where
     A: Actor + Serialize + DeserializeOwned,
     A::Msg: Wire,
 {
-    launch(&from_state::<A>()?, encode_args(false, state)?)
+    launch(&from_state::<A>()?, encode_args(false, state)?, name)
 }
 
 pub(super) fn spawn_with<A, F, Args>(make: F, args: &Args) -> Result<ActorRef<A>, StartError>
@@ -117,14 +117,18 @@ where
     F::Output: IntoActor<A>,
     Args: Serialize + DeserializeOwned + 'static,
 {
-    launch(&from_function::<A, F, Args>(make)?, encode_args(false, args)?)
+    launch(&from_function::<A, F, Args>(make)?, encode_args(false, args)?, None)
 }
 
-fn launch<A: Actor>(blueprint: &Blueprint, args: Encoded) -> Result<ActorRef<A>, StartError> {
+fn launch<A: Actor>(
+    blueprint: &Blueprint,
+    args: Encoded,
+    name: Option<&str>,
+) -> Result<ActorRef<A>, StartError> {
     let node = node::current();
     let number = node.next_child();
     let path = node.path.child(number);
-    let name = format!("{}-{path}", blueprint.type_name);
+    let name = name.map_or_else(|| format!("{}-{path}", blueprint.type_name), str::to_owned);
     let mut spec = LaunchSpec::plain(name, number, blueprint.entry.clone(), args);
     spec.ends_by_message = true;
     let child = launcher::start(spec)?;
