@@ -9,9 +9,9 @@
 use super::error::{of_read, would_block};
 use super::ready::{self, Until};
 use super::turn::{self, Attempt, SLICE, Turn};
-use super::{End, PipeError};
+use super::{End, FITS, PipeError};
 use crate::sync::lock;
-use crate::sys::stream::{self, Came, Kind};
+use crate::sys::stream::{self, Came, Kind, Seen};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::Shutdown;
@@ -22,7 +22,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How far this process looks ahead, in bytes: a look at many small messages is one system
-/// call, and a message up to this size is taken whole by another.
+/// call, and a message up to this size is taken whole by another. Behind a larger message it
+/// looks for a head only.
 const LOOK: usize = 4096;
 
 /// A writer in the middle of a message that has sent nothing for so long is looked after.
@@ -43,6 +44,12 @@ pub(super) struct Reading {
     /// What has been seen of the stream, and how much of it has been taken since.
     seen: Vec<u8>,
     taken: usize,
+    /// Descriptors stand beside some of it.
+    seen_fds: bool,
+    /// Large messages come.
+    is_large: bool,
+    /// Memory for small messages as they are taken.
+    scratch: Vec<u8>,
     /// The turn's count when it was seen.
     at: u64,
     midway: Option<Midway>,
@@ -104,8 +111,13 @@ impl Reading {
         seen
     }
 
-    fn see(&mut self, seen: Vec<u8>, at: u64) {
-        (self.seen, self.taken, self.at) = (seen, 0, at);
+    fn see(&mut self, seen: Vec<u8>, has_fds: bool, at: u64) {
+        (self.seen, self.seen_fds, self.taken, self.at) = (seen, has_fds, 0, at);
+    }
+
+    /// How far to look.
+    fn reach(&self) -> usize {
+        if self.is_large { LONGEST_HEAD } else { LOOK }
     }
 }
 
@@ -256,13 +268,24 @@ impl End {
                     return Err(error.into());
                 }
             };
+            if let Some(head) = &head {
+                reading.is_large = head.whole() > LOOK;
+            }
             match head {
-                Some(head) if ahead.len() >= head.whole() => {
-                    return self.take_whole(turn, reading, head);
+                Some(head) if reading.ahead(turn).len() >= head.whole() => {
+                    if reading.seen_fds {
+                        return self.take_whole(turn, reading, head);
+                    }
+                    if let Some(message) = self.take_small(turn, reading, head)? {
+                        return Ok(Step::Message(message));
+                    }
                 }
                 // It is larger than a look, or has not arrived as a whole.
                 Some(head) if reading.is_fresh(turn) => {
-                    let is_there = stream::waiting(self.as_fd())? >= head.whole();
+                    // What is larger than a writer sends at once is begun as what it is.
+                    let may_be_there = head.whole() <= FITS;
+                    let is_there =
+                        may_be_there && stream::waiting(self.as_fd())? >= head.whole();
                     if head.body() > LOOK && head.body() <= room {
                         if !is_there {
                             turn.set_midway();
@@ -280,12 +303,45 @@ impl End {
                 _ if !look => return Ok(Step::Nothing),
                 _ => {}
             }
+            let reach = reading.reach();
             let mut seen = reading.forget();
-            match stream::peek(self.as_fd(), &mut seen, LOOK, false) {
-                Ok(0) => return Err(PipeError::EndOfFile),
-                Ok(_) => reading.see(seen, turn.passed()),
+            match stream::peek(self.as_fd(), &mut seen, reach, false) {
+                Ok(Seen { count: 0, .. }) => return Err(PipeError::EndOfFile),
+                Ok(Seen { has_fds, .. }) => reading.see(seen, has_fds, turn.passed()),
                 Err(error) if would_block(&error) => return Ok(Step::Nothing),
                 Err(error) => return Err(of_read(error)),
+            }
+        }
+    }
+
+    /// As [`take_whole`](Self::take_whole), a message that has been seen as a whole, and no
+    /// descriptors beside it. `None` when somebody who knows nothing of turns has emptied the
+    /// stream since.
+    fn take_small(
+        &self,
+        turn: Turn<'_>,
+        reading: &mut Reading,
+        head: Head,
+    ) -> Result<Option<Message>, PipeError> {
+        reading.scratch.clear();
+        let came = match stream::take_bare(self.as_fd(), &mut reading.scratch, head.whole()) {
+            Ok(came) => came,
+            Err(error) if would_block(&error) => return Ok(None),
+            Err(error) => return Err(of_read(error)),
+        };
+        turn.pass();
+        reading.at = turn.passed();
+        reading.taken += came;
+        match reading.scratch.strip_prefix(head.bytes()) {
+            Some(body) if came == head.whole() => {
+                Ok(Some(Message { bytes: body.to_vec(), fds: Vec::new() }))
+            }
+            // Such a one took a part of what was seen, and we a part of something else.
+            _ => {
+                reading.refused = true;
+                turn.break_off();
+                self.shut(Shutdown::Read);
+                Err(PipeError::Damaged)
             }
         }
     }
@@ -365,26 +421,24 @@ impl End {
     fn fill(&self, head: Head, body: &mut [u8]) -> Result<(), PipeError> {
         let turn = self.read_turn();
         let mut space = [0; LONGEST_HEAD];
-        let (in_head, mut taken) = (head.bytes().len(), 0);
+        let (in_head, whole, mut taken) = (head.bytes().len(), head.whole(), 0);
         let result = loop {
-            if taken == head.whole() {
-                break Ok(());
-            }
             let head = &mut space[taken.min(in_head)..in_head];
             let body = &mut body[taken.saturating_sub(in_head)..];
             match stream::receive_into(self.as_fd(), head, body) {
                 Ok(0) => break Err(PipeError::Truncated),
+                Ok(count) if taken + count == whole => break Ok(()),
+                // The rest is not there yet.
                 Ok(count) => taken += count,
-                Err(error) if would_block(&error) => {
-                    turn.set_midway();
-                    if let Err(error) = self.wait_for_the_rest(None) {
-                        break Err(error);
-                    }
-                }
+                Err(error) if would_block(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     break Err(PipeError::Truncated);
                 }
                 Err(error) => break Err(error.into()),
+            }
+            turn.set_midway();
+            if let Err(error) = self.wait_for_the_rest(None) {
+                break Err(error);
             }
         };
         turn.pass();
@@ -403,11 +457,14 @@ impl End {
     fn look_and_wait(&self) -> Result<bool, PipeError> {
         // First the count, then the look: what is taken in between changes the count.
         let at = self.read_turn().passed();
-        let mut seen = Vec::new();
-        match stream::peek(self.as_fd(), &mut seen, LOOK, true) {
-            Ok(0) => Ok(false),
-            Ok(_) => {
-                lock(&self.reading).see(seen, at);
+        let (mut seen, reach) = {
+            let reading = &mut *lock(&self.reading);
+            (reading.forget(), reading.reach())
+        };
+        match stream::peek(self.as_fd(), &mut seen, reach, true) {
+            Ok(Seen { count: 0, .. }) => Ok(false),
+            Ok(Seen { has_fds, .. }) => {
+                lock(&self.reading).see(seen, has_fds, at);
                 Ok(true)
             }
             Err(error) if would_block(&error) => Ok(false),

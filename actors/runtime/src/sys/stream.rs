@@ -12,6 +12,9 @@ use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+/// Up to so many bytes are put together before they are sent.
+const SMALL: usize = 256;
+
 /// What a stream is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -60,24 +63,61 @@ pub(crate) struct Came {
     pub(crate) lost_fds: bool,
 }
 
-/// Appends what the socket holds, at most `most` bytes, and leaves it there. Returns how
-/// many bytes were seen; 0 is the end of the stream. With `wait` it waits for the first.
+/// What a look saw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    /// How many bytes; 0 is the end of the stream.
+    pub(crate) count: usize,
+    /// Descriptors stand beside some of them. The look ends with the bytes that were sent
+    /// with these (`unix_stream_read_generic` in Linux's `net/unix/af_unix.c`).
+    pub(crate) has_fds: bool,
+}
+
+/// Appends what the socket holds, at most `most` bytes, and leaves it there. With `wait` it
+/// waits for the first.
 pub(crate) fn peek(
     socket: BorrowedFd<'_>,
     into: &mut Vec<u8>,
     most: usize,
     wait: bool,
-) -> io::Result<usize> {
+) -> io::Result<Seen> {
     into.reserve(most);
     let flags = libc::MSG_PEEK | if wait { 0 } else { libc::MSG_DONTWAIT };
+    let space = into.spare_capacity_mut();
+    let mut part = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: most };
+    // SAFETY: msghdr is plain data for which all zeroes is valid.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
     loop {
-        let space = into.spare_capacity_mut();
-        // SAFETY: the pointer is to at least `most` bytes of spare capacity.
-        let got = unsafe { libc::recv(socket.as_raw_fd(), space.as_mut_ptr().cast(), most, flags) };
+        // SAFETY: `part` is `most` bytes of spare capacity. Without room for control
+        // messages the kernel only says that there are some.
+        let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
         match usize::try_from(got) {
             Ok(count) => {
-                // SAFETY: the kernel has written so many bytes behind the length.
-                unsafe { into.set_len(into.len() + count) };
+                grow(into, count);
+                return Ok(Seen { count, has_fds: message.msg_flags & libc::MSG_CTRUNC != 0 });
+            }
+            Err(_) => retry_interrupted()?,
+        }
+    }
+}
+
+/// Takes at most `most` bytes beside which no descriptors stand off a socket, without
+/// waiting, and appends them. 0 is the end of the stream.
+pub(crate) fn take_bare(
+    socket: BorrowedFd<'_>,
+    into: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<usize> {
+    into.reserve(most);
+    loop {
+        let space = into.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: the pointer is to at least `most` bytes of spare capacity.
+        let got = unsafe { libc::recv(socket.as_raw_fd(), space, most, libc::MSG_DONTWAIT) };
+        match usize::try_from(got) {
+            Ok(count) => {
+                grow(into, count);
                 return Ok(count);
             }
             Err(_) => retry_interrupted()?,
@@ -204,7 +244,28 @@ pub(crate) fn send(
     fds: &[OwnedFd],
     wait: bool,
 ) -> io::Result<usize> {
-    send_with(socket, parts, fds, if wait { 0 } else { libc::MSG_DONTWAIT })
+    let flags = if wait { 0 } else { libc::MSG_DONTWAIT };
+    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    if !fds.is_empty() || len > SMALL {
+        return send_with(socket, parts, fds, flags);
+    }
+    // A short message costs the kernel less in one piece.
+    let (mut space, mut filled) = ([0_u8; SMALL], 0);
+    for part in parts {
+        space[filled..filled + part.len()].copy_from_slice(part);
+        filled += part.len();
+    }
+    loop {
+        // SAFETY: `space` has at least `len` bytes, and is alive for the call.
+        let sent = unsafe {
+            let flags = libc::MSG_NOSIGNAL | flags;
+            libc::send(socket.as_raw_fd(), space.as_ptr().cast(), len, flags)
+        };
+        match usize::try_from(sent) {
+            Ok(count) => return Ok(count),
+            Err(_) => retry_interrupted()?,
+        }
+    }
 }
 
 /// Takes over a descriptor by its number; `EBADF` when that is none. Only for a number that
