@@ -203,15 +203,23 @@ impl<T: Serialize> Queue<T> {
         self.put_ends(item, result)
     }
 
-    /// Puts several items, in their order. Waits while the queue is full.
+    /// Puts several items, in their order. Waits while the queue is full. Others may see
+    /// them later than one by one: by some kilobytes, or when all are put.
     ///
     /// # Errors
     /// [`PutManyError`] with the items that were not put.
     pub fn put_many(&self, items: impl IntoIterator<Item = T>) -> Result<(), PutManyError<T>> {
+        let together = self.raw.together();
         let mut put = 0;
         let mut items = items.into_iter();
         while let Some(item) = items.next() {
-            if let Err(PutError { item, why }) = self.put(item) {
+            let result = if self.is_closed() {
+                Err(PutFault::Closed)
+            } else {
+                together.put(&item, self.tag).map_err(PutFault::from)
+            };
+            if let Err(PutError { item, why }) = self.put_ends(item, result) {
+                drop(together);
                 let rest = std::iter::once(item).chain(items).collect();
                 return Err(PutManyError { put, rest, why });
             }

@@ -7,7 +7,7 @@
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use procession_protocols::queue::cursor::{Bell, Cursor, Word};
+use procession_protocols::queue::cursor::{Bell, Cursor, Hunger, Word};
 
 /// Loom's word.
 struct Loom(AtomicU64);
@@ -119,5 +119,44 @@ fn a_consumer_rings_or_the_owner_sees_what_it_took() {
         rings_at.store(1, Ordering::Release);
         let saw = Cursor(&*cursor).settle().taken == 1;
         assert!(client.join().unwrap() || saw);
+    });
+}
+
+#[test]
+fn who_does_not_tell_that_it_waits_is_asked() {
+    loom::model(|| {
+        let page = Arc::new((word(), word()));
+        Hunger(&page.0).calm();
+        let client = {
+            let page = page.clone();
+            thread::spawn(move || {
+                Hunger(&page.0).enter();
+                let has = Cursor(&page.1).take().is_some();
+                (has, Hunger(&page.0).must_ring())
+            })
+        };
+        // An item has come, and went elsewhere than to this client.
+        let asked = Hunger(&page.0).stir();
+        let (has, rings) = client.join().unwrap();
+        assert!(!has && (rings || asked == 1), "it waits, and the owner does not know");
+    });
+}
+
+#[test]
+fn who_is_lent_an_item_while_it_does_not_tell_takes_it_or_is_woken() {
+    loom::model(|| {
+        let page = Arc::new((word(), word(), word()));
+        Hunger(&page.0).calm();
+        let client = {
+            let page = page.clone();
+            thread::spawn(move || {
+                Hunger(&page.0).enter();
+                Bell(&page.2).arm(1);
+                Cursor(&page.1).take().is_some()
+            })
+        };
+        Cursor(&page.1).lend(1);
+        let woke = Bell(&page.2).ring(1);
+        assert!(client.join().unwrap() || woke, "it sleeps on");
     });
 }

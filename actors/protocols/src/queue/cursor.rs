@@ -1,9 +1,10 @@
 //! How owner and client share a stream of things: what has been taken, and up to where
 //! taking is allowed, in one 64-bit word; and the bell that wakes a sleeper.
 //!
-//! Owns the two word algorithms. A [`Cursor`] lends: the owner raises `limit`, the client
+//! Owns the word algorithms. A [`Cursor`] lends: the owner raises `limit`, the client
 //! moves `taken` towards it, and since both stand in one word the owner can take back what
-//! it lent at any instant, also from a client that is busy or stopped. Queues lend items
+//! it lent at any instant, also from a client that is busy or stopped. A [`Hunger`] counts
+//! who waits, and says whether the owner wants to be told. Queues lend items
 //! to consumers with it, and places of a bounded queue to producers. The algorithms know
 //! nothing of items. They are generic over the word, so that loom runs them unchanged.
 //!
@@ -157,6 +158,51 @@ impl<W: Word + ?Sized> Bell<'_, W> {
     /// The other side, after its change: whether it must wake the sleeper.
     pub fn ring(&self, bits: u64) -> bool {
         self.0.clear(bits) & bits != 0
+    }
+}
+
+/// How many threads of a client wait, and whether the owner is *calm*: it has nothing for
+/// them, and will ask whether they wait when it has. The count and the sign stand in one
+/// word: a waiter that sees the sign has been counted before the owner takes the sign away,
+/// which tells it the count.
+#[derive(Debug)]
+pub struct Hunger<'a, W: ?Sized>(pub &'a W);
+
+impl<W: Word + ?Sized> Hunger<'_, W> {
+    const CALM: u64 = 1 << 63;
+
+    /// Client: one more thread waits.
+    pub fn enter(&self) {
+        self.0.add(1);
+    }
+
+    /// Client: one thread waits no longer.
+    pub fn leave(&self) {
+        self.0.add(u64::MAX);
+    }
+
+    /// Client, after [`enter`](Self::enter): whether the owner is to be told.
+    pub fn must_ring(&self) -> bool {
+        self.0.load() & Self::CALM == 0
+    }
+
+    /// How many wait.
+    pub fn count(&self) -> u32 {
+        Self::count_in(self.0.load())
+    }
+
+    /// Owner: is calm from here on.
+    pub fn calm(&self) {
+        self.0.set(Self::CALM);
+    }
+
+    /// Owner: wants to be told again. Gives how many wait by now.
+    pub fn stir(&self) -> u32 {
+        Self::count_in(self.0.clear(Self::CALM))
+    }
+
+    fn count_in(word: u64) -> u32 {
+        u32::try_from(word & !Self::CALM).unwrap_or(u32::MAX)
     }
 }
 

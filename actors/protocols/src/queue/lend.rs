@@ -16,12 +16,8 @@ impl<I: Item> Machine<I> {
     pub fn hungry(&mut self, client: Client, streams: &mut impl Streams<I>) {
         let taken = streams.taken(client);
         self.settle(client, taken);
-        let Some(member) = self.members.get_mut(&client) else { return };
-        member.consumes = true;
-        if !member.waits && member.lent.is_empty() {
-            member.waits = true;
-            self.getters.push_back(Getter { who: Who::Client(client), lease: None });
-        }
+        self.consumes(client, streams);
+        self.wait(client);
         self.distribute(streams);
     }
 
@@ -29,8 +25,8 @@ impl<I: Item> Machine<I> {
     pub fn ask(&mut self, client: Client, streams: &mut impl Streams<I>) {
         let taken = streams.taken(client);
         self.settle(client, taken);
+        self.consumes(client, streams);
         let Some(member) = self.members.get_mut(&client) else { return };
-        member.consumes = true;
         if member.lent.is_empty() {
             if self.ready.is_empty() {
                 self.recall_some(streams);
@@ -65,10 +61,67 @@ impl<I: Item> Machine<I> {
             if self.shut.is_some() {
                 self.end_waiters();
             }
-            if !self.arrange_rings(streams) {
+            if !self.arrange_rings(streams) && !self.arrange_calm(streams) {
                 return;
             }
         }
+    }
+
+    /// Whether the only consumer must tell when it waits. True when it waits, and has not
+    /// been served: there is more to distribute.
+    fn arrange_calm(&mut self, streams: &mut impl Streams<I>) -> bool {
+        let mut consumers = self.members.iter().filter(|(_, member)| member.consumes);
+        let only = match (consumers.next(), consumers.next()) {
+            (Some((client, _)), None) => Some(*client),
+            _ => None,
+        };
+        let others_have = |client| {
+            self.members.iter().any(|(other, member)| *other != client && !member.lent.is_empty())
+        };
+        let calm = only.filter(|client| self.ready.is_empty() && !others_have(*client));
+        if calm == self.calm {
+            return false;
+        }
+        let is_more = self.stir(streams) && !self.ready.is_empty();
+        self.calm = calm;
+        if let Some(client) = calm {
+            streams.calm(client);
+        }
+        is_more
+    }
+
+    /// Wants to be told when the only consumer waits, and has it stand among the getters if
+    /// it does already. True if so.
+    pub(super) fn stir(&mut self, streams: &mut impl Streams<I>) -> bool {
+        let Some(client) = self.calm.take() else { return false };
+        if streams.stir(client) == 0 {
+            return false;
+        }
+        let taken = streams.taken(client);
+        self.settle(client, taken);
+        self.wait(client)
+    }
+
+    /// A client takes items. Whoever did so alone and waits comes before it.
+    fn consumes(&mut self, client: Client, streams: &mut impl Streams<I>) {
+        if self.calm != Some(client) {
+            self.stir(streams);
+        }
+        if let Some(member) = self.members.get_mut(&client) {
+            member.consumes = true;
+        }
+    }
+
+    /// A client that waits stands among the getters, unless it has something. True when it
+    /// does so from now on.
+    fn wait(&mut self, client: Client) -> bool {
+        let Some(member) = self.members.get_mut(&client) else { return false };
+        let is_new = !member.waits && member.lent.is_empty();
+        if is_new {
+            member.waits = true;
+            self.getters.push_back(Getter { who: Who::Client(client), lease: None });
+        }
+        is_new
     }
 
     /// The owner learns how many items a client has taken.

@@ -83,6 +83,10 @@ pub trait Streams<I> {
     fn recall(&mut self, from: Client, keep: u32) -> u32;
     /// How many of a client's threads wait for an item.
     fn hungry(&mut self, client: Client) -> u32;
+    /// From here on a client does not tell when it waits for an item.
+    fn calm(&mut self, client: Client);
+    /// From here on it does. Gives how many of its threads wait by now.
+    fn stir(&mut self, client: Client) -> u32;
     /// Lets a client put `count` more items.
     fn allow(&mut self, to: Client, count: u32);
     /// Takes back all but `keep` of the places lent. Gives how many have been used.
@@ -172,6 +176,9 @@ pub struct Machine<I> {
     putters: VecDeque<Who>,
     joiners: Vec<Waiter>,
     leases: BTreeMap<Waiter, (Holder, Entry<I>)>,
+    /// The only consumer, while there is nothing for it but what it knows of: it does not
+    /// tell when it waits.
+    calm: Option<Client>,
     /// Places given to waiters that have not put yet.
     admitted: u64,
     /// Of all that the owner keeps.
@@ -195,6 +202,7 @@ impl<I: Item> Machine<I> {
             putters: VecDeque::new(),
             joiners: Vec::new(),
             leases: BTreeMap::new(),
+            calm: None,
             admitted: 0,
             bytes: 0,
             unfinished: 0,
@@ -221,6 +229,7 @@ impl<I: Item> Machine<I> {
     pub fn gone(&mut self, client: Client, streams: &mut impl Streams<I>) {
         let taken = streams.recall(client, 0);
         self.settle(client, taken);
+        self.calm.take_if(|calm| *calm == client);
         self.getters.retain(|getter| {
             getter.who != Who::Client(client) && getter.lease != Some(Holder::Client(client))
         });
@@ -307,6 +316,7 @@ impl<I: Item> Machine<I> {
         lease: Option<Holder>,
         streams: &mut impl Streams<I>,
     ) {
+        self.stir(streams);
         self.getters.push_back(Getter { who: Who::Waiter(waiter), lease });
         self.distribute(streams);
     }

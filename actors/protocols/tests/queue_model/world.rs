@@ -4,7 +4,7 @@
 //! Owns the accounting. A step of a client is one access to a shared word, so a death
 //! falls between any two.
 
-use procession_protocols::queue::cursor::{Bell, Cursor};
+use procession_protocols::queue::cursor::{Bell, Cursor, Hunger};
 use procession_protocols::queue::{Client, Effect, Entry, Item, Machine, Options, Streams, Waiter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -30,7 +30,7 @@ struct Page {
     places: AtomicU64,
     /// Set while the owner does not look at this client.
     owner_sleeps: AtomicU64,
-    hungry: u32,
+    hungry: AtomicU64,
     short: u32,
     rings_at: Option<u32>,
     /// Items written to the client, by number from the first that is not taken.
@@ -41,6 +41,18 @@ struct Page {
     rung: bool,
     /// Its waiting threads were woken, and will look again.
     woken: bool,
+}
+
+impl Page {
+    fn is_hungry(&self) -> bool {
+        Hunger(&self.hungry).count() > 0
+    }
+
+    fn eats(&self) {
+        if self.is_hungry() {
+            Hunger(&self.hungry).leave();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +94,15 @@ impl Streams<Thing> for Pages {
     }
 
     fn hungry(&mut self, client: Client) -> u32 {
-        self.pages[&client].hungry
+        Hunger(&self.pages[&client].hungry).count()
+    }
+
+    fn calm(&mut self, client: Client) {
+        Hunger(&self.pages[&client].hungry).calm();
+    }
+
+    fn stir(&mut self, client: Client) -> u32 {
+        Hunger(&self.pages[&client].hungry).stir()
     }
 
     fn allow(&mut self, to: Client, count: u32) {
@@ -174,7 +194,7 @@ impl World {
     pub(crate) fn client_gets(&mut self, client: Client, waits: bool, dies: bool) {
         let Some(page) = self.page(client) else { return };
         if let Some(number) = Cursor(&page.items).take() {
-            page.hungry = 0;
+            page.eats();
             let entry = page.stream.pop_front().unwrap();
             if page.rings_at.is_some_and(|at| (number + 1).wrapping_sub(at) <= u32::MAX / 2) {
                 page.rings_at = None;
@@ -185,10 +205,14 @@ impl World {
                 self.dies(client);
             }
         } else if waits {
-            page.hungry = 1;
-            Self::ring(page);
+            if !page.is_hungry() {
+                Hunger(&page.hungry).enter();
+            }
+            if Hunger(&page.hungry).must_ring() {
+                Self::ring(page);
+            }
         } else {
-            page.hungry = 0;
+            page.eats();
             self.turn(client);
             self.machine.ask(client, &mut self.pages);
             self.carry_out();
@@ -200,7 +224,7 @@ impl World {
     fn wakes(&mut self, client: Client) {
         let Some(page) = self.page(client) else { return };
         if std::mem::take(&mut page.woken) {
-            let (hungry, short) = (page.hungry > 0, page.short > 0);
+            let (hungry, short) = (page.is_hungry(), page.short > 0);
             if hungry {
                 self.client_gets(client, true, false);
             }
@@ -227,13 +251,13 @@ impl World {
         let Some(page) = self.page(client) else { return };
         Bell(&page.owner_sleeps).disarm(1);
         let things: Vec<_> = page.up.drain(..).collect();
-        let (hungry, short) = (page.hungry, page.short);
+        let (hungry, short) = (page.is_hungry(), page.short);
         Bell(&page.owner_sleeps).arm(1);
         for thing in things {
             self.machine.put(client, thing);
         }
         self.machine.rung(client, &mut self.pages);
-        if hungry > 0 {
+        if hungry {
             self.machine.hungry(client, &mut self.pages);
         }
         if short > 0 {
@@ -351,9 +375,9 @@ impl World {
         let putting = !self.putting.is_empty()
             || pages().any(|page| page.short > 0 && left(&page.places) == 0);
         let getting = self.waiting.len() > self.putting.len()
-            || pages().any(|page| page.hungry > 0 && left(&page.items) == 0);
+            || pages().any(|page| page.is_hungry() && left(&page.items) == 0);
         let promised: u64 =
-            pages().filter(|page| page.hungry > 0).map(|page| left(&page.items).min(1)).sum();
+            pages().filter(|page| page.is_hungry()).map(|page| left(&page.items).min(1)).sum();
         let idle: u64 = pages().filter(|page| page.short == 0).map(|page| left(&page.places)).sum();
         let held: u64 = pages().map(|page| left(&page.places)).sum();
         let count = self.machine.len(&mut self.pages);

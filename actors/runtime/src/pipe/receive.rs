@@ -284,8 +284,7 @@ impl End {
                 Some(head) if reading.is_fresh(turn) => {
                     // What is larger than a writer sends at once is begun as what it is.
                     let may_be_there = head.whole() <= FITS;
-                    let is_there =
-                        may_be_there && stream::waiting(self.as_fd())? >= head.whole();
+                    let is_there = may_be_there && stream::waiting(self.as_fd())? >= head.whole();
                     if head.body() > LOOK && head.body() <= room {
                         if !is_there {
                             turn.set_midway();

@@ -41,12 +41,38 @@ struct Inner {
     page: Page,
     channel: Channel,
     waits: Waits,
-    /// Held while an item goes into the ring: where the next one goes, and its number.
-    tx: Mutex<(u64, u32)>,
+    /// Held while an item goes into the ring.
+    tx: Mutex<Tx>,
     /// Held while an item is taken out: where the next one stands.
     rx: Mutex<u64>,
     is_gone: AtomicBool,
 }
+
+/// Where the ring to the owner stands.
+#[derive(Debug, Default)]
+struct Tx {
+    /// Where the next item goes.
+    tail: u64,
+    /// Up to where the owner has been told.
+    told: u64,
+    /// The last item's number.
+    number: u32,
+}
+
+/// When an item that is in the ring is shown to the owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    AtOnce,
+    /// Together with others that follow; by [`Away::show`] at last.
+    Soon,
+}
+
+/// So many bytes are shown to the owner together.
+const TOGETHER: u64 = 16 * 1024;
+
+/// Before it sleeps, a thread looks so often whether it needs to, and lets others run
+/// between.
+const IDLE_LOOKS: usize = 10;
 
 /// Why an item did not go into the ring.
 enum Blocked {
@@ -77,7 +103,7 @@ impl Away {
             page: Page::map(file.as_fd())?,
             channel: Channel::new(socket),
             waits: Waits::default(),
-            tx: Mutex::new((0, 0)),
+            tx: Mutex::default(),
             rx: Mutex::new(0),
             is_gone: AtomicBool::new(false),
         });
@@ -116,14 +142,28 @@ impl Away {
         }
     }
 
+    /// Shows the owner what it has not been shown.
+    pub(super) fn show(&self) {
+        self.inner.show(&mut lock(&self.inner.tx));
+    }
+
     /// Puts an item.
-    pub(super) async fn put(&self, parcel: &Parcel, patience: Patience) -> Result<(), Refused> {
+    pub(super) async fn put(
+        &self,
+        parcel: &Parcel,
+        patience: Patience,
+        show: Show,
+    ) -> Result<(), Refused> {
         let inner = &*self.inner;
         loop {
-            match self.try_put(parcel) {
+            let blocked = match self.try_put(parcel, show) {
                 Ok(()) => return Ok(()),
-                Err(Blocked::No(refused)) => return Err(refused),
-                Err(Blocked::Room) => {
+                Err(blocked) => blocked,
+            };
+            self.show();
+            match blocked {
+                Blocked::No(refused) => return Err(refused),
+                Blocked::Room => {
                     let need = span(parcel);
                     let tries = matches!(patience, Patience::Never);
                     let has_room = || {
@@ -138,7 +178,7 @@ impl Away {
                         return Err(Refused::Timeout);
                     }
                 }
-                Err(Blocked::Place) => {
+                Blocked::Place => {
                     let lent = || inner.page.places().look().left() > 0;
                     if matches!(patience, Patience::Never) {
                         let page = &inner.page;
@@ -149,12 +189,12 @@ impl Away {
                         }
                         continue;
                     }
-                    let _short = Counted::new(self, Page::short);
+                    let _short = Short::new(inner.page.short());
                     if !self.wait(waits::PLACE, patience, lent).await? {
                         return Err(Refused::Timeout);
                     }
                 }
-                Err(Blocked::Socket) => {
+                Blocked::Socket => {
                     let slice = Instant::now().checked_add(SOCKET_SLICE);
                     match patience {
                         Patience::Never => return Err(Refused::Full),
@@ -169,7 +209,7 @@ impl Away {
         }
     }
 
-    fn try_put(&self, parcel: &Parcel) -> Result<(), Blocked> {
+    fn try_put(&self, parcel: &Parcel, show: Show) -> Result<(), Blocked> {
         let inner = &*self.inner;
         let tx = &mut *lock(&inner.tx);
         if inner.is_gone() {
@@ -178,8 +218,7 @@ impl Away {
         if inner.page.is_shut() {
             return Err(Blocked::No(Refused::Shutdown));
         }
-        let (tail, number) = *tx;
-        let Some(room) = inner.room_behind(tail) else {
+        let Some(room) = inner.room_behind(tx.tail) else {
             return Err(Blocked::No(damaged().into()));
         };
         if room < span(parcel) {
@@ -188,12 +227,12 @@ impl Away {
         if self.capacity.is_some() && inner.page.places().look().left() == 0 {
             return Err(Blocked::Place);
         }
-        let number = number.wrapping_add(1);
+        let number = tx.number.wrapping_add(1);
         let (header, bytes) = header_of(parcel, number, false);
         let fds = fds_of(parcel);
         if !fds.is_empty() {
             match inner.channel.send_fds(number, &fds) {
-                Ok(true) => tx.1 = number,
+                Ok(true) => tx.number = number,
                 Ok(false) => return Err(Blocked::Socket),
                 Err(_) if inner.is_gone() => return Err(Blocked::No(self.gone().into())),
                 Err(error) => return Err(Blocked::No(ShareError::Io(error).into())),
@@ -203,12 +242,12 @@ impl Away {
             return Err(Blocked::Place);
         }
         points::reach(Point::PlaceTaken);
-        let end = inner.page.write(Ring::Up, tail, header, bytes);
+        tx.tail = inner.page.write(Ring::Up, tx.tail, header, bytes);
+        tx.number = number;
         points::reach(Point::Written);
-        *tx = (end, number);
-        inner.page.up_tail().store(end, Ordering::Release);
-        points::reach(Point::Put);
-        inner.ring_owner();
+        if show == Show::AtOnce || tx.tail - tx.told >= TOGETHER {
+            inner.show(tx);
+        }
         Ok(())
     }
 
@@ -230,7 +269,7 @@ impl Away {
                     None => Err(NoItem::Empty),
                 };
             }
-            let _hungry = Counted::new(self, Page::hungry);
+            let _hungry = Hungry::new(&inner.page);
             let ready = || lent() || inner.page.is_shut();
             if !self.wait(waits::ITEM, patience, ready).await? {
                 return Err(NoItem::Timeout);
@@ -293,8 +332,13 @@ impl Away {
     ) -> Result<bool, ShareError> {
         let inner = &*self.inner;
         let ready = || ready() || inner.page.is_shut() && bits & waits::ANSWER == 0;
-        if !matches!(patience, Patience::Async) && hidden::is_current() {
-            return Err(ShareError::WouldDeadlock);
+        if let Patience::Until(_) = patience {
+            if hidden::is_current() {
+                return Err(ShareError::WouldDeadlock);
+            }
+            if inner.linger(bits, &ready) {
+                return Ok(true);
+            }
         }
         loop {
             let round = inner.waits.round();
@@ -305,7 +349,7 @@ impl Away {
             if inner.is_gone() {
                 return Err(self.gone());
             }
-            inner.ring_owner();
+            inner.ring_for(bits);
             match patience {
                 Patience::Never => return Ok(false),
                 Patience::Until(deadline) => {
@@ -341,14 +385,42 @@ impl Inner {
         self.page.state().load(Ordering::Acquire) & state::HEAVY != 0
     }
 
+    fn show(&self, tx: &mut Tx) {
+        if tx.told != tx.tail {
+            tx.told = tx.tail;
+            self.page.up_tail().store(tx.tail, Ordering::Release);
+            points::reach(Point::Put);
+            self.ring_owner();
+        }
+    }
+
     fn ring_owner(&self) {
         if self.page.owner_bell().ring(OWNER_SLEEPS) {
             self.channel.ring();
         }
     }
 
+    /// Has the owner look, unless it knows all there is to know.
+    fn ring_for(&self, bits: u64) {
+        if bits != waits::ITEM || self.page.hungry().must_ring() {
+            self.ring_owner();
+        }
+    }
+
+    /// Looks a few times whether a wait is over before it has begun: no bell is needed then.
+    fn linger(&self, bits: u64, is_over: impl Fn() -> bool) -> bool {
+        if is_over() {
+            return true;
+        }
+        self.ring_for(bits);
+        (0..IDLE_LOOKS).any(|_| {
+            std::thread::yield_now();
+            is_over()
+        })
+    }
+
     fn room(&self) -> Option<usize> {
-        let tail = lock(&self.tx).0;
+        let tail = lock(&self.tx).tail;
         self.room_behind(tail)
     }
 
@@ -388,20 +460,35 @@ impl Inner {
     }
 }
 
-/// A thread of this process waits, as the owner sees it, until this is dropped.
-struct Counted<'a>(&'a AtomicU64);
+/// A thread of this process waits for a place, as the owner sees it, until this is dropped.
+struct Short<'a>(&'a AtomicU64);
 
-impl<'a> Counted<'a> {
-    fn new(away: &'a Away, word: impl FnOnce(&'a Page) -> &'a AtomicU64) -> Self {
-        let word = word(&away.inner.page);
+impl<'a> Short<'a> {
+    fn new(word: &'a AtomicU64) -> Self {
         word.fetch_add(1, Ordering::AcqRel);
         Self(word)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Short<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The same, for an item.
+struct Hungry<'a>(&'a Page);
+
+impl<'a> Hungry<'a> {
+    fn new(page: &'a Page) -> Self {
+        page.hungry().enter();
+        Self(page)
+    }
+}
+
+impl Drop for Hungry<'_> {
+    fn drop(&mut self) {
+        self.0.hungry().leave();
     }
 }
 

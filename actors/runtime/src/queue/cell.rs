@@ -50,6 +50,11 @@ impl Cell {
         lock(&self.state).outcome.take()
     }
 
+    /// Whether the outcome is there.
+    pub(super) fn is_filled(&self) -> bool {
+        lock(&self.state).outcome.is_some()
+    }
+
     /// Takes the item that is to be put.
     pub(super) fn take_parcel(&self) -> Option<Parcel> {
         lock(&self.state).parcel.take()

@@ -39,7 +39,7 @@ use crate::codec::{self, DecodeError, EncodeError, Encoded};
 use crate::function::type_tag;
 use crate::share::{Connection, Kind, Share, ShareError, Side};
 use crate::wait::at_once;
-use away::Away;
+use away::{Away, Show};
 use host::{Answer, Ask, Welcome};
 use own::Own;
 use parcel::Parcel;
@@ -150,6 +150,16 @@ impl RawQueue {
         tag: u32,
         patience: Patience,
     ) -> Result<(), Refused> {
+        self.put_with(item, tag, patience, Show::AtOnce).await
+    }
+
+    async fn put_with<T: Serialize + ?Sized>(
+        &self,
+        item: &T,
+        tag: u32,
+        patience: Patience,
+        show: Show,
+    ) -> Result<(), Refused> {
         match self.side(patience).await? {
             Side::Own(own) => {
                 let leaves = own.has_clients.load(Ordering::Relaxed);
@@ -157,7 +167,7 @@ impl RawQueue {
             }
             Side::Away(away) => {
                 let parcel = Parcel::encode(tag, item, true)?;
-                let result = away.put(&parcel, patience).await;
+                let result = away.put(&parcel, patience, show).await;
                 parcel.leave();
                 result
             }
@@ -175,6 +185,11 @@ impl RawQueue {
         patience: Patience,
     ) -> Result<(), Refused> {
         at_once(self.put(item, tag, patience))
+    }
+
+    /// Items that go out together.
+    pub fn together(&self) -> Together<'_> {
+        Together(self)
     }
 
     /// Gets an item, and decodes it. Gives whether a consumer had it before.
@@ -372,6 +387,30 @@ impl RawQueue {
             (None, Patience::Async) => self.0.side_async().await,
             (None, Patience::Until(deadline)) => self.0.side_until(deadline),
             (None, Patience::Never) => self.0.side(),
+        }
+    }
+}
+
+/// Puts several items. Others can see them when this is dropped, or before: when enough
+/// have gathered, and whenever the thread waits. Meanwhile they are put for nobody but this
+/// process, and go down with it.
+#[derive(Debug)]
+pub struct Together<'a>(&'a RawQueue);
+
+impl Together<'_> {
+    /// Encodes an item, and puts it; waits for room.
+    ///
+    /// # Errors
+    /// [`Refused`]; the item was not put, those before it are.
+    pub fn put<T: Serialize + ?Sized>(&self, item: &T, tag: u32) -> Result<(), Refused> {
+        at_once(self.0.put_with(item, tag, Patience::Until(None), Show::Soon))
+    }
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        if let Some(Side::Away(away)) = self.0.0.ready() {
+            away.show();
         }
     }
 }

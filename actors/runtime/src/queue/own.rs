@@ -22,7 +22,7 @@ use procession_protocols::queue::{
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// After so long, whoever was given something because it waited, and has not taken it, is
@@ -31,6 +31,16 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// A turn looks so often at one client before others have their turn.
 const LOOKS: usize = 4;
+
+/// Before it sleeps, a thread of the owner looks so often whether there is more, and lets
+/// others run between.
+const IDLE_LOOKS: usize = 10;
+
+/// It looks so often at most, however much comes.
+const LINGERING_LOOKS: usize = 100;
+
+/// It lingers for so many clients at most: each look costs.
+const LINGERED_FOR: usize = 8;
 
 /// A queue at its owner.
 #[derive(Debug)]
@@ -281,6 +291,8 @@ impl Own {
         // This thread hears the clients itself.
         core.listener = Some(cell.waiter);
         bells.shut_gate();
+        let clients: Vec<_> = core.clients.0.keys().copied().collect();
+        core = self.linger(core, &clients, || cell.is_filled());
         let outcome = loop {
             let outcome = cell.take();
             if outcome.is_some() || deadline.is_some_and(|at| Instant::now() >= at) {
@@ -308,6 +320,37 @@ impl Own {
         rang.len() >= TURN
     }
 
+    /// Looks at clients that have just been active, or are about to be, for a moment, in
+    /// which they ring no bells. Ends at once when it `is_over`.
+    fn linger<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        clients: &[Client],
+        is_over: impl Fn() -> bool,
+    ) -> MutexGuard<'a, Core> {
+        if clients.is_empty() || clients.len() > LINGERED_FOR {
+            return core;
+        }
+        core.disarm(clients);
+        let mut idle = 0;
+        for _ in 0..LINGERING_LOOKS {
+            drop(core);
+            std::thread::yield_now();
+            core = lock(&self.core);
+            let any = clients.iter().fold(false, |any, client| core.look_once(*client) || any);
+            self.settle(&mut core);
+            idle = if any { 0 } else { idle + 1 };
+            if idle == IDLE_LOOKS || is_over() {
+                break;
+            }
+        }
+        for client in clients {
+            self.look_last(&mut core, *client, false);
+        }
+        self.settle(&mut core);
+        core
+    }
+
     /// Looks at the clients that rang.
     fn hear(&self, core: &mut Core, bells: &Bells, rang: &[Client]) {
         for client in rang {
@@ -323,8 +366,14 @@ impl Own {
 
     /// The hidden thread's turn. True when another must follow without a bell.
     pub(super) fn turn(&self, bells: &Bells) -> bool {
-        let core = &mut *lock(&self.core);
-        core.listener.is_none() && self.hear_now(core, bells)
+        let mut core = lock(&self.core);
+        if core.listener.is_some() {
+            return false;
+        }
+        let rang = bells.listen(Some(Instant::now()));
+        self.hear(&mut core, bells, &rang);
+        drop(self.linger(core, &rang, || false));
+        rang.len() >= TURN
     }
 
     /// Reads what every client has put, and does what they ask.
@@ -349,8 +398,7 @@ impl Own {
 
     /// Looks at one client, until there is nothing new or others must have their turn.
     pub(super) fn look(&self, core: &mut Core, client: Client) {
-        let Some(stream) = core.clients.0.get(&client) else { return };
-        stream.page.owner_bell().disarm(OWNER_SLEEPS);
+        core.disarm(&[client]);
         let mut is_more = true;
         for _ in 0..LOOKS {
             is_more = core.look_once(client);
@@ -358,6 +406,11 @@ impl Own {
                 break;
             }
         }
+        self.look_last(core, client, is_more);
+    }
+
+    /// A client rings from here on.
+    fn look_last(&self, core: &mut Core, client: Client, is_more: bool) {
         if let Some(stream) = core.clients.0.get(&client) {
             stream.page.owner_bell().arm(OWNER_SLEEPS);
         }
@@ -465,6 +518,13 @@ impl Core {
     pub(super) fn number(&mut self) -> Waiter {
         self.last_waiter += 1;
         self.last_waiter
+    }
+
+    /// These clients need not ring for a while.
+    fn disarm(&self, clients: &[Client]) {
+        for stream in clients.iter().filter_map(|client| self.clients.0.get(client)) {
+            stream.page.owner_bell().disarm(OWNER_SLEEPS);
+        }
     }
 
     fn put_own(&mut self, parcel: Parcel) -> Result<(), (Refusal, Parcel)> {

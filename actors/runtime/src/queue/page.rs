@@ -13,7 +13,7 @@
 //! before the item can be seen.
 
 use crate::sys::rings::{RING, Ring, Rings};
-use procession_protocols::queue::cursor::{Bell, Cursor};
+use procession_protocols::queue::cursor::{Bell, Cursor, Hunger};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,8 +133,7 @@ impl Page {
         up_head = 1;
         /// Of the ring to the client: up to where it has copied out.
         down_head = 2;
-        /// How many of the client's threads wait for an item.
-        hungry = 3;
+        hungry_word = 3;
         /// How many wait for a place.
         short = 4;
         /// The number of the client's last question for an item, and of the owner's last
@@ -162,6 +161,11 @@ impl Page {
     /// The places lent to it.
     pub(super) fn places(&self) -> Cursor<'_, AtomicU64> {
         Cursor(self.places_word())
+    }
+
+    /// How many of the client's threads wait for an item.
+    pub(super) fn hungry(&self) -> Hunger<'_, AtomicU64> {
+        Hunger(self.hungry_word())
     }
 
     /// Whether the owner must be woken.
@@ -214,9 +218,7 @@ impl Page {
     /// Reads the bytes behind a header whose span has been checked.
     pub(super) fn bytes(&self, ring: Ring, at: u64, header: Header) -> Vec<u8> {
         let len = header.span().map_or(0, |span| span - HEADER);
-        let mut bytes = vec![0; len];
-        self.0.read(ring, at + HEADER as u64, &mut bytes);
-        bytes
+        self.0.copy(ring, at + HEADER as u64, len)
     }
 }
 

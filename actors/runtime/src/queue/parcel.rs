@@ -35,20 +35,18 @@ const FILE_BURDEN: u64 = 64 * 1024;
 
 /// An item.
 #[derive(Debug, Clone)]
-pub(super) struct Parcel(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub(super) struct Parcel {
     tag: u32,
     bytes: Bytes,
-    fds: Vec<OwnedFd>,
+    /// Shared with the copy that stays with the owner while the item is leased.
+    fds: Option<Arc<Vec<OwnedFd>>>,
 }
 
 /// The bytes of an item.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Bytes {
     Here(Vec<u8>),
-    File(KeptFile, u32),
+    File(Arc<KeptFile>, u32),
 }
 
 /// A file, counted while it is open.
@@ -87,7 +85,7 @@ impl Parcel {
             keep_buffer(std::mem::replace(&mut bytes, exact));
         }
         if !leaves || bytes.len() <= INLINE {
-            return Ok(Self(Arc::new(Inner { tag, bytes: Bytes::Here(bytes), fds })));
+            return Ok(Self::new(tag, Bytes::Here(bytes), fds));
         }
         let len = match u32::try_from(bytes.len()) {
             Ok(len) if fds.len() < MAX_FDS => len,
@@ -105,12 +103,16 @@ impl Parcel {
         };
         let file = KeptFile::new(sealed::make(&bytes).map_err(ShareError::Io)?);
         keep_buffer(bytes);
-        Ok(Self(Arc::new(Inner { tag, bytes: Bytes::File(file, len), fds })))
+        Ok(Self::new(tag, Bytes::File(Arc::new(file), len), fds))
+    }
+
+    fn new(tag: u32, bytes: Bytes, fds: Vec<OwnedFd>) -> Self {
+        Self { tag, bytes, fds: (!fds.is_empty()).then(|| Arc::new(fds)) }
     }
 
     /// It has been copied out of this process: what it was encoded in is used again.
     pub(super) fn leave(self) {
-        if let Ok(Inner { bytes: Bytes::Here(bytes), .. }) = Arc::try_unwrap(self.0) {
+        if let Bytes::Here(bytes) = self.bytes {
             keep_buffer(bytes);
         }
     }
@@ -134,28 +136,28 @@ impl Parcel {
                 if keep && FILES.load(Ordering::Relaxed) > MAX_FILES {
                     Bytes::Here(read(&file.0, len))
                 } else {
-                    Bytes::File(file, len)
+                    Bytes::File(Arc::new(file), len)
                 }
             }
             // The descriptor was lost on the way; decoding will say so.
             (Some(_), None) => Bytes::Here(Vec::new()),
         };
-        Self(Arc::new(Inner { tag, bytes, fds }))
+        Self::new(tag, bytes, fds)
     }
 
     /// The tag of its type.
     pub(super) fn tag(&self) -> u32 {
-        self.0.tag
+        self.tag
     }
 
     /// Its bytes.
     pub(super) fn bytes(&self) -> &Bytes {
-        &self.0.bytes
+        &self.bytes
     }
 
     /// Its descriptors, without that of a file.
     pub(super) fn fds(&self) -> &[OwnedFd] {
-        &self.0.fds
+        self.fds.as_ref().map_or(&[], |fds| fds.as_slice())
     }
 
     /// Decodes it. Descriptors that somebody else may need still are duplicated.
@@ -171,13 +173,16 @@ impl Parcel {
                 None => decode(&read(&file.0, *len), fds),
             },
         };
-        match Arc::try_unwrap(self.0) {
-            Ok(Inner { bytes, fds, .. }) => Ok(decode(&bytes, fds)?),
-            Err(shared) => {
-                let fds: io::Result<_> = shared.fds.iter().map(OwnedFd::try_clone).collect();
-                Ok(decode(&shared.bytes, fds.map_err(ShareError::Io)?)?)
-            }
-        }
+        let fds = match self.fds.map(Arc::try_unwrap) {
+            None => Vec::new(),
+            Some(Ok(fds)) => fds,
+            Some(Err(shared)) => shared
+                .iter()
+                .map(OwnedFd::try_clone)
+                .collect::<io::Result<_>>()
+                .map_err(ShareError::Io)?,
+        };
+        Ok(decode(&self.bytes, fds)?)
     }
 }
 
@@ -196,7 +201,7 @@ fn keep_buffer(buffer: Vec<u8>) {
 impl Item for Parcel {
     fn weight(&self) -> u64 {
         OVERHEAD
-            + match &self.0.bytes {
+            + match &self.bytes {
                 Bytes::Here(bytes) => bytes.len() as u64,
                 Bytes::File(_, len) => u64::from(*len),
             }

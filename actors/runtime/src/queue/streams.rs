@@ -82,7 +82,7 @@ impl Stream {
         let asked = self.page.asked().load(Ordering::Acquire);
         let asked_place = self.page.asked_place().load(Ordering::Acquire);
         let mut found = Found {
-            is_hungry: self.page.hungry().load(Ordering::Acquire) > 0,
+            is_hungry: self.page.hungry().count() > 0,
             is_short: self.page.short().load(Ordering::Acquire) > 0,
             ..Found::default()
         };
@@ -234,9 +234,17 @@ impl Streams<Parcel> for Clients {
     }
 
     fn hungry(&mut self, client: Client) -> u32 {
-        self.stream(client).map_or(0, |stream| {
-            u32::try_from(stream.page.hungry().load(Ordering::Acquire)).unwrap_or(u32::MAX)
-        })
+        self.stream(client).map_or(0, |stream| stream.page.hungry().count())
+    }
+
+    fn calm(&mut self, client: Client) {
+        if let Some(stream) = self.stream(client) {
+            stream.page.hungry().calm();
+        }
+    }
+
+    fn stir(&mut self, client: Client) -> u32 {
+        self.stream(client).map_or(0, |stream| stream.page.hungry().stir())
     }
 
     fn allow(&mut self, to: Client, count: u32) {

@@ -90,6 +90,26 @@ impl Rings {
         }
     }
 
+    /// As [`read`](Self::read), into memory of its own.
+    ///
+    /// # Panics
+    /// When more are wanted than a ring has.
+    #[inline]
+    pub(crate) fn copy(&self, ring: Ring, position: u64, len: usize) -> Vec<u8> {
+        let (at, first) = Self::place(position, len);
+        let start = self.start(ring);
+        let mut bytes = Vec::<u8>::with_capacity(len);
+        let space = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        // SAFETY: as for `write`; `space` has room for `len` bytes, all of which are written
+        // before they are counted.
+        unsafe {
+            start.add(at).copy_to_nonoverlapping(space, first);
+            start.copy_to_nonoverlapping(space.add(first), len - first);
+            bytes.set_len(len);
+        }
+        bytes
+    }
+
     fn start(&self, ring: Ring) -> *mut u8 {
         // SAFETY: both rings lie within the mapping, whose size `map` had checked.
         unsafe { self.0.at().as_ptr().add(RINGS_AT + ring as usize * RING) }
@@ -122,6 +142,7 @@ mod tests {
             let mut back = [0; 256];
             theirs.read(Ring::Up, position, &mut back);
             assert_eq!(back.as_slice(), bytes);
+            assert_eq!(theirs.copy(Ring::Up, position, 256), bytes);
         }
     }
 }
