@@ -336,7 +336,7 @@ impl Away {
             if hidden::is_current() {
                 return Err(ShareError::WouldDeadlock);
             }
-            if inner.linger(bits, &ready) {
+            if inner.linger(bits, ready) {
                 return Ok(true);
             }
         }

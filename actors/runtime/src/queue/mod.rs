@@ -18,13 +18,14 @@
 //! | `waits`, `cell`, `bells` | who waits on what, at a client and at the owner |
 //! | `parcel` | an item's bytes |
 //! | `away` | a client's puts and gets |
-//! | `own`, `streams`, `host` | the owner's, its ends of the pages, requests of clients |
+//! | `own`, `hear`, `streams`, `host` | the owner's, what clients put and want, its ends of the pages, their requests |
 //! | `points` | where tests kill |
 
 mod away;
 mod bells;
 mod cell;
 mod channel;
+mod hear;
 mod host;
 mod own;
 mod page;

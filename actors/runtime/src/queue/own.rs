@@ -2,14 +2,12 @@
 //!
 //! Owns the machine, under a lock that is never held across a wait, and the owner's own
 //! puts and gets. An item goes straight from the putting thread into the stream of a client
-//! that waits. It must never decode an item. Neighbours: `streams` and `bells` below; `host`
-//! serves clients' requests, `cell` has the owner's waiters.
+//! that waits. It must never decode an item. Neighbours: `streams` below; `hear` reads what
+//! clients put, `host` serves their requests, `cell` has the owner's waiters.
 
-use super::bells::{Bells, TURN};
+use super::bells::Bells;
 use super::cell::{Cell, Outcome};
-use super::channel::Heard;
 use super::host::{self, Due};
-use super::page::{OWNER_SLEEPS, waits};
 use super::parcel::Parcel;
 use super::streams::Clients;
 use super::waits::Patience;
@@ -21,26 +19,13 @@ use procession_protocols::queue::{
     Client, Effect, Entry, Holder, Machine, Options, Refusal, TooManyDone, Waiter,
 };
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 /// After so long, whoever was given something because it waited, and has not taken it, is
 /// waited for no longer.
 const TICK: Duration = Duration::from_millis(20);
-
-/// A turn looks so often at one client before others have their turn.
-const LOOKS: usize = 4;
-
-/// Before it sleeps, a thread of the owner looks so often whether there is more, and lets
-/// others run between.
-const IDLE_LOOKS: usize = 10;
-
-/// It looks so often at most, however much comes.
-const LINGERING_LOOKS: usize = 100;
-
-/// It lingers for so many clients at most: each look costs.
-const LINGERED_FOR: usize = 8;
 
 /// A queue at its owner.
 #[derive(Debug)]
@@ -61,8 +46,8 @@ pub(super) struct Core {
     pub(super) leases: HashMap<Waiter, (Client, u64)>,
     last_waiter: Waiter,
     /// The waiter whose thread waits on the bells, and whether it sleeps.
-    listener: Option<Waiter>,
-    listener_sleeps: bool,
+    pub(super) listener: Option<Waiter>,
+    pub(super) listener_sleeps: bool,
     is_heavy: bool,
     is_ticking: bool,
 }
@@ -282,156 +267,6 @@ impl Own {
         cell.take()
     }
 
-    fn block(&self, cell: &Arc<Cell>, deadline: Option<Instant>) -> Option<Outcome> {
-        let mut core = lock(&self.core);
-        let Some(bells) = self.bells.get().filter(|_| core.listener.is_none()) else {
-            drop(core);
-            return cell.block(deadline);
-        };
-        // This thread hears the clients itself.
-        core.listener = Some(cell.waiter);
-        bells.shut_gate();
-        let clients: Vec<_> = core.clients.0.keys().copied().collect();
-        core = self.linger(core, &clients, || cell.is_filled());
-        let outcome = loop {
-            let outcome = cell.take();
-            if outcome.is_some() || deadline.is_some_and(|at| Instant::now() >= at) {
-                break outcome;
-            }
-            core.listener_sleeps = true;
-            drop(core);
-            let rang = bells.listen(deadline);
-            core = lock(&self.core);
-            core.listener_sleeps = false;
-            self.hear(&mut core, bells, &rang);
-        };
-        core.listener = None;
-        bells.open_gate();
-        // The hidden thread hears who rings from now on, not who has rung: while the gate was
-        // shut it was told of nobody, and opening it tells it of nobody again.
-        while self.hear_now(&mut core, bells) {}
-        outcome
-    }
-
-    /// Looks at the clients that have rung. True when there may be more of them.
-    fn hear_now(&self, core: &mut Core, bells: &Bells) -> bool {
-        let rang = bells.listen(Some(Instant::now()));
-        self.hear(core, bells, &rang);
-        rang.len() >= TURN
-    }
-
-    /// Looks at clients that have just been active, or are about to be, for a moment, in
-    /// which they ring no bells. Ends at once when it `is_over`.
-    fn linger<'a>(
-        &'a self,
-        mut core: MutexGuard<'a, Core>,
-        clients: &[Client],
-        is_over: impl Fn() -> bool,
-    ) -> MutexGuard<'a, Core> {
-        if clients.is_empty() || clients.len() > LINGERED_FOR {
-            return core;
-        }
-        core.disarm(clients);
-        let mut idle = 0;
-        for _ in 0..LINGERING_LOOKS {
-            drop(core);
-            std::thread::yield_now();
-            core = lock(&self.core);
-            let any = clients.iter().fold(false, |any, client| core.look_once(*client) || any);
-            self.settle(&mut core);
-            idle = if any { 0 } else { idle + 1 };
-            if idle == IDLE_LOOKS || is_over() {
-                break;
-            }
-        }
-        for client in clients {
-            self.look_last(&mut core, *client, false);
-        }
-        self.settle(&mut core);
-        core
-    }
-
-    /// Looks at the clients that rang.
-    fn hear(&self, core: &mut Core, bells: &Bells, rang: &[Client]) {
-        for client in rang {
-            let Some(stream) = core.clients.0.get(client) else { continue };
-            if stream.channel.hear() == Heard::End {
-                let channel = stream.channel.clone();
-                bells.remove(std::os::fd::AsFd::as_fd(&*channel));
-            }
-            self.look(core, *client);
-        }
-        self.settle(core);
-    }
-
-    /// The hidden thread's turn. True when another must follow without a bell.
-    pub(super) fn turn(&self, bells: &Bells) -> bool {
-        let mut core = lock(&self.core);
-        if core.listener.is_some() {
-            return false;
-        }
-        let rang = bells.listen(Some(Instant::now()));
-        self.hear(&mut core, bells, &rang);
-        drop(self.linger(core, &rang, || false));
-        rang.len() >= TURN
-    }
-
-    /// Reads what every client has put, and does what they ask.
-    pub(super) fn look_at_all(&self, core: &mut Core) {
-        let clients: Vec<_> = core.clients.0.keys().copied().collect();
-        for client in clients {
-            self.look(core, client);
-        }
-    }
-
-    /// Reads what clients have put since the last look at them.
-    fn read_news(&self, core: &mut Core) {
-        if core.machine.is_heavy() {
-            return;
-        }
-        let mut news = Vec::new();
-        news.extend(core.clients.0.iter().filter(|(_, one)| one.has_news()).map(|(id, _)| *id));
-        for client in news {
-            self.look(core, client);
-        }
-    }
-
-    /// Looks at one client, until there is nothing new or others must have their turn.
-    pub(super) fn look(&self, core: &mut Core, client: Client) {
-        core.disarm(&[client]);
-        let mut is_more = true;
-        for _ in 0..LOOKS {
-            is_more = core.look_once(client);
-            if !is_more {
-                break;
-            }
-        }
-        self.look_last(core, client, is_more);
-    }
-
-    /// A client rings from here on.
-    fn look_last(&self, core: &mut Core, client: Client, is_more: bool) {
-        if let Some(stream) = core.clients.0.get(&client) {
-            stream.page.owner_bell().arm(OWNER_SLEEPS);
-        }
-        // What came since the last look, the client did not ring for.
-        if core.look_once(client) || is_more {
-            self.ring_for(core, client);
-        }
-    }
-
-    /// There is more to read than one turn takes: another turn follows.
-    fn ring_for(&self, core: &mut Core, client: Client) {
-        let is_readable = !core.machine.is_heavy() && core.clients.0.contains_key(&client);
-        if is_readable && let (Some(own), Ok(handle)) = (self.me.upgrade(), hidden::handle()) {
-            handle.spawn(async move {
-                let core = &mut *lock(&own.core);
-                own.look(core, client);
-                own.settle(core);
-            });
-        }
-    }
-
     /// After every event: carries out what the machine says.
     pub(super) fn settle(&self, core: &mut Core) {
         loop {
@@ -520,53 +355,8 @@ impl Core {
         self.last_waiter
     }
 
-    /// These clients need not ring for a while.
-    fn disarm(&self, clients: &[Client]) {
-        for stream in clients.iter().filter_map(|client| self.clients.0.get(client)) {
-            stream.page.owner_bell().disarm(OWNER_SLEEPS);
-        }
-    }
-
     fn put_own(&mut self, parcel: Parcel) -> Result<(), (Refusal, Parcel)> {
         self.machine.put_own(parcel, &mut self.clients)
-    }
-
-    /// One look at a client. True when it found something.
-    fn look_once(&mut self, client: Client) -> bool {
-        let reads = !self.machine.is_heavy();
-        let Some(stream) = self.clients.0.get_mut(&client) else { return false };
-        let found = stream.look(reads);
-        let (machine, clients) = (&mut self.machine, &mut self.clients);
-        let is_any = !found.parcels.is_empty();
-        for parcel in found.parcels {
-            machine.put(client, parcel);
-        }
-        machine.rung(client, clients);
-        machine.distribute(clients);
-        if found.is_hungry {
-            machine.hungry(client, clients);
-        }
-        if found.is_short {
-            machine.short(client, clients);
-        }
-        if found.asks.is_some() {
-            machine.ask(client, clients);
-        }
-        if found.asks_place.is_some() {
-            machine.ask_place(client, clients);
-        }
-        if let Some(stream) = self.clients.0.get(&client) {
-            if let Some(number) = found.asks {
-                stream.page.answered().store(number, Ordering::Release);
-            }
-            if let Some(number) = found.asks_place {
-                stream.page.answered_place().store(number, Ordering::Release);
-            }
-            if found.asks.is_some() || found.asks_place.is_some() {
-                stream.wake(waits::ANSWER);
-            }
-        }
-        is_any || found.more
     }
 }
 
