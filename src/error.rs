@@ -70,6 +70,14 @@ pub enum Error {
     /// The time was up.
     #[error("the time was up")]
     Timeout,
+    /// The time was up before all futures were done.
+    #[error("{unfinished} (of {total}) futures unfinished")]
+    Unfinished {
+        /// How many were not done.
+        unfinished: usize,
+        /// How many there were.
+        total: usize,
+    },
     /// The wait could never end: a process or actor waits for itself.
     #[error("this wait could never end: {0}")]
     WouldDeadlock(&'static str),

@@ -26,6 +26,7 @@ mod builder;
 mod context;
 mod current;
 mod error;
+mod executor;
 pub mod finalizer;
 mod fork;
 mod function;
@@ -56,6 +57,7 @@ pub use error::{
     DecodeError, EncodeError, Error, Failure, JoinError, Result, StartError, StartFault, TaskError,
     WorkerDeath,
 };
+pub use executor::{ExecutorBuilder, Future, ProcessPoolExecutor};
 pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};
 pub use log::{LogLevel, log_to_stderr};
@@ -125,6 +127,14 @@ pub use value::{
 };
 pub use wait::{wait, wait_async};
 pub use wrappers::{Json, MsgPack};
+
+/// Results that are to come, as Python's `concurrent.futures` has them.
+pub mod futures {
+    pub use crate::executor::{
+        AsCompleted, ExecutorBuilder, Future, InvalidState, MapOptions, MapResults, Mapping,
+        ProcessPoolExecutor, Promise, ReturnWhen, Waited, as_completed, wait,
+    };
+}
 
 /// What generated code calls. Not for users: it changes without notice.
 #[doc(hidden)]

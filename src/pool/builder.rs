@@ -11,6 +11,7 @@ use procession_runtime::pool::{Core, Initializer, Setup};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A worker has this long for its start and its initializer, unless the pool says otherwise.
@@ -36,7 +37,7 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             processes: None,
             max_tasks: None,
@@ -109,6 +110,11 @@ impl PoolBuilder {
     /// [`Error::Invalid`] for no workers and for no tasks per worker; [`Error::Start`] when
     /// a worker cannot be started or its initializer panics. Nothing is left then.
     pub fn build(self) -> Result<Pool> {
+        Ok(Pool::of_core(self.core(false)?))
+    }
+
+    /// What a pool is a handle of.
+    pub(crate) fn core(self, on_demand: bool) -> Result<Arc<Core>> {
         let workers = self.processes.map_or_else(crate::cpu_count, Ok)?;
         if workers == 0 {
             return Err(Error::Invalid("a pool has at least one worker"));
@@ -123,16 +129,16 @@ impl PoolBuilder {
         });
         let initializer = self.initializer.transpose();
         let initializer = initializer.map_err(|NotInImage| StartError::NoSuchFunction)?;
-        let core = Core::build(Setup {
+        Ok(Core::build(Setup {
             workers,
             max_tasks: self.max_tasks,
             budget,
             initializer,
             method: self.method,
             start_timeout: self.start_timeout,
+            on_demand,
             relay_stderr: self.relay_stderr,
-        })?;
-        Ok(Pool::of_core(core))
+        })?)
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// So many tasks for each worker are under way or wait for their turn, at most.
+/// By default so many tasks for each worker are under way or wait for their turn, at most.
 const LOOK_AHEAD: usize = 2 * (1 + AHEAD);
 
 /// The results of a lazy map; see [`Tasks::imap`](super::Tasks::imap).
@@ -31,6 +31,10 @@ pub struct Imap<'a, R> {
     source: Box<dyn FnMut() -> Chunk + 'a>,
     is_ordered: bool,
     is_drawn: bool,
+    /// So many tasks are under way or wait for their turn, at most.
+    most: u64,
+    /// Whether they are to go on though nobody waits.
+    is_alone: bool,
     /// How many tasks have been made, and how many of them have been taken apart.
     made: u64,
     taken: u64,
@@ -63,6 +67,7 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
         source: Box<dyn FnMut() -> Chunk + 'a>,
         is_ordered: bool,
     ) -> Self {
+        let most = (core.workers() * LOOK_AHEAD) as u64;
         Self {
             core,
             job: Job::new(),
@@ -71,12 +76,22 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
             source,
             is_ordered,
             is_drawn: false,
+            most,
+            is_alone: false,
             made: 0,
             taken: 0,
             early: BTreeMap::new(),
             under_way: HashMap::new(),
             ready: VecDeque::new(),
         }
+    }
+
+    /// The same with so many tasks ahead, which are submitted now and go on by themselves.
+    pub(crate) fn ahead(mut self, most: u64) -> Self {
+        self.most = most;
+        self.is_alone = true;
+        self.fill();
+        self
     }
 
     /// The next result, if it comes within `timeout`; `None` at the end.
@@ -109,7 +124,7 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
     }
 
     /// Pending when the deadline passed.
-    fn next_until(
+    pub(crate) fn next_until(
         &mut self,
         deadline: Option<Instant>,
     ) -> std::result::Result<Poll<Option<std::result::Result<R, TaskError>>>, TaskError> {
@@ -136,14 +151,13 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
 
     /// Draws inputs and submits them, as far ahead as it may look.
     fn fill(&mut self) {
-        let most = (self.core.workers() * LOOK_AHEAD) as u64;
-        while !self.is_drawn && self.made - self.taken < most {
+        while !self.is_drawn && self.made - self.taken < self.most {
             let index = self.made;
             let (items, submitted) = match (self.source)() {
                 Chunk::Full { items, args } => {
                     let (function, terms) = (self.function, self.terms);
                     let request = Request { function, items, args, terms };
-                    let is_alone = terms.limit_ms.is_some();
+                    let is_alone = self.is_alone || terms.limit_ms.is_some();
                     (items, self.core.submit(request, &self.job, index, is_alone))
                 }
                 Chunk::Unencodable { items, error } => (items, Err(error)),

@@ -13,6 +13,7 @@ mod tasks;
 pub use builder::PoolBuilder;
 pub use imap::Imap;
 pub use result::AsyncResult;
+pub(crate) use result::single;
 pub use tasks::{TaskOptions, Tasks};
 
 use crate::error::{Error, Result};

@@ -187,7 +187,7 @@ impl<R> fmt::Debug for AsyncResult<R> {
 }
 
 /// The result of one call.
-pub(super) fn single<R: DeserializeOwned>(
+pub(crate) fn single<R: DeserializeOwned>(
     outcome: Option<Outcome>,
 ) -> std::result::Result<R, TaskError> {
     let mut value = Err(TaskError::Taken);

@@ -90,11 +90,11 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn new(core: Arc<Core>, options: TaskOptions) -> Self {
+    pub(crate) fn new(core: Arc<Core>, options: TaskOptions) -> Self {
         Self { core, options }
     }
 
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
 
@@ -278,6 +278,23 @@ impl Tasks {
         self.lazy(TaskFunction::of(function), items.into_iter().map(Ok), true)
     }
 
+    /// As [`imap`](Self::imap), for functions of several arguments.
+    ///
+    /// # Errors
+    /// As [`imap`](Self::imap).
+    pub fn istarmap<'a, F, A, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A, IntoIter: 'a>,
+    ) -> Result<Imap<'a, R>>
+    where
+        F: Entry<A, Output = R> + Copy + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.lazy(TaskFunction::of(function), items.into_iter().map(Ok), true)
+    }
+
     /// As [`imap`](Self::imap), but the results come as they are ready.
     ///
     /// # Errors
@@ -314,7 +331,13 @@ impl Tasks {
         self.lazy(TaskFunction::of(function), items.into_iter().map(input), true)
     }
 
-    fn call<F, A>(&self, function: F, args: &A, job: &Arc<Job>, is_alone: bool) -> Result<TaskId>
+    pub(crate) fn call<F, A>(
+        &self,
+        function: F,
+        args: &A,
+        job: &Arc<Job>,
+        is_alone: bool,
+    ) -> Result<TaskId>
     where
         F: Entry<A> + Copy + 'static,
         A: Serialize + DeserializeOwned + 'static,

@@ -101,6 +101,7 @@ const CRATES: &[Crate] = &[
             "queue",
             "mailbox",
             "pool",
+            "executor",
             "context",
             "current",
             "supervisor",

@@ -23,6 +23,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// that registers itself again for ever must not keep a process from leaving.
 const MAX_REGISTERED_MEANWHILE: usize = 10_000;
 
+/// Hooks of this priority run while the process can still start others.
+pub const BEFORE_THE_END: i32 = i32::MAX;
+
 /// Priority first, then the order of creation: the last key is the next to run, and
 /// those without priority come before all that have one.
 type Key = (Option<i32>, u64);

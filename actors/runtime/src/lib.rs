@@ -17,7 +17,8 @@ pub mod log;
 pub mod mail;
 pub mod memory;
 pub mod node;
-mod panic;
+#[doc(hidden)]
+pub mod panic;
 pub mod peer;
 pub mod pipe;
 pub mod pool;

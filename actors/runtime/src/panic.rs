@@ -17,7 +17,7 @@ use std::sync::Once;
 ///
 /// # Errors
 /// What it said when it panicked.
-pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
+pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -46,7 +46,7 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
 ///
 /// # Errors
 /// As [`catch`].
-pub(crate) fn catch_quietly<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
+pub fn catch_quietly<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
     let outer = QUIET.replace(true);
     let result = catch(body);
     QUIET.set(outer);

@@ -33,6 +33,14 @@ pub fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Outp
     })
 }
 
+/// As [`block_on_until`]; without a deadline as [`block_on`].
+pub fn block_on_by<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => block_on_until(future, deadline),
+        None => Some(block_on(future)),
+    }
+}
+
 /// Runs a future that is ready at its first poll, as one is that waits in the caller's
 /// thread.
 ///

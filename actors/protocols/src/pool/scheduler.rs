@@ -22,6 +22,8 @@ pub struct Options {
     pub max_tasks: Option<u32>,
     /// How many workers may end without having begun a task, within which time.
     pub budget: Intensity,
+    /// Whether a worker is started only when a task finds none that is idle.
+    pub on_demand: bool,
 }
 
 /// On which terms one task runs.
@@ -107,6 +109,8 @@ struct Task<T> {
     payload: T,
     terms: Terms,
     cancelled: bool,
+    /// It is not wanted any more, unless a worker has begun it.
+    withdrawn: bool,
 }
 
 /// The scheduler of one pool; `T` is what the caller keeps with each task.
@@ -120,6 +124,8 @@ pub struct Scheduler<T> {
     window: RestartWindow,
     next_task: u64,
     next_worker: u64,
+    /// Whether it has been told that no worker is left.
+    has_said_so: bool,
 }
 
 impl<T> Scheduler<T> {
@@ -134,6 +140,7 @@ impl<T> Scheduler<T> {
             window: RestartWindow::new(options.budget),
             next_task: 0,
             next_worker: 0,
+            has_said_so: false,
         }
     }
 
@@ -158,9 +165,12 @@ impl<T> Scheduler<T> {
         }
         self.next_task += 1;
         let id = TaskId(self.next_task);
-        self.tasks.insert(id, Task { payload, terms, cancelled: false });
+        self.tasks.insert(id, Task { payload, terms, cancelled: false, withdrawn: false });
         self.queue.push_back(id);
         self.dispatch(now, out);
+        if self.options.on_demand {
+            self.fill(out);
+        }
         Ok(id)
     }
 
@@ -237,7 +247,14 @@ impl<T> Scheduler<T> {
         for task in worker.take_back(begun) {
             self.queue.push_front(task);
         }
+        for kept in worker.current.iter().chain(&worker.ahead) {
+            if let Some(task) = self.tasks.get_mut(&kept.task) {
+                task.withdrawn = false;
+            }
+        }
         self.dispatch(now, out);
+        self.fill(out);
+        self.retire_if_done(out);
     }
 
     /// The answer to [`Effect::Condemn`]: what the word said.
@@ -288,13 +305,22 @@ impl<T> Scheduler<T> {
         self.dispatch(now, out);
     }
 
-    /// A task is not wanted any more, and ends if it has not been sent to a worker; else it
-    /// is let be.
+    /// A task is not wanted any more, and ends if no worker has begun it; else it is let be.
     pub fn withdraw(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
         if let Some(at) = self.queue.iter().position(|queued| *queued == task) {
             self.queue.remove(at);
             self.deliver(task, End::Cancelled, out);
             self.retire_if_done(out);
+            return;
+        }
+        let holder = self.workers.iter_mut().find(|worker| worker.number_of(task).is_some());
+        if let (Some(worker), Some(task)) = (holder, self.tasks.get_mut(&task))
+            && worker.stage == Stage::Ready
+        {
+            task.withdrawn = true;
+            if !worker.asked {
+                take_back(worker, out);
+            }
         }
     }
 
@@ -345,6 +371,16 @@ impl<T> Scheduler<T> {
         self.tasks.get(&task).map(|task| &task.payload)
     }
 
+    /// The tasks that have not ended, in no order.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.tasks.keys().copied()
+    }
+
+    /// To which worker a task has been sent, and under which number.
+    pub fn sent_to(&self, task: TaskId) -> Option<(WorkerId, u32)> {
+        self.workers.iter().find_map(|worker| Some((worker.id, worker.number_of(task)?)))
+    }
+
     /// How many tasks have not ended.
     pub fn unfinished(&self) -> usize {
         self.tasks.len()
@@ -384,13 +420,16 @@ impl<T> Scheduler<T> {
     /// sent ahead.
     fn dispatch(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
         let most = self.most();
+        // A task waits for a worker of its own as long as there may be another one.
+        let ahead =
+            if self.options.on_demand && self.places() < self.options.workers { 0 } else { AHEAD };
         while let Some(task) = self.queue.front().copied() {
-            if self.tasks.get(&task).is_none_or(|task| task.cancelled) {
+            if self.tasks.get(&task).is_none_or(|task| task.cancelled || task.withdrawn) {
                 self.queue.pop_front();
                 self.deliver(task, End::Cancelled, out);
                 continue;
             }
-            let room = self.workers.iter_mut().filter(|worker| worker.has_room(AHEAD, most));
+            let room = self.workers.iter_mut().filter(|worker| worker.has_room(ahead, most));
             let load = |worker: &&mut Worker| (worker.current.is_some(), worker.ahead.len());
             let Some(worker) = room.min_by_key(load) else { return };
             self.queue.pop_front();
@@ -443,19 +482,26 @@ impl<T> Scheduler<T> {
         }
     }
 
+    fn count(&self, stage: Stage) -> usize {
+        self.workers.iter().filter(|one| one.stage == stage).count()
+    }
+
+    /// How many places are taken: one that leaves has given its own up.
+    fn places(&self) -> usize {
+        self.count(Stage::Starting) + self.count(Stage::Ready) + self.count(Stage::Dying)
+    }
+
     /// Starts workers in the places of those that have gone, as far as there is use for them.
     fn fill(&mut self, out: &mut Vec<Effect<T>>) {
         loop {
-            let count = |stage| self.workers.iter().filter(|one| one.stage == stage).count();
-            let starting = count(Stage::Starting);
+            let starting = self.count(Stage::Starting);
             let wanted = match self.phase {
-                Phase::Running => true,
+                Phase::Running if !self.options.on_demand => true,
                 // Those that are there do the rest, unless they are doing their last.
-                Phase::Closing => starting < self.queue.len(),
+                Phase::Running | Phase::Closing => starting < self.queue.len(),
                 Phase::Terminated | Phase::Broken => false,
             };
-            let places = starting + count(Stage::Ready) + count(Stage::Dying);
-            if !wanted || places >= self.options.workers {
+            if !wanted || self.places() >= self.options.workers {
                 return;
             }
             self.next_worker += 1;
@@ -512,8 +558,8 @@ impl<T> Scheduler<T> {
         self.say_if_ended(out);
     }
 
-    fn say_if_ended(&self, out: &mut Vec<Effect<T>>) {
-        if self.has_ended() {
+    fn say_if_ended(&mut self, out: &mut Vec<Effect<T>>) {
+        if self.has_ended() && !std::mem::replace(&mut self.has_said_so, true) {
             out.push(Effect::Ended);
         }
     }

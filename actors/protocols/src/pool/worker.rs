@@ -72,6 +72,12 @@ impl Worker {
             && self.ahead.len() < if self.current.is_some() { ahead } else { 1 }
     }
 
+    /// Under which number a task has been sent to it.
+    pub(super) fn number_of(&self, task: TaskId) -> Option<u32> {
+        let mut given = self.current.iter().chain(&self.ahead);
+        given.find(|given| given.task == task).map(|given| given.number)
+    }
+
     pub(super) fn is_idle(&self, most: u32) -> bool {
         self.current.is_none() && self.has_room(0, most)
     }

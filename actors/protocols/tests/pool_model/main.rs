@@ -24,12 +24,18 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Bury),
         2 => (0u64..10).prop_map(Step::Pass),
         1 => any::<u8>().prop_map(Step::Cancel),
+        1 => any::<u8>().prop_map(Step::Withdraw),
     ]
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
-    (1usize..4, prop_oneof![Just(None), (1u32..4).prop_map(Some)], 0u32..30)
-        .prop_map(|(workers, max_tasks, budget)| Setup { workers, max_tasks, budget })
+    (1usize..4, prop_oneof![Just(None), (1u32..4).prop_map(Some)], 0u32..30, any::<bool>())
+        .prop_map(|(workers, max_tasks, budget, on_demand)| Setup {
+            workers,
+            max_tasks,
+            budget,
+            on_demand,
+        })
 }
 
 proptest! {
@@ -73,7 +79,8 @@ proptest! {
 #[test]
 fn a_death_at_every_step_costs_one_task_at_most() {
     for at in 0..80 {
-        let mut world = World::new(Setup { workers: 2, max_tasks: None, budget: 5 });
+        let mut world =
+            World::new(Setup { workers: 2, max_tasks: None, budget: 5, on_demand: false });
         world.step(Step::Start);
         world.step(Step::Start);
         for number in 0..80u8 {
@@ -97,7 +104,8 @@ fn a_death_at_every_step_costs_one_task_at_most() {
 
 #[test]
 fn tasks_of_one_worker_are_begun_in_order() {
-    let mut world = World::new(Setup { workers: 1, max_tasks: Some(3), budget: 0 });
+    let mut world =
+        World::new(Setup { workers: 1, max_tasks: Some(3), budget: 0, on_demand: false });
     for _ in 0..10 {
         world.step(Step::Submit { retries: 0, limit: 0 });
     }
@@ -110,7 +118,7 @@ fn tasks_of_one_worker_are_begun_in_order() {
 
 #[test]
 fn workers_that_never_begin_anything_break_the_pool() {
-    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 2 });
+    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 2, on_demand: false });
     world.step(Step::Submit { retries: 5, limit: 0 });
     for _ in 0..3 {
         world.step(Step::FailToStart);
@@ -122,7 +130,7 @@ fn workers_that_never_begin_anything_break_the_pool() {
 /// The time limit of one task takes its worker, and the task behind it is given to another.
 #[test]
 fn a_time_limit_condemns_one_task() {
-    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 0 });
+    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 0, on_demand: false });
     world.step(Step::Start);
     world.step(Step::Submit { retries: 0, limit: 5 });
     world.step(Step::Submit { retries: 0, limit: 0 });
@@ -132,4 +140,28 @@ fn a_time_limit_condemns_one_task() {
     world.settle();
     world.check();
     assert_eq!(world.ends().collect::<Vec<_>>(), [Some(End::TimedOut), None]);
+}
+
+/// A worker is started only when no other is idle or about to start for the task.
+#[test]
+fn workers_come_on_demand() {
+    let mut world = World::new(Setup { workers: 3, max_tasks: None, budget: 0, on_demand: true });
+    assert_eq!(world.workers(), 0);
+    for submitted in 1..=5 {
+        world.step(Step::Submit { retries: 0, limit: 0 });
+        assert_eq!(world.workers(), submitted.min(3));
+    }
+    world.close();
+    world.settle();
+    world.check();
+    assert_eq!(world.ends().filter(Option::is_none).count(), 5);
+
+    let mut world = World::new(Setup { workers: 3, max_tasks: None, budget: 0, on_demand: true });
+    for _ in 0..3 {
+        world.step(Step::Submit { retries: 0, limit: 0 });
+        for step in [Step::Start, Step::Work(0), Step::Work(0), Step::Receive(0)] {
+            world.step(step);
+        }
+        assert_eq!((world.workers(), world.unfinished()), (1, 0));
+    }
 }

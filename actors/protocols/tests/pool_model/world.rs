@@ -12,6 +12,7 @@ pub(crate) struct Setup {
     pub(crate) workers: usize,
     pub(crate) max_tasks: Option<u32>,
     pub(crate) budget: u32,
+    pub(crate) on_demand: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,7 @@ pub(crate) enum Step {
     Bury,
     Pass(u64),
     Cancel(u8),
+    Withdraw(u8),
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,8 @@ impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         let budget =
             Intensity { max_restarts: setup.budget, period: Duration::from_secs(1_000_000) };
-        let options = Options { workers: setup.workers, max_tasks: setup.max_tasks, budget };
+        let Setup { workers, max_tasks, on_demand, .. } = setup;
+        let options = Options { workers, max_tasks, budget, on_demand };
         let mut world = Self {
             scheduler: Scheduler::new(options),
             workers: BTreeMap::new(),
@@ -138,6 +141,17 @@ impl World {
                     self.tell(|it, out| it.cancel(id, now, out));
                 }
             }
+            Step::Withdraw(which) => {
+                if !self.ids.is_empty() {
+                    let id = self.ids[usize::from(which) % self.ids.len()];
+                    let is_begun = self.scheduler.sent_to(id).is_some_and(|(worker, number)| {
+                        word::begun(&self.workers[&worker].word) >= number
+                    });
+                    let was_there = self.scheduler.task(id).is_some();
+                    self.tell(|it, out| it.withdraw(id, out));
+                    assert_eq!(self.scheduler.task(id).is_some(), was_there && is_begun);
+                }
+            }
         }
     }
 
@@ -147,6 +161,10 @@ impl World {
 
     pub(crate) fn terminate(&mut self) {
         self.tell(Scheduler::terminate);
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
     }
 
     pub(crate) fn unfinished(&self) -> usize {

@@ -1,6 +1,6 @@
 //! What happens when a process ends in good order.
 //!
-//! Owns the order: no new starts; exit hooks of priority 0 and above; daemon children
+//! Owns the order: pools that are to be done first; no new starts; exit hooks of priority 0 and above; daemon children
 //! are stopped; the others are joined while hosting goes on; the remaining hooks. Detached
 //! children are let be. It runs once: at the end of a child's body, or in an exit handler
 //! when `main` returns or somebody calls `exit`. The handler itself only wakes the
@@ -8,7 +8,7 @@
 
 use super::{Node, hidden};
 use crate::child::Child;
-use crate::finalizer::run_finalizers;
+use crate::finalizer::{BEFORE_THE_END, run_finalizers};
 use crate::launcher::StartMethod;
 use crate::sync::{after, lock};
 use crate::sys::watch::{Held, watch};
@@ -138,8 +138,9 @@ pub fn wind_down() {
     }
     let _finish = Finish;
     let node = super::current();
-    node.ending.store(true, Ordering::Release);
     tracing::info!(target: "procession", "process shutting down");
+    run_finalizers(Some(BEFORE_THE_END));
+    node.ending.store(true, Ordering::Release);
     run_finalizers(Some(0));
     crate::supervisor::stop_all();
     stop_daemons(&node);

@@ -11,7 +11,7 @@ use super::staff::Recipe;
 use super::state::{State, Task};
 use super::task::{Initializer, TaskFunction};
 use crate::codec::Encoded;
-use crate::launcher::{StartError, StartMethod};
+use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
 use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -45,6 +45,9 @@ pub struct Setup {
     pub method: Option<StartMethod>,
     /// The time that a worker has for its start and its initializer.
     pub start_timeout: Duration,
+    /// Whether they are started when tasks find none idle; forked ones are started at once
+    /// all the same. A failing initializer breaks such a pool.
+    pub on_demand: bool,
     /// Whether their standard error is relayed and its end kept for reports.
     pub relay_stderr: bool,
 }
@@ -67,6 +70,7 @@ pub struct Core {
     owner: u32,
     epoch: Instant,
     workers: usize,
+    pub(super) on_demand: bool,
     pub(super) recipe: Recipe,
     pub(super) state: Mutex<State>,
     pub(super) epoll: Epoll,
@@ -91,8 +95,11 @@ impl Core {
             .map_err(io::Error::from)?;
         let watched = EpollEvent::new(EpollFlags::EPOLLIN, EVENT);
         epoll.add(&event, watched).map_err(io::Error::from)?;
-        let options =
-            Options { workers: setup.workers, max_tasks: setup.max_tasks, budget: setup.budget };
+        let Setup { workers, max_tasks, budget, .. } = setup;
+        // Forks are made where the caller is, and before there are threads.
+        let method = setup.method.unwrap_or_else(launcher::default_method);
+        let on_demand = setup.on_demand && method != StartMethod::Fork;
+        let options = Options { workers, max_tasks, budget, on_demand };
         let (builder, built) = std::sync::mpsc::channel();
         let state = State::new(options, builder);
         let recipe = Recipe {
@@ -104,7 +111,8 @@ impl Core {
         let core = Arc::new_cyclic(|this| Self {
             owner: std::process::id(),
             epoch: Instant::now(),
-            workers: setup.workers,
+            workers,
+            on_demand,
             recipe,
             state: Mutex::new(state),
             epoll,
@@ -185,7 +193,7 @@ impl Core {
         Ok(())
     }
 
-    /// Takes back tasks that no worker has been sent yet.
+    /// Takes back tasks that no worker has begun yet.
     pub fn withdraw(&self, tasks: &[TaskId]) {
         self.change(|state, _, out| {
             for task in tasks {

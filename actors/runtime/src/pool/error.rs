@@ -48,6 +48,9 @@ pub enum TaskError {
         /// The type that it wants.
         wanted: String,
     },
+    /// Whoever was to give the result says that there is none.
+    #[error("{0}")]
+    Failed(String),
     /// Its result has been taken already.
     #[error("the result has been taken already")]
     Taken,

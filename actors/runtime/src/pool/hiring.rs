@@ -102,9 +102,12 @@ impl Core {
             }
             Err(error) => self.change(|state, now, out| {
                 state.why_broken = error.to_string();
-                // A process that is ending, or a daemon, will not get another either.
-                let is_final = matches!(error, StartError::Ending | StartError::Daemon);
+                // A process that is ending, or a daemon, will not get another either. Whoever
+                // has workers on demand has not seen one that the initializer let start.
+                let is_final = matches!(error, StartError::Ending | StartError::Daemon)
+                    || self.on_demand && matches!(error, StartError::Refused(_));
                 if is_final {
+                    tracing::error!(target: "procession", %error, "a pool breaks down");
                     state.scheduler.break_down(out);
                 } else {
                     tracing::warn!(target: "procession", %error, "a pool's worker did not start");

@@ -55,6 +55,8 @@ struct State {
 pub enum Want {
     /// Something to take, or the end.
     Any,
+    /// Everything, whether or not callbacks have run.
+    Come,
     /// Everything, and the callbacks have run.
     All,
 }
@@ -96,6 +98,11 @@ impl Job {
         self.is_ready(Want::All)
     }
 
+    /// Whether all has come.
+    pub fn has_come(&self) -> bool {
+        self.is_ready(Want::Come)
+    }
+
     pub(super) fn is_ready(&self, want: Want) -> bool {
         lock(&self.state).is_ready(want)
     }
@@ -124,11 +131,8 @@ impl Job {
         let state = &mut *lock(&self.state);
         state.received += 1;
         state.done.push_back(outcome);
-        let takes_on = state.takes_on();
-        if !takes_on {
-            state.wake(wakes);
-        }
-        takes_on
+        state.wake(wakes);
+        state.takes_on()
     }
 
     /// Runs the callbacks, one after another; one that panics is logged.
@@ -187,6 +191,7 @@ impl State {
     fn is_ready(&self, want: Want) -> bool {
         match want {
             Want::Any => self.has_all() || !self.done.is_empty(),
+            Want::Come => self.has_all(),
             Want::All => self.has_all() && !self.is_busy && self.callbacks.is_empty(),
         }
     }

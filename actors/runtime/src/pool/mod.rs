@@ -20,6 +20,7 @@
 //! | `hiring` | workers come and go |
 //! | `wait` | who reads the streams: a thread that waits, else the hidden thread |
 //! | `job` | the results of one call |
+//! | `lifetime` | pools that start workers on demand, and outlive their handles |
 //! | `callback` | the thread on which callbacks run |
 //! | `error` | why a task has no result |
 
@@ -28,6 +29,7 @@ mod core;
 mod error;
 mod hiring;
 mod job;
+mod lifetime;
 mod staff;
 mod state;
 mod task;

@@ -43,7 +43,9 @@ impl Core {
         if job.is_ready(want) {
             return Ok(true);
         }
-        if hidden::is_current() || job.has_callbacks() && self.callbacks.is_current() {
+        let waits_for_itself =
+            want == Want::All && job.has_callbacks() && self.callbacks.is_current();
+        if hidden::is_current() || waits_for_itself {
             return Err(TaskError::WouldDeadlock);
         }
         let me = thread::current();

@@ -1,0 +1,66 @@
+//! Pools that outlive their handles, and tasks that may still be taken back.
+//!
+//! Owns what an executor asks of a pool beyond submitting and waiting. A pool that lingers
+//! lives until its last task has ended, and the process waits for that before it ends.
+
+use super::core::Core;
+use crate::finalizer::{BEFORE_THE_END, Finalizer};
+use crate::node::hidden;
+use crate::sync::lock;
+use nix::sys::signal::Signal;
+use procession_protocols::pool::{TaskId, word};
+use std::io;
+use std::sync::Arc;
+
+impl Core {
+    /// Keeps this pool until it has been closed and all is done, whoever lets go of it. A
+    /// process that ends in good order closes it and waits for that.
+    ///
+    /// # Errors
+    /// The library's thread could not be started.
+    pub fn linger(self: &Arc<Self>) -> io::Result<()> {
+        let hidden = hidden::handle()?;
+        let core = self.clone();
+        let at_exit = Finalizer::new(Some(BEFORE_THE_END), move || {
+            core.close();
+            if let Err(error) = core.join(None) {
+                tracing::warn!(target: "procession", %error, "tasks are not waited for");
+            }
+        });
+        let core = self.clone();
+        hidden.spawn(async move {
+            core.join_async().await;
+            at_exit.cancel();
+        });
+        Ok(())
+    }
+
+    /// Whether a worker has begun a task that has not ended.
+    pub fn has_begun(&self, task: TaskId) -> bool {
+        let state = &mut *lock(&self.state);
+        let Some((worker, number)) = state.scheduler.sent_to(task) else { return false };
+        state.worker(worker).is_some_and(|worker| word::begun(&worker.beginnings) >= number)
+    }
+
+    /// Takes no more tasks, and takes back those that no worker has begun.
+    pub fn close_and_withdraw(&self) {
+        self.change(|state, _, out| {
+            let tasks: Vec<_> = state.scheduler.tasks().collect();
+            for task in tasks {
+                state.scheduler.withdraw(task, out);
+            }
+            state.scheduler.close(out);
+            state.wants_attendant(&self.attend);
+        });
+    }
+
+    /// As [`close_and_withdraw`](Self::close_and_withdraw); then sends each worker SIGTERM,
+    /// or SIGKILL: what it had begun ends in its death.
+    pub fn end_workers(&self, by_force: bool) {
+        self.close_and_withdraw();
+        let signal = if by_force { Signal::SIGKILL } else { Signal::SIGTERM };
+        for worker in &lock(&self.state).staff {
+            let _ = worker.child.signal(signal);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What a future and whoever fulfils it share.
+//!
+//! Owns the one place where it is decided how a future ends, and those who wait for that.
+//! A task's result is decoded by whoever asks first. No lock is held while a callback, a
+//! waker or a `Deserialize` runs.
+
+use super::future::Future;
+use procession_runtime::panic::catch;
+use procession_runtime::pool::{Core, Job, Outcome, TaskError, TaskId, Want};
+use procession_runtime::sync::lock;
+use std::any::Any;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+pub(super) type Callback<R> = Box<dyn FnOnce(&Future<R>) + Send>;
+
+/// How far it is.
+pub(super) enum Stage<R> {
+    Pending,
+    Running,
+    Cancelled,
+    Failed(TaskError),
+    /// The value, until it has been taken.
+    Returned(Option<R>),
+}
+
+impl<R> Stage<R> {
+    pub(super) fn is_done(&self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// A task of a pool as the source of a future.
+pub(super) struct Source<R> {
+    pub(super) core: Arc<Core>,
+    pub(super) job: Arc<Job>,
+    pub(super) task: TaskId,
+    pub(super) decode: fn(Option<Outcome>) -> Result<R, TaskError>,
+}
+
+pub(super) struct Shared<R> {
+    state: Mutex<State<R>>,
+    /// `None` when a promise is to fulfil it.
+    pub(super) source: Option<Source<R>>,
+}
+
+struct State<R> {
+    stage: Stage<R>,
+    callbacks: Vec<Callback<R>>,
+    /// Whether the pool has been asked to call back.
+    is_asked: bool,
+    wakers: Vec<Waker>,
+}
+
+impl<R> Shared<R> {
+    pub(super) fn new(source: Option<Source<R>>) -> Arc<Self> {
+        let state = State {
+            stage: Stage::Pending,
+            callbacks: Vec::new(),
+            is_asked: false,
+            wakers: Vec::new(),
+        };
+        Arc::new(Self { state: Mutex::new(state), source })
+    }
+
+    pub(super) fn with_stage<T>(&self, with: impl FnOnce(&mut Stage<R>) -> T) -> T {
+        with(&mut lock(&self.state).stage)
+    }
+
+    pub(super) fn is_decided(&self) -> bool {
+        self.with_stage(|stage| stage.is_done())
+    }
+
+    /// Decides how it ends, if `is_so` says that it is open. Gives back what was not used.
+    pub(super) fn decide(
+        &self,
+        end: Stage<R>,
+        is_open: impl FnOnce(&Stage<R>) -> bool,
+    ) -> Result<(), Stage<R>> {
+        let wakers = {
+            let state = &mut *lock(&self.state);
+            if !is_open(&state.stage) {
+                return Err(end);
+            }
+            state.stage = end;
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Ready when it is decided.
+    pub(super) fn poll_decided(&self, context: &Context<'_>) -> Poll<()> {
+        let state = &mut *lock(&self.state);
+        if state.stage.is_done() {
+            return Poll::Ready(());
+        }
+        if !state.wakers.iter().any(|known| known.will_wake(context.waker())) {
+            state.wakers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Keeps a callback for later, or gives it back: it is decided already. True when the
+    /// pool is to be asked to call back.
+    pub(super) fn keep(&self, callback: Callback<R>) -> Result<bool, Callback<R>> {
+        let state = &mut *lock(&self.state);
+        if state.stage.is_done() {
+            return Err(callback);
+        }
+        state.callbacks.push(callback);
+        Ok(self.source.is_some() && !std::mem::replace(&mut state.is_asked, true))
+    }
+
+    pub(super) fn take_callbacks(&self) -> Vec<Callback<R>> {
+        std::mem::take(&mut lock(&self.state).callbacks)
+    }
+}
+
+impl<R: Send + 'static> Shared<R> {
+    /// Decodes what the pool has delivered, if it has and nobody else is at it.
+    pub(super) fn settle(&self) {
+        if let Some(source) = &self.source
+            && !self.is_decided()
+            && source.job.has_come()
+        {
+            let kept = source.job.with_cooked(keep, |kept| take(kept.as_ref()));
+            self.decode(source, kept);
+        }
+    }
+
+    /// As [`settle`](Self::settle), by the pool's callback thread, which holds what was kept.
+    pub(super) fn settle_by(&self, kept: &(dyn Any + Send)) {
+        if let Some(source) = &self.source {
+            self.decode(source, take(kept));
+        }
+    }
+
+    /// Ready when it is decided, also if that takes the reading of a stream.
+    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(Source { core, job, .. }) = &self.source {
+            if core.poll_wait(job, Want::Come, context).is_pending() {
+                return Poll::Pending;
+            }
+            self.settle();
+        }
+        self.poll_decided(context)
+    }
+
+    /// Has the pool's callback thread run the callbacks when the result has come.
+    pub(super) fn ask_to_call_back(self: &Arc<Self>) -> Result<(), TaskError> {
+        let Some(Source { core, job, .. }) = &self.source else { return Ok(()) };
+        let shared = self.clone();
+        let then = move |kept: &(dyn Any + Send)| {
+            shared.settle_by(kept);
+            // Another thread may be decoding it.
+            procession_runtime::wait::block_on(std::future::poll_fn(|context| {
+                shared.poll_decided(context)
+            }));
+            Future::of(shared).call_back();
+        };
+        core.add_callback(job, keep, Box::new(then))
+    }
+
+    fn decode(&self, source: &Source<R>, outcome: Option<Outcome>) {
+        if outcome.is_none() {
+            return;
+        }
+        let end = match catch(|| (source.decode)(outcome)) {
+            Ok(Ok(value)) => Stage::Returned(Some(value)),
+            Ok(Err(TaskError::Cancelled)) => Stage::Cancelled,
+            Ok(Err(error)) => Stage::Failed(error),
+            Err(report) => Stage::Failed(report.into()),
+        };
+        let _ = self.decide(end, |stage| !stage.is_done());
+    }
+}
+
+/// What the job keeps until it is decoded.
+type Kept = Mutex<Option<Outcome>>;
+
+fn keep(outcomes: Vec<Outcome>) -> Box<dyn Any + Send> {
+    let kept: Kept = Mutex::new(outcomes.into_iter().next());
+    Box::new(kept)
+}
+
+fn take(kept: &(dyn Any + Send)) -> Option<Outcome> {
+    lock(kept.downcast_ref::<Kept>()?).take()
+}
