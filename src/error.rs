@@ -8,6 +8,7 @@ use procession_protocols::exit::{ExitReason, PanicReport};
 pub use procession_runtime::codec::{DecodeError, EncodeError};
 pub use procession_runtime::launcher::StartError;
 pub use procession_runtime::launcher::hello::StartFault;
+use procession_runtime::listener::ListenerError;
 use procession_runtime::pipe::PipeError;
 pub use procession_runtime::pool::{TaskError, WorkerDeath};
 use std::fmt;
@@ -55,6 +56,9 @@ pub enum Error {
     /// Nothing was sent or received.
     #[error(transparent)]
     Pipe(#[from] PipeError),
+    /// There is no connection.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
     /// A task of a pool has no result.
     #[error(transparent)]
     Task(#[from] TaskError),

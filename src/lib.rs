@@ -30,6 +30,7 @@ mod executor;
 pub mod finalizer;
 mod fork;
 mod function;
+mod listener;
 pub mod log;
 mod mailbox;
 mod pipe;
@@ -60,9 +61,14 @@ pub use error::{
 pub use executor::{ExecutorBuilder, Future, ProcessPoolExecutor};
 pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};
+pub use listener::{
+    Address, AddressError, AuthError, Client, ClientBuilder, Credentials, Digest, IntoAddress,
+    Listener, ListenerBuilder, ListenerError, Protocol, PythonPeers, Serializer, answer_challenge,
+    deliver_challenge, deliver_challenge_with,
+};
 pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};
-pub use pipe::{Connection, Pipe, PipeError, Receiver, Sender, Unsent};
+pub use pipe::{Connection, PeerInfo, Pipe, PipeError, Receiver, Sender, Unsent};
 pub use pool::{AsyncResult, Imap, Pool, PoolBuilder, TaskOptions, Tasks};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};

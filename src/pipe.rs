@@ -2,16 +2,20 @@
 //!
 //! Owns the handle of an end, and what values are to it: encoded before they go out, decoded
 //! when they have come. How bytes become whole messages is the runtime's. Neighbours:
-//! `pipe/typed.rs` (ends that know their type), `wait.rs` (many at once).
+//! `pipe/typed.rs` (ends that know their type), `pipe/wire.rs` (how values are written),
+//! `listener/` (connections to others than relatives), `wait.rs` (many at once).
 
 mod typed;
+mod wire;
 
 pub use procession_runtime::pipe::PipeError;
 pub use typed::{Receiver, Sender, Unsent};
+pub(crate) use wire::Wire;
 
 use procession_protocols::pipe::LONGEST_MESSAGE;
-use procession_runtime::codec::{self, Encoded};
-use procession_runtime::pipe::{self, End, Message, Outgoing};
+use procession_runtime::codec::Encoded;
+use procession_runtime::listener::{Address, Credentials, Protocol};
+use procession_runtime::pipe::{self, End, Outgoing};
 use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -107,11 +111,37 @@ impl Pipe {
 pub struct Connection {
     /// `None` when closed.
     end: Option<Arc<End>>,
+    wire: Wire,
+    peer: Option<Arc<PeerInfo>>,
+}
+
+/// Who is at the other end of a connection that a [`Listener`](crate::Listener) accepted or a
+/// [`Client`](crate::Client) made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// How it proved itself, and what it speaks.
+    pub protocol: Protocol,
+    /// Where it is. Clients at Unix sockets have no address.
+    pub address: Option<Address>,
+    /// Whose process connected, where the kernel says so: at Unix sockets.
+    pub credentials: Option<Credentials>,
 }
 
 impl Connection {
     fn new(end: End) -> Self {
-        Self { end: Some(Arc::new(end)) }
+        Self { end: Some(Arc::new(end)), wire: Wire::Relatives, peer: None }
+    }
+
+    /// A connection to somebody else.
+    pub(crate) fn to_peer(end: End, wire: Wire, peer: PeerInfo) -> Self {
+        Self { end: Some(Arc::new(end)), wire, peer: Some(Arc::new(peer)) }
+    }
+
+    /// Who is at the other end, if a listener or a client has made this connection; `None`
+    /// at the ends of pipes, and after it has travelled.
+    pub fn peer(&self) -> Option<&PeerInfo> {
+        self.peer.as_deref()
     }
 
     /// An end of what the descriptor leads to: a stream socket, a pipe, a terminal. Whether
@@ -157,7 +187,7 @@ impl Connection {
     /// [`PipeError::BrokenPipe`] when nobody can receive it. [`PipeError::NotWritable`],
     /// [`PipeError::Closed`].
     pub fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), PipeError> {
-        self.send_encoded(&codec::encode(value)?, None)
+        self.send_encoded(&self.wire.encode(value)?, None)
     }
 
     /// As [`send`](Self::send), if it begins within `timeout`. A message whose first byte is
@@ -171,7 +201,7 @@ impl Connection {
         value: &T,
         timeout: Duration,
     ) -> Result<(), PipeError> {
-        self.send_encoded(&codec::encode(value)?, after(timeout))
+        self.send_encoded(&self.wire.encode(value)?, after(timeout))
     }
 
     /// As [`send`](Self::send), without blocking the thread, on any executor. The value is
@@ -187,7 +217,7 @@ impl Connection {
         &self,
         value: &T,
     ) -> impl Future<Output = Result<(), PipeError>> + Send + use<T> {
-        let (end, encoded) = (self.end().cloned(), codec::encode(value));
+        let (end, encoded) = (self.end().cloned(), self.wire.encode(value));
         async move {
             let encoded = encoded?;
             end?.send_async(&Outgoing::new(&encoded.bytes, &encoded.fds)?).await
@@ -208,7 +238,7 @@ impl Connection {
     /// [`PipeError::Decode`] when the message is no `T`: it is gone, the next one is not.
     /// [`PipeError::NotReadable`], [`PipeError::Closed`], and the others.
     pub fn recv<T: DeserializeOwned>(&self) -> Result<T, PipeError> {
-        decode(self.end()?.receive(LONGEST_MESSAGE, None)?)
+        self.wire.decode(self.end()?.receive(LONGEST_MESSAGE, None)?)
     }
 
     /// As [`recv`](Self::recv), at most `timeout` long; zero looks once.
@@ -216,7 +246,7 @@ impl Connection {
     /// # Errors
     /// [`PipeError::Timeout`], and as [`recv`](Self::recv).
     pub fn recv_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<T, PipeError> {
-        decode(self.end()?.receive(LONGEST_MESSAGE, after(timeout))?)
+        self.wire.decode(self.end()?.receive(LONGEST_MESSAGE, after(timeout))?)
     }
 
     /// As [`recv`](Self::recv), without blocking the thread, on any executor.
@@ -227,7 +257,7 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn recv_async<T: DeserializeOwned>(&self) -> Result<T, PipeError> {
-        decode(self.end()?.receive_async(LONGEST_MESSAGE).await?)
+        self.wire.decode(self.end()?.receive_async(LONGEST_MESSAGE).await?)
     }
 
     /// Sends bytes as one message, as they are. A part of them is a slice.
@@ -365,17 +395,13 @@ impl Connection {
         self.end.is_none()
     }
 
-    fn end(&self) -> Result<&Arc<End>, PipeError> {
+    pub(crate) fn end(&self) -> Result<&Arc<End>, PipeError> {
         self.end.as_ref().ok_or(PipeError::Closed)
     }
 
     fn may_be_read(&self) -> Result<(), PipeError> {
         if self.end()?.rights().read { Ok(()) } else { Err(PipeError::NotReadable) }
     }
-}
-
-fn decode<T: DeserializeOwned>(message: Message) -> Result<T, PipeError> {
-    Ok(codec::decode(&message.bytes, message.fds)?)
 }
 
 /// # Panics
@@ -402,12 +428,14 @@ impl fmt::Debug for Connection {
 
 impl Serialize for Connection {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.end().map_err(serde::ser::Error::custom)?.serialize(serializer)
+        let end = self.end().map_err(serde::ser::Error::custom)?;
+        (end.as_ref(), self.wire).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Connection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        End::deserialize(deserializer).map(Self::new)
+        let (end, wire) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { wire, ..Self::new(end) })
     }
 }

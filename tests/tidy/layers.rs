@@ -19,7 +19,18 @@ struct Crate {
 const CRATES: &[Crate] = &[
     Crate {
         folder: "actors/protocols/src/",
-        modules: &["exit", "id", "pipe", "wire", "custody", "supervision", "pool", "queue", "word"],
+        modules: &[
+            "exit",
+            "id",
+            "pipe",
+            "wire",
+            "auth",
+            "custody",
+            "supervision",
+            "pool",
+            "queue",
+            "word",
+        ],
         upward: &[],
     },
     Crate {
@@ -53,6 +64,7 @@ const CRATES: &[Crate] = &[
             "memory",
             "queue",
             "pipe",
+            "listener",
             "words",
             "peer",
             "mail",
@@ -89,6 +101,7 @@ const CRATES: &[Crate] = &[
             "function",
             "log",
             "pipe",
+            "listener",
             "wait",
             "wrappers",
             "builder",

@@ -7,6 +7,7 @@
 //! states can be explored in microseconds. Its neighbour above is
 //! `procession-runtime`, which feeds it events and carries out its effects.
 
+pub mod auth;
 pub mod custody;
 pub mod exit;
 pub mod id;

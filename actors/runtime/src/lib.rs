@@ -13,6 +13,7 @@ pub mod finalizer;
 pub mod function;
 pub mod launcher;
 pub mod link;
+pub mod listener;
 pub mod log;
 pub mod mail;
 pub mod memory;

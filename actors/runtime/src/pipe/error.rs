@@ -39,6 +39,10 @@ pub enum PipeError {
     /// A message was refused before, see [`BadLength`](Self::BadLength).
     #[error("this handle refused a message and receives no more")]
     Refused,
+    /// A message arrived that the peer has not sent so: somebody stands in between. The
+    /// connection is of no more use.
+    #[error("a message arrived that the peer did not send so; the connection is closed")]
+    Forged,
     /// The message is longer than the buffer. Here it is, whole.
     #[error("the buffer is too short for a message of {} bytes", .0.len())]
     BufferTooShort(Vec<u8>),

@@ -24,6 +24,7 @@
 mod error;
 mod ready;
 mod receive;
+mod sealed;
 mod send;
 mod turn;
 
@@ -41,6 +42,8 @@ use crate::sys::desk::Page;
 use crate::sys::stream::{self, Kind};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use procession_protocols::auth::Seal;
+use procession_protocols::pipe::LONGEST_MESSAGE;
 use receive::Reading;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::io;
@@ -60,6 +63,23 @@ pub struct End {
     /// In which direction this end receives; it sends in the other one.
     inward: usize,
     reading: Mutex<Reading>,
+    guard: Guard,
+}
+
+/// What an end asks of the messages that come to it, since its peer is no relative.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Guard {
+    /// The longest message that it takes, in bytes.
+    pub longest: u64,
+    /// The keys of the session, where each message is to be authenticated.
+    pub seal: Option<Seal>,
+}
+
+/// What relatives ask of each other's messages.
+impl Default for Guard {
+    fn default() -> Self {
+        Self { longest: LONGEST_MESSAGE, seal: None }
+    }
 }
 
 /// What may be done at an end.
@@ -106,6 +126,7 @@ fn pair(rights: [Rights; 2]) -> io::Result<(End, End)> {
         page,
         inward: index,
         reading: Mutex::default(),
+        guard: Guard::default(),
     };
     Ok((end(a, 0, page.clone()), end(b, 1, page)))
 }
@@ -117,6 +138,15 @@ impl End {
     /// # Errors
     /// `EBADF`; a socket that is no stream; EMFILE and its like.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        Self::guarded(fd, Guard::default())
+    }
+
+    /// As [`from_fd`](Self::from_fd), of a stream on which nothing has been said since its
+    /// keys were agreed upon.
+    ///
+    /// # Errors
+    /// As [`from_fd`](Self::from_fd).
+    pub fn guarded(fd: OwnedFd, guard: Guard) -> io::Result<Self> {
         let kind = stream::kind(fd.as_fd())?;
         let rights = if kind == Kind::Other {
             match OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE {
@@ -128,7 +158,7 @@ impl End {
             Rights::BOTH
         };
         let page = Arc::new(Page::new()?);
-        Ok(Self { fd, kind, rights, page, inward: 0, reading: Mutex::default() })
+        Ok(Self { fd, kind, rights, page, inward: 0, reading: Mutex::default(), guard })
     }
 
     /// What may be done here.
@@ -200,6 +230,7 @@ struct Sent<'a> {
     inward: u8,
     fd: Lent<'a>,
     page: Lent<'a>,
+    guard: &'a Guard,
 }
 
 /// An end as it arrives.
@@ -209,6 +240,7 @@ struct Arrived {
     inward: u8,
     fd: Fd,
     page: Fd,
+    guard: Guard,
 }
 
 /// The end is copied: both copies receive and send on the same pipe.
@@ -222,6 +254,7 @@ impl Serialize for End {
             inward: u8::from(self.inward == 1),
             fd: Lent(self.fd.as_fd()),
             page: Lent(self.page.as_fd()),
+            guard: &self.guard,
         }
         .serialize(serializer)
     }
@@ -239,6 +272,7 @@ impl<'de> Deserialize<'de> for End {
                 page: Arc::new(Page::from_file(arrived.page.into())?),
                 inward: usize::from(arrived.inward == 1),
                 reading: Mutex::default(),
+                guard: arrived.guard,
             })
         };
         open().map_err(|error: io::Error| {

@@ -53,7 +53,7 @@ pub(super) struct Reading {
     /// The turn's count when it was seen.
     at: u64,
     midway: Option<Midway>,
-    refused: bool,
+    pub(super) refused: bool,
 }
 
 /// A message that has been taken in part; the turn is this process's meanwhile.
@@ -234,8 +234,15 @@ impl End {
                     self.shut(Shutdown::Read);
                     Err(PipeError::Damaged)
                 }
-                Attempt::Taken => self.begin(turn, reading, max, look, room),
+                Attempt::Taken => {
+                    let (max, room) = self.bounds(max, room);
+                    self.begin(turn, reading, max, look, room)
+                }
             }
+        };
+        let result = match result {
+            Ok(Step::Message(message)) => self.open(turn, reading, message).map(Step::Message),
+            result => result,
         };
         if reading.midway.is_none() && !matches!(result, Ok(Step::Announced(_))) {
             turn.release();

@@ -33,8 +33,8 @@ const PIPE_PIECE: usize = 4096;
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     head: Head,
-    body: &'a [u8],
-    fds: &'a [OwnedFd],
+    pub(super) body: &'a [u8],
+    pub(super) fds: &'a [OwnedFd],
 }
 
 /// How much of a message went.
@@ -78,6 +78,9 @@ impl End {
         deadline: Option<Instant>,
     ) -> Result<(), PipeError> {
         ready::may_block()?;
+        if self.guard.seal.is_some() {
+            return self.send_sealed(message, deadline);
+        }
         loop {
             let in_time = match self.offer(message)? {
                 Offered::Whole => return Ok(()),
@@ -100,6 +103,9 @@ impl End {
     /// Dropping the future before the message's first byte is out takes it back; after that
     /// the message goes out nevertheless.
     pub async fn send_async(self: &Arc<Self>, message: &Outgoing<'_>) -> Result<(), PipeError> {
+        if self.guard.seal.is_some() {
+            return self.send_sealed_async(message).await;
+        }
         loop {
             match self.offer(message)? {
                 Offered::Whole => return Ok(()),
@@ -183,7 +189,12 @@ impl End {
 
     /// Writes what there is room for; `WouldBlock` when there is none. With `wait` it waits
     /// for room, where the descriptor has a way to.
-    fn write(&self, parts: [&[u8]; 2], fds: &[OwnedFd], wait: bool) -> io::Result<usize> {
+    pub(super) fn write(
+        &self,
+        parts: [&[u8]; 2],
+        fds: &[OwnedFd],
+        wait: bool,
+    ) -> io::Result<usize> {
         if self.kind != Kind::Other {
             return stream::send(self.as_fd(), &parts.map(IoSlice::new), fds, wait);
         }
@@ -218,7 +229,7 @@ impl End {
 }
 
 /// What is left of a message whose first bytes are out; it has the turn.
-struct Rest {
+pub(super) struct Rest {
     end: Arc<End>,
     bytes: Vec<u8>,
     sent: usize,
@@ -228,12 +239,15 @@ struct Rest {
 
 impl Rest {
     fn new(end: &Arc<End>, message: &Outgoing<'_>, sent: usize) -> Self {
-        let bytes = message.rest(sent).concat();
+        Self::of(end, message.rest(sent).concat())
+    }
+
+    pub(super) fn of(end: &Arc<End>, bytes: Vec<u8>) -> Self {
         Self { end: end.clone(), bytes, sent: 0, process: turn::me() }
     }
 
     /// Has the hidden thread send it, and say how that ended.
-    fn carry_on(mut self, done: oneshot::Sender<Result<(), PipeError>>) {
+    pub(super) fn carry_on(mut self, done: oneshot::Sender<Result<(), PipeError>>) {
         match hidden::handle() {
             Ok(handle) => drop(handle.spawn(async move {
                 let result = self.send().await;

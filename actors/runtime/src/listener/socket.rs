@@ -1,0 +1,231 @@
+//! Sockets of every kind of address.
+//!
+//! Owns binding, accepting and connecting, and whose process is at the other end. There is
+//! no wait here but that of a connect. Neighbours: `address`, `place` (the files).
+
+use super::place::{Folder, Place};
+use super::{Address, ListenerError};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
+};
+use nix::sys::stat::{Mode, fchmod};
+use std::io;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long a connect waits until it tries again at a listener whose backlog is full.
+const NAP: Duration = Duration::from_millis(1);
+
+/// Whose process is at the other end of a Unix socket, by the kernel's word. It says who
+/// connected; the descriptor may have been passed on since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// The process's number.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// A socket that listens. Accepting from it does not wait.
+#[derive(Debug)]
+pub(super) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What listens, where, and what is to be removed at its end.
+pub(super) type Bound = (Listening, Address, Option<Place>);
+
+/// Binds a socket and lets it listen. A Unix socket without an address is put into a private
+/// folder; one that nobody listens at any more is replaced.
+pub(super) fn open(
+    address: Option<&Address>,
+    backlog: u16,
+    mode: u32,
+) -> Result<Bound, ListenerError> {
+    let backlog = Backlog::new(i32::from(backlog.max(1)))?;
+    match address {
+        Some(Address::Tcp { host, port }) => {
+            // The standard library lets the address be used again at once (SO_REUSEADDR).
+            let listener = TcpListener::bind((host.as_str(), *port))?;
+            listen(&listener, backlog)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?.into();
+            Ok((Listening::Tcp(listener), address, None))
+        }
+        Some(address @ Address::Abstract(name)) => {
+            let at = UnixAddr::new_abstract(name)?;
+            Ok((Listening::Unix(unix(&at, backlog, mode)?), address.clone(), None))
+        }
+        Some(Address::Unix(path)) => at_path(path.clone(), None, backlog, mode),
+        None => {
+            let folder = Folder::new()?;
+            at_path(folder.socket(), Some(folder), backlog, mode)
+        }
+    }
+}
+
+fn at_path(
+    path: PathBuf,
+    folder: Option<Folder>,
+    backlog: Backlog,
+    mode: u32,
+) -> Result<Bound, ListenerError> {
+    let at = UnixAddr::new(&path)?;
+    let listener = match unix(&at, backlog, mode) {
+        // A socket that nobody listens at is what a killed process has left.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(&path) => {
+            std::fs::remove_file(&path)?;
+            unix(&at, backlog, mode)?
+        }
+        other => other?,
+    };
+    let place = Place::new(path.clone(), folder)?;
+    Ok((Listening::Unix(listener), Address::Unix(path), Some(place)))
+}
+
+fn is_stale(path: &std::path::Path) -> bool {
+    let attempt = UnixStream::connect(path);
+    attempt.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn unix(at: &UnixAddr, backlog: Backlog, mode: u32) -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // Linux makes the file with the mode of the socket, so there is no moment without it.
+    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    bind(socket.as_raw_fd(), at)?;
+    listen(&socket, backlog)?;
+    Ok(socket.into())
+}
+
+impl Listening {
+    /// The next connection that is there; `WouldBlock` when there is none.
+    pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<Address>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                Ok((stream.into(), Some(peer.into())))
+            }
+            Self::Unix(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((stream.into(), named(&peer)))
+            }
+        }
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// The name of a Unix socket, if it has one; clients seldom do.
+fn named(peer: &UnixSocketAddr) -> Option<Address> {
+    match (peer.as_pathname(), peer.as_abstract_name()) {
+        (Some(path), _) => Some(Address::Unix(path.into())),
+        (None, Some(name)) => Some(Address::Abstract(name.into())),
+        (None, None) => None,
+    }
+}
+
+/// Who is at the other end of a Unix socket; `None` of another one.
+pub(super) fn credentials(socket: BorrowedFd<'_>) -> Option<Credentials> {
+    let known = getsockopt(&socket, PeerCredentials).ok()?;
+    // Of a socket that is no Unix socket the kernel says pid 0.
+    (known.pid() != 0).then(|| Credentials { pid: known.pid(), uid: known.uid(), gid: known.gid() })
+}
+
+/// Connects, at most until the deadline.
+pub(super) fn dial(address: &Address, deadline: Instant) -> Result<OwnedFd, ListenerError> {
+    match address {
+        Address::Tcp { host, port } => {
+            let mut last = io::ErrorKind::NotFound.into();
+            for at in (host.as_str(), *port).to_socket_addrs()? {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ListenerError::Timeout);
+                }
+                match TcpStream::connect_timeout(&at, left) {
+                    Ok(stream) => {
+                        stream.set_nodelay(true)?;
+                        return Ok(stream.into());
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                        return Err(ListenerError::Timeout);
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last.into())
+        }
+        _ => loop {
+            if let Some(socket) = try_dial_unix(address)? {
+                return Ok(socket);
+            }
+            if Instant::now() >= deadline {
+                return Err(ListenerError::Timeout);
+            }
+            std::thread::sleep(NAP);
+        },
+    }
+}
+
+/// As [`dial`], on the hidden thread.
+pub(super) async fn dial_async(
+    address: Address,
+    timeout: Duration,
+) -> Result<OwnedFd, ListenerError> {
+    let connected = async {
+        match &address {
+            Address::Tcp { host, port } => {
+                let stream = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                let stream = stream.into_std()?;
+                stream.set_nonblocking(false)?;
+                Ok(stream.into())
+            }
+            _ => loop {
+                if let Some(socket) = try_dial_unix(&address)? {
+                    return Ok(socket);
+                }
+                tokio::time::sleep(NAP).await;
+            },
+        }
+    };
+    tokio::time::timeout(timeout, connected).await.map_err(|_| ListenerError::Timeout)?
+}
+
+/// Connects to a Unix socket; `None` when the listener's backlog is full.
+fn try_dial_unix(address: &Address) -> Result<Option<OwnedFd>, ListenerError> {
+    let at = match address {
+        Address::Abstract(name) => UnixAddr::new_abstract(name)?,
+        Address::Unix(path) => UnixAddr::new(path.as_os_str().as_bytes())?,
+        Address::Tcp { .. } => return Err(nix::Error::EAFNOSUPPORT.into()),
+    };
+    // Blocking, it would wait for a place in the backlog without an end.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &at) {
+        Ok(()) => {
+            fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))?;
+            Ok(Some(socket))
+        }
+        Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

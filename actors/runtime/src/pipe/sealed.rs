@@ -1,0 +1,158 @@
+//! Messages of a connection whose peers share keys: each goes out with a code behind it, and
+//! is taken only with the right one.
+//!
+//! Owns when a code is made and checked: within the turn, whose count is the message's
+//! number. So all processes that hold the end number their messages in the order in which
+//! they are sent. A process that dies with the turn in its hand leaves a number that nobody
+//! knows, and the connection broken. What a code is, is `procession_protocols::auth`'s.
+
+use super::error::{of_write, would_block};
+use super::ready::{self, Until};
+use super::receive::{Message, Reading};
+use super::send::{Outgoing, Rest};
+use super::turn::{Attempt, Turn};
+use super::{End, PipeError};
+use crate::wait::block_on;
+use nix::poll::PollFlags;
+use nix::sys::socket::Shutdown;
+use procession_protocols::auth::{SEAL, Seal};
+use procession_protocols::pipe::Head;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// How much of a message went.
+enum Offered {
+    Whole,
+    Nothing,
+    /// This is left of it; it stays our turn.
+    Part(Vec<u8>),
+    Busy(u64),
+}
+
+impl End {
+    /// [`End::send`], with a code. The deadline is for its first byte, and the rest is never
+    /// waited for longer.
+    pub(super) fn send_sealed(
+        self: &Arc<Self>,
+        message: &Outgoing<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<(), PipeError> {
+        loop {
+            let in_time = match self.offer_sealed(message)? {
+                Offered::Whole => return Ok(()),
+                Offered::Nothing => ready::poll_until(self.as_fd(), PollFlags::POLLOUT, deadline)?,
+                Offered::Part(rest) => {
+                    let (done, ended) = oneshot::channel();
+                    Rest::of(self, rest).carry_on(done);
+                    if deadline.is_some() {
+                        return Ok(());
+                    }
+                    return block_on(ended).unwrap_or(Err(PipeError::BrokenPipe));
+                }
+                Offered::Busy(held) => self.write_turn().wait(held, deadline),
+            };
+            if !in_time {
+                return Err(PipeError::Timeout);
+            }
+        }
+    }
+
+    /// [`End::send_async`], with a code.
+    pub(super) async fn send_sealed_async(
+        self: &Arc<Self>,
+        message: &Outgoing<'_>,
+    ) -> Result<(), PipeError> {
+        loop {
+            match self.offer_sealed(message)? {
+                Offered::Whole => return Ok(()),
+                Offered::Nothing => ready::ready(self.as_fd(), Until::Writable).await?,
+                Offered::Part(rest) => {
+                    let (done, ended) = oneshot::channel();
+                    Rest::of(self, rest).carry_on(done);
+                    return ended.await.unwrap_or(Err(PipeError::BrokenPipe));
+                }
+                Offered::Busy(held) => {
+                    ready::nap(|| self.write_turn().free_of_the_dead(held)).await?;
+                }
+            }
+        }
+    }
+
+    fn offer_sealed(&self, message: &Outgoing<'_>) -> Result<Offered, PipeError> {
+        self.writable()?;
+        if !message.fds.is_empty() {
+            return Err(PipeError::CannotCarry);
+        }
+        let Some(seal) = &self.guard.seal else { return Err(PipeError::Closed) };
+        let turn = self.write_turn();
+        match turn.try_take() {
+            Attempt::Taken => {}
+            Attempt::Busy(held) => return Ok(Offered::Busy(held)),
+            Attempt::Broken => {
+                self.shut(Shutdown::Write);
+                turn.release();
+                return Err(PipeError::BrokenPipe);
+            }
+        }
+        turn.set_midway();
+        let offered = self.write_sealed(seal, turn, message.body);
+        if !matches!(offered, Ok(Offered::Part(_))) {
+            turn.settle();
+            turn.release();
+        }
+        offered
+    }
+
+    /// Writes what there is room for; it is our turn. Its number is used up with the first
+    /// byte.
+    fn write_sealed(
+        &self,
+        seal: &Seal,
+        turn: Turn<'_>,
+        message: &[u8],
+    ) -> Result<Offered, PipeError> {
+        let head = Head::new(message.len() + SEAL)?;
+        let code = seal.seal(turn.passed(), message);
+        let frame = [head.bytes(), message, &code].concat();
+        match self.write([&frame, &[]], &[], false) {
+            Ok(count) => {
+                turn.pass();
+                let is_whole = count == frame.len();
+                Ok(if is_whole { Offered::Whole } else { Offered::Part(frame[count..].to_vec()) })
+            }
+            Err(error) if would_block(&error) => Ok(Offered::Nothing),
+            Err(error) => Err(of_write(error)),
+        }
+    }
+
+    /// What is asked of the next message: its greatest length on the wire, and how much of
+    /// it may go straight into a caller's buffer.
+    pub(super) fn bounds(&self, max: u64, room: usize) -> (u64, usize) {
+        let max = max.min(self.guard.longest);
+        match self.guard.seal {
+            Some(_) => (max + SEAL as u64, 0),
+            None => (max, room),
+        }
+    }
+
+    /// Takes the code off a message that has been counted already; it is our turn.
+    pub(super) fn open(
+        &self,
+        turn: Turn<'_>,
+        reading: &mut Reading,
+        mut message: Message,
+    ) -> Result<Message, PipeError> {
+        let Some(seal) = &self.guard.seal else { return Ok(message) };
+        if let Some(len) = seal.open(turn.passed().wrapping_sub(1), &message.bytes) {
+            message.bytes.truncate(len);
+            return Ok(message);
+        }
+        // Whoever sent it has not the keys: nothing that comes behind it can be trusted.
+        reading.refused = true;
+        turn.break_off();
+        self.shut(Shutdown::Both);
+        Err(PipeError::Forged)
+    }
+}

@@ -1,0 +1,188 @@
+//! Peers that do not keep to the rules: each is turned away alone, and the listener serves.
+
+use super::{KEY, pair};
+use crate::util::SOON;
+use procession::{Client, Listener, ListenerError, PipeError};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+/// A raw connection to the listener's port.
+fn raw(listener: &Listener) -> TcpStream {
+    let stream = TcpStream::connect(listener.address().to_string()).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// Lets a thread accept while `attack` runs; afterwards a good client must get through.
+fn besieged(listener: &Listener, attack: impl FnOnce()) {
+    std::thread::scope(|scope| {
+        let accepts = scope.spawn(|| listener.accept_timeout(SOON).unwrap());
+        attack();
+        let client = Client::connect(listener.address(), KEY).unwrap();
+        client.send("good").unwrap();
+        assert_eq!(accepts.join().unwrap().recv::<String>().unwrap(), "good");
+    });
+}
+
+fn frame(body: &[u8]) -> Vec<u8> {
+    [&u32::try_from(body.len()).unwrap().to_be_bytes(), body].concat()
+}
+
+#[test]
+fn bad_bytes_close_their_own_connection_and_no_other() {
+    let listener = Listener::bind("127.0.0.1:0", KEY).unwrap();
+    let first_words: &[&[u8]] = &[
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        &0x7fff_ffff_u32.to_be_bytes(),
+        &[0xff; 4 + 8],
+        &0x8000_0000_u32.to_be_bytes(),
+        &257u32.to_be_bytes(),
+        &frame(b""),
+        &frame(b"something bogus"),
+        &frame(b"{sha256}"),
+        &frame(b"#PROCESSION#"),
+        &frame(&[b"#PROCESSION#PRC\x01".as_slice(), &[0; 76]].concat()),
+        &frame(&[b"#PROCESSION#PRC\x02".as_slice(), &[0; 76]].concat()),
+        &frame(b"#CHALLENGE#{sha256}0123456789012345678901234567890123456789"),
+        &frame(b"#WELCOME#"),
+    ];
+    for words in first_words {
+        besieged(&listener, || {
+            let mut stream = raw(&listener);
+            // It may be closed before all is out.
+            let _ = stream.write_all(words);
+            let mut heard = Vec::new();
+            match stream.read_to_end(&mut heard) {
+                Ok(_) => assert!(heard.len() < 256, "{words:?}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{words:?}");
+                }
+            }
+        });
+    }
+}
+
+/// What a listener said comes back to it: as an answer, and as a challenge.
+#[test]
+fn its_own_words_are_no_answer() {
+    let listener = Listener::bind("127.0.0.1:0", KEY).unwrap();
+    besieged(&listener, || {
+        let mut stream = raw(&listener);
+        let mut challenge = [0; 4 + 59];
+        stream.read_exact(&mut challenge).unwrap();
+        stream.write_all(&challenge).unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, frame(b"#FAILURE#"));
+    });
+}
+
+/// An answer that was right once, cut at each byte and sent again whole.
+#[test]
+fn an_old_answer_is_refused_and_a_part_of_one_waits_in_vain() {
+    let builder = Listener::builder().address("127.0.0.1:0").authkey(KEY);
+    let listener = builder.handshake_timeout(Duration::from_millis(300)).bind().unwrap();
+    let between = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = between.local_addr().unwrap();
+    // Somebody in between writes the client's answer down.
+    let mut answer = vec![0; 4 + 12 + 8 + 8 + 32 + 32];
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| Client::connect(at, KEY).map(drop).unwrap_err());
+        let mut there = between.accept().unwrap().0;
+        let accepts = scope.spawn(|| listener.accept_timeout(Duration::from_secs(2)));
+        let mut challenge = [0; 4 + 59];
+        let mut here = raw(&listener);
+        here.read_exact(&mut challenge).unwrap();
+        there.write_all(&challenge).unwrap();
+        there.read_exact(&mut answer).unwrap();
+        drop((here, there));
+        assert!(matches!(accepts.join().unwrap(), Err(ListenerError::Timeout)));
+        assert!(matches!(client.join().unwrap(), ListenerError::EndOfFile));
+    });
+    besieged(&listener, || {
+        let mut stream = raw(&listener);
+        stream.write_all(&answer).unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).unwrap();
+        assert!(heard.ends_with(&frame(b"#FAILURE#k")), "{heard:?}");
+    });
+    besieged(&listener, || {
+        let parts: Vec<_> = (0..answer.len()).step_by(7).collect();
+        let streams: Vec<_> = parts
+            .iter()
+            .map(|len| {
+                let mut stream = raw(&listener);
+                stream.write_all(&answer[..*len]).unwrap();
+                stream
+            })
+            .collect();
+        // Each is sent away when its time is over.
+        for mut stream in streams {
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).unwrap();
+            assert_eq!(heard.len(), 63);
+        }
+    });
+}
+
+/// A thousand that connect and say nothing; then one that proves itself.
+#[test]
+fn a_thousand_who_say_nothing_do_not_keep_a_good_one_out() {
+    let listener = Listener::bind("127.0.0.1:0", KEY).unwrap();
+    let mut silent = Vec::new();
+    besieged(&listener, || silent.extend((0..1000).map(|_| raw(&listener))));
+    // And with some of them still kept.
+    pair(&listener);
+}
+
+/// Somebody between the two changes a message, or sends one twice.
+#[test]
+fn what_is_changed_on_the_way_is_refused() {
+    let listener = Listener::bind("127.0.0.1:0", KEY).unwrap();
+    let between = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = between.local_addr().unwrap();
+    let (change, repeat, drop_one) = (0, 1, 2);
+    for attack in [change, repeat, drop_one] {
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| Client::connect(at, KEY).unwrap());
+            let mut there = between.accept().unwrap().0;
+            let mut here = raw(&listener);
+            let accepts = scope.spawn(|| listener.accept_timeout(SOON).unwrap());
+            let mut pass = |from_client: bool, len: usize| {
+                let (from, to) =
+                    if from_client { (&mut there, &mut here) } else { (&mut here, &mut there) };
+                let mut bytes = vec![0; len];
+                from.read_exact(&mut bytes).unwrap();
+                to.write_all(&bytes).unwrap();
+                bytes
+            };
+            pass(false, 63);
+            pass(true, 4 + 12 + 8 + 8 + 32 + 32);
+            pass(false, 4 + 9 + 32);
+            let (client, accepted) = (client.join().unwrap(), accepts.join().unwrap());
+            client.send_bytes(b"pay 10").unwrap();
+            let message = pass(true, 4 + 6 + 16);
+            assert_eq!(accepted.recv_bytes().unwrap(), b"pay 10");
+            client.send_bytes(b"pay 20").unwrap();
+            client.send_bytes(b"pay 30").unwrap();
+            let mut next = vec![0; 4 + 6 + 16];
+            there.read_exact(&mut next).unwrap();
+            match attack {
+                0 => {
+                    next[8] ^= 1;
+                    here.write_all(&next).unwrap();
+                }
+                1 => here.write_all(&message).unwrap(),
+                _ => {
+                    there.read_exact(&mut next).unwrap();
+                    here.write_all(&next).unwrap();
+                }
+            }
+            assert!(matches!(accepted.recv_bytes(), Err(PipeError::Forged)), "{attack}");
+            assert!(matches!(accepted.recv_bytes(), Err(PipeError::Refused)), "{attack}");
+        });
+    }
+}
