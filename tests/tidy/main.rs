@@ -86,6 +86,8 @@ const PRESENT: &[(&str, &str, &str)] = &[
     ("src/fork.rs", "unsafe_code", "allows an `unsafe fn` without a block"),
     ("src/pipe.rs", "unsafe_code", "allows an `unsafe fn` without a block"),
     ("src/value/exclusive.rs", "unsafe_code", "has the one `unsafe impl` of the face"),
+    ("actors/runtime/src/listener/socket.rs", "TcpListener", "listens where the user says so"),
+    ("actors/runtime/src/listener/socket.rs", "UnixListener", "listens where the user says so"),
     ("actors/runtime/src/reap.rs", "SIGCHLD", "its test ignores the signal, as a user may"),
 ];
 
