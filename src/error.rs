@@ -88,6 +88,9 @@ pub enum Error {
     /// A lock or one of its kin could not do what it was asked to.
     #[error(transparent)]
     Sync(#[from] crate::sync::SyncError),
+    /// A managed object could not be used.
+    #[error(transparent)]
+    Manager(#[from] procession_runtime::manager::ManagerError),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -26,6 +26,7 @@ const CRATES: &[Crate] = &[
             "wire",
             "auth",
             "custody",
+            "manager",
             "supervision",
             "pool",
             "queue",
@@ -71,6 +72,7 @@ const CRATES: &[Crate] = &[
             "actor/process",
             "supervisor",
             "pool",
+            "manager",
         ],
         upward: &[
             ("sys", "launcher", "the constructor is unsafe to declare, and enters the child"),
@@ -117,6 +119,7 @@ const CRATES: &[Crate] = &[
             "executor",
             "context",
             "current",
+            "manager",
             "supervisor",
         ],
         upward: &[

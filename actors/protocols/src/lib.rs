@@ -11,6 +11,7 @@ pub mod auth;
 pub mod custody;
 pub mod exit;
 pub mod id;
+pub mod manager;
 pub mod pipe;
 pub mod pool;
 pub mod queue;

@@ -16,6 +16,7 @@ pub mod link;
 pub mod listener;
 pub mod log;
 pub mod mail;
+pub mod manager;
 pub mod memory;
 pub mod node;
 #[doc(hidden)]

@@ -65,6 +65,20 @@ pub(super) fn ending(error: &CallError) {
     }
 }
 
+/// Replies that `drop_them` drops on this actor's thread fail with `error`.
+pub(crate) fn refuse(error: CallError, drop_them: impl FnOnce()) {
+    let exchange = |with| {
+        CURRENT.with_borrow_mut(|current| {
+            current.as_mut().map(|current| std::mem::replace(&mut current.unanswered, with))
+        })
+    };
+    let before = exchange(Unanswered::Ending(error));
+    drop_them();
+    if let Some(before) = before {
+        exchange(before);
+    }
+}
+
 /// A reply is being dropped unsent: fails it now, or when the actor's end is known.
 pub(super) fn abandon(fail: impl FnOnce(CallError) + 'static) {
     // A thread's other locals may drop replies after this one has gone.

@@ -31,6 +31,10 @@ pub enum CallError {
     /// The handler dropped its `Reply` without sending.
     #[error("the actor dropped the call without a reply")]
     NoReply,
+    /// The method is not among those that are exposed under the name by which the actor
+    /// was made.
+    #[error("the method is not exposed")]
+    NotExposed,
     /// The message, or the reply on its way back, could not be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),

@@ -52,6 +52,11 @@ impl<A: Handler> ActorRef<A> {
         current::actor()?.into_any().downcast().ok().map(Self::local)
     }
 
+    /// The same actor as a handler of another type for the same messages.
+    pub(crate) fn of_same_messages<H: Handler<Msg = A::Msg>>(other: ActorRef<H>) -> Self {
+        Self { route: other.route }
+    }
+
     /// Sends a message. When the mailbox is full, its policy decides: wait (five
     /// seconds, unless the actor says otherwise), fail, or drop the message.
     ///

@@ -144,6 +144,8 @@ impl Seam for ThisNode {
             options: actor.options(),
         };
         if wire.number != 0 {
+            // Its callers come by the control link, which the main thread may not read.
+            control::attend().map_err(|error| CallError::Unreachable(error.to_string()))?;
             let number = wire.number;
             lock(&TABLES).exported.insert(number, actor.clone());
             actor.monitor(Box::new(move |_| {

@@ -414,10 +414,12 @@ impl Drop for Call {
     fn drop(&mut self) {
         let Some(given) = self.given.take() else { return };
         let connection = &self.connection;
-        let was_under_way = lock(&connection.state).calls.remove(&self.number).is_some();
+        // An answer may have come that nobody has seen: the owner is told in that case too.
+        let waiting = lock(&connection.state).calls.remove(&self.number);
+        drop(waiting);
         if given == Given::Back {
             connection.release(self.object, self.number);
-        } else if was_under_way {
+        } else {
             let word = ToOwner::Cancel { object: self.object, call: self.number };
             if let Ok(message) = codec::encode(&word) {
                 let _ = connection.post_frame(FrameKind::Control, 0, 0, message);

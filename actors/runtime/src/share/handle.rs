@@ -10,7 +10,9 @@ use super::era::{self, Era};
 use super::message::check_room;
 use super::roads::{self, Name, Ticket};
 use super::{Kind, ShareError, Stock, host};
+use crate::node;
 use crate::sync::lock;
+use procession_protocols::id::NodeId;
 use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
@@ -44,6 +46,15 @@ impl<K: Kind> Share<K> {
     /// The object's number at its owner.
     pub fn object(&self) -> u64 {
         self.0.object
+    }
+
+    /// The owner's identity; `None` when it is out of reach.
+    pub(crate) fn owner(&self) -> Option<NodeId> {
+        match self.0.place() {
+            Place::Here => Some(node::current().id),
+            Place::Away(owner) => Some(owner.id),
+            Place::Lost => None,
+        }
     }
 
     /// The object, attached to first if need be: that waits until the owner answers or is

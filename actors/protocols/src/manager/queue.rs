@@ -1,0 +1,202 @@
+//! A managed queue, joinable or not.
+//!
+//! Owns the items, who waits for one or for a place, and the items that clients have but
+//! that still belong to the queue: those of a joinable queue until `task_done`, and those
+//! that were asked for so that their arrival can be confirmed. They come back to the front,
+//! marked, when their client is gone.
+
+use super::{Answers, Fault, QueueCall, Reply, Ticket, Value};
+use crate::custody::ClientId;
+use std::collections::{BTreeMap, VecDeque};
+
+#[derive(Debug, Clone)]
+pub(super) struct Queue<V> {
+    capacity: Option<u64>,
+    joinable: bool,
+    items: VecDeque<Item<V>>,
+    /// Those who wait for an item.
+    getting: VecDeque<Getter>,
+    /// Those who wait for a place, each with its item.
+    putting: VecDeque<Putter<V>>,
+    /// Items that are out with a client, by the call that got them.
+    out: BTreeMap<Ticket, Out<V>>,
+    unfinished: u64,
+    joining: Vec<(Ticket, ClientId)>,
+    is_shut_down: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Item<V> {
+    value: V,
+    redelivered: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Getter {
+    ticket: Ticket,
+    client: ClientId,
+    kept: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Putter<V> {
+    ticket: Ticket,
+    client: ClientId,
+    value: V,
+}
+
+#[derive(Debug, Clone)]
+struct Out<V> {
+    client: ClientId,
+    value: V,
+    /// Whether it is not known yet that it has arrived.
+    is_on_its_way: bool,
+}
+
+impl<V: Value> Queue<V> {
+    pub(super) fn new(capacity: Option<u64>, joinable: bool) -> Self {
+        Self {
+            capacity: capacity.filter(|capacity| *capacity > 0),
+            joinable,
+            items: VecDeque::new(),
+            getting: VecDeque::new(),
+            putting: VecDeque::new(),
+            out: BTreeMap::new(),
+            unfinished: 0,
+            joining: Vec::new(),
+            is_shut_down: false,
+        }
+    }
+
+    pub(super) fn is_joinable(&self) -> bool {
+        self.joinable
+    }
+
+    pub(super) fn call(
+        &mut self,
+        client: ClientId,
+        ticket: Ticket,
+        call: QueueCall<V>,
+        due: &mut Answers<V>,
+    ) {
+        let reply = match call {
+            QueueCall::Put(_) if self.is_shut_down => Reply::Fault(Fault::Shutdown),
+            QueueCall::Put(value) => {
+                self.putting.push_back(Putter { ticket, client, value });
+                return self.settle(due);
+            }
+            QueueCall::Get { kept } => {
+                self.getting.push_back(Getter { ticket, client, kept });
+                return self.settle(due);
+            }
+            QueueCall::Kept(number) => {
+                match self.out.get_mut(&number).filter(|out| out.client == client) {
+                    Some(out) if self.joinable => out.is_on_its_way = false,
+                    Some(_) => drop(self.out.remove(&number)),
+                    None => {}
+                }
+                Reply::Done
+            }
+            QueueCall::Len => Reply::Number(self.items.len() as u64),
+            QueueCall::Capacity => self.capacity.map_or(Reply::None, Reply::Number),
+            QueueCall::TaskDone if self.joinable && self.unfinished > 0 => {
+                // The item that this client has had for longest is the one.
+                let mine = |(_, out): &(&Ticket, &Out<V>)| out.client == client;
+                let first = self.out.iter().find(mine).map(|(number, _)| *number);
+                first.map(|number| self.out.remove(&number));
+                self.unfinished -= 1;
+                Reply::Done
+            }
+            QueueCall::TaskDone => Reply::Fault(Fault::TooManyDone),
+            QueueCall::Join if self.unfinished == 0 => Reply::Done,
+            QueueCall::Join => return self.joining.push((ticket, client)),
+            QueueCall::Shutdown { immediate } => {
+                self.is_shut_down = true;
+                if immediate {
+                    let dropped = self.items.drain(..).count() as u64;
+                    self.unfinished = self.unfinished.saturating_sub(dropped);
+                }
+                let shut = |ticket| (ticket, Reply::Fault(Fault::Shutdown));
+                due.extend(self.putting.drain(..).map(|one| shut(one.ticket)));
+                Reply::Done
+            }
+        };
+        due.push((ticket, reply));
+        self.settle(due);
+    }
+
+    /// Gives items to those who wait, and places to those who put.
+    fn settle(&mut self, due: &mut Answers<V>) {
+        loop {
+            let has_place =
+                self.capacity.is_none_or(|capacity| (self.items.len() as u64) < capacity);
+            if has_place && let Some(Putter { ticket, value, .. }) = self.putting.pop_front() {
+                self.items.push_back(Item { value, redelivered: false });
+                self.unfinished += u64::from(self.joinable);
+                due.push((ticket, Reply::Done));
+            } else if !self.getting.is_empty()
+                && let Some(item) = self.items.pop_front()
+                && let Some(getter) = self.getting.pop_front()
+            {
+                due.push((getter.ticket, self.hand_out(getter, item)));
+            } else {
+                break;
+            }
+        }
+        if self.is_shut_down {
+            let shut = |one: Getter| (one.ticket, Reply::Fault(Fault::Shutdown));
+            due.extend(self.getting.drain(..).map(shut));
+        }
+        if self.unfinished == 0 {
+            due.extend(self.joining.drain(..).map(|(ticket, _)| (ticket, Reply::Done)));
+        }
+    }
+
+    fn hand_out(&mut self, getter: Getter, item: Item<V>) -> Reply<V> {
+        let Getter { ticket, client, kept } = getter;
+        if self.joinable || kept {
+            let out = Out { client, value: item.value.clone(), is_on_its_way: kept };
+            self.out.insert(ticket, out);
+        }
+        let Item { value, redelivered } = item;
+        Reply::Item { item: value, redelivered, kept: kept.then_some(ticket) }
+    }
+
+    pub(super) fn expire(&mut self, ticket: Ticket, due: &mut Answers<V>) {
+        if let Some(at) = self.getting.iter().position(|one| one.ticket == ticket) {
+            self.getting.remove(at);
+            due.push((ticket, Reply::Fault(Fault::Empty)));
+        } else if let Some(at) = self.putting.iter().position(|one| one.ticket == ticket) {
+            self.putting.remove(at);
+            due.push((ticket, Reply::Fault(Fault::Full)));
+        } else if let Some(at) = self.joining.iter().position(|(one, _)| *one == ticket) {
+            self.joining.remove(at);
+            due.push((ticket, Reply::Bool(false)));
+        }
+    }
+
+    pub(super) fn cancel(&mut self, ticket: Ticket, due: &mut Answers<V>) {
+        self.getting.retain(|one| one.ticket != ticket);
+        self.putting.retain(|one| one.ticket != ticket);
+        self.joining.retain(|(one, _)| *one != ticket);
+        if self.out.get(&ticket).is_some_and(|out| out.is_on_its_way)
+            && let Some(Out { value, .. }) = self.out.remove(&ticket)
+        {
+            // Nobody has seen it.
+            self.items.push_front(Item { value, redelivered: false });
+        }
+        self.settle(due);
+    }
+
+    pub(super) fn gone(&mut self, client: ClientId, due: &mut Answers<V>) {
+        self.getting.retain(|one| one.client != client);
+        self.putting.retain(|one| one.client != client);
+        self.joining.retain(|(_, one)| *one != client);
+        let back: Vec<_> = self.out.extract_if(.., |_, out| out.client == client).collect();
+        // The one that was got first is to be the first again.
+        for (_, Out { value, .. }) in back.into_iter().rev() {
+            self.items.push_front(Item { value, redelivered: true });
+        }
+        self.settle(due);
+    }
+}

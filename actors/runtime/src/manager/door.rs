@@ -1,0 +1,107 @@
+//! What a server is asked as a whole: to make objects, to run functions, what it offers.
+//!
+//! Owns the offers: what a server's maker registered under a name. Functions of users run
+//! on the threads of `workers`. It must never run one on the thread that brought the
+//! question. Neighbours: `object` brings questions; the face decides how long the process
+//! that hosts a door lives.
+
+use super::function;
+use super::object::{Asker, Object, count};
+use super::proxy::Proxy;
+use super::stored::Stored;
+use super::{Ask, workers};
+use crate::codec::EncodeError;
+use crate::function::FunctionRef;
+use crate::node;
+use crate::sync::lock;
+use procession_protocols::manager::{Fault, Machine, Reply};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// What is offered under a name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Offer {
+    /// One value, the same for everybody.
+    Shared(Stored),
+    /// A function that is called for each request.
+    Made(Factory),
+}
+
+/// A function that makes what is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Factory {
+    /// The function.
+    pub function: FunctionRef,
+    /// Which methods of the actor that it makes can be called; `None` is all.
+    pub exposed: Option<Vec<String>>,
+}
+
+/// A server's offers.
+#[derive(Debug, Clone)]
+pub struct Reception(Arc<BTreeMap<String, Offer>>);
+
+impl Reception {
+    /// Opens a server in this process; what comes back is its door, which any process may
+    /// use that has it.
+    pub fn open(offers: BTreeMap<String, Offer>) -> Proxy {
+        Proxy::host(Object::door(Self(Arc::new(offers))))
+    }
+
+    /// Answers, at once or from a worker's thread.
+    pub(super) fn ask(&self, ask: Ask, asker: Asker) {
+        match ask {
+            Ask::Create(seed) => {
+                let proxy = Proxy::host(Object::stock(Machine::new(seed)));
+                asker.answer(give(&proxy));
+            }
+            Ask::Run { function, args } => {
+                serve(asker, move || function::run(&function, &args, None));
+            }
+            Ask::Make { name, args } => match self.0.get(&name) {
+                None => asker.answer(Reply::Fault(Fault::NoSuchObject(name))),
+                Some(Offer::Shared(value)) => asker.answer(Reply::Value(value.clone())),
+                Some(Offer::Made(factory)) => {
+                    let Factory { function, exposed } = factory.clone();
+                    serve(asker, move || function::run(&function, &args, exposed.as_deref()));
+                }
+            },
+            Ask::Names => {
+                let encode = |name| Stored::encode(name, node::current().id);
+                let names: Result<Vec<_>, _> = self.0.keys().map(encode).collect();
+                asker.answer(names.map_or_else(failed, Reply::Values));
+            }
+            Ask::Count => asker.answer(Reply::Number(count())),
+            Ask::Call { .. } | Ask::Change { .. } => {
+                asker.answer(Reply::Fault(Fault::NoSuchMethod));
+            }
+        }
+    }
+}
+
+/// A new object's first reference goes to who asked for it.
+fn give(proxy: &Proxy) -> Reply<Stored> {
+    Stored::encode(proxy, node::current().id).map_or_else(failed, Reply::Value)
+}
+
+fn failed(error: EncodeError) -> Reply<Stored> {
+    Reply::Fault(Fault::Failed(error.to_string()))
+}
+
+/// Runs a function on a worker's thread, and answers with its result.
+fn serve(asker: Asker, run: impl FnOnce() -> Result<Stored, Fault> + Send + 'static) {
+    // The asker is in a cell that comes back when no thread is to be had.
+    let asker = Arc::new(Mutex::new(Some(asker)));
+    let taken = asker.clone();
+    let job = move || {
+        let reply = run().map_or_else(Reply::Fault, Reply::Value);
+        if let Some(asker) = lock(&taken).take() {
+            asker.answer(reply);
+        }
+    };
+    if workers::run(job).is_err()
+        && let Some(asker) = lock(&asker).take()
+    {
+        asker.answer(Reply::Fault(Fault::Busy));
+    }
+}

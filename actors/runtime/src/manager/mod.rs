@@ -1,0 +1,114 @@
+//! Managed objects: a server that keeps them, and proxies that use them from elsewhere.
+//!
+//! Owns what is between `procession_protocols::manager`, which decides, and the face, which
+//! knows the types. A managed object is a shared object (`share`) of its server: that keeps
+//! it alive while anybody has a proxy, tells of clients' deaths, and lets proxies travel. It
+//! must never look into a value: values are kept encoded.
+//!
+//! ```text
+//!  face ── Proxy ── Ask ──> Object ── Call ──> Machine (protocols)
+//!            ^                │ functions of users: on threads of `workers`
+//!            └──── Reply ─────┘
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | `stored` | a value as a server keeps it |
+//! | `proxy` | what is held of an object, and calls |
+//! | `object` | an object in its server: who waits, whose time is up |
+//! | `door` | what a server is asked as a whole |
+//! | `function` | functions that run in a server |
+//! | `workers` | the threads that they run on |
+//! | `actor` | actors of users' types that a server hosts |
+//! | `presence` | which objects a client had, for its death |
+
+mod actor;
+mod door;
+mod function;
+mod object;
+mod presence;
+mod proxy;
+mod stored;
+mod workers;
+
+pub use door::{Factory, Offer, Reception};
+pub use function::{Change, Routine};
+pub use proxy::{ManagerError, Patience, Proxy};
+pub use stored::Stored;
+pub use workers::MAX_FUNCTIONS;
+
+use crate::codec::Encoded;
+use crate::function::FunctionRef;
+use crate::share::{Connection, Kind, ShareError};
+use object::Object;
+use procession_protocols::manager::{Call, Place, Seed};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a managed object is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// A call of a stock object.
+    Call {
+        /// Which of the client's threads calls.
+        thread: u64,
+        /// How long it waits at most; `None` is as long as it takes.
+        limit_ms: Option<u64>,
+        /// The call.
+        call: Call<Stored>,
+    },
+    /// Change a value in one step, by a function that runs in the server.
+    Change {
+        /// Which value.
+        place: Place<Stored>,
+        /// The function.
+        function: FunctionRef,
+        /// What it gets beside the value.
+        args: Stored,
+    },
+    /// Of the door: make a stock object.
+    Create(Seed<Stored>),
+    /// Of the door: run a function.
+    Run {
+        /// The function.
+        function: FunctionRef,
+        /// Its arguments.
+        args: Stored,
+    },
+    /// Of the door: make, or give, what is offered under this name.
+    Make {
+        /// The name.
+        name: String,
+        /// What a factory gets.
+        args: Stored,
+    },
+    /// Of the door: the names of what is offered.
+    Names,
+    /// Of the door: how many objects there are.
+    Count,
+}
+
+/// Managed objects, as a kind of shared objects.
+pub(crate) enum Managed {}
+
+impl Kind for Managed {
+    const NAME: &'static str = "managed object";
+
+    type Own = Object;
+
+    type Away = Away;
+
+    fn attached(
+        connection: &Arc<Connection>,
+        object: u64,
+        _answer: Encoded,
+    ) -> Result<Away, ShareError> {
+        Ok(Away { connection: connection.clone(), object })
+    }
+}
+
+/// The way to an object in another process.
+pub(crate) struct Away {
+    connection: Arc<Connection>,
+    object: u64,
+}

@@ -1,0 +1,405 @@
+//! A managed object in its server.
+//!
+//! Owns who waits for an answer, until when, and the order of changes. Calls of stock
+//! objects never block: a call that waits is an entry here. A change by a user's function
+//! runs on a worker's thread, and calls that come meanwhile wait for its end, so that it is
+//! one step. It must never run a user's code on the thread that brought a call. Neighbours:
+//! `procession_protocols::manager` decides, `door` is asked what concerns the whole server.
+
+use super::door::Reception;
+use super::function;
+use super::presence::Presence;
+use super::proxy::{ManagerError, open};
+use super::stored::Stored;
+use super::{Ask, workers};
+use crate::codec::{self, Encoded};
+use crate::node::hidden;
+use crate::share::{BadMessage, Client, ClientId, ReplyTo, ShareError, Stock};
+use crate::sync::lock;
+use procession_protocols::manager::{Answers, Caller, Fault, Machine, Place, Reply, Ticket};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+/// So many answers that gave something are remembered, in case their callers have left.
+const CROSSING: usize = 256;
+
+/// How many managed objects this process hosts.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// How many stock objects this process hosts.
+pub(super) fn count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// A managed object.
+pub(crate) struct Object {
+    this: Weak<Object>,
+    body: Body,
+}
+
+enum Body {
+    Stock(Box<Mutex<State>>),
+    Door(Reception),
+}
+
+struct State {
+    machine: Machine<Stored>,
+    attached: HashSet<ClientId>,
+    last_ticket: Ticket,
+    waiting: HashMap<Ticket, Waiting>,
+    /// Whether a function of a user's changes the object just now.
+    is_changing: bool,
+    /// What came meanwhile.
+    backlog: VecDeque<(Caller, Ask, Asker)>,
+    /// Calls that were given something, by their callers' numbers.
+    crossing: VecDeque<(ClientId, u64, Ticket)>,
+}
+
+struct Waiting {
+    asker: Asker,
+    timer: Option<AbortHandle>,
+}
+
+/// Who gets an answer.
+pub(super) enum Asker {
+    /// A process, over its connection.
+    Client(ReplyTo),
+    /// This process.
+    Here(oneshot::Sender<Reply<Stored>>),
+    /// Nobody.
+    Nobody,
+}
+
+impl Asker {
+    /// Answers; never waits.
+    pub(super) fn answer(self, reply: Reply<Stored>) {
+        match self {
+            Self::Client(client) => match codec::encode(&reply) {
+                Ok(encoded) => client.send(encoded),
+                Err(error) => client.fail(&io::Error::other(error)),
+            },
+            Self::Here(sender) => {
+                // An error means that the caller has given up.
+                let _ = sender.send(reply);
+            }
+            Self::Nobody => {}
+        }
+    }
+
+    fn number(&self) -> Option<(ClientId, u64)> {
+        match self {
+            Self::Client(client) => Some((client.client().id, client.number())),
+            Self::Here(_) | Self::Nobody => None,
+        }
+    }
+}
+
+/// Answers that leave when the object's lock is open again.
+type Outbox = Vec<(Asker, Reply<Stored>)>;
+
+fn send(outbox: Outbox) {
+    for (asker, reply) in outbox {
+        asker.answer(reply);
+    }
+}
+
+impl Object {
+    /// A stock object.
+    pub(super) fn stock(machine: Machine<Stored>) -> Arc<Self> {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        let state = State {
+            machine,
+            attached: HashSet::new(),
+            last_ticket: 0,
+            waiting: HashMap::new(),
+            is_changing: false,
+            backlog: VecDeque::new(),
+            crossing: VecDeque::new(),
+        };
+        Self::of(Body::Stock(Box::new(Mutex::new(state))))
+    }
+
+    /// The server as a whole.
+    pub(super) fn door(reception: Reception) -> Arc<Self> {
+        Self::of(Body::Door(reception))
+    }
+
+    fn of(body: Body) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { this: this.clone(), body })
+    }
+
+    /// A question from this process.
+    pub(super) async fn ask_here(&self, ask: Ask) -> Result<Reply<Stored>, ManagerError> {
+        let (sender, receiver) = oneshot::channel();
+        self.here(ask, Asker::Here(sender));
+        open(receiver.await.map_err(|_| ShareError::NoReply)?)
+    }
+
+    /// A message from this process.
+    pub(super) fn tell_here(&self, ask: Ask) {
+        self.here(ask, Asker::Nobody);
+    }
+
+    fn here(&self, ask: Ask, asker: Asker) {
+        let thread = match &ask {
+            Ask::Call { thread, .. } => *thread,
+            _ => 0,
+        };
+        self.take(Caller { client: ClientId::OWNER, thread }, ask, asker);
+    }
+
+    fn take(&self, caller: Caller, ask: Ask, asker: Asker) {
+        match &self.body {
+            Body::Door(reception) => reception.ask(ask, asker),
+            Body::Stock(state) => {
+                let mut outbox = Outbox::new();
+                let state = &mut *lock(state);
+                if caller.client != ClientId::OWNER && !state.attached.contains(&caller.client) {
+                    outbox.push((asker, Reply::Fault(Fault::NoSuchObject("such object".into()))));
+                } else if state.is_changing {
+                    state.backlog.push_back((caller, ask, asker));
+                } else {
+                    self.begin(state, caller, ask, asker, &mut outbox);
+                }
+                send(outbox);
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        state: &mut State,
+        caller: Caller,
+        ask: Ask,
+        asker: Asker,
+        outbox: &mut Outbox,
+    ) {
+        match ask {
+            Ask::Call { limit_ms, call, .. } => {
+                state.last_ticket += 1;
+                let ticket = state.last_ticket;
+                let limit_ms = limit_ms.or_else(|| state.machine.patience_ms(&call));
+                let mut due = Answers::new();
+                state.machine.call(caller, ticket, call, &mut due);
+                if due.iter().all(|(answered, _)| *answered != ticket) && limit_ms == Some(0) {
+                    state.machine.expire(ticket, &mut due);
+                }
+                state.waiting.insert(ticket, Waiting { asker, timer: None });
+                state.settle(due, outbox);
+                if let Some(waiting) = state.waiting.get_mut(&ticket) {
+                    waiting.timer =
+                        limit_ms.filter(|ms| *ms > 0).and_then(|ms| self.set_timer(ticket, ms));
+                }
+            }
+            Ask::Change { place, function, args } => {
+                if let Err((asker, fault)) = self.change(state, place, &function, args, asker) {
+                    outbox.push((asker, Reply::Fault(fault)));
+                }
+            }
+            Ask::Create(_) | Ask::Run { .. } | Ask::Make { .. } | Ask::Names | Ask::Count => {
+                outbox.push((asker, Reply::Fault(Fault::NoSuchMethod)));
+            }
+        }
+    }
+
+    fn set_timer(&self, ticket: Ticket, limit_ms: u64) -> Option<AbortHandle> {
+        let this = self.this.clone();
+        let timer = async move {
+            tokio::time::sleep(Duration::from_millis(limit_ms)).await;
+            if let Some(this) = this.upgrade() {
+                this.with_machine(|machine, due| machine.expire(ticket, due));
+            }
+        };
+        // Without a hidden thread there is no other process either.
+        hidden::handle().ok().map(|handle| handle.spawn(timer).abort_handle())
+    }
+
+    fn with_machine(&self, act: impl FnOnce(&mut Machine<Stored>, &mut Answers<Stored>)) {
+        let Body::Stock(state) = &self.body else { return };
+        let (mut due, mut outbox) = (Answers::new(), Outbox::new());
+        {
+            let state = &mut *lock(state);
+            act(&mut state.machine, &mut due);
+            state.settle(due, &mut outbox);
+        }
+        send(outbox);
+    }
+
+    /// Has a worker's thread change the object.
+    fn change(
+        &self,
+        state: &mut State,
+        place: Place<Stored>,
+        function: &crate::function::FunctionRef,
+        args: Stored,
+        asker: Asker,
+    ) -> Result<(), (Asker, Fault)> {
+        let (Some(body), Some(this)) = (function::change(function), self.this.upgrade()) else {
+            return Err((asker, unknown(function)));
+        };
+        let values = match state.machine.fetch(&place) {
+            Ok(values) => values,
+            Err(fault) => return Err((asker, fault)),
+        };
+        // The asker goes along in a cell that comes back when no thread is to be had.
+        let parts = Arc::new(Mutex::new(Some((asker, place))));
+        let job = {
+            let parts = parts.clone();
+            move || {
+                let Some((asker, place)) = lock(&parts).take() else { return };
+                let changed = function::catch(|| body(values, &args));
+                this.changed(place, changed, asker);
+            }
+        };
+        state.is_changing = true;
+        if workers::run(job).is_err()
+            && let Some((asker, _)) = lock(&parts).take()
+        {
+            state.is_changing = false;
+            return Err((asker, Fault::Busy));
+        }
+        Ok(())
+    }
+
+    /// A user's function is done: stores what it made, and serves who came meanwhile.
+    fn changed(
+        &self,
+        place: Place<Stored>,
+        changed: Result<(Vec<Stored>, Stored), Fault>,
+        asker: Asker,
+    ) {
+        let Body::Stock(state) = &self.body else { return };
+        let mut outbox = Outbox::new();
+        {
+            let state = &mut *lock(state);
+            state.is_changing = false;
+            let stored = changed.and_then(|(values, result)| {
+                state.machine.store(place, values).map(|()| Reply::Value(result))
+            });
+            outbox.push((asker, stored.unwrap_or_else(Reply::Fault)));
+            while !state.is_changing
+                && let Some((caller, ask, asker)) = state.backlog.pop_front()
+            {
+                self.begin(state, caller, ask, asker, &mut outbox);
+            }
+        }
+        send(outbox);
+    }
+
+    /// A client is gone, wherever it was.
+    pub(super) fn gone(&self, client: ClientId) {
+        if let Body::Stock(state) = &self.body {
+            let state = &mut *lock(state);
+            state.attached.remove(&client);
+            state.backlog.retain(|(caller, ..)| caller.client != client);
+        }
+        self.with_machine(|machine, due| machine.gone(client, due));
+    }
+}
+
+pub(super) fn unknown(function: &crate::function::FunctionRef) -> Fault {
+    Fault::Failed(format!("{} is no function of the manager's program", function.name))
+}
+
+impl State {
+    /// Takes those out who are answered.
+    fn settle(&mut self, due: Answers<Stored>, outbox: &mut Outbox) {
+        for (ticket, reply) in due {
+            let Some(Waiting { asker, timer }) = self.waiting.remove(&ticket) else { continue };
+            if let Some(timer) = timer {
+                timer.abort();
+            }
+            let gives = matches!(
+                reply,
+                Reply::Acquired { .. } | Reply::Bool(true) | Reply::Item { kept: Some(_), .. }
+            );
+            if gives && let Some((client, number)) = asker.number() {
+                if self.crossing.len() == CROSSING {
+                    self.crossing.pop_front();
+                }
+                self.crossing.push_back((client, number, ticket));
+            }
+            outbox.push((asker, reply));
+        }
+    }
+
+    /// The call that a client knows by this number.
+    fn ticket_of(&self, client: ClientId, number: u64) -> Option<Ticket> {
+        let waits =
+            self.waiting.iter().find(|(_, one)| one.asker.number() == Some((client, number)));
+        waits.map(|(ticket, _)| *ticket).or_else(|| {
+            let mut crossing = self.crossing.iter();
+            let found = crossing.find(|one| (one.0, one.1) == (client, number))?;
+            Some(found.2)
+        })
+    }
+}
+
+impl Stock for Object {
+    fn attach(&self, client: &Arc<Client>) -> io::Result<Encoded> {
+        if let Body::Stock(state) = &self.body {
+            lock(state).attached.insert(client.id);
+            client.extension::<Presence>().enter(client.id, self.this.clone());
+        }
+        Ok(Encoded::default())
+    }
+
+    fn request(
+        &self,
+        client: &Arc<Client>,
+        message: Encoded,
+        reply: Option<ReplyTo>,
+    ) -> Result<(), BadMessage> {
+        let ask: Ask = codec::decode(&message.bytes, message.fds).map_err(|_| BadMessage)?;
+        let thread = match &ask {
+            Ask::Call { thread, .. } => *thread,
+            _ => 0,
+        };
+        let asker = reply.map_or(Asker::Nobody, Asker::Client);
+        self.take(Caller { client: client.id, thread }, ask, asker);
+        Ok(())
+    }
+
+    fn cancel(&self, client: &Arc<Client>, number: u64) {
+        let Body::Stock(state) = &self.body else { return };
+        let ticket = {
+            let state = &mut *lock(state);
+            let mine = |asker: &Asker| asker.number() == Some((client.id, number));
+            state.backlog.retain(|(_, _, asker)| !mine(asker));
+            let ticket = state.ticket_of(client.id, number);
+            let waiting = ticket.and_then(|ticket| state.waiting.remove(&ticket));
+            if let Some(timer) = waiting.and_then(|waiting| waiting.timer) {
+                timer.abort();
+            }
+            ticket
+        };
+        if let Some(ticket) = ticket {
+            self.with_machine(|machine, due| machine.cancel(ticket, due));
+        }
+    }
+
+    fn detach(&self, client: &Arc<Client>) {
+        // What it holds stays with it until it ends: another handle of the same client's
+        // may be under way.
+        if let Body::Stock(state) = &self.body {
+            lock(state).attached.remove(&client.id);
+        }
+    }
+
+    fn died(&self, client: &Arc<Client>) {
+        self.gone(client.id);
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        if matches!(self.body, Body::Stock(_)) {
+            COUNT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Managers: a server process that keeps objects, and proxies that use them.
+//!
+//! Owns [`Manager`] and the proxies of the stock objects. Which process lives how long is
+//! decided here; what an object does is `procession_protocols::manager`'s, and how it is
+//! reached the runtime's `manager`. Neighbours: `builder` (options), `server` (what the
+//! server process runs), `proxy` (what the proxies have in common), one file for each kind
+//! of object.
+
+mod builder;
+mod dict;
+mod list;
+mod proxy;
+mod queue;
+mod server;
+
+pub use builder::ManagerBuilder;
+pub use dict::{DictIter, DictProxy};
+pub use list::ListProxy;
+pub use procession_protocols::manager::{Fault, Range};
+pub use proxy::Pending;
+pub use queue::{JoinableQueueProxy, QueueProxy, Unput};
+
+use crate::process::ProcessRef;
+use procession_protocols::manager::Seed;
+use procession_runtime::actor::{Actor, ActorRef, Wire};
+use procession_runtime::function::{Entry, NotInImage};
+use procession_runtime::manager::{Ask, ManagerError, Proxy, Routine, Stored};
+use proxy::{Result, number, value, values};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use server::Server;
+use std::fmt;
+use std::time::Duration;
+
+/// A process that keeps objects for others: dicts, lists, queues, locks, and objects of
+/// your own types. Python's `multiprocessing.Manager`.
+///
+/// A call gives a *proxy*. It is cheap to clone and travels: as an argument, on a queue, in
+/// another managed object, to children of children. The object lives while anybody has a
+/// proxy of it, wherever. A process that dies leaves nothing locked: its locks go to the
+/// next who asks.
+///
+/// The server is a process of its own, named `SyncManager-1` and so on, which ignores
+/// Ctrl-C. It ends with [`shutdown`](Self::shutdown), when the manager is dropped, and with
+/// the process that started it, even by SIGKILL. Proxies then say
+/// [`ManagerError::OwnerGone`].
+///
+/// ```
+/// use procession::{Manager, Process, manager::ListProxy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let manager = Manager::start()?;
+/// let dict = manager.dict::<u32, String>()?;
+/// let list = manager.list(0..3)?;
+/// let child = |list: ListProxy<i32>| list.append(&3).unwrap();
+/// Process::spawn(child, (list.clone(),))?.result()?;
+/// dict.insert(&1, &"one".into())?;
+/// assert_eq!(list.to_vec()?, [0, 1, 2, 3]);
+/// manager.shutdown()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Manager {
+    door: Proxy,
+    server: Server,
+}
+
+impl Manager {
+    /// Starts a manager; returns when it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Start`](crate::Error::Start) and its kin: the process could not be started.
+    pub fn start() -> crate::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// Options for a manager before its start: what it offers, how it begins and ends.
+    pub fn builder() -> ManagerBuilder {
+        ManagerBuilder::default()
+    }
+
+    /// The server's process.
+    pub fn process(&self) -> &ProcessRef {
+        self.server.process()
+    }
+
+    /// Ends the server, and waits for that: it is asked first, after `shutdown_timeout`
+    /// terminated, and after as long again killed. May be called any number of times.
+    ///
+    /// # Errors
+    /// What waiting for a process can say.
+    pub fn shutdown(&self) -> crate::Result<()> {
+        self.server.shutdown()
+    }
+
+    /// Runs `body` with the manager, and shuts it down behind it.
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    pub fn scope<R>(self, body: impl FnOnce(&Self) -> R) -> crate::Result<R> {
+        let result = body(&self);
+        self.shutdown()?;
+        Ok(result)
+    }
+
+    /// Waits until the server has ended, at most for `timeout`: whether it has.
+    ///
+    /// # Errors
+    /// What waiting for a process can say.
+    pub fn join_timeout(&self, timeout: Duration) -> crate::Result<bool> {
+        self.server.process().join_timeout(timeout)
+    }
+
+    /// How many stock objects the server keeps.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn object_count(&self) -> Result<usize> {
+        number(self.door.ask(Ask::Count, None)?)
+    }
+
+    /// The names of what the server offers.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn names(&self) -> Result<Vec<String>> {
+        values(self.door.ask(Ask::Names, None)?)
+    }
+
+    /// An empty dict.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn dict<K, V>(&self) -> Result<DictProxy<K, V>> {
+        self.stock(Seed::Dict(Vec::new())).map(DictProxy::of)
+    }
+
+    /// A dict of these pairs.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn dict_of<K: Serialize, V: Serialize>(
+        &self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<DictProxy<K, V>> {
+        let encode = |(key, value)| Ok((self.door.encode(&key)?, self.door.encode(&value)?));
+        let pairs = pairs.into_iter().map(encode).collect::<Result<_>>()?;
+        self.stock(Seed::Dict(pairs)).map(DictProxy::of)
+    }
+
+    /// A list of these items.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn list<T: Serialize>(&self, items: impl IntoIterator<Item = T>) -> Result<ListProxy<T>> {
+        self.stock(Seed::List(self.encode_all(items)?)).map(ListProxy::of)
+    }
+
+    /// A queue without a bound on the number of its items.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn queue<T>(&self) -> Result<QueueProxy<T>> {
+        self.stock(Seed::Queue { capacity: None, joinable: false }).map(QueueProxy::of)
+    }
+
+    /// A queue of at most `capacity` items; 0 is no bound.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn bounded_queue<T>(&self, capacity: usize) -> Result<QueueProxy<T>> {
+        let capacity = Some(capacity as u64);
+        self.stock(Seed::Queue { capacity, joinable: false }).map(QueueProxy::of)
+    }
+
+    /// A joinable queue of at most `capacity` items; 0 is no bound.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn joinable_queue<T>(&self, capacity: usize) -> Result<JoinableQueueProxy<T>> {
+        let capacity = Some(capacity as u64);
+        self.stock(Seed::Queue { capacity, joinable: true }).map(JoinableQueueProxy::of)
+    }
+
+    /// Moves an actor into the server, which hosts it on a thread of its own: the reference
+    /// is the same as to an actor anywhere else.
+    ///
+    /// ```
+    /// use procession::{Actor, Manager, methods};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Actor, Serialize, Deserialize)]
+    /// struct Counter { value: i64 }
+    ///
+    /// #[methods]
+    /// impl Counter {
+    ///     pub fn add(&mut self, n: i64) -> i64 { self.value += n; self.value }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = Manager::start()?;
+    /// let counter = manager.create(Counter { value: 40 })?;
+    /// assert_eq!(counter.add(2)?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ManagerError`]; [`Fault::Failed`] when its `on_start` refuses.
+    pub fn create<A>(&self, actor: A) -> Result<A::Ref>
+    where
+        A: Actor + Send + Serialize + DeserializeOwned,
+        A::Msg: Wire,
+    {
+        let function = Routine::actor::<_, (A,), A>(same::<A>).map_err(not_in_image)?;
+        let args = self.door.encode(&(actor,))?;
+        self.run::<ActorRef<A>>(Ask::Run { function, args }).map(A::Ref::from)
+    }
+
+    /// Has the server make an actor by what was
+    /// [registered](ManagerBuilder::register) under this name.
+    ///
+    /// # Errors
+    /// [`Fault::NoSuchObject`] when nothing was; [`Fault::Failed`] when the function or the
+    /// actor's `on_start` fails; [`ManagerError`].
+    pub fn make<A>(&self, name: &str, args: impl Serialize) -> Result<A::Ref>
+    where
+        A: Actor,
+        A::Msg: Wire,
+    {
+        let args = self.door.encode(&args)?;
+        self.run::<ActorRef<A>>(Ask::Make { name: name.into(), args }).map(A::Ref::from)
+    }
+
+    /// What was [shared](ManagerBuilder::share) under this name, or what the function gives
+    /// that was [registered](ManagerBuilder::register_value).
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let args = self.door.encode(&())?;
+        self.run(Ask::Make { name: name.into(), args })
+    }
+
+    /// Runs a function in the server, on a thread that is there for it.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`] when it panics; [`Fault::Busy`] when
+    /// [`MAX_FUNCTIONS`] run already; [`ManagerError`].
+    pub fn call<F, A, R>(&self, function: F, args: A) -> Result<R>
+    where
+        F: Entry<A, Output = R> + Copy + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        let function = Routine::of(function).map_err(not_in_image)?;
+        let args = self.door.encode(&args)?;
+        self.run(Ask::Run { function, args })
+    }
+
+    fn run<T: DeserializeOwned>(&self, ask: Ask) -> Result<T> {
+        value(self.door.ask(ask, None)?)
+    }
+
+    fn stock(&self, seed: Seed<Stored>) -> Result<Proxy> {
+        value(self.door.ask(Ask::Create(seed), None)?)
+    }
+
+    fn encode_all<T: Serialize>(&self, items: impl IntoIterator<Item = T>) -> Result<Vec<Stored>> {
+        items.into_iter().map(|item| self.door.encode(&item)).collect()
+    }
+}
+
+pub use procession_runtime::manager::MAX_FUNCTIONS;
+
+fn same<T>(value: T) -> T {
+    value
+}
+
+pub(crate) fn not_in_image(_: NotInImage) -> ManagerError {
+    ManagerError::Fault(Fault::Failed("the function lies in no loaded object".into()))
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("process", self.process()).finish_non_exhaustive()
+    }
+}

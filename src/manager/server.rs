@@ -1,0 +1,126 @@
+//! The server's process: how it is started, what it runs, how it is ended.
+//!
+//! Owns the process behind a [`Manager`](super::Manager) and the pipe to it, whose end is
+//! the server's end: so it goes when its starter does, however that ends. It must never
+//! serve anything itself; objects do, on the threads of the runtime. Neighbour: `builder`.
+
+use super::{Fault, ManagerError};
+use crate::builder::ProcessBuilder;
+use crate::error::{Error, Result};
+use crate::pipe::{Connection, Pipe};
+use crate::process::{Process, ProcessRef};
+use procession_runtime::codec;
+use procession_runtime::function::{self, FunctionRef};
+use procession_runtime::manager::{Offer, Proxy, Reception, Routine, Stored};
+use procession_runtime::sync::lock;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How long a server has until it is ready.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A function that runs first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Start {
+    pub(super) function: FunctionRef,
+    pub(super) args: Stored,
+}
+
+/// What a server is given.
+#[derive(Serialize, Deserialize)]
+struct Plan {
+    initializer: Option<Start>,
+    offers: BTreeMap<String, Offer>,
+    starter: Connection,
+}
+
+/// What a server is told. The end of the pipe says the same.
+#[derive(Serialize, Deserialize)]
+struct ShutDown;
+
+/// A running server, as its starter has it.
+pub(super) struct Server {
+    process: Process<()>,
+    pipe: Connection,
+    shutdown_timeout: Duration,
+    /// Held while somebody shuts it down.
+    ending: Mutex<()>,
+}
+
+impl Server {
+    pub(super) fn start(
+        name: Option<String>,
+        shutdown_timeout: Duration,
+        initializer: Option<Start>,
+        offers: BTreeMap<String, Offer>,
+    ) -> Result<(Self, Proxy)> {
+        let (pipe, starter) = Pipe::duplex()?;
+        let plan = Plan { initializer, offers, starter };
+        let entry = function::entry::<_, (Plan,)>(serve);
+        let mut builder = ProcessBuilder::named("SyncManager", entry, codec::encode(&(&plan,)));
+        drop(plan);
+        if let Some(name) = name {
+            builder = builder.name(name);
+        }
+        // Its own children are its objects', and it outlives no one.
+        let builder = builder.daemon(true).allow_nested().ignore_interrupt();
+        let process = builder.start_timeout(START_TIMEOUT).start()?;
+        let server = Self { process, pipe, shutdown_timeout, ending: Mutex::new(()) };
+        // If it dies instead, the pipe ends.
+        match server.pipe.recv_timeout::<std::result::Result<Proxy, String>>(START_TIMEOUT)? {
+            Ok(door) => Ok((server, door)),
+            Err(text) => Err(ManagerError::Fault(Fault::Failed(text)).into()),
+        }
+    }
+
+    pub(super) fn process(&self) -> &ProcessRef {
+        self.process.as_ref()
+    }
+
+    pub(super) fn shutdown(&self) -> Result<()> {
+        let _turn = lock(&self.ending);
+        let process = self.process();
+        if process.join_timeout(Duration::ZERO)? {
+            return Ok(());
+        }
+        tracing::info!(target: "procession", "sending shutdown message to manager");
+        // One that is gone needs none; one that does not listen is ended below.
+        let _ = self.pipe.send_timeout(&ShutDown, self.shutdown_timeout);
+        if process.join_timeout(self.shutdown_timeout)? {
+            return Ok(());
+        }
+        tracing::info!(target: "procession", "trying to terminate() manager process");
+        process.terminate()?;
+        if process.join_timeout(self.shutdown_timeout)? {
+            return Ok(());
+        }
+        process.kill()?;
+        if process.join_timeout(START_TIMEOUT)? { Ok(()) } else { Err(Error::Timeout) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The pipe's end says it too, unless a copy of this process has the pipe as well.
+        let _ = self.pipe.send_timeout(&ShutDown, Duration::ZERO);
+    }
+}
+
+/// What the server's main thread does.
+fn serve(plan: Plan) {
+    let Plan { initializer, offers, starter } = plan;
+    if let Some(Start { function, args }) = initializer
+        && let Err(fault) = Routine::run(&function, &args)
+    {
+        let _ = starter.send(&Err::<(), _>(fault.to_string()));
+        return;
+    }
+    let door = Reception::open(offers);
+    tracing::info!(target: "procession", "manager serving the processes of its tree");
+    if starter.send(&Ok::<_, String>(&door)).is_ok() {
+        let _ = starter.recv::<ShutDown>();
+    }
+    tracing::info!(target: "procession", "manager exiting with exitcode 0");
+}

@@ -1,0 +1,73 @@
+//! Objects of users' own types at a manager, and what it offers under names.
+
+use crate::util::SOON;
+use procession::{Actor, CallError, Manager, ManagerError, Process, Queue, methods};
+use serde::{Deserialize, Serialize};
+
+#[derive(Actor, Serialize, Deserialize)]
+struct Counter {
+    value: i64,
+}
+
+#[methods]
+impl Counter {
+    pub fn add(&mut self, n: i64) -> i64 {
+        self.value += n;
+        self.value
+    }
+
+    pub fn _hidden(&mut self) -> u32 {
+        std::process::id()
+    }
+}
+
+#[test]
+fn an_actor_lives_in_the_manager() {
+    let manager = Manager::start().unwrap();
+    let counter = manager.create(Counter { value: 40 }).unwrap();
+    assert_eq!(counter.add(1).unwrap(), 41);
+    assert_eq!(Some(counter._hidden().unwrap()), manager.process().pid());
+    let child = |counter: CounterRef| counter.add(1).unwrap();
+    let child = Process::spawn(child, (counter.clone(),)).unwrap();
+    assert_eq!(child.result_timeout(SOON).unwrap(), 42);
+    assert_eq!(counter.add(0).unwrap(), 42);
+    manager.shutdown().unwrap();
+    assert!(matches!(counter.add(0), Err(CallError::ActorDied { .. })));
+}
+
+#[test]
+fn registered_types_are_made_by_name_and_show_what_they_expose() {
+    let make = |value: i64| if value < 0 { Err("below zero") } else { Ok(Counter { value }) };
+    let manager = Manager::builder()
+        .register("Counter", make)
+        .register_exposed("Adder", || Counter { value: 0 }, &["add"])
+        .start()
+        .unwrap();
+    assert_eq!(manager.names().unwrap(), ["Adder", "Counter"]);
+    let counter = manager.make::<Counter>("Counter", (5,)).unwrap();
+    assert_eq!(counter.add(1).unwrap(), 6);
+    let fails = manager.make::<Counter>("Counter", (-1,)).err().unwrap();
+    assert!(fails.to_string().contains("below zero"), "{fails}");
+    let adder = manager.make::<Counter>("Adder", ()).unwrap();
+    assert_eq!(adder.add(2).unwrap(), 2);
+    assert!(matches!(adder._hidden(), Err(CallError::NotExposed)));
+    assert_eq!(adder.add(1).unwrap(), 3);
+    let none = manager.make::<Counter>("Subtracter", ()).err().unwrap();
+    assert!(matches!(none, ManagerError::Fault(_)));
+}
+
+#[test]
+fn a_shared_handle_is_the_same_for_everybody() {
+    let queue = Queue::<String>::new().unwrap();
+    let manager = Manager::builder()
+        .share("get_queue", queue.clone())
+        .register_value("pid", std::process::id)
+        .start()
+        .unwrap();
+    let again = manager.get::<Queue<String>>("get_queue").unwrap();
+    again.put("hello".into()).unwrap();
+    let more = manager.get::<Queue<String>>("get_queue").unwrap();
+    more.put("world".into()).unwrap();
+    assert_eq!([queue.get().unwrap(), queue.get().unwrap()], ["hello", "world"]);
+    assert_eq!(manager.get::<u32>("pid").ok(), manager.process().pid());
+}

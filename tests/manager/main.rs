@@ -1,0 +1,9 @@
+//! Managers: what they keep, who may use it from where, what deaths leave behind.
+#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+
+mod containers;
+mod custom;
+mod deaths;
+mod life;
+#[path = "../util/mod.rs"]
+mod util;
