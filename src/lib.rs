@@ -74,6 +74,7 @@ pub use pipe::{Connection, PeerInfo, Pipe, PipeError, Receiver, Sender, Unsent};
 pub use pool::{AsyncResult, Imap, Pool, PoolBuilder, TaskOptions, Tasks};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
+pub use procession_protocols::dynamic::{self, Dynamic};
 pub use procession_protocols::exit::{ExitReason, PanicReport, RawStatus};
 pub use procession_protocols::id::ActorId;
 pub use procession_runtime::Usage;

@@ -14,11 +14,14 @@ use std::time::Duration;
 /// How values are written on a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Serializer {
-    /// `MessagePack`, fields by name.
+    /// As the peer proved itself: `MessagePack`, fields by name, for programs of this library
+    /// and those that need no key; pickles for Python.
     #[default]
     Native,
     /// JSON, whoever the peer is. Both sides must say so.
     Json,
+    /// Pickles of plain data, whoever the peer is: Python without a key.
+    Pickle,
 }
 
 /// Options of a [`Listener`], before it listens.

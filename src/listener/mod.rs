@@ -24,8 +24,11 @@ use std::time::{Duration, Instant};
 ///
 /// Over TCP and Unix sockets; the peer is another program of this library, or Python
 /// ([`python_peers`](ListenerBuilder::python_peers)). What comes out is a [`Connection`],
-/// whose messages are `MessagePack` for programs of this library and can be JSON for all
-/// ([`Serializer`]). Descriptors, handles and functions do not travel on it.
+/// whose messages are `MessagePack` for programs of this library, pickles for Python, and can
+/// be JSON for all ([`Serializer`]). A pickle is read as plain data; one that names a class
+/// other than a handful of known ones is an error. What has no type known beforehand is
+/// received as a [`Dynamic`](crate::Dynamic). Descriptors, handles and functions do not travel
+/// here.
 ///
 /// The key proves who the peer is; it does not encrypt. Over TCP each message between
 /// programs of this library carries a code that only the two can make, so that nobody
@@ -185,7 +188,8 @@ impl Client {
 fn connection(peer: Peer, serializer: Serializer) -> Connection {
     let wire = match (serializer, peer.protocol) {
         (Serializer::Json, _) => Wire::Json,
-        (Serializer::Native, _) => Wire::MsgPack,
+        (Serializer::Pickle, _) | (Serializer::Native, Protocol::Python(_)) => Wire::Pickle,
+        (Serializer::Native, Protocol::Native { .. } | Protocol::Open) => Wire::MsgPack,
     };
     let info =
         PeerInfo { protocol: peer.protocol, address: peer.address, credentials: peer.credentials };

@@ -5,6 +5,8 @@
 
 use super::PipeError;
 use crate::error::{DecodeError, EncodeError};
+use procession_protocols::dynamic::Dynamic;
+use procession_protocols::pickle::{self, Limits};
 use procession_runtime::codec::{self, Encoded};
 use procession_runtime::pipe::Message;
 use serde::de::DeserializeOwned;
@@ -20,6 +22,8 @@ pub(crate) enum Wire {
     MsgPack,
     /// JSON, for everybody.
     Json,
+    /// Pickles of plain data, for Python.
+    Pickle,
 }
 
 impl Wire {
@@ -28,6 +32,7 @@ impl Wire {
             Self::Relatives => return Ok(codec::encode(value)?),
             Self::MsgPack => rmp_serde::to_vec_named(value).map_err(|why| why.to_string()),
             Self::Json => serde_json::to_vec(value).map_err(|why| why.to_string()),
+            Self::Pickle => to_pickle(value),
         };
         match bytes {
             Ok(bytes) => Ok(Encoded { bytes, fds: Vec::new() }),
@@ -41,6 +46,7 @@ impl Wire {
             Self::Relatives => return Ok(codec::decode(bytes, message.fds)?),
             Self::MsgPack => from_msgpack(bytes),
             Self::Json => serde_json::from_slice(bytes).map_err(|why| why.to_string()),
+            Self::Pickle => from_pickle(bytes),
         };
         value.map_err(|why| DecodeError { type_name: type_name::<T>().into(), why }.into())
     }
@@ -54,4 +60,14 @@ fn from_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         0 => Ok(value),
         left => Err(format!("{left} bytes left over")),
     }
+}
+
+fn to_pickle<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
+    let plain = Dynamic::of(value).map_err(|why| why.to_string())?;
+    pickle::write(&plain).map_err(|why| why.to_string())
+}
+
+fn from_pickle<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let plain = pickle::read(bytes, Limits::default()).map_err(|why| why.to_string())?;
+    plain.to().map_err(|why| why.to_string())
 }

@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod python;
 #[path = "../util/mod.rs"]
 mod util;
 

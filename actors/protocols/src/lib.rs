@@ -9,9 +9,11 @@
 
 pub mod auth;
 pub mod custody;
+pub mod dynamic;
 pub mod exit;
 pub mod id;
 pub mod manager;
+pub mod pickle;
 pub mod pipe;
 pub mod pool;
 pub mod queue;
