@@ -4,7 +4,7 @@
 //! which is what pickles have. There is no arithmetic here.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// An integer of any size.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl fmt::Display for BigInt {
         }
         let mut text = groups.pop().unwrap_or(0).to_string();
         for group in groups.iter().rev() {
-            text.push_str(&format!("{group:09}"));
+            let _ = write!(text, "{group:09}");
         }
         f.pad_integral(!is_negative, "", &text)
     }

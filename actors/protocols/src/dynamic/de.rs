@@ -8,7 +8,7 @@ use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-impl<'de> IntoDeserializer<'de, NotPlain> for Dynamic {
+impl IntoDeserializer<'_, NotPlain> for Dynamic {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

@@ -35,7 +35,7 @@ fn float(value: f64) -> Number {
     let whole = value as i64;
     #[expect(clippy::cast_precision_loss, reason = "it is compared with what it was")]
     // The greatest i64 is no float: the one above it would be taken for it.
-    if whole as f64 == value && whole != i64::MAX {
+    if (whole as f64).to_bits() == (value + 0.0).to_bits() && whole != i64::MAX {
         return Number::Int(whole);
     }
     BigInt::from_whole(value).map_or(Number::Float(value.to_bits()), Number::Big)

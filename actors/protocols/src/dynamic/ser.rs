@@ -118,11 +118,11 @@ impl ser::Serializer for ToDynamic {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items, NotPlain> {
-        Ok(Items { variant: None, make: Dynamic::List, items: Vec::new() })
+        Ok(Items { variant: None, make: Dynamic::List, made: Vec::new() })
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Items, NotPlain> {
-        Ok(Items { variant: None, make: Dynamic::Tuple, items: Vec::new() })
+        Ok(Items { variant: None, make: Dynamic::Tuple, made: Vec::new() })
     }
 
     fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Items, NotPlain> {
@@ -136,11 +136,11 @@ impl ser::Serializer for ToDynamic {
         variant: &'static str,
         _: usize,
     ) -> Result<Items, NotPlain> {
-        Ok(Items { variant: Some(variant), make: Dynamic::Tuple, items: Vec::new() })
+        Ok(Items { variant: Some(variant), make: Dynamic::Tuple, made: Vec::new() })
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries, NotPlain> {
-        Ok(Entries { variant: None, key: None, entries: Vec::new() })
+        Ok(Entries { variant: None, key: None, made: Vec::new() })
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Entries, NotPlain> {
@@ -154,7 +154,7 @@ impl ser::Serializer for ToDynamic {
         variant: &'static str,
         _: usize,
     ) -> Result<Entries, NotPlain> {
-        Ok(Entries { variant: Some(variant), key: None, entries: Vec::new() })
+        Ok(Entries { variant: Some(variant), key: None, made: Vec::new() })
     }
 }
 
@@ -195,12 +195,12 @@ fn one_entry(variant: &str, value: Dynamic) -> Dynamic {
 pub(super) struct Items {
     variant: Option<&'static str>,
     make: fn(Vec<Dynamic>) -> Dynamic,
-    items: Vec<Dynamic>,
+    made: Vec<Dynamic>,
 }
 
 impl Items {
     fn finish(self) -> Dynamic {
-        let value = (self.make)(self.items);
+        let value = (self.make)(self.made);
         match self.variant {
             Some(variant) => one_entry(variant, value),
             None => value,
@@ -213,7 +213,7 @@ impl SerializeSeq for Items {
     type Error = NotPlain;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotPlain> {
-        self.items.push(value.serialize(ToDynamic)?);
+        self.made.push(value.serialize(ToDynamic)?);
         Ok(())
     }
 
@@ -249,12 +249,12 @@ as_sequence!(
 pub(super) struct Entries {
     variant: Option<&'static str>,
     key: Option<Dynamic>,
-    entries: Vec<(Dynamic, Dynamic)>,
+    made: Vec<(Dynamic, Dynamic)>,
 }
 
 impl Entries {
     fn finish(self) -> Dynamic {
-        let value = Dynamic::Dict(self.entries);
+        let value = Dynamic::Dict(self.made);
         match self.variant {
             Some(variant) => one_entry(variant, value),
             None => value,
@@ -273,7 +273,7 @@ impl SerializeMap for Entries {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotPlain> {
         let key = self.key.take().ok_or_else(|| NotPlain("a value without a key".into()))?;
-        self.entries.push((key, value.serialize(ToDynamic)?));
+        self.made.push((key, value.serialize(ToDynamic)?));
         Ok(())
     }
 
@@ -291,7 +291,7 @@ impl SerializeStruct for Entries {
         key: &'static str,
         value: &T,
     ) -> Result<(), NotPlain> {
-        self.entries.push((key.into(), value.serialize(ToDynamic)?));
+        self.made.push((key.into(), value.serialize(ToDynamic)?));
         Ok(())
     }
 

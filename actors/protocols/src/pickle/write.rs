@@ -79,13 +79,12 @@ fn put_int(out: &mut Vec<u8>, value: i64) {
 }
 
 fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
-    match u8::try_from(bytes.len()) {
-        Ok(len) => out.extend_from_slice(&[0x8a, len]),
-        Err(_) => {
-            out.push(0x8b);
-            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            out.extend_from_slice(&len.to_le_bytes());
-        }
+    if let Ok(len) = u8::try_from(bytes.len()) {
+        out.extend_from_slice(&[0x8a, len]);
+    } else {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        out.push(0x8b);
+        out.extend_from_slice(&len.to_le_bytes());
     }
     out.extend_from_slice(bytes);
 }

@@ -63,10 +63,10 @@ impl Builder<'_> {
                 }
                 Dynamic::Dict(built)
             }
-            Node::Slice([start, stop, step]) => Dynamic::Slice(Box::new([
-                self.value(*start, deeper)?,
-                self.value(*stop, deeper)?,
-                self.value(*step, deeper)?,
+            Node::Slice([from, to, by]) => Dynamic::Slice(Box::new([
+                self.value(*from, deeper)?,
+                self.value(*to, deeper)?,
+                self.value(*by, deeper)?,
             ])),
             Node::Exception(class, args) => {
                 self.budget.spend(class.len())?;

@@ -250,7 +250,7 @@ impl<'a> Machine<'a> {
             (Class::RebuildProxy, [class, token, serializer, rest], _) => {
                 Node::Proxy([*class, *token, *serializer, *rest])
             }
-            (Class::Slice, [start, stop, step], _) => Node::Slice([*start, *stop, *step]),
+            (Class::Slice, [from, to, by], _) => Node::Slice([*from, *to, *by]),
             (Class::Encode, [encoded, encoding], _) => {
                 if !matches!(&*text(encoding)?, "latin1" | "latin-1") {
                     return Err(UNFIT);
