@@ -25,6 +25,8 @@ const CRATES: &[Crate] = &[
             "pipe",
             "wire",
             "auth",
+            "dynamic",
+            "pickle",
             "custody",
             "manager",
             "supervision",
