@@ -1,7 +1,7 @@
 //! Managers: a server process that keeps objects, and proxies that use them.
 //!
 //! Owns [`Manager`] and the proxies of the stock objects. Which process lives how long is
-//! decided here; what an object does is `procession_protocols::manager`'s, and how it is
+//! decided here; `stock` makes the objects; what an object does is `procession_protocols::manager`'s, and how it is
 //! reached the runtime's `manager`. Neighbours: `builder` (options), `server` (what the
 //! server process runs), `proxy` (what the proxies have in common), one file for each kind
 //! of object.
@@ -9,22 +9,33 @@
 mod builder;
 mod dict;
 mod list;
+mod lock;
+mod namespace;
 mod proxy;
 mod queue;
 mod server;
+mod set;
+mod stock;
+mod value;
 
 pub use builder::ManagerBuilder;
 pub use dict::{DictIter, DictProxy};
 pub use list::ListProxy;
+pub use lock::{
+    BarrierProxy, BoundedSemaphoreProxy, ConditionProxy, EventProxy, Got, Guard, LockProxy,
+    RLockProxy, SemaphoreProxy,
+};
+pub use namespace::NamespaceProxy;
 pub use procession_protocols::manager::{Fault, Range};
 pub use proxy::Pending;
 pub use queue::{JoinableQueueProxy, QueueProxy, Unput};
+pub use set::SetProxy;
+pub use value::{ArrayProxy, ValueProxy};
 
 use crate::process::ProcessRef;
-use procession_protocols::manager::Seed;
 use procession_runtime::actor::{Actor, ActorRef, Wire};
 use procession_runtime::function::{Entry, NotInImage};
-use procession_runtime::manager::{Ask, ManagerError, Proxy, Routine, Stored};
+use procession_runtime::manager::{Ask, ManagerError, Proxy, Routine};
 use proxy::{Result, number, value, values};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -127,61 +138,6 @@ impl Manager {
         values(self.door.ask(Ask::Names, None)?)
     }
 
-    /// An empty dict.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn dict<K, V>(&self) -> Result<DictProxy<K, V>> {
-        self.stock(Seed::Dict(Vec::new())).map(DictProxy::of)
-    }
-
-    /// A dict of these pairs.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn dict_of<K: Serialize, V: Serialize>(
-        &self,
-        pairs: impl IntoIterator<Item = (K, V)>,
-    ) -> Result<DictProxy<K, V>> {
-        let encode = |(key, value)| Ok((self.door.encode(&key)?, self.door.encode(&value)?));
-        let pairs = pairs.into_iter().map(encode).collect::<Result<_>>()?;
-        self.stock(Seed::Dict(pairs)).map(DictProxy::of)
-    }
-
-    /// A list of these items.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn list<T: Serialize>(&self, items: impl IntoIterator<Item = T>) -> Result<ListProxy<T>> {
-        self.stock(Seed::List(self.encode_all(items)?)).map(ListProxy::of)
-    }
-
-    /// A queue without a bound on the number of its items.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn queue<T>(&self) -> Result<QueueProxy<T>> {
-        self.stock(Seed::Queue { capacity: None, joinable: false }).map(QueueProxy::of)
-    }
-
-    /// A queue of at most `capacity` items; 0 is no bound.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn bounded_queue<T>(&self, capacity: usize) -> Result<QueueProxy<T>> {
-        let capacity = Some(capacity as u64);
-        self.stock(Seed::Queue { capacity, joinable: false }).map(QueueProxy::of)
-    }
-
-    /// A joinable queue of at most `capacity` items; 0 is no bound.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn joinable_queue<T>(&self, capacity: usize) -> Result<JoinableQueueProxy<T>> {
-        let capacity = Some(capacity as u64);
-        self.stock(Seed::Queue { capacity, joinable: true }).map(JoinableQueueProxy::of)
-    }
-
     /// Moves an actor into the server, which hosts it on a thread of its own: the reference
     /// is the same as to an actor anywhere else.
     ///
@@ -260,14 +216,6 @@ impl Manager {
 
     fn run<T: DeserializeOwned>(&self, ask: Ask) -> Result<T> {
         value(self.door.ask(ask, None)?)
-    }
-
-    fn stock(&self, seed: Seed<Stored>) -> Result<Proxy> {
-        value(self.door.ask(Ask::Create(seed), None)?)
-    }
-
-    fn encode_all<T: Serialize>(&self, items: impl IntoIterator<Item = T>) -> Result<Vec<Stored>> {
-        items.into_iter().map(|item| self.door.encode(&item)).collect()
     }
 }
 

@@ -1,9 +1,11 @@
 //! Managers: what they keep, who may use it from where, what deaths leave behind.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod cells;
 mod containers;
 mod custom;
 mod deaths;
 mod life;
+mod locks;
 #[path = "../util/mod.rs"]
 mod util;

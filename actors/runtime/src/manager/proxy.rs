@@ -113,6 +113,19 @@ impl Proxy {
         self.ask(this_call(call, patience), patience)
     }
 
+    /// As [`call`](Self::call), for a call whose answer may take longer than its time: a
+    /// condition is left only with its lock.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_to_the_end(
+        &self,
+        call: Call<Stored>,
+        patience: Patience,
+    ) -> Result<Reply<Stored>, ManagerError> {
+        self.ask(this_call(call, patience), None)
+    }
+
     /// As [`call`](Self::call), without blocking the thread.
     ///
     /// # Errors
