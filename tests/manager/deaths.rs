@@ -107,7 +107,9 @@ fn clients_killed_at_random_leave_nothing_locked_and_nothing_alive() {
     let (lock, semaphore) = (manager.lock().unwrap(), manager.semaphore(2).unwrap());
     let (condition, dict) = (manager.condition().unwrap(), manager.dict().unwrap());
     let tokens = manager.joinable_queue(0).unwrap();
-    (0..4).for_each(|n| tokens.put(n).unwrap());
+    for n in 0..4 {
+        tokens.put(n).unwrap();
+    }
     let mut alive = Vec::new();
     for _ in 0..kills() {
         let inner = manager.list([1]).unwrap();

@@ -191,7 +191,9 @@ fn notify_wakes_as_many_as_it_says() {
     for child in children {
         child.result_timeout(SOON).unwrap();
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     is(condition.notify(), Fault::NotOwner);
     is(condition.wait(), Fault::NotOwner);
     let held = condition.lock().unwrap();
@@ -285,7 +287,9 @@ fn a_broken_barrier_says_so_until_it_is_reset() {
     barrier.reset().unwrap();
     second.wait().unwrap();
     barrier.wait().unwrap();
-    children.into_iter().for_each(run);
+    for child in children {
+        run(child);
+    }
 
     // One who comes too late, with a time of its own or the barrier's.
     let late = |barrier: BarrierProxy, timeout: Option<Duration>| match timeout {
