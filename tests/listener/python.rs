@@ -23,7 +23,7 @@ impl Python {
     fn run(script: &str, args: &[&str]) -> Self {
         let path = format!("{}/tests/listener/{script}", env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new("python3");
-        command.args(["-I", &path]).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["-I", "-B", &path]).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("these tests need python3");
         let out = BufReader::new(child.stdout.take().unwrap());
         Self { child, out }
@@ -156,7 +156,7 @@ fn challenges_by_hand_work_with_python_s() {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let path = format!("{}/tests/listener/challenge.py", env!("CARGO_MANIFEST_DIR"));
     let mut child = Command::new("python3")
-        .args(["-I", &path])
+        .args(["-I", "-B", &path])
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
         .spawn()
         .unwrap();
