@@ -56,6 +56,10 @@ impl<Args, R> Function<Args, R> {
         self.inner.call(args)
     }
 
+    pub(crate) fn remembered(&self) -> &Remembered<Args, R> {
+        &self.inner
+    }
+
     /// Its path, as the compiler names it.
     pub fn name(&self) -> &str {
         self.inner.name()

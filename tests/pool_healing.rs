@@ -98,6 +98,68 @@ fn one_death_costs_one_task() {
     assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
 }
 
+/// The same among inputs that travel together: those before have their results, those
+/// behind are done by another worker; a limit and a retry are for each.
+#[test]
+fn one_death_costs_one_input_of_a_chunk() {
+    let pool = Pool::new(2).unwrap();
+    let doomed = |x: u64| {
+        match x % 50 {
+            7 => kill_self(9),
+            23 => drop(pause(60_000)),
+            _ => {}
+        }
+        (x, std::process::id())
+    };
+    let chunks = TaskOptions::new().chunksize(50).timeout(Duration::from_millis(200));
+    let results: Vec<_> = pool.with(chunks).imap(doomed, 0..100).unwrap().collect();
+    assert_eq!(results.len(), 100);
+    for (x, result) in results.iter().enumerate() {
+        match (x % 50, result) {
+            (7, Err(TaskError::Died(death))) => assert_eq!(death.index, x as u64),
+            (23, Err(TaskError::TimedOut(_))) => {}
+            (_, Ok((value, _))) => assert_eq!(*value, x as u64),
+            other => panic!("{x}: {other:?}"),
+        }
+    }
+    let folder = Folder::new("pool-chunk-retries");
+    let flaky = |file: String, x: u64| {
+        if x == 5 && text(&file).is_empty() {
+            note(&file, "once");
+            kill_self(9);
+        }
+        x
+    };
+    let patient = pool.with(TaskOptions::new().chunksize(20).retries(1));
+    let file = folder.file("tried");
+    let inputs = (0..40).map(|x| (file.clone(), x));
+    assert_eq!(patient.starmap(flaky, inputs).unwrap(), (0..40).collect::<Vec<_>>());
+}
+
+/// A worker that has nothing to do takes what another has not begun.
+#[test]
+fn a_slow_input_holds_up_no_other() {
+    let pool = Pool::new(2).unwrap();
+    let slow_first = |x: u64| {
+        if x == 0 {
+            pause(1_500);
+        }
+        std::process::id()
+    };
+    let chunks = pool.with(TaskOptions::new().chunksize(100));
+    let begun = Instant::now();
+    let mut first = None;
+    let mut workers = BTreeSet::new();
+    for (at, result) in chunks.imap_unordered(slow_first, 0..100).unwrap().enumerate() {
+        if at == 0 {
+            first = Some(begun.elapsed());
+        }
+        workers.insert(result.unwrap());
+    }
+    assert_eq!(workers.len(), 2, "both had a part in it");
+    assert!(first.unwrap() < Duration::from_millis(1_400), "{first:?}");
+}
+
 #[test]
 fn a_retried_task_outlives_its_workers() {
     let folder = Folder::new("pool-retries");

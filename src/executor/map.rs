@@ -95,7 +95,7 @@ impl<'e> Mapping<'e> {
         self.begin(|tasks| tasks.istarmap(function, items))
     }
 
-    fn begin<'a, R: DeserializeOwned>(
+    fn begin<'a, R: DeserializeOwned + 'static>(
         &self,
         map: impl FnOnce(Tasks) -> Result<Imap<'a, R>>,
     ) -> Result<MapResults<'a, R>> {
@@ -123,7 +123,7 @@ pub struct MapResults<'a, R> {
     is_over: bool,
 }
 
-impl<R: DeserializeOwned> Iterator for MapResults<'_, R> {
+impl<R: DeserializeOwned + 'static> Iterator for MapResults<'_, R> {
     type Item = Result<R>;
 
     fn next(&mut self) -> Option<Self::Item> {

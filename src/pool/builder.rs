@@ -68,8 +68,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Has another worker take a worker's place after so many tasks; a chunk of a `map` is
-    /// one task. By default workers live as long as the pool.
+    /// Has another worker take a worker's place after so many tasks; a chunk of a `map`, or
+    /// a part of one, counts as one. By default workers live as long as the pool.
     pub fn max_tasks_per_child(mut self, tasks: u32) -> Self {
         self.max_tasks = Some(tasks);
         self

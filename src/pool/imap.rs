@@ -4,20 +4,23 @@
 //! within `next` only.
 
 use crate::error::{Error, Result};
-use procession_runtime::codec::Encoded;
 use procession_runtime::pool::{
-    AHEAD, Core, Job, Outcome, Request, TaskError, TaskFunction, TaskId, Terms, Want, items,
+    Arguments, Core, Job, MOST_AHEAD, Outcome, Request, TaskError, TaskFunction, TaskId, Terms,
+    Want, items,
 };
 use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// By default so many tasks for each worker are under way or wait for their turn, at most.
-const LOOK_AHEAD: usize = 2 * (1 + AHEAD);
+/// So many tasks for each worker are under way or wait for their turn, at most.
+const LOOK_AHEAD: usize = 2 * MOST_AHEAD;
+
+/// As long as nothing says that the tasks are short, so many.
+const FIRST_LOOK_AHEAD: usize = 4;
 
 /// The results of a lazy map; see [`Tasks::imap`](super::Tasks::imap).
 ///
@@ -28,46 +31,44 @@ pub struct Imap<'a, R> {
     job: Arc<Job>,
     function: TaskFunction,
     terms: Terms,
-    source: Box<dyn FnMut() -> Chunk + 'a>,
+    source: Box<dyn FnMut() -> (Option<Arguments>, Then) + 'a>,
     is_ordered: bool,
     is_drawn: bool,
     /// So many tasks are under way or wait for their turn, at most.
-    most: u64,
+    most: usize,
     /// Whether they are to go on though nobody waits.
     is_alone: bool,
-    /// How many tasks have been made, and how many of them have been taken apart.
-    made: u64,
+    /// How many are.
+    open: usize,
+    /// How many inputs have been drawn, and how many of their results have been decoded.
+    drawn: u64,
     taken: u64,
     /// Those that came before their turn.
     early: BTreeMap<u64, Outcome>,
-    under_way: HashMap<u64, TaskId>,
+    /// The tasks by their first inputs.
+    under_way: BTreeMap<u64, TaskId>,
     ready: VecDeque<std::result::Result<R, TaskError>>,
 }
 
-/// The next inputs.
-pub(super) enum Chunk {
-    Full {
-        items: u32,
-        args: Encoded,
-    },
-    Unencodable {
-        items: u32,
-        error: TaskError,
-    },
+/// What comes after the inputs that were drawn.
+pub(super) enum Then {
+    More,
+    /// One that could not be encoded.
+    Unencodable(TaskError),
     /// The inputs failed, and there are no more.
     Failed(TaskError),
     End,
 }
 
-impl<'a, R: DeserializeOwned> Imap<'a, R> {
+impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
     pub(super) fn new(
         core: Arc<Core>,
         function: TaskFunction,
         terms: Terms,
-        source: Box<dyn FnMut() -> Chunk + 'a>,
+        source: Box<dyn FnMut() -> (Option<Arguments>, Then) + 'a>,
         is_ordered: bool,
     ) -> Self {
-        let most = (core.workers() * LOOK_AHEAD) as u64;
+        let most = FIRST_LOOK_AHEAD * core.workers();
         Self {
             core,
             job: Job::new(),
@@ -78,17 +79,18 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
             is_drawn: false,
             most,
             is_alone: false,
-            made: 0,
+            open: 0,
+            drawn: 0,
             taken: 0,
             early: BTreeMap::new(),
-            under_way: HashMap::new(),
+            under_way: BTreeMap::new(),
             ready: VecDeque::new(),
         }
     }
 
     /// The same with so many tasks ahead, which are submitted now and go on by themselves.
     pub(crate) fn ahead(mut self, most: u64) -> Self {
-        self.most = most;
+        self.most = usize::try_from(most).unwrap_or(usize::MAX);
         self.is_alone = true;
         self.fill();
         self
@@ -146,47 +148,75 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
         if let Some(next) = self.ready.pop_front() {
             return Poll::Ready(Some(next));
         }
-        if self.is_drawn && self.taken == self.made { Poll::Ready(None) } else { Poll::Pending }
+        if self.is_drawn && self.taken == self.drawn { Poll::Ready(None) } else { Poll::Pending }
     }
 
-    /// Draws inputs and submits them, as far ahead as it may look.
+    /// Draws inputs and submits them, as far ahead as it may look. They go out together.
     fn fill(&mut self) {
-        while !self.is_drawn && self.made - self.taken < self.most {
-            let index = self.made;
-            let (items, submitted) = match (self.source)() {
-                Chunk::Full { items, args } => {
-                    let (function, terms) = (self.function, self.terms);
-                    let request = Request { function, items, args, terms };
-                    let is_alone = self.is_alone || terms.limit_ms.is_some();
-                    (items, self.core.submit(request, &self.job, index, is_alone))
-                }
-                Chunk::Unencodable { items, error } => (items, Err(error)),
-                Chunk::Failed(error) => {
+        let mut requests = Vec::new();
+        while !self.is_drawn && self.open < self.most {
+            let (args, then) = (self.source)();
+            if let Some(args) = args {
+                let (function, terms) = (self.function.clone(), self.terms);
+                let (index, count) = (self.drawn, args.count());
+                self.drawn += u64::from(count);
+                self.open += 1;
+                requests.push((index, count, Request { function, args, terms }));
+            }
+            match then {
+                Then::More => {}
+                Then::Unencodable(error) => self.fail(error),
+                Then::Failed(error) => {
                     self.is_drawn = true;
-                    (1, Err(error))
+                    self.fail(error);
                 }
-                Chunk::End => {
-                    self.is_drawn = true;
-                    return;
-                }
-            };
-            self.made += 1;
-            match submitted {
+                Then::End => self.is_drawn = true,
+            }
+        }
+        if requests.is_empty() {
+            return;
+        }
+        let is_alone = self.is_alone || self.terms.limit_ms.is_some();
+        let places: Vec<_> = requests.iter().map(|(index, count, _)| (*index, *count)).collect();
+        let requests = requests.into_iter().map(|(index, _, request)| (index, request));
+        let submitted = self.core.submit_all(requests, &self.job, is_alone);
+        for ((index, items), task) in places.into_iter().zip(submitted) {
+            match task {
                 Ok(task) => drop(self.under_way.insert(index, task)),
                 Err(error) => {
                     // A pool that takes no tasks will not take the next one either.
                     self.is_drawn |= matches!(error, TaskError::NotRunning | TaskError::Broken(_));
-                    let _ = self.early.insert(index, Outcome { index, items, result: Err(error) });
+                    let outcome = Outcome { index, items, is_last: true, result: Err(error) };
+                    self.early.insert(index, outcome);
                 }
             }
         }
     }
 
+    /// An input that was drawn is an error at its turn.
+    fn fail(&mut self, error: TaskError) {
+        let index = self.drawn;
+        self.drawn += 1;
+        self.open += 1;
+        let outcome = Outcome { index, items: 1, is_last: true, result: Err(error) };
+        self.early.insert(index, outcome);
+    }
+
     fn receive(&mut self) {
-        for outcome in self.job.take() {
-            self.under_way.remove(&outcome.index);
-            self.early.insert(outcome.index, outcome);
+        let outcomes = self.job.take();
+        let mut ended = 0;
+        for outcome in outcomes.iter().filter(|outcome| outcome.is_last) {
+            // It may be any part of its task.
+            let task = self.under_way.range(..=outcome.index).next_back();
+            let first = task.map(|(first, _)| *first);
+            first.and_then(|first| self.under_way.remove(&first));
+            ended += 1;
         }
+        if ended > 0 && ended == self.open && !self.is_alone {
+            // All were done before anybody looked: the tasks are short.
+            self.most = (self.most * 2).min(LOOK_AHEAD * self.core.workers());
+        }
+        self.early.extend(outcomes.into_iter().map(|outcome| (outcome.index, outcome)));
     }
 
     /// Decodes what has its turn.
@@ -195,8 +225,11 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
             if self.is_ordered && *entry.key() != self.taken {
                 return;
             }
-            let Outcome { items: count, result, .. } = entry.remove();
-            self.taken += 1;
+            let Outcome { items: count, is_last, result, .. } = entry.remove();
+            self.taken += u64::from(count);
+            if is_last {
+                self.open -= 1;
+            }
             let before = self.ready.len();
             let decoded =
                 result.and_then(|results| items(results, count, |item| self.ready.push_back(item)));
@@ -208,7 +241,7 @@ impl<'a, R: DeserializeOwned> Imap<'a, R> {
     }
 }
 
-impl<R: DeserializeOwned> Iterator for Imap<'_, R> {
+impl<R: DeserializeOwned + 'static> Iterator for Imap<'_, R> {
     type Item = std::result::Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -230,6 +263,6 @@ impl<R> Drop for Imap<'_, R> {
 
 impl<R> fmt::Debug for Imap<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Imap<{}>({} of {} taken)", std::any::type_name::<R>(), self.taken, self.made)
+        write!(f, "Imap<{}>({} of {} taken)", std::any::type_name::<R>(), self.taken, self.drawn)
     }
 }

@@ -6,11 +6,13 @@
 //! `imap.rs`, `result.rs`.
 
 mod builder;
+mod callable;
 mod imap;
 mod result;
 mod tasks;
 
 pub use builder::PoolBuilder;
+pub use callable::Callable;
 pub use imap::Imap;
 pub use result::AsyncResult;
 pub(crate) use result::single;
@@ -25,9 +27,9 @@ use std::time::Duration;
 
 /// A fixed number of worker processes, each of which takes one task after another.
 ///
-/// A task is a `fn` item or a closure that captures nothing, with arguments that serde can
-/// carry; a [`Function`](crate::Function) travels as an argument. The methods that submit
-/// tasks are those of [`Tasks`].
+/// What it calls is a `fn` item, a closure that captures nothing, or a
+/// [`Function`](crate::Function) value, with arguments that serde can carry. The methods
+/// that submit tasks are those of [`Tasks`].
 ///
 /// A worker that dies costs the one task that it had begun, which ends in
 /// [`TaskError::Died`](crate::TaskError::Died) with the cause; another worker takes its

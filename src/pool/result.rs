@@ -187,7 +187,7 @@ impl<R> fmt::Debug for AsyncResult<R> {
 }
 
 /// The result of one call.
-pub(crate) fn single<R: DeserializeOwned>(
+pub(crate) fn single<R: DeserializeOwned + 'static>(
     outcome: Option<Outcome>,
 ) -> std::result::Result<R, TaskError> {
     let mut value = Err(TaskError::Taken);
@@ -213,7 +213,7 @@ fn cook_all<R: DeserializeOwned + Send + 'static>(
 }
 
 /// Adds the results of a chunk; the first error stays.
-pub(super) fn append<R: DeserializeOwned>(
+pub(super) fn append<R: DeserializeOwned + 'static>(
     all: &mut std::result::Result<Vec<R>, TaskError>,
     outcome: Outcome,
 ) {

@@ -1,16 +1,16 @@
 //! `Tasks`: what can be done with a pool, on given terms.
 //!
 //! Owns the cutting of inputs into chunks, their encoding in the calling thread, and the
-//! putting together of results. One chunk is one task: a worker begins it, finishes it, or
-//! dies in it as a whole.
+//! putting together of results. A chunk is one task, of which each input is an item.
 
-use super::imap::{Chunk, Imap};
+use super::callable::Callable;
+use super::imap::{Imap, Then};
 use super::result::{AsyncResult, append, single};
 use crate::error::{Error, Result};
-use procession_runtime::codec;
-use procession_runtime::function::Entry;
-use procession_runtime::pool::{Core, Job, Outcome, Request, TaskError, TaskFunction, TaskId};
-use procession_runtime::pool::{Terms, Want};
+use procession_runtime::pool::{
+    Arguments, ArgumentsBuilder, Core, Job, Outcome, Request, TaskError, TaskFunction, TaskId,
+    Terms, Want,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -20,6 +20,9 @@ use std::time::Duration;
 
 /// By default a `map` is cut into so many chunks for each worker, as in Python.
 const CHUNKS_PER_WORKER: usize = 4;
+
+/// But never larger, so that the workers begin early.
+const LARGEST_CHUNK: usize = 8192;
 
 /// On which terms tasks run; see [`Pool::with`](super::Pool::with).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,9 +55,9 @@ impl TaskOptions {
         self
     }
 
-    /// How many inputs make one task. By default 1 for `imap`, and for `map` a quarter of a
-    /// worker's share; but 1 where there is a time limit or a retry, which are for each
-    /// task.
+    /// How many inputs travel together. By default 1 for `imap`, and for `map` a quarter of
+    /// a worker's share, 8192 at most. Limits, retries and what a death costs are for each
+    /// input, and what a busy worker has not begun is taken by one that has nothing to do.
     pub fn chunksize(mut self, chunksize: usize) -> Self {
         self.chunksize = Some(chunksize);
         self
@@ -72,7 +75,6 @@ impl TaskOptions {
         match self.chunksize {
             Some(0) => Err(Error::Invalid("a chunk has at least one input")),
             Some(size) => Ok(Some(size.min(u32::MAX as usize))),
-            None if self.timeout.is_some() || self.retries > 0 => Ok(Some(1)),
             None => Ok(None),
         }
     }
@@ -104,7 +106,7 @@ impl Tasks {
     /// [`Error::Task`]: its own error, or that the pool takes no tasks.
     pub fn apply<F, A, R>(&self, function: F, args: A) -> Result<R>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
@@ -121,7 +123,7 @@ impl Tasks {
     /// [`Error::Task`]: its arguments cannot be encoded, or the pool takes no tasks.
     pub fn apply_async<F, A, R>(&self, function: F, args: A) -> Result<AsyncResult<R>>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
@@ -139,11 +141,11 @@ impl Tasks {
     /// done; an input that cannot be encoded ends the map at once. The pool stays usable.
     pub fn map<F, T, R>(&self, function: F, items: impl IntoIterator<Item = T>) -> Result<Vec<R>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.all(TaskFunction::of(function), items.into_iter().map(Ok))
+        self.all(function.task(), items.into_iter().map(Ok))
     }
 
     /// As [`map`](Self::map), for inputs that may fail: the first failure is the error.
@@ -156,12 +158,12 @@ impl Tasks {
         items: impl IntoIterator<Item = std::result::Result<T, E>>,
     ) -> Result<Vec<R>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         E: fmt::Display,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.all(TaskFunction::of(function), items.into_iter().map(input))
+        self.all(function.task(), items.into_iter().map(input))
     }
 
     /// As [`map`](Self::map), for functions of several arguments.
@@ -174,11 +176,11 @@ impl Tasks {
         items: impl IntoIterator<Item = A>,
     ) -> Result<Vec<R>>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.all(TaskFunction::of(function), items.into_iter().map(Ok))
+        self.all(function.task(), items.into_iter().map(Ok))
     }
 
     /// As [`map`](Self::map); each call gets its worker's state too, which the pool's
@@ -222,11 +224,11 @@ impl Tasks {
         items: impl IntoIterator<Item = T>,
     ) -> Result<AsyncResult<Vec<R>>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
-        self.all_async(TaskFunction::of(function), items.into_iter().map(Ok))
+        self.all_async(function.task(), items.into_iter().map(Ok))
     }
 
     /// As [`map_async`](Self::map_async), for functions of several arguments.
@@ -239,11 +241,11 @@ impl Tasks {
         items: impl IntoIterator<Item = A>,
     ) -> Result<AsyncResult<Vec<R>>>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
-        self.all_async(TaskFunction::of(function), items.into_iter().map(Ok))
+        self.all_async(function.task(), items.into_iter().map(Ok))
     }
 
     /// Calls a function for each input, lazily: the results come in the order of the inputs,
@@ -271,11 +273,11 @@ impl Tasks {
         items: impl IntoIterator<Item = T, IntoIter: 'a>,
     ) -> Result<Imap<'a, R>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(TaskFunction::of(function), items.into_iter().map(Ok), true)
+        self.lazy(function.task(), items.into_iter().map(Ok), true)
     }
 
     /// As [`imap`](Self::imap), for functions of several arguments.
@@ -288,11 +290,11 @@ impl Tasks {
         items: impl IntoIterator<Item = A, IntoIter: 'a>,
     ) -> Result<Imap<'a, R>>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(TaskFunction::of(function), items.into_iter().map(Ok), true)
+        self.lazy(function.task(), items.into_iter().map(Ok), true)
     }
 
     /// As [`imap`](Self::imap), but the results come as they are ready.
@@ -305,11 +307,11 @@ impl Tasks {
         items: impl IntoIterator<Item = T, IntoIter: 'a>,
     ) -> Result<Imap<'a, R>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(TaskFunction::of(function), items.into_iter().map(Ok), false)
+        self.lazy(function.task(), items.into_iter().map(Ok), false)
     }
 
     /// As [`imap`](Self::imap), for inputs that may fail: a failure is an error at its turn,
@@ -323,12 +325,12 @@ impl Tasks {
         items: impl IntoIterator<Item = std::result::Result<T, E>, IntoIter: 'a>,
     ) -> Result<Imap<'a, R>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         E: fmt::Display + 'a,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(TaskFunction::of(function), items.into_iter().map(input), true)
+        self.lazy(function.task(), items.into_iter().map(input), true)
     }
 
     pub(crate) fn call<F, A>(
@@ -339,107 +341,112 @@ impl Tasks {
         is_alone: bool,
     ) -> Result<TaskId>
     where
-        F: Entry<A> + Copy + 'static,
-        A: Serialize + DeserializeOwned + 'static,
-        F::Output: Serialize + 'static,
+        F: Callable<A>,
+        A: Serialize + 'static,
     {
-        let args = codec::encode(args).map_err(TaskError::from)?;
-        let function = TaskFunction::of(function);
-        let request = Request { function, items: 1, args, terms: self.options.terms() };
+        let args = Arguments::one(args).map_err(TaskError::from)?;
+        let request = Request { function: function.task(), args, terms: self.options.terms() };
         Ok(self.core.submit(request, job, 0, is_alone)?)
     }
 
-    fn all<T: Serialize, R: DeserializeOwned>(
+    fn all<T: Serialize + 'static, R: DeserializeOwned + 'static>(
         &self,
         function: TaskFunction,
         items: impl Iterator<Item = std::result::Result<T, TaskError>>,
     ) -> Result<Vec<R>> {
         let job = Job::new();
-        let count = self.submit_all(function, items, &job, false)?.len();
-        let mut all = Ok(Vec::new());
-        // Chunks come in any order; each is decoded when it is its turn, while the workers
+        let total = self.submit_all(function, items, &job, false)?.items;
+        let mut all = Ok(Vec::with_capacity(usize::try_from(total).unwrap_or(0)));
+        // Parts come in any order; each is decoded when it is its turn, while the workers
         // go on with others.
         let mut early: BTreeMap<u64, Outcome> = BTreeMap::new();
         let mut next = 0;
-        while next < count as u64 {
+        while next < total {
             self.core.wait(&job, Want::Any, None)?;
             early.extend(job.take().into_iter().map(|outcome| (outcome.index, outcome)));
             while let Some(outcome) = early.remove(&next) {
+                next += u64::from(outcome.items);
                 append(&mut all, outcome);
-                next += 1;
             }
         }
         Ok(all?)
     }
 
-    fn all_async<T: Serialize, R: DeserializeOwned + Send + 'static>(
+    fn all_async<T: Serialize + 'static, R: DeserializeOwned + Send + 'static>(
         &self,
         function: TaskFunction,
         items: impl Iterator<Item = std::result::Result<T, TaskError>>,
     ) -> Result<AsyncResult<Vec<R>>> {
         let job = Job::new();
-        let tasks = self.submit_all(function, items, &job, true)?;
+        let tasks = self.submit_all(function, items, &job, true)?.tasks;
         Ok(AsyncResult::of_map(self.core.clone(), job, tasks))
     }
 
     /// Submits all inputs, chunk by chunk. After an error nothing of them is begun any more.
-    fn submit_all<T: Serialize>(
+    fn submit_all<T: Serialize + 'static>(
         &self,
         function: TaskFunction,
         items: impl Iterator<Item = std::result::Result<T, TaskError>>,
         job: &Arc<Job>,
         is_alone: bool,
-    ) -> Result<Vec<TaskId>> {
-        let mut tasks = Vec::new();
+    ) -> Result<Submitted> {
+        let mut given = Submitted::default();
         let submitted = match (self.options.chunk()?, items.size_hint()) {
-            (Some(size), _) => self.submit_chunks(function, items, size, job, is_alone, &mut tasks),
+            (Some(size), _) => self.submit_chunks(function, items, size, job, is_alone, &mut given),
             (None, (least, Some(most))) if least == most => {
                 let size = self.share(most);
-                self.submit_chunks(function, items, size, job, is_alone, &mut tasks)
+                self.submit_chunks(function, items, size, job, is_alone, &mut given)
             }
             // How many there are says only their end.
             (None, _) => {
                 let items: Vec<_> = items.collect();
                 let size = self.share(items.len());
-                self.submit_chunks(function, items.into_iter(), size, job, is_alone, &mut tasks)
+                self.submit_chunks(function, items.into_iter(), size, job, is_alone, &mut given)
             }
         };
         if let Err(error) = submitted {
-            self.core.withdraw(&tasks);
+            self.core.withdraw(&given.tasks);
             return Err(error.into());
         }
-        self.core.expect(job, tasks.len());
-        Ok(tasks)
+        self.core.expect(job, given.tasks.len());
+        Ok(given)
     }
 
     fn share(&self, items: usize) -> usize {
         let chunks = self.core.workers() * CHUNKS_PER_WORKER;
-        items.div_ceil(chunks).clamp(1, u32::MAX as usize)
+        items.div_ceil(chunks).clamp(1, LARGEST_CHUNK)
     }
 
-    fn submit_chunks<T: Serialize>(
+    fn submit_chunks<T: Serialize + 'static>(
         &self,
         function: TaskFunction,
         mut items: impl Iterator<Item = std::result::Result<T, TaskError>>,
         size: usize,
         job: &Arc<Job>,
         is_alone: bool,
-        tasks: &mut Vec<TaskId>,
+        given: &mut Submitted,
     ) -> std::result::Result<(), TaskError> {
         loop {
-            let (items, args) = match draw(&mut items, size) {
-                Chunk::Full { items, args } => (items, args),
-                Chunk::Unencodable { error, .. } | Chunk::Failed(error) => return Err(error),
-                Chunk::End => return Ok(()),
-            };
-            let request = Request { function, items, args, terms: self.options.terms() };
-            tasks.push(self.core.submit(request, job, tasks.len() as u64, is_alone)?);
-            // Workers that are done with the first chunks get the next ones.
-            self.core.look()?;
+            let (args, then) = draw(&mut items, size);
+            if let Then::Failed(error) | Then::Unencodable(error) = then {
+                return Err(error);
+            }
+            if let Some(args) = args {
+                let (function, terms) = (function.clone(), self.options.terms());
+                let count = args.count();
+                let request = Request { function, args, terms };
+                given.tasks.push(self.core.submit(request, job, given.items, is_alone)?);
+                given.items += u64::from(count);
+                // Workers that are done with the first chunks get the next ones.
+                self.core.look()?;
+            }
+            if matches!(then, Then::End) {
+                return Ok(());
+            }
         }
     }
 
-    fn lazy<'a, T: Serialize + 'a, R: DeserializeOwned>(
+    fn lazy<'a, T: Serialize + 'static, R: DeserializeOwned + 'static>(
         &self,
         function: TaskFunction,
         mut items: impl Iterator<Item = std::result::Result<T, TaskError>> + 'a,
@@ -452,6 +459,13 @@ impl Tasks {
     }
 }
 
+/// What has been submitted of a map.
+#[derive(Default)]
+struct Submitted {
+    tasks: Vec<TaskId>,
+    items: u64,
+}
+
 impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tasks").field("options", &self.options).finish_non_exhaustive()
@@ -462,24 +476,32 @@ fn input<T, E: fmt::Display>(item: std::result::Result<T, E>) -> std::result::Re
     item.map_err(|error| TaskError::Input(error.to_string()))
 }
 
-/// Takes the next inputs, and encodes them once they are all there.
-fn draw<T: Serialize>(
+/// Encodes the next inputs, as they are drawn. Says how that went on.
+fn draw<T: Serialize + 'static>(
     items: &mut impl Iterator<Item = std::result::Result<T, TaskError>>,
     size: usize,
-) -> Chunk {
-    let chunk: Vec<T> = match items.take(size).collect() {
-        Ok(chunk) => chunk,
-        Err(error) => return Chunk::Failed(error),
+) -> (Option<Arguments>, Then) {
+    let mut args = ArgumentsBuilder::default();
+    let then = loop {
+        if args.count() as usize == size {
+            break Then::More;
+        }
+        match items.next() {
+            // What was drawn for the same chunk is lost, as in Python.
+            Some(Err(error)) => return (None, Then::Failed(error)),
+            Some(Ok(item)) => {
+                if let Err(error) = args.push(&item) {
+                    break Then::Unencodable(error.into());
+                }
+            }
+            None => break Then::End,
+        }
     };
-    if chunk.is_empty() {
-        return Chunk::End;
+    if args.count() == 0 {
+        return (None, then);
     }
-    // No more than the size, which is a u32 at most.
-    let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-    let encoded =
-        codec::encode_with(|encoder| chunk.iter().try_for_each(|item| encoder.value(item)));
-    match encoded {
-        Ok(args) => Chunk::Full { items: count, args },
-        Err(error) => Chunk::Unencodable { items: count, error: error.into() },
+    match args.finish() {
+        Ok(args) => (Some(args), then),
+        Err(error) => (None, Then::Failed(error.into())),
     }
 }

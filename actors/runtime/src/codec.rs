@@ -6,6 +6,10 @@
 //! handles register in it. Outside a transfer a handle refuses to serialise. This
 //! module must never send anything: links do, with what it returns.
 
+mod batch;
+
+pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::{Any, type_name};
@@ -90,6 +94,11 @@ fn encode_to(
     let Transfer::Encoding(attachments) = scope.leave() else {
         unreachable!("a transfer does not change its direction")
     };
+    Ok(Encoded { bytes: encoder.bytes, fds: seal(attachments)? })
+}
+
+/// Makes descriptors of what goes along with a message.
+fn seal(attachments: Vec<Outgoing>) -> Result<Vec<OwnedFd>, EncodeError> {
     let failed = |why| EncodeError { type_name: "message".into(), why };
     if attachments.len() > MAX_FDS {
         return Err(failed(format!("{} descriptors, at most {MAX_FDS} fit", attachments.len())));
@@ -100,9 +109,7 @@ fn encode_to(
     };
     // The error drops those that were sealed before.
     let fds: Result<_, _> = attachments.into_iter().map(seal).collect();
-    let fds =
-        fds.map_err(|error: io::Error| failed(format!("a handle cannot go along: {error}")))?;
-    Ok(Encoded { bytes: encoder.bytes, fds })
+    fds.map_err(|error: io::Error| failed(format!("a handle cannot go along: {error}")))
 }
 
 /// Decodes one value that makes up all of `bytes`.
@@ -130,18 +137,7 @@ pub fn decode_with<T>(
     let _scope = Scope::enter(Transfer::Decoding(fds.into_iter().map(Incoming::Fd).collect()));
     let mut decoder = Decoder { bytes };
     let value = read(&mut decoder)?;
-    if decoder.bytes.is_empty() {
-        Ok(value)
-    } else {
-        Err(DecodeError {
-            type_name: type_name::<T>().into(),
-            why: format!(
-                "{} bytes left over; a type that skips fields, flattens or is untagged needs \
-                 the Json or MsgPack wrapper",
-                decoder.bytes.len()
-            ),
-        })
-    }
+    decoder.end(value)
 }
 
 /// Takes values one after another.
@@ -171,6 +167,12 @@ impl Encoder {
         bincode::serde::encode_into_writer(value, Append(&mut self.bytes), CONFIG)
             .map_err(|why| EncodeError { type_name: type_name::<T>().into(), why: why.to_string() })
     }
+
+    /// Appends bytes, as a value of `Vec<u8>` would be.
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        bincode::encode_into_writer(bytes, Append(&mut self.bytes), CONFIG)
+            .map_err(|why| EncodeError { type_name: "bytes".into(), why: why.to_string() })
+    }
 }
 
 /// Gives values back in the order in which they were appended.
@@ -192,6 +194,45 @@ impl Decoder<'_> {
             })?;
         self.bytes = &self.bytes[used..];
         Ok(value)
+    }
+
+    /// The value that is all that is left.
+    fn only<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
+        let value = self.value()?;
+        self.end(value)
+    }
+
+    /// As [`only`](Self::only), for a `Vec<u8>`, alone or in a tuple of one.
+    fn bytes<T: DeserializeOwned + 'static>(mut self) -> Result<T, DecodeError> {
+        let failed = |why| DecodeError { type_name: type_name::<T>().into(), why };
+        let (bytes, used) = bincode::borrow_decode_from_slice::<&[u8], _>(self.bytes, CONFIG)
+            .map_err(|why| failed(why.to_string()))?;
+        let bytes = bytes.to_vec();
+        self.bytes = &self.bytes[used..];
+        let mut value: Option<T> = None;
+        let place: &mut dyn Any = &mut value;
+        if let Some(alone) = place.downcast_mut::<Option<Vec<u8>>>() {
+            *alone = Some(bytes);
+        } else if let Some(one) = place.downcast_mut::<Option<(Vec<u8>,)>>() {
+            *one = Some((bytes,));
+        }
+        let value = value.ok_or_else(|| failed("it is not made of bytes".into()))?;
+        self.end(value)
+    }
+
+    /// Gives the value, if nothing is left behind it.
+    fn end<T>(&self, value: T) -> Result<T, DecodeError> {
+        if self.bytes.is_empty() {
+            return Ok(value);
+        }
+        Err(DecodeError {
+            type_name: type_name::<T>().into(),
+            why: format!(
+                "{} bytes left over; a type that skips fields, flattens or is untagged needs \
+                 the Json or MsgPack wrapper",
+                self.bytes.len()
+            ),
+        })
     }
 }
 

@@ -21,6 +21,9 @@ use std::time::Instant;
 /// Most bytes that are kept for a peer that does not read.
 pub const OUTBOUND_LIMIT: usize = 16 * 1024 * 1024;
 
+/// Frames up to this size are gathered into one write.
+const GATHERED: usize = 16 * 1024;
+
 /// One frame as it arrived.
 #[derive(Debug)]
 pub struct Frame {
@@ -330,12 +333,30 @@ impl Link {
         Ok(())
     }
 
-    /// Sends a frame if the socket has room for its beginning, without ever waiting; the
-    /// rest of one that went out in part is kept. False when nothing was sent.
-    pub(crate) fn offer(&self, header: Header, message: &Encoded) -> Result<bool, LinkError> {
+    /// Keeps a small frame for the next [`flush`](Self::flush), so that several go out in
+    /// one write; offers a large one, and keeps what finds no room. Never waits.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`] or the system's.
+    pub(crate) fn push(
+        &self,
+        mut header: Header,
+        bytes: &[u8],
+        fds: &[OwnedFd],
+    ) -> Result<(), LinkError> {
+        header.fds = u16::try_from(fds.len()).unwrap_or(u16::MAX);
         let tx = &mut *lock(&self.tx);
-        tx.flush(self.fd.as_fd())?;
-        Ok(tx.queue.is_empty() && tx.offer(self.fd.as_fd(), header, message)? != Offered::Nothing)
+        if bytes.len() > GATHERED || !fds.is_empty() {
+            tx.flush(self.fd.as_fd())?;
+            if tx.queue.is_empty()
+                && tx.offer_parts(self.fd.as_fd(), header, bytes, fds)? != Offered::Nothing
+            {
+                return Ok(());
+            }
+        }
+        let fds = fds.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
+        tx.gather(&[&header.to_bytes(), bytes], fds);
+        Ok(())
     }
 
     /// Writes what is kept, as far as there is room. True when nothing is left.
@@ -405,20 +426,44 @@ impl Tx {
         header: Header,
         message: &Encoded,
     ) -> Result<Offered, LinkError> {
-        let head = with_fds(header, message).to_bytes();
-        let parts = [IoSlice::new(&head), IoSlice::new(&message.bytes)];
-        let Some(count) = send_part(fd, &parts, &message.fds)? else {
+        self.offer_parts(fd, with_fds(header, message), &message.bytes, &message.fds)
+    }
+
+    /// As [`offer`](Self::offer); the header knows how many descriptors there are.
+    fn offer_parts(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        header: Header,
+        bytes: &[u8],
+        fds: &[OwnedFd],
+    ) -> Result<Offered, LinkError> {
+        let head = header.to_bytes();
+        let parts = [IoSlice::new(&head), IoSlice::new(bytes)];
+        let Some(count) = send_part(fd, &parts, fds)? else {
             return Ok(Offered::Nothing);
         };
-        if count == HEADER_LEN + message.bytes.len() {
+        if count == HEADER_LEN + bytes.len() {
             return Ok(Offered::Whole);
         }
         let rest = match count.checked_sub(HEADER_LEN) {
-            Some(sent) => message.bytes[sent..].to_vec(),
-            None => [&head[count..], message.bytes.as_slice()].concat(),
+            Some(sent) => bytes[sent..].to_vec(),
+            None => [&head[count..], bytes].concat(),
         };
         self.keep(rest, Vec::new());
         Ok(Offered::Part)
+    }
+
+    /// Keeps a frame together with those kept before, if it brings no descriptors.
+    fn gather(&mut self, parts: &[&[u8]], fds: Vec<OwnedFd>) {
+        match self.queue.back_mut() {
+            Some(last) if fds.is_empty() && last.bytes.len() < GATHERED => {
+                for part in parts {
+                    last.bytes.extend_from_slice(part);
+                    self.queued_bytes += part.len();
+                }
+            }
+            _ => self.keep(parts.concat(), fds),
+        }
     }
 
     fn keep(&mut self, bytes: Vec<u8>, fds: Vec<OwnedFd>) {

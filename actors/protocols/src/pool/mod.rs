@@ -2,20 +2,28 @@
 //!
 //! Owns the two halves of it. The [`Scheduler`] is the owner's: tasks and workers as
 //! numbers, events in, effects out. The [`word`] is what owner and worker share: through
-//! it a worker *begins* a task, so that at every instant both agree on which tasks have
+//! it a worker *begins* an item, so that at every instant both agree on which items have
 //! been begun. It must never see a payload, a descriptor or a clock. Its neighbour above
 //! is the runtime's `pool`, which carries out the effects.
 //!
-//! One task is sent ahead to a worker that is busy, to hide the trip. A death, a time
-//! limit or a cancellation costs only the task that had been begun: one that was only
-//! sent ahead is given to another worker.
+//! A task is a row of *items*, calls of one function, sent to a worker together. A death,
+//! a time limit or a cancellation costs only the item that had been begun: the items
+//! before it have their results, those behind it are given to another worker. Workers that
+//! have nothing to do take what others have not begun.
 
+mod effect;
 mod scheduler;
+mod supply;
 pub mod word;
 mod worker;
 
-pub use scheduler::{Effect, End, Options, Scheduler, TaskId, Terms};
+pub use effect::{Effect, End, Options, TaskId, Terms};
+pub use scheduler::Scheduler;
 pub use worker::WorkerId;
 
-/// How many tasks are sent to a worker beyond the one that it works on.
+/// How many tasks are sent to a worker beyond the one that it works on, at least: one, to
+/// hide the trip.
 pub const AHEAD: usize = 1;
+
+/// How many at most, to a worker that does its tasks faster than it is looked at.
+pub const MOST_AHEAD: usize = 32;

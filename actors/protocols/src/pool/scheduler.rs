@@ -4,98 +4,16 @@
 //! added to a list of effects, which the caller carries out in order before the next
 //! event. Time comes in as milliseconds of any steady clock. It must never wait.
 
-use super::AHEAD;
-use super::worker::{Given, Stage, Worker, WorkerId};
-use crate::supervision::intensity::{Intensity, RestartWindow};
+use super::effect::{Effect, End, Options, TaskId, Terms};
+use super::supply::{condemn, take_back};
+use super::word::is_after;
+use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
+use crate::supervision::intensity::RestartWindow;
 use std::collections::{HashMap, VecDeque};
-
-/// A task. Numbers are not used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TaskId(pub u64);
-
-/// What a pool is to be.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// How many workers there are.
-    pub workers: usize,
-    /// How many tasks a worker does before another takes its place.
-    pub max_tasks: Option<u32>,
-    /// How many workers may end without having begun a task, within which time.
-    pub budget: Intensity,
-    /// Whether a worker is started only when a task finds none that is idle.
-    pub on_demand: bool,
-}
-
-/// On which terms one task runs.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Terms {
-    /// How long it may take, in milliseconds, once a worker has begun it.
-    pub limit_ms: Option<u64>,
-    /// How often it is given again after its worker ended in it, or its time was up.
-    pub retries: u32,
-}
-
-/// How a task ended that its worker did not finish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Its worker ended in it.
-    Died,
-    /// Its time was up, and its worker was killed.
-    TimedOut,
-    /// It was cancelled, or the pool was terminated.
-    Cancelled,
-    /// The pool has no workers any more: its budget was used up.
-    Broken,
-}
-
-/// What the caller is to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect<T> {
-    /// Start a worker; then say [`ready`](Scheduler::ready) or [`died`](Scheduler::died).
-    Start(WorkerId),
-    /// Send it a task, under this number.
-    Send {
-        /// To whom.
-        worker: WorkerId,
-        /// Which.
-        task: TaskId,
-        /// The number by which both know it.
-        number: u32,
-    },
-    /// Tell it to end: nothing more is sent to it.
-    Retire(WorkerId),
-    /// Take back, by its word, all that it has not begun, up to `last`; then say
-    /// [`taken_back`](Scheduler::taken_back).
-    TakeBack {
-        /// From whom.
-        worker: WorkerId,
-        /// The last number that was sent to it.
-        last: u32,
-    },
-    /// As `TakeBack`; and if it has begun nothing beyond `number`, kill it.
-    Condemn {
-        /// Whom.
-        worker: WorkerId,
-        /// For which task.
-        number: u32,
-        /// The last number that was sent to it.
-        last: u32,
-    },
-    /// Kill it.
-    Kill(WorkerId),
-    /// A task has ended without a result.
-    Deliver {
-        /// The task.
-        task: T,
-        /// How.
-        end: End,
-    },
-    /// No worker is left, and none will come.
-    Ended,
-}
+use std::ops::Range;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Running,
     /// What has been submitted is still done.
     Closing,
@@ -105,30 +23,34 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Task<T> {
-    payload: T,
-    terms: Terms,
-    cancelled: bool,
+pub(super) struct Task<T> {
+    pub(super) payload: T,
+    pub(super) terms: Terms,
+    /// How many of its items have not ended.
+    left: u32,
+    pub(super) cancelled: bool,
     /// It is not wanted any more, unless a worker has begun it.
-    withdrawn: bool,
+    pub(super) withdrawn: bool,
 }
 
 /// The scheduler of one pool; `T` is what the caller keeps with each task.
 #[derive(Debug)]
 pub struct Scheduler<T> {
-    options: Options,
-    phase: Phase,
-    tasks: HashMap<TaskId, Task<T>>,
-    queue: VecDeque<TaskId>,
-    workers: Vec<Worker>,
+    pub(super) options: Options,
+    pub(super) phase: Phase,
+    pub(super) tasks: HashMap<TaskId, Task<T>>,
+    pub(super) queue: VecDeque<Piece>,
+    pub(super) workers: Vec<Worker>,
     window: RestartWindow,
     next_task: u64,
-    next_worker: u64,
-    /// Whether it has been told that no worker is left.
+    pub(super) next_worker: u64,
+    /// When idle workers may take what others have not begun.
+    pub(super) revisit: Option<u64>,
+    /// Whether its end has been told.
     has_said_so: bool,
 }
 
-impl<T> Scheduler<T> {
+impl<T: Clone> Scheduler<T> {
     /// A pool without workers; [`begin`](Self::begin) starts them.
     pub fn new(options: Options) -> Self {
         Self {
@@ -140,6 +62,7 @@ impl<T> Scheduler<T> {
             window: RestartWindow::new(options.budget),
             next_task: 0,
             next_worker: 0,
+            revisit: None,
             has_said_so: false,
         }
     }
@@ -149,13 +72,15 @@ impl<T> Scheduler<T> {
         self.fill(out);
     }
 
-    /// A task is to be done. `Err` gives it back: the pool takes no more.
+    /// A task of so many items, at least one, is to be done. `Err` gives it back: the pool
+    /// takes no more.
     ///
     /// # Errors
     /// The task, when the pool has been closed, terminated, or is broken.
     pub fn submit(
         &mut self,
         payload: T,
+        items: u32,
         terms: Terms,
         now: u64,
         out: &mut Vec<Effect<T>>,
@@ -165,8 +90,10 @@ impl<T> Scheduler<T> {
         }
         self.next_task += 1;
         let id = TaskId(self.next_task);
-        self.tasks.insert(id, Task { payload, terms, cancelled: false, withdrawn: false });
-        self.queue.push_back(id);
+        let left = items.max(1);
+        let task = Task { payload, terms, left, cancelled: false, withdrawn: false };
+        self.tasks.insert(id, task);
+        self.queue.push_back(Piece { task: id, items: 0..left, spent: 0 });
         self.dispatch(now, out);
         if self.options.on_demand {
             self.fill(out);
@@ -180,54 +107,77 @@ impl<T> Scheduler<T> {
         let Some(worker) = self.find(worker) else { return };
         if is_over {
             worker.stage = Stage::Dying;
-            out.push(Effect::Kill(worker.id));
+            out.push(Effect::Stop(worker.id));
             return;
         }
         worker.stage = Stage::Ready;
+        worker.moved = now;
         self.dispatch(now, out);
         self.retire_if_done(out);
     }
 
-    /// A worker has finished a task. Gives the task, unless nobody waits for it.
-    pub fn finished(
+    /// The items whose results come next from a worker: of which task, and which.
+    pub fn current(&self, worker: WorkerId) -> Option<(&T, Range<u32>)> {
+        let worker = self.workers.iter().find(|known| known.id == worker)?;
+        let piece = &worker.current.as_ref()?.piece;
+        Some((&self.tasks.get(&piece.task)?.payload, piece.items.clone()))
+    }
+
+    /// A worker has done the next `count` of its [`current`](Self::current) items. Says
+    /// whether they were the last of their task.
+    pub fn advance(
         &mut self,
         worker: WorkerId,
-        number: u32,
+        count: u32,
         now: u64,
         out: &mut Vec<Effect<T>>,
-    ) -> Option<T> {
-        let found = self.find(worker)?;
-        let current = found.current.take_if(|current| current.number == number)?;
-        found.begun = found.begun.max(number);
-        let task = self.tasks.remove(&current.task);
-        self.promote(worker, now, out);
-        self.recycle(worker, out);
-        self.dispatch(now, out);
-        self.retire_if_done(out);
-        task.map(|task| task.payload)
+    ) -> bool {
+        let Some(at) = self.workers.iter().position(|known| known.id == worker) else {
+            return false;
+        };
+        let found = &mut self.workers[at];
+        let Some(current) = &mut found.current else { return false };
+        let count = count.min(current.len());
+        let task = current.piece.task;
+        current.number = current.number.wrapping_add(count);
+        current.piece.items.start += count;
+        current.piece.spent = 0;
+        let (done, is_over) = (current.number.wrapping_sub(1), current.len() == 0);
+        found.note_begun(done);
+        found.moved = now;
+        let is_last = self.let_go(task, count);
+        if is_over {
+            self.workers[at].current = self.workers[at].ahead.pop_front();
+        }
+        self.watch_current(at, now, out);
+        if is_over {
+            self.recycle(worker, out);
+            self.dispatch(now, out);
+            self.retire_if_done(out);
+        }
+        is_last
+    }
+
+    /// So many tasks came back from a worker at one look.
+    pub fn looked(&mut self, worker: WorkerId, done: usize) {
+        if let Some(worker) = self.find(worker) {
+            worker.keep_pace(done);
+        }
     }
 
     /// A worker has ended, or could not be started. `begun` is what its word says; all
-    /// results that it had sent have been told before.
+    /// results that it had given have been told before.
     pub fn died(&mut self, worker: WorkerId, begun: u32, now: u64, out: &mut Vec<Effect<T>>) {
         let Some(at) = self.workers.iter().position(|known| known.id == worker) else { return };
         let worker = self.workers.swap_remove(at);
         let is_failure = match worker.stage {
             Stage::Starting => true,
-            Stage::Ready => begun == 0,
+            Stage::Ready => begun == 0 && !worker.has_begun,
             Stage::Leaving | Stage::Dying => false,
         };
         // What was given last is put back first, so that the order stays.
-        for given in worker.current.into_iter().chain(worker.ahead).rev() {
-            if given.number > begun {
-                self.queue.push_front(given.task);
-                continue;
-            }
-            let end = match worker.doomed {
-                Some((number, end)) if number == given.number => end,
-                _ => End::Died,
-            };
-            self.ended_in(given.task, end, out);
+        for given in worker.all_given().rev() {
+            self.bury(given, begun, worker.doom, out);
         }
         if is_failure && !self.window.record(now) && self.phase != Phase::Terminated {
             self.break_down(out);
@@ -244,42 +194,40 @@ impl<T> Scheduler<T> {
         let Some(at) = self.workers.iter().position(|known| known.id == worker) else { return };
         let worker = &mut self.workers[at];
         worker.asked = false;
-        for task in worker.take_back(begun) {
-            self.queue.push_front(task);
+        if let Some(Doom { first, last, end }) = worker.doom {
+            worker.deadline = None;
+            // One whose time is up without having begun anything is as stuck as others.
+            let is_begun = end == End::TimedOut || !is_after(first, begun);
+            if is_after(begun, last) || !is_begun {
+                // It was done in time, and its result is on its way; or nothing was begun.
+                worker.doom = None;
+            } else {
+                worker.stage = Stage::Dying;
+                out.push(Effect::Kill(worker.id));
+            }
         }
-        for kept in worker.current.iter().chain(&worker.ahead) {
-            if let Some(task) = self.tasks.get_mut(&kept.task) {
+        let pieces = worker.take_back(begun);
+        let kept: Vec<_> = worker.all_given().map(|given| given.piece.task).collect();
+        for task in kept {
+            // Of a task of several items the others are still not wanted.
+            if let Some(task) = self.tasks.get_mut(&task).filter(|task| task.left == 1) {
                 task.withdrawn = false;
             }
+        }
+        let most = self.most();
+        let is_shared = self.workers.iter().any(|worker| worker.is_idle(most));
+        for mut piece in pieces {
+            let middle = piece.items.start + (piece.items.end - piece.items.start).div_ceil(2);
+            if is_shared && middle < piece.items.end {
+                let items = middle..piece.items.end;
+                self.queue.push_front(Piece { items, spent: 0, ..piece });
+                piece.items.end = middle;
+            }
+            self.queue.push_front(piece);
         }
         self.dispatch(now, out);
         self.fill(out);
         self.retire_if_done(out);
-    }
-
-    /// The answer to [`Effect::Condemn`]: what the word said.
-    pub fn condemned(
-        &mut self,
-        worker: WorkerId,
-        number: u32,
-        begun: u32,
-        now: u64,
-        out: &mut Vec<Effect<T>>,
-    ) {
-        let Some(at) = self.workers.iter().position(|known| known.id == worker) else { return };
-        let worker = &mut self.workers[at];
-        worker.asked = false;
-        worker.deadline = None;
-        if begun > number {
-            // It was done in time, and its result is on its way.
-            worker.doomed = None;
-        } else {
-            worker.stage = Stage::Dying;
-        }
-        for task in worker.take_back(begun) {
-            self.queue.push_front(task);
-        }
-        self.dispatch(now, out);
     }
 
     /// A task is not wanted any more. Nothing, when it has ended.
@@ -288,14 +236,9 @@ impl<T> Scheduler<T> {
             Some(known) => known.cancelled = true,
             None => return,
         }
-        if let Some(at) = self.queue.iter().position(|queued| *queued == task) {
-            self.queue.remove(at);
-            self.deliver(task, End::Cancelled, out);
-            self.retire_if_done(out);
-            return;
-        }
-        let is_it = |given: &Given| given.task == task;
+        self.drop_queued(task, out);
         for worker in &mut self.workers {
+            let is_it = |given: &Given| given.piece.task == task;
             if worker.current.as_ref().is_some_and(is_it) {
                 condemn(worker, End::Cancelled, out);
             } else if worker.ahead.iter().any(is_it) && !worker.asked {
@@ -303,40 +246,44 @@ impl<T> Scheduler<T> {
             }
         }
         self.dispatch(now, out);
+        self.retire_if_done(out);
     }
 
-    /// A task is not wanted any more, and ends if no worker has begun it; else it is let be.
+    /// A task is not wanted any more, and what no worker has begun of it ends; the rest is
+    /// let be.
     pub fn withdraw(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
-        if let Some(at) = self.queue.iter().position(|queued| *queued == task) {
-            self.queue.remove(at);
-            self.deliver(task, End::Cancelled, out);
-            self.retire_if_done(out);
-            return;
-        }
-        let holder = self.workers.iter_mut().find(|worker| worker.number_of(task).is_some());
-        if let (Some(worker), Some(task)) = (holder, self.tasks.get_mut(&task))
-            && worker.stage == Stage::Ready
-        {
-            task.withdrawn = true;
-            if !worker.asked {
-                take_back(worker, out);
+        self.drop_queued(task, out);
+        if let Some(known) = self.tasks.get_mut(&task) {
+            let holds = |worker: &&mut Worker| worker.number_of(task).is_some();
+            for worker in self.workers.iter_mut().filter(holds) {
+                if worker.stage == Stage::Ready {
+                    known.withdrawn = true;
+                    if !worker.asked {
+                        take_back(worker, out);
+                    }
+                }
             }
         }
+        self.retire_if_done(out);
     }
 
-    /// Looks at the time: tasks that have used theirs up are ended with their workers.
+    /// Looks at the time: items that have used theirs up are ended with their workers.
     pub fn tick(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
         for worker in &mut self.workers {
             if worker.deadline.is_some_and(|deadline| deadline <= now) {
                 condemn(worker, End::TimedOut, out);
             }
         }
+        if self.revisit.is_some_and(|at| at <= now) {
+            self.dispatch(now, out);
+        }
     }
 
     /// When [`tick`](Self::tick) is to be called at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
         let waits = |worker: &&Worker| worker.stage == Stage::Ready && !worker.asked;
-        self.workers.iter().filter(waits).filter_map(|worker| worker.deadline).min()
+        let deadlines = self.workers.iter().filter(waits).filter_map(|worker| worker.deadline);
+        deadlines.chain(self.revisit).min()
     }
 
     /// Takes no more tasks; workers end when all is done.
@@ -406,126 +353,68 @@ impl<T> Scheduler<T> {
         self.workers.iter().map(|worker| worker.id)
     }
 
-    fn find(&mut self, worker: WorkerId) -> Option<&mut Worker> {
+    pub(super) fn find(&mut self, worker: WorkerId) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|known| known.id == worker)
     }
 
-    /// Most tasks of one worker; their numbers have 32 bits.
-    fn most(&self) -> u32 {
-        // Numbers that were taken back count as well, so that half of them are left for those.
-        self.options.max_tasks.unwrap_or(u32::MAX / 2)
+    /// A worker ended that had been given this. What it had begun of it, and not finished,
+    /// has ended with it; the rest is queued again.
+    fn bury(&mut self, given: &Given, begun: u32, doom: Option<Doom>, out: &mut Vec<Effect<T>>) {
+        let Piece { task: id, items, spent } = &given.piece;
+        let lost = given.begun(begun);
+        let middle = items.start + lost;
+        if lost == 0 {
+            self.queue.push_front(given.piece.clone());
+            return;
+        }
+        let Some(task) = self.tasks.get(id) else { return };
+        let is_doomed = |doom: &Doom| !is_after(given.number, doom.last);
+        let end = doom.filter(is_doomed).map_or(End::Died, |doom| doom.end);
+        let may_retry = *spent < task.terms.retries && !task.cancelled && end != End::Cancelled;
+        if may_retry {
+            self.queue.push_front(Piece { spent: spent + 1, ..given.piece.clone() });
+            return;
+        }
+        if middle < items.end {
+            self.queue.push_front(Piece { task: *id, items: middle..items.end, spent: 0 });
+        }
+        self.deliver(*id, items.start..middle, end, out);
     }
 
-    /// Gives queued tasks to workers that have room; lets idle ones take what others were
-    /// sent ahead.
-    fn dispatch(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
-        let most = self.most();
-        // A task waits for a worker of its own as long as there may be another one.
-        let ahead =
-            if self.options.on_demand && self.places() < self.options.workers { 0 } else { AHEAD };
-        while let Some(task) = self.queue.front().copied() {
-            if self.tasks.get(&task).is_none_or(|task| task.cancelled || task.withdrawn) {
-                self.queue.pop_front();
-                self.deliver(task, End::Cancelled, out);
-                continue;
-            }
-            let room = self.workers.iter_mut().filter(|worker| worker.has_room(ahead, most));
-            let load = |worker: &&mut Worker| (worker.current.is_some(), worker.ahead.len());
-            let Some(worker) = room.min_by_key(load) else { return };
-            self.queue.pop_front();
-            worker.sent += 1;
-            worker.given += 1;
-            let given = Given { task, number: worker.sent };
-            out.push(Effect::Send { worker: worker.id, task, number: given.number });
-            if worker.current.is_none() {
-                worker.current = Some(given);
-                let limit = self.tasks.get(&task).and_then(|task| task.terms.limit_ms);
-                worker.deadline = limit.map(|limit| now.saturating_add(limit));
-            } else {
-                worker.ahead.push_back(given);
-            }
-        }
-        if self.workers.iter().any(|worker| worker.is_idle(most)) {
-            let has_spare = |worker: &&mut Worker| {
-                let last = worker.ahead.back();
-                !worker.asked && last.is_some_and(|last| last.number > worker.begun)
-            };
-            if let Some(worker) = self.workers.iter_mut().find(has_spare) {
-                take_back(worker, out);
-            }
+    /// Ends what is queued of a task.
+    fn drop_queued(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
+        let mut dropped = Vec::new();
+        self.queue.retain(|piece| {
+            let is_it = piece.task == task;
+            dropped.extend(is_it.then(|| piece.items.clone()));
+            !is_it
+        });
+        for items in dropped {
+            self.deliver(task, items, End::Cancelled, out);
         }
     }
 
-    /// The next of a worker's tasks is its current one now.
-    fn promote(&mut self, worker: WorkerId, now: u64, out: &mut Vec<Effect<T>>) {
-        let Some(at) = self.workers.iter().position(|known| known.id == worker) else { return };
-        let worker = &mut self.workers[at];
-        worker.deadline = None;
-        worker.current = worker.ahead.pop_front();
-        let Some(current) = worker.current else { return };
-        let Some(task) = self.tasks.get(&current.task) else { return };
-        worker.deadline = task.terms.limit_ms.map(|limit| now.saturating_add(limit));
-        if task.cancelled {
-            condemn(worker, End::Cancelled, out);
+    pub(super) fn deliver(
+        &mut self,
+        id: TaskId,
+        items: Range<u32>,
+        end: End,
+        out: &mut Vec<Effect<T>>,
+    ) {
+        let Some(task) = self.tasks.get(&id).map(|task| task.payload.clone()) else { return };
+        let is_last = self.let_go(id, items.end - items.start);
+        out.push(Effect::Deliver { task, items, end, is_last });
+    }
+
+    /// So many items of a task have ended. Whether it was the last of them.
+    fn let_go(&mut self, id: TaskId, count: u32) -> bool {
+        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        task.left = task.left.saturating_sub(count);
+        let is_last = task.left == 0;
+        if is_last {
+            self.tasks.remove(&id);
         }
-    }
-
-    /// Lets a worker go that has done its share.
-    fn recycle(&mut self, worker: WorkerId, out: &mut Vec<Effect<T>>) {
-        let most = self.most();
-        let Some(worker) = self.find(worker) else { return };
-        let is_done = worker.current.is_none() && worker.given >= most && !worker.asked;
-        if is_done && worker.stage == Stage::Ready {
-            worker.stage = Stage::Leaving;
-            out.push(Effect::Retire(worker.id));
-            self.fill(out);
-        }
-    }
-
-    fn count(&self, stage: Stage) -> usize {
-        self.workers.iter().filter(|one| one.stage == stage).count()
-    }
-
-    /// How many places are taken: one that leaves has given its own up.
-    fn places(&self) -> usize {
-        self.count(Stage::Starting) + self.count(Stage::Ready) + self.count(Stage::Dying)
-    }
-
-    /// Starts workers in the places of those that have gone, as far as there is use for them.
-    fn fill(&mut self, out: &mut Vec<Effect<T>>) {
-        loop {
-            let starting = self.count(Stage::Starting);
-            let wanted = match self.phase {
-                Phase::Running if !self.options.on_demand => true,
-                // Those that are there do the rest, unless they are doing their last.
-                Phase::Running | Phase::Closing => starting < self.queue.len(),
-                Phase::Terminated | Phase::Broken => false,
-            };
-            if !wanted || self.places() >= self.options.workers {
-                return;
-            }
-            self.next_worker += 1;
-            let worker = Worker::new(WorkerId(self.next_worker));
-            out.push(Effect::Start(worker.id));
-            self.workers.push(worker);
-        }
-    }
-
-    /// A worker ended in a task.
-    fn ended_in(&mut self, id: TaskId, end: End, out: &mut Vec<Effect<T>>) {
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        if task.terms.retries > 0 && !task.cancelled && end != End::Cancelled {
-            task.terms.retries -= 1;
-            self.queue.push_front(id);
-        } else {
-            self.deliver(id, end, out);
-        }
-    }
-
-    fn deliver(&mut self, task: TaskId, end: End, out: &mut Vec<Effect<T>>) {
-        if let Some(task) = self.tasks.remove(&task) {
-            out.push(Effect::Deliver { task: task.payload, end });
-        }
+        is_last
     }
 
     /// A closed pool lets its workers go when nothing is left to do.
@@ -542,18 +431,20 @@ impl<T> Scheduler<T> {
     }
 
     fn end_all(&mut self, end: End, out: &mut Vec<Effect<T>>) {
-        self.queue.clear();
-        let mut tasks: Vec<_> = self.tasks.drain().collect();
-        tasks.sort_unstable_by_key(|(id, _)| *id);
-        out.extend(tasks.into_iter().map(|(_, task)| Effect::Deliver { task: task.payload, end }));
+        let mut pieces: Vec<_> = self.queue.drain(..).collect();
         for worker in &mut self.workers {
-            worker.current = None;
-            worker.ahead.clear();
+            let given = worker.current.take().into_iter().chain(worker.ahead.drain(..));
+            pieces.extend(given.map(|given| given.piece));
             worker.deadline = None;
             if worker.stage != Stage::Starting {
                 worker.stage = Stage::Dying;
-                out.push(Effect::Kill(worker.id));
+                out.push(Effect::Stop(worker.id));
             }
+        }
+        self.revisit = None;
+        pieces.sort_unstable_by_key(|piece| (piece.task, piece.items.start));
+        for Piece { task, items, .. } in pieces {
+            self.deliver(task, items, end, out);
         }
         self.say_if_ended(out);
     }
@@ -563,20 +454,4 @@ impl<T> Scheduler<T> {
             out.push(Effect::Ended);
         }
     }
-}
-
-fn take_back<T>(worker: &mut Worker, out: &mut Vec<Effect<T>>) {
-    worker.asked = true;
-    out.push(Effect::TakeBack { worker: worker.id, last: worker.sent });
-}
-
-/// Has a worker killed for the sake of its current task, unless that is done by then.
-fn condemn<T>(worker: &mut Worker, end: End, out: &mut Vec<Effect<T>>) {
-    let Some(current) = worker.current else { return };
-    if worker.stage != Stage::Ready || worker.asked {
-        return;
-    }
-    worker.asked = true;
-    worker.doomed = Some((current.number, end));
-    out.push(Effect::Condemn { worker: worker.id, number: current.number, last: worker.sent });
 }

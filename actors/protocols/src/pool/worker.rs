@@ -1,9 +1,13 @@
 //! One worker as the scheduler sees it.
 //!
-//! Owns what has been given to it, in order. It decides nothing.
+//! Owns what has been given to it, in order, and how far ahead it is supplied. It decides
+//! nothing about tasks.
 
-use super::scheduler::{End, TaskId};
+use super::effect::{End, TaskId};
+use super::word::is_after;
+use super::{AHEAD, MOST_AHEAD};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// One life of one worker. Numbers are not used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,15 +20,54 @@ pub(super) enum Stage {
     Ready,
     /// It has been told to end, and has nothing more to do.
     Leaving,
-    /// It is being killed, for the sake of one of its tasks or of the pool.
+    /// It is being killed, for the sake of one of its items or of the pool.
     Dying,
 }
 
-/// A task that has been sent to a worker, under this number.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Given {
+/// Items of a task, in a row, that nobody has begun.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
     pub(super) task: TaskId,
+    pub(super) items: Range<u32>,
+    /// How often the first of them has been given in vain.
+    pub(super) spent: u32,
+}
+
+/// A piece that has been sent to a worker; its first item has this number.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub(super) piece: Piece,
     pub(super) number: u32,
+}
+
+impl Given {
+    pub(super) fn len(&self) -> u32 {
+        self.piece.items.end - self.piece.items.start
+    }
+
+    /// The number of its last item.
+    pub(super) fn last(&self) -> u32 {
+        self.number.wrapping_add(self.len()).wrapping_sub(1)
+    }
+
+    /// How many of its items have been begun, if this one was the last.
+    pub(super) fn begun(&self, begun: u32) -> u32 {
+        if is_after(self.number, begun) {
+            0
+        } else {
+            (begun.wrapping_sub(self.number) + 1).min(self.len())
+        }
+    }
+}
+
+/// For the sake of which item a worker is to be killed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doom {
+    /// From the first to the last number for which it holds.
+    pub(super) first: u32,
+    pub(super) last: u32,
+    /// How that item is to end.
+    pub(super) end: End,
 }
 
 #[derive(Debug)]
@@ -34,18 +77,22 @@ pub(super) struct Worker {
     /// What it works on, as far as its owner knows: it may be further already.
     pub(super) current: Option<Given>,
     pub(super) ahead: VecDeque<Given>,
-    /// The number of the last task that was sent.
+    /// The number of the last item that was sent.
     pub(super) sent: u32,
-    /// How many tasks it has been given for good.
+    /// How many pieces it has been given for good.
     pub(super) given: u32,
-    /// The last task that it is known to have begun.
+    /// The last item that it is known to have begun, and whether there was one.
     pub(super) begun: u32,
-    /// When the current task has used up its time, in milliseconds.
+    pub(super) has_begun: bool,
+    /// How many pieces are sent beyond the current one.
+    pub(super) pace: usize,
+    /// When it last got on with its work, in milliseconds.
+    pub(super) moved: u64,
+    /// When the current item has used up its time, in milliseconds.
     pub(super) deadline: Option<u64>,
     /// An effect is under way that asks its word: nothing is sent to it meanwhile.
     pub(super) asked: bool,
-    /// For which task it is being killed, and how that task is to end.
-    pub(super) doomed: Option<(u32, End)>,
+    pub(super) doom: Option<Doom>,
 }
 
 impl Worker {
@@ -58,13 +105,16 @@ impl Worker {
             sent: 0,
             given: 0,
             begun: 0,
+            has_begun: false,
+            pace: AHEAD,
+            moved: 0,
             deadline: None,
             asked: false,
-            doomed: None,
+            doom: None,
         }
     }
 
-    /// Whether more may be sent to it.
+    /// Whether more may be sent to it, so many pieces ahead.
     pub(super) fn has_room(&self, ahead: usize, most: u32) -> bool {
         self.stage == Stage::Ready
             && !self.asked
@@ -72,30 +122,74 @@ impl Worker {
             && self.ahead.len() < if self.current.is_some() { ahead } else { 1 }
     }
 
-    /// Under which number a task has been sent to it.
-    pub(super) fn number_of(&self, task: TaskId) -> Option<u32> {
-        let mut given = self.current.iter().chain(&self.ahead);
-        given.find(|given| given.task == task).map(|given| given.number)
-    }
-
     pub(super) fn is_idle(&self, most: u32) -> bool {
         self.current.is_none() && self.has_room(0, most)
     }
 
-    /// Takes back what it has not begun, the last one first.
-    pub(super) fn take_back(&mut self, begun: u32) -> impl Iterator<Item = TaskId> + '_ {
-        self.begun = begun;
-        std::iter::from_fn(move || {
-            let is_open = |given: &mut Given| given.number > begun;
-            let given = match self.ahead.back() {
-                Some(_) => self.ahead.pop_back_if(is_open),
-                None => self.current.take_if(is_open),
-            }?;
-            self.given -= 1;
-            if self.current.is_none() {
-                self.deadline = None;
+    /// What has been given to it, the oldest first.
+    pub(super) fn all_given(&self) -> impl DoubleEndedIterator<Item = &Given> {
+        self.current.iter().chain(&self.ahead)
+    }
+
+    /// Under which number a task has been sent to it.
+    pub(super) fn number_of(&self, task: TaskId) -> Option<u32> {
+        self.all_given().find(|given| given.piece.task == task).map(|given| given.number)
+    }
+
+    /// Whether it has been given more than it can be working on, as far as is known.
+    pub(super) fn has_spare(&self) -> bool {
+        let Some(current) = self.current.as_ref().filter(|_| self.stage == Stage::Ready) else {
+            return false;
+        };
+        // One that is idle is about to begin its next item, which is left to it.
+        let next = if is_after(self.begun, current.number) { self.begun } else { current.number };
+        !self.asked && is_after(self.ahead.back().unwrap_or(current).last(), next)
+    }
+
+    /// Takes back what it has not begun, the last piece first.
+    pub(super) fn take_back(&mut self, begun: u32) -> Vec<Piece> {
+        self.note_begun(begun);
+        let mut pieces = Vec::new();
+        while let Some(mut given) = self.ahead.pop_back().or_else(|| self.current.take()) {
+            let kept = given.begun(begun);
+            if kept == 0 {
+                self.given -= 1;
+                pieces.push(given.piece);
+                continue;
             }
-            Some(given.task)
-        })
+            if kept < given.len() {
+                let middle = given.piece.items.start + kept;
+                let items = middle..given.piece.items.end;
+                pieces.push(Piece { items, spent: 0, ..given.piece });
+                given.piece.items.end = middle;
+            }
+            if self.current.is_some() {
+                self.ahead.push_back(given);
+            } else {
+                self.current = Some(given);
+            }
+            break;
+        }
+        if self.current.is_none() {
+            self.deadline = None;
+        }
+        pieces
+    }
+
+    pub(super) fn note_begun(&mut self, begun: u32) {
+        if is_after(begun, self.begun) {
+            self.begun = begun;
+            self.has_begun = true;
+        }
+    }
+
+    /// So many pieces were done since the last look. A worker that did all that it had is
+    /// supplied further ahead.
+    pub(super) fn keep_pace(&mut self, done: usize) {
+        if done > self.pace {
+            self.pace = (self.pace * 2).min(MOST_AHEAD);
+        } else if done * 2 < self.pace {
+            self.pace = (self.pace / 2).max(AHEAD);
+        }
     }
 }

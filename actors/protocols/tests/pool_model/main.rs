@@ -15,7 +15,8 @@ use world::{Setup, Step, World};
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0u32..3, 0u64..40).prop_map(|(retries, limit)| Step::Submit { retries, limit }),
+        6 => (1u32..6, 0u32..3, 0u64..40)
+            .prop_map(|(items, retries, limit)| Step::Submit { items, retries, limit }),
         4 => Just(Step::Start),
         1 => Just(Step::FailToStart),
         12 => any::<u8>().prop_map(Step::Work),
@@ -88,7 +89,7 @@ fn a_death_at_every_step_costs_one_task_at_most() {
                 world.step(Step::Kill(at));
             }
             let step = match number % 5 {
-                0 => Step::Submit { retries: 0, limit: 0 },
+                0 => Step::Submit { items: 1 + u32::from(number % 3), retries: 0, limit: 0 },
                 1 | 2 => Step::Work(number / 3),
                 _ => Step::Receive(number / 2),
             };
@@ -107,7 +108,7 @@ fn tasks_of_one_worker_are_begun_in_order() {
     let mut world =
         World::new(Setup { workers: 1, max_tasks: Some(3), budget: 0, on_demand: false });
     for _ in 0..10 {
-        world.step(Step::Submit { retries: 0, limit: 0 });
+        world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
     }
     world.close();
     world.settle();
@@ -119,7 +120,7 @@ fn tasks_of_one_worker_are_begun_in_order() {
 #[test]
 fn workers_that_never_begin_anything_break_the_pool() {
     let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 2, on_demand: false });
-    world.step(Step::Submit { retries: 5, limit: 0 });
+    world.step(Step::Submit { items: 1, retries: 5, limit: 0 });
     for _ in 0..3 {
         world.step(Step::FailToStart);
     }
@@ -132,8 +133,8 @@ fn workers_that_never_begin_anything_break_the_pool() {
 fn a_time_limit_condemns_one_task() {
     let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 0, on_demand: false });
     world.step(Step::Start);
-    world.step(Step::Submit { retries: 0, limit: 5 });
-    world.step(Step::Submit { retries: 0, limit: 0 });
+    world.step(Step::Submit { items: 1, retries: 0, limit: 5 });
+    world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
     world.step(Step::Work(0));
     world.step(Step::Pass(10));
     world.close();
@@ -148,7 +149,7 @@ fn workers_come_on_demand() {
     let mut world = World::new(Setup { workers: 3, max_tasks: None, budget: 0, on_demand: true });
     assert_eq!(world.workers(), 0);
     for submitted in 1..=5 {
-        world.step(Step::Submit { retries: 0, limit: 0 });
+        world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
         assert_eq!(world.workers(), submitted.min(3));
     }
     world.close();
@@ -158,10 +159,46 @@ fn workers_come_on_demand() {
 
     let mut world = World::new(Setup { workers: 3, max_tasks: None, budget: 0, on_demand: true });
     for _ in 0..3 {
-        world.step(Step::Submit { retries: 0, limit: 0 });
+        world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
         for step in [Step::Start, Step::Work(0), Step::Work(0), Step::Receive(0)] {
             world.step(step);
         }
         assert_eq!((world.workers(), world.unfinished()), (1, 0));
     }
+}
+
+/// A death in the middle of a task: what is before has its result, what is behind is done.
+#[test]
+fn a_death_costs_one_item_of_its_task() {
+    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 0, on_demand: false });
+    world.step(Step::Start);
+    world.step(Step::Submit { items: 5, retries: 0, limit: 0 });
+    for _ in 0..5 {
+        world.step(Step::Work(0));
+    }
+    world.step(Step::Kill(0));
+    world.close();
+    world.settle();
+    world.check();
+    let ends: Vec<_> = world.ends().collect();
+    assert_eq!(ends, [None, None, Some(End::Died), None, None]);
+}
+
+/// An idle worker takes half of what one that does not get on has not begun.
+#[test]
+fn an_idle_worker_takes_items_from_a_busy_one() {
+    let mut world = World::new(Setup { workers: 2, max_tasks: None, budget: 0, on_demand: false });
+    world.step(Step::Start);
+    world.step(Step::Submit { items: 9, retries: 0, limit: 0 });
+    world.step(Step::Work(0));
+    world.step(Step::Start);
+    world.step(Step::Pass(2));
+    for _ in 0..8 {
+        world.step(Step::Work(1));
+    }
+    assert_eq!(world.begun_in_order.len(), 5, "one here, four there");
+    world.close();
+    world.settle();
+    world.check();
+    assert_eq!(world.ends().filter(Option::is_none).count(), 9);
 }

@@ -19,6 +19,7 @@ pub(crate) struct Setup {
 pub(crate) enum Step {
     /// A limit of 0 is none.
     Submit {
+        items: u32,
         retries: u32,
         limit: u64,
     },
@@ -42,9 +43,9 @@ struct Worker {
     is_ready: bool,
     is_dead: bool,
     is_retired: bool,
-    inbox: VecDeque<(u32, TaskId)>,
-    running: Option<(u32, TaskId)>,
-    results: VecDeque<u32>,
+    inbox: VecDeque<(u32, usize)>,
+    running: Option<usize>,
+    results: VecDeque<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -61,10 +62,11 @@ pub(crate) struct World {
     scheduler: Scheduler<usize>,
     workers: BTreeMap<WorkerId, Worker>,
     fates: Vec<Fate>,
-    ids: Vec<TaskId>,
+    /// The tasks, each with its first fate and how many items it has.
+    ids: Vec<(TaskId, usize, u32)>,
     now: u64,
     ended: u32,
-    pub(crate) begun_in_order: Vec<TaskId>,
+    pub(crate) begun_in_order: Vec<usize>,
 }
 
 impl World {
@@ -89,21 +91,18 @@ impl World {
     pub(crate) fn step(&mut self, step: Step) {
         let now = self.now;
         match step {
-            Step::Submit { retries, limit } => {
+            Step::Submit { items, retries, limit } => {
                 let terms = Terms { limit_ms: (limit > 0).then_some(limit), retries };
-                let number = self.fates.len();
+                let first = self.fates.len();
+                let fate = || Fate { allowed: 1 + retries, ..Fate::default() };
+                self.fates.extend((0..items).map(|_| fate()));
                 let mut given = Err(0);
-                self.tell(|it, out| given = it.submit(number, terms, now, out));
-                if let Ok(id) = given {
-                    self.ids.push(id);
-                } else {
+                self.tell(|it, out| given = it.submit(first, items, terms, now, out));
+                match given {
+                    Ok(id) => self.ids.push((id, first, items)),
                     // The pool takes none any more: it is not ours to ask what became of it.
-                    return;
+                    Err(_) => self.fates.truncate(first),
                 }
-                if self.fates.len() == number {
-                    self.fates.push(Fate::default());
-                }
-                self.fates[number].allowed = 1 + retries;
             }
             Step::Start | Step::FailToStart => {
                 let starting = self.workers.iter().find(|(_, w)| !w.is_ready && !w.is_dead);
@@ -136,20 +135,26 @@ impl World {
             Step::Cancel(which) => {
                 if !self.ids.is_empty() {
                     let at = usize::from(which) % self.ids.len();
-                    let id = self.ids[at];
-                    self.fates[at].is_cancelled = true;
+                    let (id, first, items) = self.ids[at];
+                    for fate in &mut self.fates[first..first + items as usize] {
+                        fate.is_cancelled = true;
+                    }
                     self.tell(|it, out| it.cancel(id, now, out));
                 }
             }
             Step::Withdraw(which) => {
                 if !self.ids.is_empty() {
-                    let id = self.ids[usize::from(which) % self.ids.len()];
-                    let is_begun = self.scheduler.sent_to(id).is_some_and(|(worker, number)| {
+                    let (id, _, items) = self.ids[usize::from(which) % self.ids.len()];
+                    let holder = self.scheduler.sent_to(id);
+                    let is_dead = |(id, _)| self.workers[&id].is_dead;
+                    let is_begun = holder.is_some_and(|(worker, number)| {
                         word::begun(&self.workers[&worker].word) >= number
                     });
+                    let is_simple = items == 1 && !holder.is_some_and(is_dead);
                     let was_there = self.scheduler.task(id).is_some();
                     self.tell(|it, out| it.withdraw(id, out));
-                    assert_eq!(self.scheduler.task(id).is_some(), was_there && is_begun);
+                    let is_there = self.scheduler.task(id).is_some();
+                    assert!(!is_simple || is_there == (was_there && is_begun));
                 }
             }
         }
@@ -223,33 +228,31 @@ impl World {
         let can = |w: &Worker| w.is_ready && !w.is_dead;
         let Some(id) = self.pick(which, can) else { return };
         let worker = self.workers.get_mut(&id).unwrap();
-        if let Some((number, task)) = worker.running.take() {
-            worker.results.push_back(number);
-            self.fate(task).sent_results += 1;
-        } else if let Some((number, task)) = worker.inbox.pop_front() {
+        if let Some(item) = worker.running.take() {
+            worker.results.push_back(item);
+            self.fates[item].sent_results += 1;
+        } else if let Some((number, item)) = worker.inbox.pop_front() {
             if word::begin(&worker.word, number) {
-                worker.running = Some((number, task));
-                self.fate(task).begun += 1;
-                self.begun_in_order.push(task);
+                worker.running = Some(item);
+                self.fates[item].begun += 1;
+                self.begun_in_order.push(item);
             }
         } else if worker.is_retired {
             worker.is_dead = true;
         }
     }
 
-    fn fate(&mut self, task: TaskId) -> &mut Fate {
-        let at = self.ids.iter().position(|id| *id == task).unwrap();
-        &mut self.fates[at]
-    }
-
     fn receive(&mut self, id: WorkerId) {
         let now = self.now;
-        let number = self.workers.get_mut(&id).unwrap().results.pop_front().unwrap();
-        let mut done = None;
-        self.tell(|it, out| done = it.finished(id, number, now, out));
-        if let Some(task) = done {
-            self.fates[task].ends.push(None);
-        }
+        let item = self.workers.get_mut(&id).unwrap().results.pop_front().unwrap();
+        // Nobody waits any more for what a terminated pool has done.
+        let Some((first, items)) = self.scheduler.current(id) else { return };
+        assert_eq!(first + items.start as usize, item, "results come in order");
+        self.tell(|it, out| {
+            it.advance(id, 1, now, out);
+        });
+        self.tell(|it, _| it.looked(id, usize::from(items.len() == 1)));
+        self.fates[item].ends.push(None);
     }
 
     fn bury(&mut self) {
@@ -278,28 +281,22 @@ impl World {
     fn carry_out(&mut self, effect: Effect<usize>, more: &mut Vec<Effect<usize>>) {
         match effect {
             Effect::Start(id) => drop(self.workers.insert(id, Worker::default())),
-            Effect::Send { worker, task, number } => {
-                assert!(self.scheduler.task(task).is_some());
-                self.workers.get_mut(&worker).unwrap().inbox.push_back((number, task));
+            Effect::Send { worker, task, items, number } => {
+                let inbox = &mut self.workers.get_mut(&worker).unwrap().inbox;
+                inbox.extend((number..).zip(items.map(|item| task + item as usize)));
             }
             Effect::Retire(id) => self.workers.get_mut(&id).unwrap().is_retired = true,
             Effect::TakeBack { worker, last } => {
                 let begun = word::take_back(&self.workers[&worker].word, last);
                 self.scheduler.taken_back(worker, begun, self.now, more);
             }
-            Effect::Condemn { worker, number, last } => {
-                let begun = word::take_back(&self.workers[&worker].word, last);
-                if begun <= number {
-                    self.workers.get_mut(&worker).unwrap().is_dead = true;
-                }
-                self.scheduler.condemned(worker, number, begun, self.now, more);
+            Effect::Kill(id) | Effect::Stop(id) => {
+                self.workers.get_mut(&id).unwrap().is_dead = true;
             }
-            Effect::Kill(id) => self.workers.get_mut(&id).unwrap().is_dead = true,
-            Effect::Deliver { task, end } => {
-                if self.fates.len() == task {
-                    self.fates.push(Fate::default());
+            Effect::Deliver { task, items, end, .. } => {
+                for item in items {
+                    self.fates[task + item as usize].ends.push(Some(end));
                 }
-                self.fates[task].ends.push(Some(end));
             }
             Effect::Ended => self.ended += 1,
         }

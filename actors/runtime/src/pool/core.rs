@@ -9,7 +9,7 @@ use super::error::TaskError;
 use super::job::{Cook, Job, Outcome, Then, Want};
 use super::staff::Recipe;
 use super::state::{State, Task};
-use super::task::{Initializer, TaskFunction};
+use super::task::{Arguments, Initializer, TaskFunction};
 use crate::codec::Encoded;
 use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
@@ -52,14 +52,12 @@ pub struct Setup {
     pub relay_stderr: bool,
 }
 
-/// Calls of one function, to be done by one worker.
+/// Calls of one function.
 pub struct Request {
     /// The function.
     pub function: TaskFunction,
-    /// How many calls.
-    pub items: u32,
     /// Their arguments.
-    pub args: Encoded,
+    pub args: Arguments,
     /// On which terms.
     pub terms: Terms,
 }
@@ -143,8 +141,8 @@ impl Core {
         lock(&self.state).staff.iter().map(|worker| worker.child.pid()).collect()
     }
 
-    /// Submits one task, whose outcome goes to the job under an index. `is_alone` says that
-    /// its caller is not about to wait for it.
+    /// Submits one task, whose outcomes go to the job; `index` is the number of its first
+    /// item there. `is_alone` says that its caller is not about to wait for it.
     ///
     /// # Errors
     /// [`TaskError::NotRunning`], [`TaskError::Broken`], [`TaskError::NotInImage`].
@@ -155,22 +153,32 @@ impl Core {
         index: u64,
         is_alone: bool,
     ) -> Result<TaskId, TaskError> {
-        let Request { function, items, args, terms } = request;
-        if self.owner != std::process::id() {
-            return Err(TaskError::NotRunning);
-        }
+        self.submit_all([(index, request)], job, is_alone)
+            .pop()
+            .unwrap_or(Err(TaskError::NotRunning))
+    }
+
+    /// As [`submit`](Self::submit), of several tasks at once.
+    pub fn submit_all(
+        &self,
+        requests: impl IntoIterator<Item = (u64, Request)>,
+        job: &Arc<Job>,
+        is_alone: bool,
+    ) -> Vec<Result<TaskId, TaskError>> {
+        let is_copy = self.owner != std::process::id();
+        let take = |(index, request), state: &mut State, now, out: &mut _| {
+            if is_copy {
+                return Err(TaskError::NotRunning);
+            }
+            state.take_on(request, job.clone(), index, now, out)
+        };
         self.change(|state, now, out| {
-            let function = state.function(function)?;
-            let (job, limit_ms) = (job.clone(), terms.limit_ms);
-            let task = Task { function, items, args, limit_ms, job, index };
-            let given = state.scheduler.submit(task, terms, now, out);
-            let task = given.map_err(|_| state.refusal())?;
+            let given = requests.into_iter().map(|request| take(request, state, now, out));
+            let given = given.collect();
             if is_alone {
                 state.wants_attendant(&self.attend);
             }
-            // Whoever reads the streams has to look at the time sooner, perhaps.
-            state.after.wakes_reader |= terms.limit_ms.is_some();
-            Ok(task)
+            given
         })
     }
 
@@ -286,7 +294,7 @@ impl Core {
     /// Changes the state, carries out what follows, and wakes those who wait for it.
     pub(super) fn change<T>(
         &self,
-        change: impl FnOnce(&mut State, u64, &mut Vec<Effect<Task>>) -> T,
+        change: impl FnOnce(&mut State, u64, &mut Vec<Effect<Arc<Task>>>) -> T,
     ) -> T {
         let now = self.now();
         let mut guard = lock(&self.state);
@@ -302,6 +310,9 @@ impl Core {
         }
         effects.clear();
         state.effects = effects;
+        for worker in &mut state.staff {
+            worker.flush(&self.epoll);
+        }
         state.death = None;
         let after = std::mem::take(&mut state.after);
         let wakes = if let Some(leader) = state.leader {
@@ -357,62 +368,51 @@ impl Core {
         &self,
         state: &mut State,
         now: u64,
-        effect: Effect<Task>,
-        more: &mut Vec<Effect<Task>>,
+        effect: Effect<Arc<Task>>,
+        more: &mut Vec<Effect<Arc<Task>>>,
     ) {
         match effect {
             Effect::Start(id) => self.hire(id),
-            Effect::Send { worker, task, number } => {
-                let Some(task) = state.scheduler.task(task) else { return };
-                let Some(worker) = state.staff.iter_mut().find(|one| one.id == worker) else {
-                    return;
-                };
-                let reference = &state.references[task.function as usize].0;
-                if let Err(error) = worker.send(task, reference, number, &self.epoll) {
-                    // It is as if the worker had answered so.
-                    let id = worker.id;
-                    if let Some(task) = state.scheduler.finished(id, number, now, more) {
-                        state.after.deliver(task, Err(error));
-                    }
+            Effect::Send { worker, task, items, number } => {
+                let function = &state.definitions[task.function as usize].0;
+                if let Some(worker) = state.staff.iter_mut().find(|one| one.id == worker) {
+                    worker.send(&task, function, items, number);
                 }
             }
             Effect::Retire(id) => {
                 if let Some(worker) = state.worker(id) {
-                    worker.retire(&self.epoll);
+                    worker.retire();
                 }
             }
             Effect::TakeBack { worker, last } => {
                 let begun = state.take_back(worker, last);
                 state.scheduler.taken_back(worker, begun, now, more);
             }
-            Effect::Condemn { worker, number, last } => {
-                let begun = state.take_back(worker, last);
-                if begun <= number
-                    && let Some(worker) = state.worker(worker)
-                {
+            Effect::Kill(id) => {
+                if let Some(worker) = state.worker(id) {
                     let _ = worker.child.signal(Signal::SIGKILL);
                 }
-                state.scheduler.condemned(worker, number, begun, now, more);
             }
-            Effect::Kill(id) => {
+            Effect::Stop(id) => {
                 if let Some(worker) = state.worker(id) {
                     let _ = worker.child.terminate();
                 }
             }
-            Effect::Deliver { task, end } => {
-                let error = state.error(&task, end);
-                state.after.deliver(task, Err(error));
+            Effect::Deliver { task, items, end, is_last } => {
+                let count = items.end - items.start;
+                let error = state.error(&task, items.start, end);
+                state.after.deliver(&task, items.start, count, Err(error), is_last);
             }
             Effect::Ended if !self.end.is_done() => {
                 let result = Ok(Encoded::default());
-                let outcome = Outcome { index: 0, items: 0, result };
+                let outcome = Outcome { index: 0, items: 0, is_last: true, result };
                 state.after.deliver_to(&self.end, outcome);
             }
             Effect::Ended => {}
         }
     }
 
-    /// Reads the streams that are ready.
+    /// Reads the streams that are ready, and what all workers have done.
     pub(super) fn serve(&self, events: &[EpollEvent]) {
         self.change(|state, now, out| {
             state.is_served = true;
@@ -422,14 +422,27 @@ impl Core {
                     self.silence();
                     continue;
                 }
-                let Some(at) = state.staff.iter().position(|one| one.id.0 == id) else { continue };
-                if event.events().contains(EpollFlags::EPOLLOUT) {
-                    state.staff[at].flush(&self.epoll);
+                let Some(worker) = state.staff.iter_mut().find(|one| one.id.0 == id) else {
+                    continue;
+                };
+                if event.events() != EpollFlags::EPOLLOUT {
+                    worker.read(&self.epoll);
                 }
-                state.read(at, now, out, &self.epoll);
+            }
+            for at in 0..state.staff.len() {
+                state.staff[at].tray.wake_up();
+                state.collect(at, now, out);
             }
             state.scheduler.tick(now, out);
         });
+    }
+
+    /// Whether who reads may sleep until a stream is ready: no worker has done anything
+    /// since it looked. The workers will ring then.
+    pub(super) fn may_sleep(&self) -> bool {
+        let state = lock(&self.state);
+        // All of them are to be told, so no short cut.
+        state.staff.iter().filter(|worker| !worker.tray.may_sleep()).count() == 0
     }
 }
 

@@ -11,7 +11,7 @@ use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
 use crate::sync::lock;
 use nix::sys::signal::Signal;
-use procession_protocols::pool::{Effect, WorkerId, word};
+use procession_protocols::pool::{Effect, WorkerId};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -122,7 +122,8 @@ impl Core {
     fn buried(&self, id: WorkerId, down: &Down) {
         self.change(|state, now, out| {
             let Some(at) = state.staff.iter().position(|one| one.id == id) else { return };
-            state.read(at, now, out, &self.epoll);
+            state.staff[at].read(&self.epoll);
+            state.collect(at, now, out);
             let mut worker = state.staff.swap_remove(at);
             worker.forget(&self.epoll);
             state.why_broken = format!("worker {} ended: {}", down.name, down.reason);
@@ -135,7 +136,7 @@ impl Core {
                 index: 0,
                 stderr: worker.child.stderr_tail(),
             });
-            state.scheduler.died(id, word::begun(&worker.beginnings), now, out);
+            state.scheduler.died(id, worker.tray.begun(), now, out);
         });
     }
 }

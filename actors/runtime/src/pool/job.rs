@@ -13,13 +13,15 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread::Thread;
 
-/// What came of one task.
+/// What came of a task, or of some of its items.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Which of its job's tasks it was.
+    /// The number of the first of these items among those of their job.
     pub index: u64,
-    /// How many calls it had.
+    /// How many items they are.
     pub items: u32,
+    /// Whether they are the last of their task.
+    pub is_last: bool,
     /// Their results, not decoded.
     pub result: Result<Encoded, TaskError>,
 }
@@ -129,7 +131,7 @@ impl Job {
     /// An outcome has come. True when the callbacks are to be run.
     pub(super) fn deliver(&self, outcome: Outcome, wakes: &mut Wakes) -> bool {
         let state = &mut *lock(&self.state);
-        state.received += 1;
+        state.received += usize::from(outcome.is_last);
         state.done.push_back(outcome);
         state.wake(wakes);
         state.takes_on()

@@ -39,7 +39,7 @@ impl Core {
     pub fn has_begun(&self, task: TaskId) -> bool {
         let state = &mut *lock(&self.state);
         let Some((worker, number)) = state.scheduler.sent_to(task) else { return false };
-        state.worker(worker).is_some_and(|worker| word::begun(&worker.beginnings) >= number)
+        state.worker(worker).is_some_and(|worker| !word::is_after(number, worker.tray.begun()))
     }
 
     /// Takes no more tasks, and takes back those that no worker has begun.

@@ -7,14 +7,15 @@
 //!
 //! ```text
 //!  caller ─submit─> Core ══ stream ══> worker's main thread ─> function
-//!     │              │ <═ results ═══       │
-//!     └─wait: pumps  └──── word ────────────┘ a task is begun, or taken back
+//!     │              │ <══ outbox ═══       │
+//!     └─wait: pumps  └──── word ────────────┘ an item is begun, or taken back
 //! ```
 //!
 //! | file | owns |
 //! |---|---|
-//! | `task` | functions of tasks by name, and running a batch of calls |
+//! | `task` | functions of tasks by name, their arguments, and their calls |
 //! | `worker` | a worker's process |
+//! | `outbox` | how results come from a worker to its owner |
 //! | `staff` | a worker as its owner sees it, and its start |
 //! | `core`, `state` | the scheduler's effects, and what they change |
 //! | `hiring` | workers come and go |
@@ -30,6 +31,7 @@ mod error;
 mod hiring;
 mod job;
 mod lifetime;
+mod outbox;
 mod staff;
 mod state;
 mod task;
@@ -39,5 +41,5 @@ mod worker;
 pub use self::core::{Core, Request, Setup};
 pub use error::{TaskError, WorkerDeath};
 pub use job::{Cook, Job, Outcome, Then, Want};
-pub use procession_protocols::pool::{AHEAD, TaskId, Terms};
-pub use task::{Initializer, ItemError, TaskFunction, items};
+pub use procession_protocols::pool::{MOST_AHEAD, TaskId, Terms};
+pub use task::{Arguments, ArgumentsBuilder, Initializer, TaskFunction, items};

@@ -1,66 +1,43 @@
 //! A worker as its owner sees it, and how one is started.
 //!
-//! Owns the owner's end of a worker's stream, the memory of its word, and the recipe from
-//! which its successors are made. Which worker gets what is the scheduler's.
+//! Owns the owner's end of a worker's stream and outbox, and the recipe from which its
+//! successors are made. Which worker gets what is the scheduler's.
 
-use super::error::TaskError;
-use super::task::Initializer;
-use super::worker::{self, DEFINE, WorkerArgs};
+use super::outbox::{Results, Tray};
+use super::state::Task;
+use super::task::{Definition, Initializer};
+use super::worker::{self, DEFINE, RING, WATCHED, WorkerArgs};
 use crate::child::Child;
-use crate::codec::{self, Encoded};
-use crate::function::FunctionRef;
+use crate::codec::{self, Encoded, frames};
 use crate::launcher::{self, LaunchSpec, StartError, StartMethod, Stdio};
 use crate::link::{Frame, Link, LinkError};
-use crate::memory::segment::{Segment, SharedMemoryError};
 use crate::node;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::signal::Signal;
-use procession_protocols::pool::{WorkerId, word::Word};
-use procession_protocols::wire::Kind;
-use std::collections::HashSet;
+use procession_protocols::pool::WorkerId;
+use procession_protocols::wire::{Header, Kind};
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The memory in which a worker says what it has begun.
-pub(super) struct Beginnings(Segment);
-
-impl Beginnings {
-    fn new() -> Result<Self, SharedMemoryError> {
-        Segment::anonymous(size_of::<u64>()).map(Self)
-    }
-
-    /// The worker's view of it.
-    pub(super) fn of(memory: OwnedFd) -> Result<Self, SharedMemoryError> {
-        Segment::from_descriptor(memory, size_of::<u64>()).map(Self)
-    }
-}
-
-impl Word for Beginnings {
-    fn get(&self) -> u64 {
-        self.0.cells(0, 1).and_then(|cells| cells.get(0)).unwrap_or_default()
-    }
-
-    fn exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
-        let cell = self.0.cells::<u64>(0, 1).and_then(|cells| cells.at(0));
-        cell.map_or(Err(current), |cell| cell.compare_exchange(current, new))
-    }
-}
 
 /// A worker that has started.
 pub(super) struct Hired {
     pub(super) child: Arc<Child>,
     stream: Link,
-    beginnings: Beginnings,
+    tray: Tray,
 }
 
 /// A worker at work.
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) child: Arc<Child>,
-    pub(super) beginnings: Beginnings,
+    pub(super) tray: Tray,
     stream: Link,
+    /// Results that came over the stream; their places are in the tray.
+    spilled: VecDeque<Frame>,
     /// The functions that it knows by their numbers.
     known: HashSet<u32>,
     /// Whether its stream is watched for room as well.
@@ -71,53 +48,58 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(id: WorkerId, hired: Hired, epoll: &Epoll) -> io::Result<Self> {
-        let Hired { child, stream, beginnings } = hired;
+        let Hired { child, stream, tray } = hired;
         epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, id.0))?;
-        let known = HashSet::new();
-        Ok(Self { id, child, beginnings, stream, known, is_blocked: false, has_ended: false })
+        let (spilled, known) = (VecDeque::new(), HashSet::new());
+        Ok(Self { id, child, tray, stream, spilled, known, is_blocked: false, has_ended: false })
     }
 
-    /// Sends without waiting: what finds no room goes out when there is some. A worker
-    /// that has ended is found out otherwise.
+    /// Has items of a task ready for the next [`flush`](Self::flush). A worker that has
+    /// ended is found out otherwise.
     pub(super) fn send(
         &mut self,
-        task: &super::state::Task,
-        reference: &FunctionRef,
+        task: &Task,
+        function: &Definition,
+        items: Range<u32>,
         number: u32,
-        epoll: &Epoll,
-    ) -> Result<(), TaskError> {
-        if self.known.insert(task.function) {
-            let name = codec::encode(&(task.function, reference))?;
-            let header = worker::header(DEFINE, name.bytes.len())?;
-            let _ = self.stream.post(header, name, usize::MAX);
+    ) {
+        if self.known.insert(task.function)
+            && let Ok(name) = codec::encode(&(task.function, function))
+            && let Ok(header) = Header::new(DEFINE, name.bytes.len())
+        {
+            let _ = self.stream.push(header, &name.bytes, &[]);
         }
-        let args = &task.args;
-        let header = worker::task_header(args.bytes.len(), task.function, task.items, number)?;
-        match self.stream.offer(header, args) {
-            Ok(true) => {}
-            Ok(false) => {
-                let fds = args.fds.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-                let copy = Encoded { bytes: args.bytes.clone(), fds };
-                let _ = self.stream.post(header, copy, usize::MAX);
-            }
-            Err(_) => return Ok(()),
-        }
-        self.watch_for_room(epoll);
-        Ok(())
+        let Encoded { bytes, fds } = &task.args.batch;
+        let count = items.end - items.start;
+        let is_whole = count == task.args.count;
+        let part = if is_whole { Some(0..bytes.len()) } else { frames(bytes, items) };
+        // The length of all was checked when the task was taken on.
+        let Some(part) = part else { return };
+        let header = worker::task_header(part.len(), task.function, count, number);
+        let Some(mut header) = header else { return };
+        header.flags = if task.limit_ms.is_some() { WATCHED } else { 0 };
+        let _ = self.stream.push(header, &bytes[part], fds);
     }
 
     /// Tells it that nothing more will come.
-    pub(super) fn retire(&mut self, epoll: &Epoll) {
-        if let Ok(header) = worker::header(Kind::Stop, 0) {
-            let _ = self.stream.post(header, Encoded::default(), usize::MAX);
-            self.watch_for_room(epoll);
+    pub(super) fn retire(&mut self) {
+        self.tell(Kind::Stop);
+    }
+
+    fn tell(&mut self, kind: Kind) {
+        if let Ok(header) = Header::new(kind, 0) {
+            let _ = self.stream.push(header, &[], &[]);
         }
     }
 
-    /// Writes what found no room before.
+    /// Writes what is ready, as far as there is room.
     pub(super) fn flush(&mut self, epoll: &Epoll) {
-        let _ = self.stream.flush();
-        self.watch_for_room(epoll);
+        if self.stream.wants_write() {
+            let _ = self.stream.flush();
+            self.watch_for_room(epoll);
+        } else if self.is_blocked {
+            self.watch_for_room(epoll);
+        }
     }
 
     fn watch_for_room(&mut self, epoll: &Epoll) {
@@ -130,19 +112,52 @@ impl Worker {
         }
     }
 
-    /// Its next reply; `first` looks at the socket.
-    pub(super) fn reply(&mut self, first: bool, epoll: &Epoll) -> Option<Frame> {
-        let next = if first { self.stream.try_recv() } else { self.stream.try_recv_more() };
-        match next {
-            Ok(frame) => frame,
-            Err(error) => {
-                if !matches!(error, LinkError::Closed) {
-                    tracing::warn!(target: "procession", %error, "a worker's stream is damaged");
-                    // Nothing that it says can be trusted any more.
-                    let _ = self.child.signal(Signal::SIGKILL);
+    /// Takes what has come over its stream.
+    pub(super) fn read(&mut self, epoll: &Epoll) {
+        let mut next = self.stream.try_recv();
+        loop {
+            match next {
+                Ok(Some(frame)) => {
+                    if frame.header.kind == Kind::Reply {
+                        self.spilled.push_back(frame);
+                    }
                 }
-                self.forget(epoll);
-                None
+                Ok(None) => return,
+                Err(error) => {
+                    if !matches!(error, LinkError::Closed) {
+                        tracing::warn!(target: "procession", %error, "a worker's stream is damaged");
+                        // Nothing that it says can be trusted any more.
+                        let _ = self.child.signal(Signal::SIGKILL);
+                    }
+                    return self.forget(epoll);
+                }
+            }
+            next = self.stream.try_recv_more();
+        }
+    }
+
+    /// Takes what is in its outbox.
+    pub(super) fn collect(&mut self) {
+        match self.tray.collect() {
+            Ok(true) => self.tell(RING),
+            Ok(false) => {}
+            Err(_) => {
+                tracing::warn!(target: "procession", "a worker's outbox is damaged");
+                let _ = self.child.signal(Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// The next results of what was collected, at most so many.
+    pub(super) fn results(&mut self, most: u32) -> Option<(u32, Encoded)> {
+        match self.tray.next(most)? {
+            Results::Frames(count, bytes) => Some((count, Encoded { bytes, fds: Vec::new() })),
+            Results::Spilled => {
+                let frame = self.spilled.pop_front();
+                if frame.is_none() {
+                    self.tray.put_back();
+                }
+                frame.map(|frame| (1, Encoded { bytes: frame.payload, fds: frame.fds }))
             }
         }
     }
@@ -167,15 +182,15 @@ pub(super) struct Recipe {
 pub(super) struct Opening {
     spec: LaunchSpec,
     stream: Link,
-    beginnings: Beginnings,
+    tray: Tray,
 }
 
 impl Recipe {
     /// Makes what a worker needs. Runs the `Serialize` of the initializer's arguments.
     pub(super) fn prepare(&self, method: Option<StartMethod>) -> Result<Opening, StartError> {
         let (ours, theirs) = Link::pair()?;
-        let beginnings = Beginnings::new().map_err(io::Error::other)?;
-        let mut fds = vec![theirs, beginnings.0.file().try_clone_to_owned()?];
+        let (tray, memory) = Tray::make()?;
+        let mut fds = vec![theirs, memory];
         let initializer = match &self.initializer {
             Some(initializer) => {
                 let args = (initializer.args)().map_err(io::Error::other)?;
@@ -200,19 +215,19 @@ impl Recipe {
         if self.relay_stderr {
             spec.stdio[2] = Stdio::Relay;
         }
-        Ok(Opening { spec, stream: Link::new(ours), beginnings })
+        Ok(Opening { spec, stream: Link::new(ours), tray })
     }
 }
 
 impl Opening {
     /// Starts it. To be awaited on the hidden thread; a fork happens within the call.
     pub(super) fn start(self) -> impl Future<Output = Result<Hired, StartError>> + Send + use<> {
-        let Self { spec, stream, beginnings } = self;
+        let Self { spec, stream, tray } = self;
         let start = launcher::start_async(spec);
         async move {
             let child = start.await?;
             node::reaper::adopt(&node::current(), &child)?;
-            Ok(Hired { child, stream, beginnings })
+            Ok(Hired { child, stream, tray })
         }
     }
 }

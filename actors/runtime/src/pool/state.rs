@@ -4,18 +4,15 @@
 //! [`Core::change`](super::core::Core) has the effects carried out and the lock freed
 //! before anybody is woken.
 
+use super::core::Request;
 use super::error::{TaskError, WorkerDeath};
 use super::job::{Job, Outcome, Wakes};
 use super::staff::Worker;
-use super::task::TaskFunction;
-use super::worker::FAILED;
-use crate::codec::{self, Encoded};
-use crate::function::FunctionRef;
+use super::task::{Arguments, Definition, Key, TaskFunction};
+use crate::codec::{EncodeError, Encoded};
 use crate::launcher::StartError;
-use crate::link::Frame;
-use nix::sys::epoll::Epoll;
-use procession_protocols::pool::{Effect, End, Options, Scheduler, WorkerId, word};
-use procession_protocols::wire::Kind;
+use procession_protocols::pool::{Effect, End, Options, Scheduler, TaskId, WorkerId};
+use procession_protocols::wire::{Header, Kind};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -27,18 +24,19 @@ use tokio::sync::Notify;
 /// A task as the pool keeps it until it has ended.
 pub(super) struct Task {
     pub(super) function: u32,
-    pub(super) items: u32,
-    pub(super) args: Encoded,
+    pub(super) args: Arguments,
     pub(super) limit_ms: Option<u64>,
     pub(super) job: Arc<Job>,
+    /// The number of its first item among those of its job.
     pub(super) index: u64,
 }
 
 pub(super) struct State {
-    pub(super) scheduler: Scheduler<Task>,
+    pub(super) scheduler: Scheduler<Arc<Task>>,
     pub(super) staff: Vec<Worker>,
-    pub(super) functions: HashMap<usize, u32>,
-    pub(super) references: Vec<(FunctionRef, &'static str)>,
+    /// The functions by their numbers, and what they are called.
+    pub(super) functions: HashMap<Key, u32>,
+    pub(super) definitions: Vec<(Definition, Arc<str>)>,
     /// The thread that reads the streams, and those that wait beside it.
     pub(super) leader: Option<ThreadId>,
     pub(super) followers: VecDeque<Thread>,
@@ -55,7 +53,7 @@ pub(super) struct State {
     /// The death that is being dealt with.
     pub(super) death: Option<WorkerDeath>,
     pub(super) why_broken: String,
-    pub(super) effects: Vec<Effect<Task>>,
+    pub(super) effects: Vec<Effect<Arc<Task>>>,
     pub(super) after: After,
 }
 
@@ -77,7 +75,7 @@ impl State {
             scheduler: Scheduler::new(options),
             staff: Vec::new(),
             functions: HashMap::new(),
-            references: Vec::new(),
+            definitions: Vec::new(),
             leader: None,
             followers: VecDeque::new(),
             led: 0,
@@ -97,7 +95,7 @@ impl State {
     }
 
     pub(super) fn take_back(&mut self, id: WorkerId, last: u32) -> u32 {
-        self.worker(id).map_or(0, |worker| word::take_back(&worker.beginnings, last))
+        self.worker(id).map_or(0, |worker| worker.tray.take_back(last))
     }
 
     pub(super) fn refusal(&self) -> TaskError {
@@ -108,52 +106,70 @@ impl State {
         }
     }
 
+    /// Takes a task on.
+    pub(super) fn take_on(
+        &mut self,
+        request: Request,
+        job: Arc<Job>,
+        index: u64,
+        now: u64,
+        out: &mut Vec<Effect<Arc<Task>>>,
+    ) -> Result<TaskId, TaskError> {
+        let Request { function, args, terms } = request;
+        if let Err(error) = Header::new(Kind::Call, args.batch.bytes.len()) {
+            return Err(TaskError::Encode(EncodeError {
+                type_name: "arguments".into(),
+                why: error.to_string(),
+            }));
+        }
+        let function = self.function(&function)?;
+        let (items, limit_ms) = (args.count, terms.limit_ms);
+        // Whoever reads the streams has to look at the time sooner, perhaps.
+        self.after.wakes_reader |= limit_ms.is_some();
+        let task = Arc::new(Task { function, args, limit_ms, job, index });
+        self.scheduler.submit(task, items, terms, now, out).map_err(|_| self.refusal())
+    }
+
     /// The number of a function.
-    pub(super) fn function(&mut self, function: TaskFunction) -> Result<u32, TaskError> {
+    pub(super) fn function(&mut self, function: &TaskFunction) -> Result<u32, TaskError> {
         if let Some(number) = self.functions.get(&function.key()) {
             return Ok(*number);
         }
-        let reference = function.reference().map_err(|_| TaskError::NotInImage)?;
-        let number = u32::try_from(self.references.len()).map_err(io::Error::other)?;
-        self.references.push((reference, function.name()));
+        let definition = function.definition().map_err(|_| TaskError::NotInImage)?;
+        let number = u32::try_from(self.definitions.len()).map_err(io::Error::other)?;
+        self.definitions.push((definition, function.name().clone()));
         self.functions.insert(function.key(), number);
         Ok(number)
     }
 
-    /// Takes what a worker has sent.
-    pub(super) fn read(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Task>>, epoll: &Epoll) {
-        let mut first = true;
-        while let Some(frame) = self.staff[at].reply(first, epoll) {
-            first = false;
-            if frame.header.kind == Kind::Reply {
-                let id = self.staff[at].id;
-                self.answered(id, frame, now, out);
-            }
+    /// Takes what a worker has done. Only a look at its stream finds what it spilled.
+    pub(super) fn collect(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+        let worker = &mut self.staff[at];
+        let mut tasks = 0;
+        worker.collect();
+        while let Some((task, items)) = self.scheduler.current(worker.id) {
+            let left = items.end - items.start;
+            let Some((count, results)) = worker.results(left) else { break };
+            let task = task.clone();
+            let is_last = self.scheduler.advance(worker.id, count, now, out);
+            tasks += usize::from(count == left);
+            self.after.deliver(&task, items.start, count, Ok(results), is_last);
+        }
+        if tasks > 0 {
+            self.scheduler.looked(worker.id, tasks);
         }
     }
 
-    fn answered(&mut self, worker: WorkerId, frame: Frame, now: u64, out: &mut Vec<Effect<Task>>) {
-        let Ok(number) = u32::try_from(frame.header.call) else { return };
-        let Some(task) = self.scheduler.finished(worker, number, now, out) else { return };
-        let outcome = if frame.header.flags & FAILED == 0 {
-            Ok(Encoded { bytes: frame.payload, fds: frame.fds })
-        } else {
-            let error = codec::decode::<TaskError>(&frame.payload, frame.fds);
-            Err(error.unwrap_or_else(TaskError::Decode))
-        };
-        self.after.deliver(task, outcome);
-    }
-
-    pub(super) fn error(&self, task: &Task, end: End) -> TaskError {
+    pub(super) fn error(&self, task: &Task, item: u32, end: End) -> TaskError {
         match (end, &self.death) {
             (End::TimedOut, _) => {
                 TaskError::TimedOut(Duration::from_millis(task.limit_ms.unwrap_or_default()))
             }
             (End::Died, Some(death)) => {
-                let function = self.references.get(task.function as usize);
+                let function = self.definitions.get(task.function as usize);
                 TaskError::Died(Box::new(WorkerDeath {
-                    function: function.map(|(_, name)| (*name).to_owned()).unwrap_or_default(),
-                    index: task.index,
+                    function: function.map(|(_, name)| name.to_string()).unwrap_or_default(),
+                    index: task.index + u64::from(item),
                     ..death.clone()
                 }))
             }
@@ -177,9 +193,17 @@ impl State {
 }
 
 impl After {
-    pub(super) fn deliver(&mut self, task: Task, result: Result<Encoded, TaskError>) {
-        let Task { index, items, job, .. } = task;
-        self.deliver_to(&job, Outcome { index, items, result });
+    /// Hands over what came of some of a task's items.
+    pub(super) fn deliver(
+        &mut self,
+        task: &Task,
+        first: u32,
+        items: u32,
+        result: Result<Encoded, TaskError>,
+        is_last: bool,
+    ) {
+        let index = task.index + u64::from(first);
+        self.deliver_to(&task.job, Outcome { index, items, is_last, result });
     }
 
     pub(super) fn deliver_to(&mut self, job: &Arc<Job>, outcome: Outcome) {

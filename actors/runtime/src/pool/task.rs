@@ -1,23 +1,24 @@
-//! What a worker runs: a function, over a batch of arguments.
+//! What a worker runs: a function, call by call.
 //!
-//! Owns the naming of such functions, which is that of `crate::function`, and the running
-//! of a batch: all arguments are decoded, then the function is called for each, then all
-//! results are encoded; no user code runs within a transfer but `Serialize` itself. A call
-//! that panics is an error in its place, and the others go on.
+//! Owns the naming of such functions, which is that of `crate::function`, and the calls:
+//! for each item its arguments are decoded, the function is called, its result is encoded
+//! and handed over before the next item is begun. No user code runs within a transfer but
+//! `Serialize` and `Deserialize`. A call that panics is an error in its place.
 
 use super::error::TaskError;
-use crate::codec::{self, EncodeError, Encoded};
-use crate::function::{Entry, FunctionRef, NotInImage, conjure_entry};
+use super::worker::Calls;
+use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Marked};
+use crate::function::{Entry, FunctionRef, NotInImage, Remembered, conjure_entry};
 use crate::panic::catch_quietly;
 use crate::sys::function::{Descriptor, conjure};
-use procession_protocols::exit::PanicReport;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, type_name};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-/// Runs a batch in a worker.
-pub(super) type TaskBody = fn(Batch<'_>) -> Result<Encoded, TaskError>;
+/// Runs all calls of a task in a worker.
+pub(super) type TaskBody = fn(&mut Calls<'_>);
 
 /// Makes a worker's state.
 pub(super) type InitBody = fn(&[u8], Vec<OwnedFd>) -> Result<State, String>;
@@ -25,29 +26,61 @@ pub(super) type InitBody = fn(&[u8], Vec<OwnedFd>) -> Result<State, String>;
 /// What a pool's initializer returned.
 pub(super) type State = Box<dyn Any>;
 
-/// The arguments of several calls.
-pub(super) struct Batch<'a> {
-    pub(super) items: u32,
-    pub(super) args: &'a [u8],
-    pub(super) fds: Vec<OwnedFd>,
-    pub(super) state: &'a mut State,
+/// The arguments of one call or of several, ready to travel.
+#[derive(Debug, Default)]
+pub struct Arguments {
+    pub(super) batch: Encoded,
+    pub(super) count: u32,
 }
 
-/// A call without a result; the others of its batch have theirs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ItemError {
-    /// The function panicked.
-    Panicked(PanicReport),
-    /// What it returned could not be encoded.
-    Encode(EncodeError),
+impl Arguments {
+    /// Those of one call.
+    ///
+    /// # Errors
+    /// What their `Serialize` says.
+    pub fn one<A: Serialize + 'static>(args: &A) -> Result<Self, EncodeError> {
+        let mut several = ArgumentsBuilder::default();
+        several.push(args)?;
+        several.finish()
+    }
+
+    /// For how many calls they are.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
 }
 
-impl From<ItemError> for TaskError {
-    fn from(error: ItemError) -> Self {
-        match error {
-            ItemError::Panicked(report) => report.into(),
-            ItemError::Encode(error) => error.into(),
-        }
+/// Puts the arguments of several calls together, for one task.
+#[derive(Default)]
+pub struct ArgumentsBuilder {
+    batch: BatchEncoder,
+    count: u32,
+}
+
+impl ArgumentsBuilder {
+    /// Adds those of one call.
+    ///
+    /// # Errors
+    /// What their `Serialize` says; the others are as they were.
+    #[inline]
+    pub fn push<A: Serialize + 'static>(&mut self, args: &A) -> Result<(), EncodeError> {
+        self.batch.push(args)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// For how many calls they are so far.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Those of all calls so far.
+    ///
+    /// # Errors
+    /// Too many descriptors for one message.
+    pub fn finish(self) -> Result<Arguments, EncodeError> {
+        let Self { mut batch, count } = self;
+        Ok(Arguments { batch: batch.finish()?, count })
     }
 }
 
@@ -55,10 +88,12 @@ const TASK_TAG: u64 = 3;
 const INIT_TAG: u64 = 4;
 
 /// A function that tasks run.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct TaskFunction {
     descriptor: &'static Descriptor<TaskBody>,
-    name: &'static str,
+    name: Arc<str>,
+    /// The function that the body calls, where that is a value.
+    value: Option<Arc<FunctionRef>>,
 }
 
 impl TaskFunction {
@@ -70,7 +105,7 @@ impl TaskFunction {
         F::Output: Serialize + 'static,
     {
         let descriptor = const { &Descriptor::new(TASK_TAG, run::<F, A> as TaskBody) };
-        Self { descriptor, name: type_name::<F>() }
+        Self { descriptor, name: type_name::<F>().into(), value: None }
     }
 
     /// A function of the worker's state and one argument.
@@ -83,21 +118,46 @@ impl TaskFunction {
     {
         let descriptor =
             const { &Descriptor::new(TASK_TAG, run_with_state::<F, S, T, R> as TaskBody) };
-        Self { descriptor, name: type_name::<F>() }
+        Self { descriptor, name: type_name::<F>().into(), value: None }
+    }
+
+    /// A function that is a value, of the arguments alone.
+    pub fn of_value<A, R>(function: &Remembered<A, R>) -> Self
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+    {
+        let descriptor = const { &Descriptor::new(TASK_TAG, run_value::<A, R> as TaskBody) };
+        let value = Some(Arc::new(function.reference().clone()));
+        Self { descriptor, name: function.name().into(), value }
     }
 
     /// Tells functions apart within one process.
-    pub(super) fn key(self) -> usize {
-        std::ptr::from_ref(self.descriptor).addr()
+    pub(super) fn key(&self) -> Key {
+        let value = self.value.as_ref().map(|value| (value.build_id.clone(), value.offset));
+        (std::ptr::from_ref(self.descriptor).addr(), value)
     }
 
-    pub(super) fn name(self) -> &'static str {
-        self.name
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
-    pub(super) fn reference(self) -> Result<FunctionRef, NotInImage> {
-        reference(self.descriptor, TASK_TAG, self.name)
+    /// What a worker is told of it.
+    pub(super) fn definition(&self) -> Result<Definition, NotInImage> {
+        let body = reference(self.descriptor, TASK_TAG, &self.name)?;
+        Ok(Definition { body, value: self.value.as_deref().cloned() })
     }
+}
+
+/// What tells functions apart: the place of the body, and which function it calls.
+pub(super) type Key = (usize, Option<(Vec<u8>, u64)>);
+
+/// A function as it travels.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Definition {
+    pub(super) body: FunctionRef,
+    /// The function that the body calls, where that is a value.
+    pub(super) value: Option<FunctionRef>,
 }
 
 /// The body that a name stands for.
@@ -147,21 +207,24 @@ fn reference<F: Copy>(
     Ok(FunctionRef { build_id, offset, tag, name: name.into() })
 }
 
-/// Takes the results of a batch apart, in order.
+/// Takes results apart, in order. A call without one has its error in its place.
 ///
 /// # Errors
-/// The bytes are no results of this type.
-pub fn items<R: DeserializeOwned>(
+/// The bytes are no results.
+pub fn items<R: DeserializeOwned + 'static>(
     results: Encoded,
     count: u32,
     mut take: impl FnMut(Result<R, TaskError>),
 ) -> Result<(), TaskError> {
-    codec::decode_with(&results.bytes, results.fds, |decoder| {
-        for _ in 0..count {
-            take(decoder.value::<Result<R, ItemError>>()?.map_err(TaskError::from));
-        }
-        Ok(())
-    })?;
+    let mut decoder = BatchDecoder::new(&results.bytes, results.fds);
+    for _ in 0..count {
+        let cut_off = || TaskError::Io("results are missing".into());
+        take(match decoder.take::<R, TaskError>().ok_or_else(cut_off)? {
+            Ok(Marked::Plain(value)) => Ok(value),
+            Ok(Marked::Marked(error)) => Err(error),
+            Err(error) => Err(error.into()),
+        });
+    }
     Ok(())
 }
 
@@ -175,64 +238,50 @@ where
     Ok(Box::new(conjure_entry::<F, A>().call(args)))
 }
 
-fn run<F, A>(batch: Batch<'_>) -> Result<Encoded, TaskError>
+fn run<F, A>(calls: &mut Calls<'_>)
 where
     F: Entry<A> + Copy + 'static,
-    A: DeserializeOwned,
-    F::Output: Serialize,
+    A: DeserializeOwned + 'static,
+    F::Output: Serialize + 'static,
 {
-    run_each(batch.items, batch.args, batch.fds, |args| conjure_entry::<F, A>().call(args))
+    run_each(calls, |args, _| Ok(conjure_entry::<F, A>().call(args)));
 }
 
-fn run_with_state<F, S, T, R>(batch: Batch<'_>) -> Result<Encoded, TaskError>
+fn run_value<A: DeserializeOwned + 'static, R: Serialize + 'static>(calls: &mut Calls<'_>) {
+    let function = calls.value().and_then(|value| Remembered::<A, R>::resolve(value.clone()).ok());
+    run_each(calls, |args, _| Ok(function.as_ref().ok_or(TaskError::NotInImage)?.call(args)));
+}
+
+fn run_with_state<F, S, T, R>(calls: &mut Calls<'_>)
 where
     F: Fn(&mut S, T) -> R + Copy + 'static,
     S: 'static,
-    T: DeserializeOwned,
-    R: Serialize,
+    T: DeserializeOwned + 'static,
+    R: Serialize + 'static,
 {
-    let state: &mut S = batch
-        .state
-        .downcast_mut()
-        .ok_or_else(|| TaskError::NoSuchState { wanted: type_name::<S>().into() })?;
-    run_each(batch.items, batch.args, batch.fds, |item| conjure::<F>()(state, item))
+    run_each(calls, |item, state| {
+        let state = state.downcast_mut();
+        let wrong = || TaskError::NoSuchState { wanted: type_name::<S>().into() };
+        Ok(conjure::<F>()(state.ok_or_else(wrong)?, item))
+    });
 }
 
-fn run_each<A: DeserializeOwned, R: Serialize>(
-    items: u32,
-    args: &[u8],
-    fds: Vec<OwnedFd>,
-    mut call: impl FnMut(A) -> R,
-) -> Result<Encoded, TaskError> {
-    let decode = || {
-        codec::decode_with(args, fds, |decoder| {
-            (0..items).map(|_| decoder.value()).collect::<Result<Vec<A>, _>>()
-        })
-    };
-    let args = catch_quietly(decode)??;
-    let results: Vec<Result<R, ItemError>> = args
-        .into_iter()
-        .map(|args| catch_quietly(|| call(args)).map_err(ItemError::Panicked))
-        .collect();
-    let encode = |results: &[Result<R, ItemError>]| {
-        codec::encode_with(|encoder| results.iter().try_for_each(|result| encoder.value(result)))
-    };
-    match catch_quietly(|| encode(&results)) {
-        Ok(Ok(encoded)) => return Ok(encoded),
-        // Too many descriptors for one message, perhaps: nothing would help one by one.
-        Ok(Err(error)) if results.len() == 1 => return Err(error.into()),
-        Err(report) if results.len() == 1 => return Err(report.into()),
-        Ok(Err(_)) | Err(_) => {}
-    }
-    // One of them cannot be encoded; it is found out by trying each alone.
-    let check = |result: Result<R, ItemError>| {
-        let error = match catch_quietly(|| codec::encode(&result)) {
-            Ok(Ok(_)) => return result,
-            Ok(Err(error)) => ItemError::Encode(error),
-            Err(report) => ItemError::Panicked(report),
+fn run_each<A: DeserializeOwned + 'static, R: Serialize + 'static>(
+    calls: &mut Calls<'_>,
+    mut call: impl FnMut(A, &mut State) -> Result<R, TaskError>,
+) {
+    while calls.begin() {
+        let (args, state) = calls.next();
+        let run = || match args.take::<A, ()>() {
+            Some(Ok(Marked::Plain(args))) => call(args, state),
+            Some(Ok(Marked::Marked(()))) | None => {
+                Err(TaskError::Io("arguments are missing".into()))
+            }
+            Some(Err(error)) => Err(error.into()),
         };
-        Err(error)
-    };
-    let results: Vec<_> = results.into_iter().map(check).collect();
-    Ok(catch_quietly(|| encode(&results))??)
+        let result = catch_quietly(run).unwrap_or_else(|report| Err(report.into()));
+        if !calls.answer(result) {
+            return;
+        }
+    }
 }

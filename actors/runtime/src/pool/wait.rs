@@ -151,8 +151,10 @@ impl Core {
         }
     }
 
-    /// Waits for streams that are ready, and reads them. False when there were none.
+    /// Waits for something to do, and does it. False when there was nothing.
     fn serve_ready(&self, timeout: EpollTimeout) -> Result<bool, TaskError> {
+        let sleeps = timeout != EpollTimeout::ZERO && self.may_sleep();
+        let timeout = if sleeps { timeout } else { EpollTimeout::ZERO };
         let mut events = [EpollEvent::empty(); LOOK];
         let count = match self.epoll.wait(&mut events, timeout) {
             Ok(count) => count,
@@ -226,6 +228,9 @@ async fn read_while_alone(core: &Arc<Core>) {
             }
             state.scheduler.next_deadline().and_then(|ms| core.moment(ms))
         };
+        if !core.may_sleep() {
+            continue;
+        }
         let next = next.or_else(|| Instant::now().checked_add(LONGEST));
         let until = next.map_or_else(tokio::time::Instant::now, tokio::time::Instant::from_std);
         tokio::select! {

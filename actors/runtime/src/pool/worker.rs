@@ -1,33 +1,38 @@
 //! A worker's process: its main thread takes tasks from its stream until that ends.
 //!
-//! Owns the worker's end of the stream. It begins each task through the word that it
-//! shares with the owner, and throws away those that the owner has taken back. It must
-//! never print what a task's panic says: that goes to whoever waits for the task.
+//! Owns the worker's end. It begins each item through the word that it shares with the
+//! owner, throws away what the owner has taken back, and puts each result into the outbox
+//! before it begins the next item. It must never print what a task's panic says: that goes
+//! to whoever waits for the task.
 
 use super::error::TaskError;
-use super::staff::Beginnings;
-use super::task::{self, Batch, State, TaskBody};
-use crate::codec::{self, Encoded};
+use super::outbox::{LARGEST, Outbox};
+use super::task::{self, Definition, State, TaskBody};
+use crate::codec::{self, BatchDecoder, BatchEncoder};
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::launcher::hello::{Report, StartFault};
 use crate::link::{Frame, Link, LinkError};
+use crate::panic::catch_quietly;
 use crate::sys::function::Descriptor;
-use procession_protocols::pool::word;
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::os::fd::OwnedFd;
 
-/// What a worker is started with. Its descriptors come beside it: the stream, the word's
-/// memory, and those of the initializer's arguments.
+/// What a worker is started with. Its descriptors come beside it: the stream, the
+/// outbox's memory, and those of the initializer's arguments.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WorkerArgs {
     /// The initializer, and its encoded arguments.
     pub(super) initializer: Option<(FunctionRef, Vec<u8>)>,
 }
 
-/// A reply with this flag carries a [`TaskError`] in place of results.
-pub(super) const FAILED: u8 = 1;
+/// A task with this flag has its results looked at one by one: its items have a time limit.
+pub(super) const WATCHED: u8 = 1;
+
+/// Ends the other side's sleep: there is a result, or there is room for one.
+pub(super) const RING: Kind = Kind::Credit;
 
 /// Tells a worker what a number stands for: the payload is the function's name.
 pub(super) const DEFINE: Kind = Kind::Control;
@@ -38,23 +43,12 @@ pub(super) fn entry() -> Result<FunctionRef, NotInImage> {
     body_ref::<PoolWorker>(const { &Descriptor::new(BODY_TAG, run as Body) })
 }
 
-/// The header of a task: how many calls of which function, under which number.
-pub(super) fn task_header(
-    len: usize,
-    function: u32,
-    items: u32,
-    number: u32,
-) -> Result<Header, TaskError> {
-    let mut header = header(Kind::Call, len)?;
+/// The header of a task: how many calls of which function, from which number on.
+pub(super) fn task_header(len: usize, function: u32, items: u32, number: u32) -> Option<Header> {
+    let mut header = Header::new(Kind::Call, len).ok()?;
     header.target = u64::from(items) << 32 | u64::from(function);
     header.call = u64::from(number);
-    Ok(header)
-}
-
-pub(super) fn header(kind: Kind, len: usize) -> Result<Header, TaskError> {
-    Header::new(kind, len).map_err(|error| {
-        TaskError::Encode(codec::EncodeError { type_name: "task".into(), why: error.to_string() })
-    })
+    Some(header)
 }
 
 fn run(mut start: Start<'_>) -> Result<Ending, StartFault> {
@@ -64,7 +58,7 @@ fn run(mut start: Start<'_>) -> Result<Ending, StartFault> {
         return Err(StartFault::Arguments("a worker's descriptors did not come".into()));
     };
     let args: WorkerArgs = start.decode()?;
-    let beginnings = Beginnings::of(memory).map_err(|error| failed(&error))?;
+    let outbox = Outbox::map(memory).map_err(|error| failed(&error))?;
     let state: State = match &args.initializer {
         Some((function, args)) => {
             let initialize = task::init_body(function).ok_or(StartFault::NoSuchFunction)?;
@@ -73,78 +67,198 @@ fn run(mut start: Start<'_>) -> Result<Ending, StartFault> {
         None => Box::new(()),
     };
     (start.ready)();
-    let stream = Link::new(stream);
-    Worker { stream, beginnings, functions: HashMap::new(), state }.serve();
+    let desk = Desk {
+        stream: Link::new(stream),
+        outbox,
+        inbox: VecDeque::new(),
+        encoder: BatchEncoder::default(),
+    };
+    Worker { desk, functions: HashMap::new(), state }.serve();
     Ok(Ending::said(Report::Returned { failed: false }))
 }
 
 struct Worker {
-    stream: Link,
-    beginnings: Beginnings,
-    functions: HashMap<u32, Option<TaskBody>>,
+    desk: Desk,
+    functions: HashMap<u32, (Definition, Option<TaskBody>)>,
     state: State,
+}
+
+/// What comes in and goes out.
+struct Desk {
+    stream: Link,
+    outbox: Outbox,
+    /// Frames that came while there was no room for a result.
+    inbox: VecDeque<Frame>,
+    encoder: BatchEncoder,
+}
+
+/// The calls of one task.
+pub(super) struct Calls<'a> {
+    desk: &'a mut Desk,
+    state: &'a mut State,
+    /// The function to be called, where that is a value.
+    value: Option<&'a FunctionRef>,
+    args: BatchDecoder<'a>,
+    next: u32,
+    left: u32,
+    is_watched: bool,
 }
 
 impl Worker {
     /// Until the owner says so, or is gone.
     fn serve(&mut self) {
-        while let Ok(frame) = self.stream.recv_alone() {
-            let served = match frame.header.kind {
+        while let Ok(frame) = self.desk.next_frame() {
+            match frame.header.kind {
                 Kind::Call => self.task(frame),
-                DEFINE => {
-                    self.define(frame);
-                    Ok(())
-                }
+                DEFINE => self.define(frame),
                 Kind::Stop => return,
-                _ => Ok(()),
-            };
-            if served.is_err() {
-                return;
+                _ => {}
             }
         }
     }
 
     fn define(&mut self, frame: Frame) {
         if let Ok((number, function)) =
-            codec::decode::<(u32, FunctionRef)>(&frame.payload, frame.fds)
+            codec::decode::<(u32, Definition)>(&frame.payload, frame.fds)
         {
-            self.functions.insert(number, task::body(&function));
+            let body = task::body(&function.body);
+            self.functions.insert(number, (function, body));
         }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the field")]
-    fn task(&mut self, frame: Frame) -> Result<(), LinkError> {
-        let Header { target, call, .. } = frame.header;
-        if !word::begin(&self.beginnings, call as u32) {
-            return Ok(());
-        }
+    fn task(&mut self, frame: Frame) {
+        let Header { target, call, flags, .. } = frame.header;
         let (items, function) = ((target >> 32) as u32, target as u32);
-        let results = match self.functions.get(&function).copied().flatten() {
-            Some(run) => {
-                let span = tracing::trace_span!(target: "procession", "task", number = call, items);
-                let _entered = span.entered();
-                run(Batch { items, args: &frame.payload, fds: frame.fds, state: &mut self.state })
-            }
-            None => Err(TaskError::NotInImage),
+        let known = self.functions.get(&function);
+        let (function, body) = known.map(|(function, body)| (function, *body)).unzip();
+        let value = function.and_then(|function| function.value.as_ref());
+        let mut calls = Calls {
+            desk: &mut self.desk,
+            state: &mut self.state,
+            value,
+            args: BatchDecoder::new(&frame.payload, frame.fds),
+            next: call as u32,
+            left: items,
+            is_watched: flags & WATCHED != 0,
         };
-        self.reply(call, results)
+        {
+            let name = value.or(function.map(|function| &function.body)).map(|one| &*one.name);
+            let span = tracing::debug_span!(target: "procession", "task", name, call, items);
+            let _entered = span.entered();
+            match body.flatten() {
+                Some(run) => run(&mut calls),
+                None => while calls.begin() && calls.answer::<()>(Err(TaskError::NotInImage)) {},
+            }
+        }
+        if self.desk.outbox.must_ring() {
+            // The next read finds out whether the owner is gone.
+            let _ = self.desk.ring();
+        }
+    }
+}
+
+impl<'a> Calls<'a> {
+    /// Begins the next call. False when there is none, or the owner has taken it back and
+    /// with it all that follow.
+    #[inline]
+    pub(super) fn begin(&mut self) -> bool {
+        let begins = self.left > 0 && self.desk.outbox.begin(self.next);
+        if begins {
+            self.left -= 1;
+            self.next = self.next.wrapping_add(1);
+        }
+        begins
     }
 
-    fn reply(&self, call: u64, results: Result<Encoded, TaskError>) -> Result<(), LinkError> {
-        let sendable = results.and_then(|encoded| {
-            header(Kind::Reply, encoded.bytes.len()).map(|header| (header, encoded))
-        });
-        let (mut header, encoded) = match sendable {
-            Ok(sendable) => sendable,
+    /// The function to be called, where that is a value.
+    pub(super) fn value(&self) -> Option<&'a FunctionRef> {
+        self.value
+    }
+
+    /// What the call is to be made with.
+    #[inline]
+    pub(super) fn next(&mut self) -> (&mut BatchDecoder<'a>, &mut State) {
+        (&mut self.args, self.state)
+    }
+
+    /// Hands over what came of the call. False when the owner is gone.
+    #[inline]
+    pub(super) fn answer<R: Serialize + 'static>(&mut self, result: Result<R, TaskError>) -> bool {
+        self.desk.hand_over(&result, self.is_watched).is_ok()
+    }
+}
+
+impl Desk {
+    fn next_frame(&mut self) -> Result<Frame, LinkError> {
+        self.inbox.pop_front().map_or_else(|| self.stream.recv_alone(), Ok)
+    }
+
+    fn hand_over<R: Serialize + 'static>(
+        &mut self,
+        result: &Result<R, TaskError>,
+        is_watched: bool,
+    ) -> Result<(), LinkError> {
+        self.encoder.clear();
+        let encode = || match result {
+            Ok(value) => self.encoder.push(value),
+            Err(error) => self.encoder.push_marked(error, true),
+        };
+        match catch_quietly(encode) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.put_in_place(error.into())?,
+            Err(report) => self.put_in_place(report.into())?,
+        }
+        if self.encoder.plain().is_none_or(|frame| frame.len() > LARGEST) {
+            return self.spill();
+        }
+        while !self.encoder.plain().is_some_and(|frame| self.outbox.put(frame)) {
+            self.wait_for_room()?;
+        }
+        if (is_watched || self.outbox.is_heavy()) && self.outbox.must_ring() {
+            self.ring()?;
+        }
+        Ok(())
+    }
+
+    /// The error is what came of the call.
+    fn put_in_place(&mut self, error: TaskError) -> Result<(), LinkError> {
+        self.encoder.clear();
+        Ok(self.encoder.push_marked(&error, true).map_err(io::Error::other)?)
+    }
+
+    /// Sends a result over the stream that is large, or has descriptors beside it.
+    fn spill(&mut self) -> Result<(), LinkError> {
+        let encoded = match self.encoder.finish() {
+            Ok(encoded) => encoded,
             Err(error) => {
-                let encoded = codec::encode(&error).map_err(std::io::Error::other)?;
-                let length = encoded.bytes.len();
-                let mut header = Header::new(Kind::Reply, length).map_err(std::io::Error::other)?;
-                header.flags = FAILED;
-                (header, encoded)
+                self.put_in_place(error.into())?;
+                self.encoder.finish().map_err(io::Error::other)?
             }
         };
-        header.call = call;
+        while !self.outbox.put_spilled() {
+            self.wait_for_room()?;
+        }
+        let header = Header::new(Kind::Reply, encoded.bytes.len()).map_err(io::Error::other)?;
         self.stream.send(header, &encoded, None)
+    }
+
+    /// Until the owner has taken something out of the outbox. New tasks may come meanwhile.
+    fn wait_for_room(&mut self) -> Result<(), LinkError> {
+        while self.outbox.wants_room() {
+            if self.outbox.must_ring() {
+                self.ring()?;
+            }
+            let frame = self.stream.recv_alone()?;
+            if frame.header.kind != RING {
+                self.inbox.push_back(frame);
+            }
+        }
+        Ok(())
+    }
+
+    fn ring(&self) -> Result<(), LinkError> {
+        let header = Header::new(RING, 0).map_err(io::Error::other)?;
+        self.stream.send(header, &codec::Encoded::default(), None)
     }
 }

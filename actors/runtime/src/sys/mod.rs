@@ -15,6 +15,7 @@ pub(crate) mod image;
 pub(crate) mod integer;
 pub(crate) mod interrupt;
 pub(crate) mod memory;
+pub(crate) mod outbox;
 pub(crate) mod page;
 pub(crate) mod process;
 pub(crate) mod rings;

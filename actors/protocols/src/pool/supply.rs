@@ -1,0 +1,145 @@
+//! Workers and what they are given: as much as they can do, and no more.
+//!
+//! Owns the scheduler's choices: which worker gets which piece, who takes whose, when
+//! workers come and go. Neighbour: `scheduler` has the events.
+
+use super::effect::{Effect, End};
+use super::scheduler::{Phase, Scheduler};
+use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
+
+/// A worker that has not got on for so long, in milliseconds, has what it has not begun
+/// taken by those that are idle.
+const PATIENCE_MS: u64 = 1;
+
+impl<T: Clone> Scheduler<T> {
+    /// Most pieces of one worker.
+    pub(super) fn most(&self) -> u32 {
+        // What was taken back is counted for a while.
+        self.options.max_tasks.unwrap_or(u32::MAX / 2)
+    }
+
+    /// Gives queued pieces to workers that have room; lets idle ones take what others have
+    /// not begun.
+    pub(super) fn dispatch(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
+        let most = self.most();
+        // A task waits for a worker of its own as long as there may be another one.
+        let is_patient = self.options.on_demand && self.places() < self.options.workers;
+        while let Some(piece) = self.queue.front() {
+            let task = self.tasks.get(&piece.task);
+            let Some(task) = task.filter(|task| !task.cancelled && !task.withdrawn) else {
+                if let Some(Piece { task, items, .. }) = self.queue.pop_front() {
+                    self.deliver(task, items, End::Cancelled, out);
+                }
+                continue;
+            };
+            let ahead = |worker: &Worker| if is_patient { 0 } else { worker.pace };
+            let room = self.workers.iter_mut().filter(|one| one.has_room(ahead(one), most));
+            let load = |worker: &&mut Worker| (worker.current.is_some(), worker.ahead.len());
+            let Some(worker) = room.min_by_key(load) else { return };
+            let Some(piece) = self.queue.pop_front() else { return };
+            let number = worker.sent.wrapping_add(1);
+            let (items, task) = (piece.items.clone(), task.payload.clone());
+            out.push(Effect::Send { worker: worker.id, task, items, number });
+            let given = Given { piece, number };
+            worker.sent = given.last();
+            worker.given += 1;
+            if worker.current.is_none() {
+                worker.moved = now;
+                let limit = self.tasks.get(&given.piece.task).and_then(|task| task.terms.limit_ms);
+                worker.deadline = limit.map(|limit| now.saturating_add(limit));
+                worker.current = Some(given);
+            } else {
+                worker.ahead.push_back(given);
+            }
+        }
+        self.share_out(now, out);
+    }
+
+    /// Has what was given to a worker that does not get on taken back, if another is idle.
+    fn share_out(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
+        self.revisit = None;
+        let most = self.most();
+        if !self.workers.iter().any(|worker| worker.is_idle(most)) {
+            return;
+        }
+        let spare = self.workers.iter_mut().filter(|worker| worker.has_spare());
+        let Some(worker) = spare.min_by_key(|worker| worker.moved) else { return };
+        let at = worker.moved.saturating_add(PATIENCE_MS);
+        if now < at {
+            self.revisit = Some(at);
+        } else {
+            take_back(worker, out);
+        }
+    }
+
+    /// Sets the time limit of the item that a worker is at.
+    pub(super) fn watch_current(&mut self, at: usize, now: u64, out: &mut Vec<Effect<T>>) {
+        let worker = &mut self.workers[at];
+        worker.deadline = None;
+        let Some(current) = &worker.current else { return };
+        let Some(task) = self.tasks.get(&current.piece.task) else { return };
+        worker.deadline = task.terms.limit_ms.map(|limit| now.saturating_add(limit));
+        if task.cancelled {
+            condemn(worker, End::Cancelled, out);
+        }
+    }
+
+    /// Lets a worker go that has done its share.
+    pub(super) fn recycle(&mut self, worker: WorkerId, out: &mut Vec<Effect<T>>) {
+        let most = self.most();
+        let Some(worker) = self.find(worker) else { return };
+        let is_done = worker.current.is_none() && worker.given >= most && !worker.asked;
+        if is_done && worker.stage == Stage::Ready {
+            worker.stage = Stage::Leaving;
+            out.push(Effect::Retire(worker.id));
+            self.fill(out);
+        }
+    }
+
+    fn count(&self, stage: Stage) -> usize {
+        self.workers.iter().filter(|one| one.stage == stage).count()
+    }
+
+    /// How many places are taken: one that leaves has given its own up.
+    fn places(&self) -> usize {
+        self.count(Stage::Starting) + self.count(Stage::Ready) + self.count(Stage::Dying)
+    }
+
+    /// Starts workers in the places of those that have gone, as far as there is use for them.
+    pub(super) fn fill(&mut self, out: &mut Vec<Effect<T>>) {
+        loop {
+            let starting = self.count(Stage::Starting);
+            let wanted = match self.phase {
+                Phase::Running if !self.options.on_demand => true,
+                // Those that are there do the rest, unless they are doing their last.
+                Phase::Running | Phase::Closing => starting < self.queue.len(),
+                Phase::Terminated | Phase::Broken => false,
+            };
+            if !wanted || self.places() >= self.options.workers {
+                return;
+            }
+            self.next_worker += 1;
+            let worker = Worker::new(WorkerId(self.next_worker));
+            out.push(Effect::Start(worker.id));
+            self.workers.push(worker);
+        }
+    }
+}
+
+pub(super) fn take_back<T>(worker: &mut Worker, out: &mut Vec<Effect<T>>) {
+    worker.asked = true;
+    out.push(Effect::TakeBack { worker: worker.id, last: worker.sent });
+}
+
+/// Has a worker killed for the sake of its current item, unless that is done by then; one
+/// that is cancelled, for the sake of any item of the same piece.
+pub(super) fn condemn<T>(worker: &mut Worker, end: End, out: &mut Vec<Effect<T>>) {
+    let Some(current) = &worker.current else { return };
+    if worker.stage != Stage::Ready || worker.asked {
+        return;
+    }
+    let first = current.number;
+    let last = if end == End::Cancelled { current.last() } else { first };
+    worker.doom = Some(Doom { first, last, end });
+    take_back(worker, out);
+}

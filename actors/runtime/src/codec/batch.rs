@@ -1,0 +1,263 @@
+//! Several values in one message, each of them a frame of its own.
+//!
+//! Owns the frames of a batch: a length (u32, little-endian) and the value. So a batch can
+//! be cut between any two values without decoding them, and a value that does not decode
+//! takes no other with it. The highest bit of the length is a mark that its user gives a
+//! meaning. Descriptors stand beside the batch as a whole. Neighbour: `codec` encodes.
+
+use super::{
+    DecodeError, Decoder, EncodeError, Encoded, Encoder, Incoming, Outgoing, Scope, Transfer, seal,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::{Any, TypeId, type_name};
+use std::os::fd::OwnedFd;
+
+/// Bytes before each value.
+pub const FRAME_HEADER: usize = 4;
+
+const MARK: u32 = 1 << 31;
+
+/// Takes values one after another. Between two of them no transfer is open, so that the
+/// next may come from user code.
+#[derive(Default)]
+pub struct BatchEncoder {
+    bytes: Vec<u8>,
+    attachments: Vec<Outgoing>,
+}
+
+impl BatchEncoder {
+    /// Appends a value. One that fails leaves nothing behind.
+    ///
+    /// # Errors
+    /// What its `Serialize` says.
+    #[inline]
+    pub fn push<T: Serialize + 'static>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.push_marked(value, false)
+    }
+
+    /// As [`push`](Self::push), with or without the mark.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_marked<T: Serialize + 'static>(
+        &mut self,
+        value: &T,
+        is_marked: bool,
+    ) -> Result<(), EncodeError> {
+        let start = self.bytes.len();
+        let mut encoder = Encoder { bytes: std::mem::take(&mut self.bytes) };
+        encoder.bytes.extend_from_slice(&[0; FRAME_HEADER]);
+        let kept = self.attachments.len();
+        let scope = Scope::enter(Transfer::Encoding(std::mem::take(&mut self.attachments)));
+        let written = match bytes_of(value) {
+            Some(bytes) => encoder.bytes(bytes),
+            None => encoder.value(value),
+        };
+        if let Transfer::Encoding(attachments) = scope.leave() {
+            self.attachments = attachments;
+        }
+        self.bytes = encoder.bytes;
+        let len = self.bytes.len() - start - FRAME_HEADER;
+        let header = u32::try_from(len).ok().filter(|len| len & MARK == 0);
+        let header = written.and_then(|()| {
+            header.ok_or_else(|| EncodeError {
+                type_name: type_name::<T>().into(),
+                why: format!("{len} bytes are more than fit into a message"),
+            })
+        });
+        match header {
+            Ok(header) => {
+                let header = header | if is_marked { MARK } else { 0 };
+                self.bytes[start..start + FRAME_HEADER].copy_from_slice(&header.to_le_bytes());
+                Ok(())
+            }
+            Err(error) => {
+                self.bytes.truncate(start);
+                self.attachments.truncate(kept);
+                Err(error)
+            }
+        }
+    }
+
+    /// The frames so far, if no descriptor goes along with them.
+    pub fn plain(&self) -> Option<&[u8]> {
+        self.attachments.is_empty().then_some(self.bytes.as_slice())
+    }
+
+    /// Begins anew, in the same memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.attachments.clear();
+    }
+
+    /// The batch; what was appended later is another.
+    ///
+    /// # Errors
+    /// Too many descriptors for one message, or a handle that cannot go along.
+    pub fn finish(&mut self) -> Result<Encoded, EncodeError> {
+        let bytes = std::mem::take(&mut self.bytes);
+        Ok(Encoded { bytes, fds: seal(std::mem::take(&mut self.attachments))? })
+    }
+}
+
+/// Gives the values of a batch back, one after another.
+pub struct BatchDecoder<'a> {
+    bytes: &'a [u8],
+    attachments: Vec<Incoming>,
+}
+
+impl<'a> BatchDecoder<'a> {
+    /// Begins with the first value.
+    pub fn new(bytes: &'a [u8], fds: Vec<OwnedFd>) -> Self {
+        Self { bytes, attachments: fds.into_iter().map(Incoming::Fd).collect() }
+    }
+
+    /// Takes the next value, and says whether it is marked: `as_marked` decodes it then.
+    /// `None` at the end.
+    pub fn take<T: DeserializeOwned + 'static, M: DeserializeOwned>(
+        &mut self,
+    ) -> Option<Result<Marked<T, M>, DecodeError>> {
+        let frame = next_frame(self.bytes)?;
+        let (value, rest) = match frame {
+            Some(frame) => (&self.bytes[FRAME_HEADER..frame.end], &self.bytes[frame.end..]),
+            None => (self.bytes, [].as_slice()),
+        };
+        self.bytes = rest;
+        let Some(frame) = frame else {
+            return Some(Err(DecodeError {
+                type_name: type_name::<T>().into(),
+                why: "the batch is cut off".into(),
+            }));
+        };
+        let scope = Scope::enter(Transfer::Decoding(std::mem::take(&mut self.attachments)));
+        let decoded = if frame.is_marked {
+            Decoder { bytes: value }.only().map(Marked::Marked)
+        } else if TypeId::of::<T>() == TypeId::of::<Vec<u8>>()
+            || TypeId::of::<T>() == TypeId::of::<(Vec<u8>,)>()
+        {
+            Decoder { bytes: value }.bytes().map(Marked::Plain)
+        } else {
+            Decoder { bytes: value }.only().map(Marked::Plain)
+        };
+        if let Transfer::Decoding(attachments) = scope.leave() {
+            self.attachments = attachments;
+        }
+        Some(decoded)
+    }
+}
+
+/// A value, or what is in its place.
+pub enum Marked<T, M> {
+    /// Without the mark.
+    Plain(T),
+    /// With the mark.
+    Marked(M),
+}
+
+/// Where a frame ends, counted from its beginning.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameEnd {
+    /// The place behind its last byte.
+    pub end: usize,
+    /// Whether it is marked.
+    pub is_marked: bool,
+}
+
+/// The frame that begins the bytes: `None` when there are none, `Some(None)` when it is
+/// not whole.
+#[inline]
+pub fn next_frame(bytes: &[u8]) -> Option<Option<FrameEnd>> {
+    if bytes.is_empty() {
+        return None;
+    }
+    Some(bytes.first_chunk().and_then(|header| {
+        let header = u32::from_le_bytes(*header);
+        let end = FRAME_HEADER + (header & !MARK) as usize;
+        (end <= bytes.len()).then_some(FrameEnd { end, is_marked: header & MARK != 0 })
+    }))
+}
+
+/// Where the frames of this range lie in a batch; `None` when there are not so many.
+pub fn frames(batch: &[u8], range: std::ops::Range<u32>) -> Option<std::ops::Range<usize>> {
+    let mut at = 0;
+    let mut start = 0;
+    for number in 0..range.end {
+        if number == range.start {
+            start = at;
+        }
+        at += next_frame(&batch[at..])??.end;
+    }
+    Some(start..at)
+}
+
+/// serde hands over the bytes of a `Vec<u8>` one by one: these types are taken as they are.
+fn bytes_of<T: 'static>(value: &T) -> Option<&[u8]> {
+    let value: &dyn Any = value;
+    let alone = || value.downcast_ref::<Vec<u8>>();
+    alone().or_else(|| value.downcast_ref::<(Vec<u8>,)>().map(|one| &one.0)).map(Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Fd;
+
+    fn plain<T: DeserializeOwned + 'static>(decoder: &mut BatchDecoder<'_>) -> T {
+        match decoder.take::<T, u8>() {
+            Some(Ok(Marked::Plain(value))) => value,
+            _ => panic!("no value"),
+        }
+    }
+
+    #[test]
+    fn each_value_is_a_frame_of_its_own() {
+        let mut batch = BatchEncoder::default();
+        batch.push(&1_u64).unwrap();
+        batch.push_marked(&7_u8, true).unwrap();
+        batch.push(&"text".to_string()).unwrap();
+        assert_eq!(frames(batch.plain().unwrap(), 1..2), Some(5..10));
+        assert_eq!(frames(batch.plain().unwrap(), 1..4), None);
+        let encoded = batch.finish().unwrap();
+        let mut decoder = BatchDecoder::new(&encoded.bytes, encoded.fds);
+        // What is read as something else is an error of its own.
+        assert!(matches!(decoder.take::<(u8, u8), u8>(), Some(Err(_))));
+        assert!(matches!(decoder.take::<u64, u8>(), Some(Ok(Marked::Marked(7)))));
+        assert_eq!(plain::<String>(&mut decoder), "text");
+        assert!(decoder.take::<u8, u8>().is_none());
+    }
+
+    #[test]
+    fn bytes_travel_as_they_do_one_by_one() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+        let mut batch = BatchEncoder::default();
+        batch.push(&bytes).unwrap();
+        batch.push(&(bytes.clone(), 3_u8)).unwrap();
+        batch.push(&(bytes.clone(),)).unwrap();
+        let encoded = batch.finish().unwrap();
+        let mut decoder = BatchDecoder::new(&encoded.bytes, Vec::new());
+        assert_eq!(plain::<(Vec<u8>,)>(&mut decoder).0, bytes);
+        assert_eq!(plain::<(Vec<u8>, u8)>(&mut decoder), (bytes.clone(), 3));
+        assert_eq!(plain::<Vec<u8>>(&mut decoder), bytes);
+    }
+
+    #[test]
+    fn descriptors_stay_with_the_values_that_name_them() {
+        let pipes: Vec<_> = (0..2).map(|_| std::io::pipe().unwrap()).collect();
+        let mut batch = BatchEncoder::default();
+        for (reader, _) in &pipes {
+            batch.push(&Fd(reader.try_clone().unwrap().into())).unwrap();
+        }
+        assert!(batch.plain().is_none());
+        let encoded = batch.finish().unwrap();
+        let mut decoder = BatchDecoder::new(&encoded.bytes, encoded.fds);
+        for (_, mut writer) in pipes {
+            let fd: Fd = plain(&mut decoder);
+            std::io::Write::write_all(&mut writer, b"x").unwrap();
+            drop(writer);
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut std::fs::File::from(fd.0), &mut text).unwrap();
+            assert_eq!(text, "x");
+        }
+    }
+}
