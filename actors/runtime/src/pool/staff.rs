@@ -50,6 +50,8 @@ impl Worker {
     pub(super) fn new(id: WorkerId, hired: Hired, epoll: &Epoll) -> io::Result<Self> {
         let Hired { child, stream, tray } = hired;
         epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, id.0))?;
+        // Whoever reads may be asleep, and did not tell this one.
+        tray.may_sleep();
         let (spilled, known) = (VecDeque::new(), HashSet::new());
         Ok(Self { id, child, tray, stream, spilled, known, is_blocked: false, has_ended: false })
     }
