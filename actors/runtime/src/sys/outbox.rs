@@ -95,8 +95,8 @@ impl OutboxMemory {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::anonymous;
     use super::*;
+    use crate::sys::memory::anonymous;
     use std::os::fd::AsFd;
     use std::sync::atomic::Ordering;
 
