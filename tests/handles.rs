@@ -408,12 +408,24 @@ fn a_forked_closure_uses_what_it_captured() {
     });
 }
 
-static PRELOADED: std::sync::Mutex<Option<Counter>> = std::sync::Mutex::new(None);
+static PRELOADED: std::sync::Mutex<Option<(Counter, Queue<u32>)>> = std::sync::Mutex::new(None);
 
 fn preload() {
     let counter = Counter::new();
     counter.add(40).unwrap();
-    *PRELOADED.lock().unwrap() = Some(counter);
+    let queue = Queue::new().unwrap();
+    queue.put(1).unwrap();
+    *PRELOADED.lock().unwrap() = Some((counter, queue));
+}
+
+/// Takes what was put in the preload, and has a child put something.
+fn use_own(queue: &Queue<u32>) -> (u32, u32) {
+    let inherited = queue.try_get().unwrap();
+    let child = context(StartMethod::Spawn)
+        .spawn(|queue: Queue<u32>| queue.put(2).unwrap(), (queue.clone(),))
+        .unwrap();
+    child.result_timeout(SOON).unwrap();
+    (inherited, queue.try_get().unwrap())
 }
 
 // fsrv-05
@@ -424,7 +436,9 @@ fn what_a_preload_makes_is_each_workers_own() {
         let workers: Vec<_> = (0..2)
             .map(|_| {
                 let body = || {
-                    let counter = PRELOADED.lock().unwrap().clone().expect("preloaded");
+                    let preloaded = PRELOADED.lock().unwrap().clone();
+                    let (counter, queue) = preloaded.expect("preloaded");
+                    assert_eq!(use_own(&queue), (1, 2));
                     let before = counter.add(1).unwrap();
                     (before, pass_on(counter.clone(), StartMethod::Fork), counter)
                 };

@@ -9,7 +9,7 @@
 mod util;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use procession::{Error, Process, active_children, current_process};
+use procession::{Error, Process, Queue, active_children, current_process};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +38,16 @@ fn payloads_arrive_unchanged() {
         let args = (1, "str".to_owned(), vec![1], (1,));
         let p = Process::builder(echo, args.clone()).start_method(method).start().unwrap();
         assert_eq!(p.result_timeout(SOON).unwrap(), args);
+
+        let reply = |queue: Queue<_>, a: u32, b: String, c: Vec<u8>, d: (u8,)| {
+            queue.put((a, b, c, d)).unwrap();
+        };
+        let queue = Queue::new().unwrap();
+        let (a, b, c, d) = args.clone();
+        let p = Process::builder(reply, (queue.clone(), a, b, c, d)).start_method(method);
+        let p = p.start().unwrap();
+        assert_eq!(queue.get_timeout(SOON).unwrap(), args);
+        p.result_timeout(SOON).unwrap();
     }
 }
 

@@ -13,7 +13,7 @@
 mod util;
 
 use nix::sys::signal::Signal;
-use procession::{JoinableQueue, Process, ProcessRef, Queue, RawArray};
+use procession::{GetError, JoinableQueue, Process, ProcessRef, PutFault, Queue, RawArray};
 use procession_runtime::queue::points::{self, Point};
 use std::time::{Duration, Instant};
 use util::{SOON, signal, until};
@@ -320,5 +320,34 @@ fn a_stopped_consumer_that_waits_keeps_nobody_waiting() {
     signal(pid, Signal::SIGCONT);
     queue.put(100).unwrap();
     assert_eq!(ready.get_timeout(SOON).unwrap(), 100);
+    child.result_timeout(SOON).unwrap();
+}
+
+/// Makes two queues, one of which is full, and keeps them until it is told.
+fn own(handles: Queue<(Queue<u32>, Queue<u32>)>, end: Queue<()>) {
+    let (empty, full) = (Queue::new().unwrap(), Queue::bounded(1).unwrap());
+    full.put(1).unwrap();
+    handles.put((empty, full)).unwrap();
+    end.get().unwrap();
+}
+
+#[test]
+fn a_stopped_owner_is_asked_in_vain_for_a_while() {
+    let (handles, end) = (Queue::new().unwrap(), Queue::new().unwrap());
+    let child = Process::spawn(own, (handles.clone(), end.clone())).unwrap();
+    let (empty, full) = handles.get_timeout(SOON).unwrap();
+    assert!(matches!(empty.try_get(), Err(GetError::Empty)));
+    assert!(full.try_put(2).unwrap_err().why.is_full());
+    let pid = child.pid().unwrap();
+    signal(pid, Signal::SIGSTOP);
+    until("it is stopped", || util::state(pid) == Some('T'));
+    let getting = std::thread::spawn(move || (empty.try_get(), empty));
+    assert!(matches!(full.try_put(2).unwrap_err().why, PutFault::Unanswered));
+    let (got, empty) = getting.join().unwrap();
+    assert!(matches!(got, Err(GetError::Unanswered)));
+    signal(pid, Signal::SIGCONT);
+    empty.put(3).unwrap();
+    assert_eq!((empty.try_get().unwrap(), full.get_timeout(SOON).unwrap()), (3, 1));
+    end.put(()).unwrap();
     child.result_timeout(SOON).unwrap();
 }

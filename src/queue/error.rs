@@ -25,6 +25,10 @@ pub enum PutFault {
     /// There was no room for it in time.
     #[error("the queue had no room for the item in time")]
     Timeout,
+    /// The owner did not say within five seconds whether there is room: it is stopped, or
+    /// gets no processor. The item was not put.
+    #[error("the owner of the queue did not answer in time")]
+    Unanswered,
     /// This handle of the queue is closed.
     #[error("the queue is closed")]
     Closed,
@@ -55,6 +59,10 @@ pub enum GetError {
     /// No item came in time.
     #[error("no item came in time")]
     Timeout,
+    /// The owner did not say within five seconds whether there is an item: it is stopped, or
+    /// gets no processor.
+    #[error("the owner of the queue did not answer in time")]
+    Unanswered,
     /// This handle of the queue is closed.
     #[error("the queue is closed")]
     Closed,
@@ -159,6 +167,7 @@ impl From<Refused> for PutFault {
         match refused {
             Refused::Full => Self::Full,
             Refused::Timeout | Refused::Share(ShareError::Timeout) => Self::Timeout,
+            Refused::Unanswered => Self::Unanswered,
             Refused::Shutdown => Self::Shutdown,
             Refused::Encode(error) => Self::Encode(error),
             Refused::Share(ShareError::OwnerGone { name }) => Self::OwnerGone { name },
@@ -172,6 +181,7 @@ impl From<NoItem> for GetError {
         match error {
             NoItem::Empty => Self::Empty,
             NoItem::Timeout | NoItem::Share(ShareError::Timeout) => Self::Timeout,
+            NoItem::Unanswered => Self::Unanswered,
             NoItem::Shutdown => Self::Shutdown,
             NoItem::Decode(error) => Self::Decode(error),
             NoItem::Share(ShareError::OwnerGone { name }) => Self::OwnerGone { name },

@@ -20,6 +20,7 @@ use procession_runtime::sync::{after, lock};
 use procession_runtime::wait;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,6 +37,10 @@ use std::time::Duration;
 /// consumer did not get before it died stays in the queue. There is no bound on the number
 /// of items unless it is made with [`bounded`](Self::bounded), but 1 GiB of bytes, beyond
 /// which `put` waits.
+///
+/// The queue is there while its maker lives and while somebody has a handle of it, or a
+/// message with one is under way. An item that holds a handle of its own queue is such a
+/// message: it keeps the queue until it is got.
 ///
 /// ```
 /// use procession::{Process, Queue};
@@ -60,6 +65,10 @@ pub struct Queue<T> {
 /// What the clones of a handle in one process share.
 struct Local<T> {
     is_closed: AtomicBool,
+    /// Items that came behind others in `get_many` and could not be decoded: what the next
+    /// gets say.
+    owed: Mutex<VecDeque<GetError>>,
+    is_owing: AtomicBool,
     hook: Mutex<Option<Arc<Hook<T>>>>,
 }
 
@@ -75,7 +84,9 @@ impl<T> Queue<T> {
     }
 
     /// Makes a queue of at most `capacity` items: `put` waits while it is full. A capacity
-    /// of 0 is, as in Python, none.
+    /// of 0 is, as in Python, none. What a consumer gives back, by a lease or by its death,
+    /// is in the queue again even if its place has been given away: then there are more
+    /// items than that, and nobody puts until there are fewer.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -89,7 +100,12 @@ impl<T> Queue<T> {
     }
 
     fn of(raw: RawQueue) -> Self {
-        let local = Local { is_closed: AtomicBool::new(false), hook: Mutex::new(None) };
+        let local = Local {
+            is_closed: AtomicBool::new(false),
+            owed: Mutex::default(),
+            is_owing: AtomicBool::new(false),
+            hook: Mutex::new(None),
+        };
         Self { raw, tag: tag::<T>(), local: Arc::new(local) }
     }
 
@@ -157,6 +173,27 @@ impl<T> Queue<T> {
 
     fn open(&self) -> Result<(), QueueError> {
         if self.is_closed() { Err(QueueError::Closed) } else { Ok(()) }
+    }
+
+    /// Whether the next item may be asked for.
+    fn may_get(&self) -> Result<(), GetError> {
+        if self.is_closed() {
+            return Err(GetError::Closed);
+        }
+        if !self.local.is_owing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let owed = &mut *lock(&self.local.owed);
+        let error = owed.pop_front();
+        self.local.is_owing.store(!owed.is_empty(), Ordering::Release);
+        error.map_or(Ok(()), Err)
+    }
+
+    /// The next get says this.
+    fn owe(&self, error: GetError) {
+        let owed = &mut *lock(&self.local.owed);
+        owed.push_back(error);
+        self.local.is_owing.store(true, Ordering::Release);
     }
 }
 
@@ -271,7 +308,8 @@ impl<T: DeserializeOwned> Queue<T> {
     /// has returned, in any process, is there.
     ///
     /// # Errors
-    /// As [`get`](Self::get), and [`GetError::Empty`].
+    /// As [`get`](Self::get), [`GetError::Empty`], and [`GetError::Unanswered`] when the
+    /// owner is another process and is stopped.
     pub fn try_get(&self) -> Result<T, GetError> {
         self.get_with(Patience::Never).map(|(item, _)| item)
     }
@@ -284,9 +322,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Cancel safety
     /// Dropping the future takes no item out.
     pub async fn get_async(&self) -> Result<T, GetError> {
-        if self.is_closed() {
-            return Err(GetError::Closed);
-        }
+        self.may_get()?;
         Ok(self.raw.get(self.tag, Patience::Async).await?.0)
     }
 
@@ -294,8 +330,8 @@ impl<T: DeserializeOwned> Queue<T> {
     /// `most`. Waits while there is none.
     ///
     /// # Errors
-    /// As [`get`](Self::get). An item behind others that cannot be decoded is dropped with a
-    /// warning in the log, and ends the call.
+    /// As [`get`](Self::get). An item behind others that cannot be decoded ends the call; it
+    /// is the error of the next get by this handle and its clones here.
     pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
         self.get_many_with(most, Patience::Until(None))
     }
@@ -373,17 +409,17 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     fn get_with(&self, patience: Patience) -> Result<(T, bool), GetError> {
-        if self.is_closed() {
-            return Err(GetError::Closed);
-        }
+        self.may_get()?;
         Ok(self.raw.get_now(self.tag, patience)?)
     }
 
     fn get_many_with(&self, most: usize, patience: Patience) -> Result<Vec<T>, GetError> {
-        if self.is_closed() {
-            return Err(GetError::Closed);
+        self.may_get()?;
+        let (items, error) = self.raw.get_many(self.tag, most, patience)?;
+        if let Some(error) = error {
+            self.owe(error.into());
         }
-        Ok(self.raw.get_many(self.tag, most, patience)?)
+        Ok(items)
     }
 
     fn lease_with(&self, patience: Patience) -> Result<Lease<T>, GetError> {
@@ -391,9 +427,7 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     async fn lease(&self, patience: Patience) -> Result<Lease<T>, GetError> {
-        if self.is_closed() {
-            return Err(GetError::Closed);
-        }
+        self.may_get()?;
         let (lease, item, redelivered) = self.raw.lease(self.tag, patience).await?;
         Ok(Lease::new(self.raw.clone(), lease, item, redelivered))
     }

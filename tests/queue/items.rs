@@ -266,6 +266,13 @@ fn an_item_of_another_type_is_an_error_and_the_next_one_comes() {
     assert!(matches!(queue.get(), Err(GetError::Decode(_))));
     queue.put(3).unwrap();
     assert_eq!(queue.get().unwrap(), 3);
+    // Among others it has its turn.
+    queue.put_many([4, 5]).unwrap();
+    text.put("words".into()).unwrap();
+    queue.put_many([6, 7]).unwrap();
+    assert_eq!(queue.get_many(9).unwrap(), [4, 5]);
+    assert!(matches!(queue.clone().try_get(), Err(GetError::Decode(_))));
+    assert_eq!(queue.get_many(9).unwrap(), [6, 7]);
 }
 
 /// The same queue as one of items of another type.

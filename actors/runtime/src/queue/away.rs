@@ -8,19 +8,19 @@
 
 use super::channel::{Channel, Heard};
 use super::host::{self, Answer, Ask};
-use super::page::{HEADER, Header, INLINE, OWNER_SLEEPS, Page, flags, state, waits};
-use super::parcel::{Bytes, Parcel};
+use super::page::{OWNER_SLEEPS, Page, flags, state, waits};
+use super::parcel::{Parcel, fds_of, header_of, span};
 use super::points::{self, Point};
 use super::waits::{Patience, Waits};
 use super::{Got, NoItem, Refused};
 use crate::codec::{self, Encoded};
 use crate::node::hidden;
 use crate::share::{Connection, ShareError};
-use crate::sync::{lock, readable};
+use crate::sync::{after, lock, readable};
 use crate::sys::rings::{RING, Ring};
 use crate::sys::watch::{Held, watch};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -84,6 +84,10 @@ enum Blocked {
     Socket,
     No(Refused),
 }
+
+/// An owner that does not answer a question for so long, which it does at once, is not
+/// waited for: it is stopped, or has no processor.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long to wait before descriptors are offered to a full socket again.
 const SOCKET_SLICE: Duration = Duration::from_millis(5);
@@ -170,22 +174,21 @@ impl Away {
                         inner.room().is_none_or(|room| room >= need) || tries && inner.is_heavy()
                     };
                     // The owner is about to read, unless it has too much already.
-                    let how = if tries { Patience::Until(None) } else { patience };
+                    let how = if tries { answer_within(patience) } else { patience };
                     if tries && inner.is_heavy() {
                         return Err(Refused::Full);
                     }
                     if !self.wait(waits::ROOM, how, has_room).await? {
-                        return Err(Refused::Timeout);
+                        return Err(if tries { Refused::Unanswered } else { Refused::Timeout });
                     }
                 }
                 Blocked::Place => {
                     let lent = || inner.page.places().look().left() > 0;
                     if matches!(patience, Patience::Never) {
-                        let page = &inner.page;
-                        self.ask(page.asked_place(), page.answered_place(), lent, Patience::Never)
-                            .await?;
+                        let words = (inner.page.asked_place(), inner.page.answered_place());
+                        let answered = self.ask(words, lent, patience).await?;
                         if !lent() {
-                            return Err(Refused::Full);
+                            return Err(if answered { Refused::Full } else { Refused::Unanswered });
                         }
                         continue;
                     }
@@ -195,15 +198,21 @@ impl Away {
                     }
                 }
                 Blocked::Socket => {
+                    // Nobody tells when the owner has read the socket.
                     let slice = Instant::now().checked_add(SOCKET_SLICE);
                     match patience {
                         Patience::Never => return Err(Refused::Full),
                         Patience::Until(Some(at)) if Instant::now() >= at => {
                             return Err(Refused::Timeout);
                         }
-                        _ => {}
+                        Patience::Until(_) => {
+                            self.wait(waits::ROOM, Patience::Until(slice), || false).await?;
+                        }
+                        Patience::Async => {
+                            let nap = async { tokio::time::sleep(SOCKET_SLICE).await };
+                            hidden::run(nap).map_err(ShareError::Io)?.await;
+                        }
                     }
-                    self.wait(waits::ROOM, Patience::Until(slice), || false).await?;
                 }
             }
         }
@@ -261,10 +270,11 @@ impl Away {
             let lent = || inner.page.items().look().left() > 0;
             let is_shut = inner.page.is_shut();
             if is_shut || matches!(patience, Patience::Never) {
-                let page = &inner.page;
-                self.ask(page.asked(), page.answered(), lent, patience).await?;
+                let words = (inner.page.asked(), inner.page.answered());
+                let answered = self.ask(words, lent, patience).await?;
                 return match self.take()? {
                     Some(got) => Ok(got),
+                    None if !answered => Err(NoItem::Unanswered),
                     None if is_shut => Err(NoItem::Shutdown),
                     None => Err(NoItem::Empty),
                 };
@@ -305,22 +315,18 @@ impl Away {
         }))
     }
 
-    /// Has the owner do what it can at once, and waits until it has.
+    /// Has the owner do what it can at once, and waits until it has, or until it is enough.
+    /// False when the owner gave no answer.
     async fn ask(
         &self,
-        asked: &AtomicU64,
-        answered: &AtomicU64,
+        (asked, answered): (&AtomicU64, &AtomicU64),
         enough: impl Fn() -> bool,
         patience: Patience,
-    ) -> Result<(), ShareError> {
+    ) -> Result<bool, ShareError> {
         let number = asked.fetch_add(1, Ordering::AcqRel) + 1;
         let done = || enough() || answered.load(Ordering::Acquire) >= number;
-        let how = match patience {
-            Patience::Async => Patience::Async,
-            // The owner answers at once, or is gone.
-            _ => Patience::Until(None),
-        };
-        self.wait(waits::ANSWER | waits::ITEM | waits::PLACE, how, done).await.map(drop)
+        let bits = waits::ANSWER | waits::ITEM | waits::PLACE;
+        self.wait(bits, answer_within(patience), done).await
     }
 
     /// Waits for what the owner will do. False when the time is up.
@@ -460,6 +466,16 @@ impl Inner {
     }
 }
 
+/// How an answer is waited for that the owner gives at once.
+fn answer_within(patience: Patience) -> Patience {
+    let latest = after(ANSWER_WITHIN);
+    match patience {
+        Patience::Async => Patience::Async,
+        Patience::Never | Patience::Until(None) => Patience::Until(latest),
+        Patience::Until(at) => Patience::Until(at.min(latest)),
+    }
+}
+
 /// A thread of this process waits for a place, as the owner sees it, until this is dropped.
 struct Short<'a>(&'a AtomicU64);
 
@@ -494,47 +510,4 @@ impl Drop for Hungry<'_> {
 
 fn damaged() -> ShareError {
     ShareError::Io(io::Error::other("the page of the queue is damaged"))
-}
-
-/// How many bytes of a ring an item takes.
-pub(super) fn span(parcel: &Parcel) -> usize {
-    match parcel.bytes() {
-        Bytes::Here(bytes) if bytes.len() <= INLINE => HEADER + bytes.len(),
-        _ => HEADER,
-    }
-}
-
-/// How an item stands in a ring. Its bytes are either in memory and short, or in a file.
-pub(super) fn header_of(parcel: &Parcel, number: u32, redelivered: bool) -> (Header, &[u8]) {
-    let (len, bytes, is_file) = match parcel.bytes() {
-        Bytes::Here(bytes) if bytes.len() <= INLINE => (bytes.len(), bytes.as_slice(), false),
-        Bytes::Here(bytes) => (bytes.len(), [].as_slice(), true),
-        Bytes::File(_, len) => (*len as usize, [].as_slice(), true),
-    };
-    let fds = parcel.fds().len() + usize::from(is_file);
-    let mut bits = 0;
-    if is_file {
-        bits |= flags::FILE;
-    }
-    if redelivered {
-        bits |= flags::REDELIVERED;
-    }
-    let header = Header {
-        // `Parcel::new` and the codec keep both in bounds.
-        len: u32::try_from(len).unwrap_or(u32::MAX),
-        tag: parcel.tag(),
-        fds: u16::try_from(fds).unwrap_or(u16::MAX),
-        flags: bits,
-        number,
-    };
-    (header, bytes)
-}
-
-/// The descriptors that go with an item whose bytes are short or in a file.
-pub(super) fn fds_of(parcel: &Parcel) -> Vec<RawFd> {
-    let mut fds: Vec<_> = parcel.fds().iter().map(AsRawFd::as_raw_fd).collect();
-    if let Bytes::File(file, _) = parcel.bytes() {
-        fds.push(file.0.as_raw_fd());
-    }
-    fds
 }

@@ -7,6 +7,7 @@
 use super::bells::Bells;
 use super::cell::{Cell, Outcome};
 use super::channel::Channel;
+use super::chunks;
 use super::own::Own;
 use super::page::Page;
 use super::parcel::{Bytes, Parcel};
@@ -15,7 +16,6 @@ use crate::codec::{self, DecodeError, Encoded};
 use crate::node::hidden;
 use crate::share::{BadMessage, Client, ReplyTo, Stock};
 use crate::sync::lock;
-use crate::sys::sealed;
 use crate::sys::watch::{Held, watch};
 use procession_protocols::queue::{Entry, Holder, Waiter};
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,7 @@ fn leased(lease: Waiter, entry: &Entry<Parcel>) -> io::Result<Encoded> {
     let (file, bytes) = match item.bytes() {
         Bytes::Here(bytes) if bytes.len() <= super::page::INLINE => (None, bytes.as_slice()),
         Bytes::Here(bytes) => {
-            fds.push(sealed::make(bytes)?.into());
+            fds.push(chunks::file_of(bytes)?.into());
             (u32::try_from(bytes.len()).ok(), [].as_slice())
         }
         Bytes::File(file, len) => {
@@ -317,5 +317,11 @@ impl Stock for Own {
 
     fn died(&self, client: &Arc<Client>) {
         self.gone(client);
+    }
+
+    fn renew(&self) -> bool {
+        // The copy has the items as well. The original has one thread, so nobody was at work
+        // on them, and it serves no clients.
+        self.bells.get().is_none() && lock(&self.core).clients.0.is_empty()
     }
 }

@@ -16,7 +16,7 @@
 //! | `page` | what lies where in the memory of one client |
 //! | `channel` | bells and descriptors |
 //! | `waits`, `cell`, `bells` | who waits on what, at a client and at the owner |
-//! | `parcel` | an item's bytes |
+//! | `parcel`, `chunks` | an item's bytes, and the files of large ones |
 //! | `away` | a client's puts and gets |
 //! | `own`, `hear`, `streams`, `host` | the owner's, what clients put and want, its ends of the pages, their requests |
 //! | `points` | where tests kill |
@@ -25,6 +25,7 @@ mod away;
 mod bells;
 mod cell;
 mod channel;
+mod chunks;
 mod hear;
 mod host;
 mod own;
@@ -61,6 +62,9 @@ pub enum Refused {
     /// There was no room for it in time.
     #[error("the queue had no room for the item in time")]
     Timeout,
+    /// The owner did not say in time whether there is room.
+    #[error("the owner of the queue did not answer in time")]
+    Unanswered,
     /// The queue has been shut down.
     #[error("the queue has been shut down")]
     Shutdown,
@@ -81,6 +85,9 @@ pub enum NoItem {
     /// None came in time.
     #[error("no item came in time")]
     Timeout,
+    /// The owner did not say in time whether there is one.
+    #[error("the owner of the queue did not answer in time")]
+    Unanswered,
     /// The queue has been shut down, and nothing is left in it.
     #[error("the queue has been shut down, and nothing is left in it")]
     Shutdown,
@@ -223,17 +230,17 @@ impl RawQueue {
     }
 
     /// Gets at least one item, and as many more as are at hand, up to `most`: nobody is asked
-    /// for more.
+    /// for more. One behind others that cannot be decoded ends the call, and comes as the
+    /// error beside them.
     ///
     /// # Errors
-    /// [`NoItem`] when there was none. An item behind others that cannot be decoded is dropped
-    /// with a warning, and ends the call.
+    /// [`NoItem`] when there was none.
     pub fn get_many<T: DeserializeOwned>(
         &self,
         tag: u32,
         most: usize,
         patience: Patience,
-    ) -> Result<Vec<T>, NoItem> {
+    ) -> Result<(Vec<T>, Option<NoItem>), NoItem> {
         let mut items = Vec::new();
         if most > 0 {
             items.push(self.get_now(tag, patience)?.0);
@@ -242,13 +249,10 @@ impl RawQueue {
             let Ok(Some(got)) = at_once(self.get_at_hand()) else { break };
             match open(got.parcel, tag) {
                 Ok(item) => items.push(item),
-                Err(error) => {
-                    tracing::warn!(target: "procession", "an item of a queue was dropped: {error}");
-                    break;
-                }
+                Err(error) => return Ok((items, Some(error))),
             }
         }
-        Ok(items)
+        Ok((items, None))
     }
 
     async fn get_at_hand(&self) -> Result<Option<Got>, NoItem> {

@@ -1,20 +1,22 @@
 //! An item as it travels: bytes that nobody on the way decodes, and its descriptors.
 //!
 //! Owns where the bytes are: in memory, or, for large ones, in a file of their own that
-//! goes from process to process without being copied. It must never look into them.
+//! goes from process to process without being copied; and how an item stands in a ring. It
+//! must never look into them.
 
-use super::page::INLINE;
-use super::{NoItem, Refused};
+use super::page::{HEADER, Header, INLINE, flags};
+use super::{NoItem, Refused, chunks};
 use crate::codec::{self, DecodeError, EncodeError, Encoded, MAX_FDS};
 use crate::share::ShareError;
-use crate::sys::sealed::{self, Sealed};
+use crate::sys::chunk;
+use crate::sys::sealed::Sealed;
 use procession_protocols::queue::Item;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -101,7 +103,7 @@ impl Parcel {
                 }));
             }
         };
-        let file = KeptFile::new(sealed::make(&bytes).map_err(ShareError::Io)?);
+        let file = KeptFile::new(chunks::file_of(&bytes).map_err(ShareError::Io)?);
         keep_buffer(bytes);
         Ok(Self::new(tag, Bytes::File(Arc::new(file), len), fds))
     }
@@ -134,7 +136,9 @@ impl Parcel {
             (Some(len), Some(file)) => {
                 let file = KeptFile::new(File::from(file));
                 if keep && FILES.load(Ordering::Relaxed) > MAX_FILES {
-                    Bytes::Here(read(&file.0, len))
+                    let mut bytes = Vec::new();
+                    read(&file, len, &mut bytes);
+                    Bytes::Here(bytes)
                 } else {
                     Bytes::File(Arc::new(file), len)
                 }
@@ -166,13 +170,6 @@ impl Parcel {
     /// It is no `T`, or no descriptor is free.
     pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, NoItem> {
         let decode = |bytes: &[u8], fds| -> Result<T, DecodeError> { codec::decode(bytes, fds) };
-        let decode = |bytes: &Bytes, fds| match bytes {
-            Bytes::Here(bytes) => decode(bytes, fds),
-            Bytes::File(file, len) => match Sealed::map(file.0.as_fd(), *len as usize) {
-                Some(bytes) => decode(&bytes, fds),
-                None => decode(&read(&file.0, *len), fds),
-            },
-        };
         let fds = match self.fds.map(Arc::try_unwrap) {
             None => Vec::new(),
             Some(Ok(fds)) => fds,
@@ -182,7 +179,22 @@ impl Parcel {
                 .collect::<io::Result<_>>()
                 .map_err(ShareError::Io)?,
         };
-        Ok(decode(&self.bytes, fds)?)
+        let decoded = match &self.bytes {
+            Bytes::Here(bytes) => decode(bytes, fds),
+            Bytes::File(file, len) => {
+                if let Some(bytes) = Sealed::map(file.0.as_fd(), *len as usize) {
+                    decode(&bytes, fds)
+                } else {
+                    let mut bytes = BUFFER.take();
+                    bytes.clear();
+                    read(file, *len, &mut bytes);
+                    let decoded = decode(&bytes, fds);
+                    keep_buffer(bytes);
+                    decoded
+                }
+            }
+        };
+        Ok(decoded?)
     }
 }
 
@@ -196,6 +208,49 @@ fn keep_buffer(buffer: Vec<u8>) {
         // A thread that is ending keeps nothing.
         let _ = BUFFER.try_with(|kept| kept.set(buffer));
     }
+}
+
+/// How many bytes of a ring an item takes.
+pub(super) fn span(parcel: &Parcel) -> usize {
+    match parcel.bytes() {
+        Bytes::Here(bytes) if bytes.len() <= INLINE => HEADER + bytes.len(),
+        _ => HEADER,
+    }
+}
+
+/// How an item stands in a ring. Its bytes are either in memory and short, or in a file.
+pub(super) fn header_of(parcel: &Parcel, number: u32, redelivered: bool) -> (Header, &[u8]) {
+    let (len, bytes, is_file) = match parcel.bytes() {
+        Bytes::Here(bytes) if bytes.len() <= INLINE => (bytes.len(), bytes.as_slice(), false),
+        Bytes::Here(bytes) => (bytes.len(), [].as_slice(), true),
+        Bytes::File(_, len) => (*len as usize, [].as_slice(), true),
+    };
+    let fds = parcel.fds().len() + usize::from(is_file);
+    let mut bits = 0;
+    if is_file {
+        bits |= flags::FILE;
+    }
+    if redelivered {
+        bits |= flags::REDELIVERED;
+    }
+    let header = Header {
+        // `Parcel::new` and the codec keep both in bounds.
+        len: u32::try_from(len).unwrap_or(u32::MAX),
+        tag: parcel.tag(),
+        fds: u16::try_from(fds).unwrap_or(u16::MAX),
+        flags: bits,
+        number,
+    };
+    (header, bytes)
+}
+
+/// The descriptors that go with an item whose bytes are short or in a file.
+pub(super) fn fds_of(parcel: &Parcel) -> Vec<RawFd> {
+    let mut fds: Vec<_> = parcel.fds().iter().map(AsRawFd::as_raw_fd).collect();
+    if let Bytes::File(file, _) = parcel.bytes() {
+        fds.push(file.0.as_raw_fd());
+    }
+    fds
 }
 
 impl Item for Parcel {
@@ -212,10 +267,8 @@ impl Item for Parcel {
     }
 }
 
-/// The bytes of a file: fewer, when whoever wrote it lied, which decoding finds out.
-fn read(mut file: &File, len: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(len as usize);
-    // All who had the file share its position.
-    let _ = file.rewind().and_then(|()| file.take(u64::from(len)).read_to_end(&mut bytes));
-    bytes
+/// The bytes of a file, behind what is in `into`: fewer, when whoever wrote it lied, which
+/// decoding finds out.
+fn read(file: &KeptFile, len: u32, into: &mut Vec<u8>) {
+    let _ = chunk::copy(file.0.as_fd(), len as usize, into);
 }

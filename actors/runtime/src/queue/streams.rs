@@ -5,12 +5,11 @@
 //! client whose words cannot be is cut off. It must never wait. Neighbours: `own` hosts the
 //! machine; `away` is the other end.
 
-use super::away::{fds_of, header_of, span};
 use super::channel::Channel;
+use super::chunks;
 use super::page::{HEADER, OWNER_SLEEPS, Page, flags, state, waits};
-use super::parcel::{Bytes, Parcel};
+use super::parcel::{Bytes, Parcel, fds_of, header_of, span};
 use crate::sys::rings::{RING, Ring};
-use crate::sys::sealed;
 use procession_protocols::queue::{Client, Entry, Streams};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsRawFd;
@@ -167,7 +166,7 @@ impl Stream {
         if header.flags & flags::FILE != 0
             && let Bytes::Here(large) = parcel.bytes()
         {
-            match sealed::make(large) {
+            match chunks::file_of(large) {
                 Ok(made) => file = made,
                 Err(_) => return false,
             }

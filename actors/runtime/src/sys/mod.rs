@@ -5,6 +5,7 @@
 //! is safe to call; each block says what upholds it. It must never decide anything.
 
 pub(crate) mod cells;
+pub(crate) mod chunk;
 pub(crate) mod clone;
 pub(crate) mod desk;
 pub(crate) mod entry;
