@@ -39,12 +39,11 @@ fn payloads_arrive_unchanged() {
         let p = Process::builder(echo, args.clone()).start_method(method).start().unwrap();
         assert_eq!(p.result_timeout(SOON).unwrap(), args);
 
-        let reply = |queue: Queue<_>, a: u32, b: String, c: Vec<u8>, d: (u8,)| {
-            queue.put((a, b, c, d)).unwrap();
+        let reply = |queue: Queue<_>, payload: (u32, String, Vec<u8>, (u8,))| {
+            queue.put(payload).unwrap();
         };
         let queue = Queue::new().unwrap();
-        let (a, b, c, d) = args.clone();
-        let p = Process::builder(reply, (queue.clone(), a, b, c, d)).start_method(method);
+        let p = Process::builder(reply, (queue.clone(), args.clone())).start_method(method);
         let p = p.start().unwrap();
         assert_eq!(queue.get_timeout(SOON).unwrap(), args);
         p.result_timeout(SOON).unwrap();

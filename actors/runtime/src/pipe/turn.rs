@@ -1,25 +1,16 @@
 //! Whose turn it is to receive, or to send, on an end that several processes hold.
 //!
-//! Owns the words that all holders of a pipe share. A pipe has two directions, and each has
-//! two turns: one for its readers, one for its writers. A turn is held for the few system
-//! calls of one message and never across a wait, but in the middle of a message that is
-//! larger than the socket has room for.
-//!
-//! ```text
-//!          take (compare and swap)                    more than the socket holds
-//!   free ───────────────────────────> held, settled ──────────────────────────> held, midway
-//!    ^                                  │    ^                                    │   │
-//!    └───────────── release ────────────┘    └───────────── all of it ────────────┘   │
-//!                                                                        holder died  v
-//!   held, settled, and the holder died: the next one takes it over.                 broken
-//! ```
+//! Owns the words that all holders of a pipe share, who a process is in them, and the waits.
+//! A pipe has two directions, and each has two turns: one for its readers, one for its
+//! writers. A turn is held for the few system calls of one message and never across a wait,
+//! but in the middle of a message that is larger than the socket has room for. Neighbour:
+//! `procession_protocols::pipe::turn` has the algorithm.
 //!
 //! The word names the holder by number and start time, so that a waiter, which looks every
 //! [`SLICE`], knows a dead holder from a later process of the same number. It holds within
 //! one pid namespace. A holder that dies while all is settled has done no harm, since a
 //! message that fits is taken, or sent, by one system call: it is gone as a whole or there
-//! as a whole. One that dies midway leaves a piece behind, which nobody may read as a
-//! message; so the direction is broken from then on, and says so.
+//! as a whole.
 //!
 //! Others may write anything into the page: then turns overlap or never come, which the
 //! deadline ends; nothing here trusts a value further.
@@ -28,43 +19,21 @@ use crate::proc_tree;
 use crate::sys::desk::{self, Page, WORDS};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+pub(super) use procession_protocols::pipe::turn::Attempt;
+use procession_protocols::pipe::turn::{SLEEPERS, Turn as Words};
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
 /// How long a waiter sleeps before it looks whether the holder lives.
 pub(super) const SLICE: Duration = Duration::from_millis(20);
 
-/// In the low half of the word, beside the holder's number: somebody sleeps.
-const SLEEPERS: u64 = 1 << 31;
-
 /// Words from one turn to the next: each has two cache lines of its own.
 const STRIDE: usize = 16;
 
-const SETTLED: u64 = 0;
-const MIDWAY: u64 = 1;
-const BROKEN: u64 = 2;
-
 /// Whose turn it is at one thing.
 #[derive(Clone, Copy)]
-pub(super) struct Turn<'a> {
-    /// 0, or the holder.
-    word: &'a AtomicU64,
-    state: &'a AtomicU64,
-    /// How many messages have passed; changes with each.
-    passed: &'a AtomicU64,
-}
-
-/// What became of an attempt to take a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// It is ours.
-    Taken,
-    /// It is ours, but a message was torn here, now or before.
-    Broken,
-    /// This one has it.
-    Busy(u64),
-}
+pub(super) struct Turn<'a>(Words<'a, AtomicU64>);
 
 /// What is done in turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,16 +48,12 @@ impl<'a> Turn<'a> {
         const { assert!(4 * STRIDE <= WORDS) };
         let at = ((direction & 1) * 2 + role as usize) * STRIDE;
         let words = page.words();
-        Self { word: &words[at], state: &words[at + 1], passed: &words[at + 2] }
+        Self(Words { holder: &words[at], state: &words[at + 1], passed: &words[at + 2] })
     }
 
-    /// Takes the turn if nobody has it, or if its holder is dead.
+    /// Takes the turn if nobody has it.
     pub(super) fn try_take(self) -> Attempt {
-        match self.word.compare_exchange(0, me(), Acquire, Relaxed) {
-            Ok(_) if self.state.load(Relaxed) == SETTLED => Attempt::Taken,
-            Ok(_) => Attempt::Broken,
-            Err(held) => Attempt::Busy(held),
-        }
+        self.0.try_take(me())
     }
 
     /// Sleeps while `held` has the turn, at most until the deadline: false when it passed.
@@ -98,81 +63,62 @@ impl<'a> Turn<'a> {
         if left.is_zero() {
             return self.free_of_the_dead(held);
         }
-        if let Some(marked) = self.mark(held) {
+        if let Some(marked) = self.0.mark(held) {
             #[expect(clippy::cast_possible_truncation, reason = "sleepers compare the low half")]
-            desk::sleep(self.word, marked as u32, left.min(SLICE));
+            desk::sleep(self.0.holder, marked as u32, left.min(SLICE));
             self.free_of_the_dead(marked);
         }
         true
     }
 
-    /// Says that somebody sleeps; `None` when it is another's turn by now.
-    fn mark(self, held: u64) -> Option<u64> {
-        let marked = held | SLEEPERS;
-        if held == marked {
-            return (self.word.load(Relaxed) == held).then_some(held);
-        }
-        self.word.compare_exchange(held, marked, Relaxed, Relaxed).ok().map(|_| marked)
-    }
-
     /// Gives the turn back, if `held` has it and is dead. True when it did.
     pub(super) fn free_of_the_dead(self, held: u64) -> bool {
-        if held == 0 || self.word.load(Acquire) != held || lives(held) {
+        if held == 0 || self.holder() != held || lives(held) || !self.0.inherit(held, me()) {
             return false;
         }
-        // Whoever gets it from here on does what its death left to do: nobody else may.
-        let heir = me() | SLEEPERS;
-        if self.word.compare_exchange(held, heir, Acquire, Relaxed).is_err() {
-            return false;
-        }
-        if self.state.load(Relaxed) == MIDWAY {
-            self.state.store(BROKEN, Relaxed);
-        }
-        self.pass();
-        self.release();
+        desk::wake_all(self.0.holder);
         true
     }
 
     /// Gives the turn to whoever comes.
     pub(super) fn release(self) {
-        // All of them: whoever takes the turn does not know whether others sleep.
-        if self.word.swap(0, Release) & SLEEPERS != 0 {
-            desk::wake_all(self.word);
+        if self.0.give() {
+            desk::wake_all(self.0.holder);
         }
     }
 
     /// Who has the turn; 0 is nobody.
     pub(super) fn holder(self) -> u64 {
-        self.word.load(Acquire)
+        self.0.holder.load(Acquire)
     }
 
     /// A piece of a message is out, or in, and the rest is not.
     pub(super) fn set_midway(self) {
-        self.state.store(MIDWAY, Relaxed);
+        self.0.set_midway();
     }
 
     /// All pieces are.
     pub(super) fn settle(self) {
-        self.state.store(SETTLED, Relaxed);
+        self.0.settle();
     }
 
     /// The rest will never be.
     pub(super) fn break_off(self) {
-        self.state.store(BROKEN, Relaxed);
+        self.0.break_off();
     }
 
     pub(super) fn is_midway(self) -> bool {
-        self.state.load(Relaxed) == MIDWAY
+        self.0.is_midway()
     }
 
     /// A number that is another one after each message that somebody took.
     pub(super) fn passed(self) -> u64 {
-        self.passed.load(Acquire)
+        self.0.passed.load(Acquire)
     }
 
     /// A message has been taken.
     pub(super) fn pass(self) {
-        self.passed.store(self.passed.load(Relaxed).wrapping_add(1), Release);
+        self.0.pass();
     }
 }
 
@@ -209,6 +155,7 @@ mod tests {
     use super::*;
     use std::process::Command;
     use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
 
     fn soon() -> Option<Instant> {
         crate::sync::after(Duration::from_secs(20))
@@ -259,7 +206,7 @@ mod tests {
     fn a_dead_holder_gives_way_and_a_torn_message_is_known() {
         let (page, dead) = (Page::new().unwrap(), dead());
         let turn = Turn::new(&page, 0, Role::Write);
-        turn.word.store(dead, Relaxed);
+        turn.0.holder.store(dead, Relaxed);
         let passed = turn.passed();
         assert_eq!(turn.try_take(), Attempt::Busy(dead));
         while let Attempt::Busy(held) = turn.try_take() {
@@ -268,7 +215,7 @@ mod tests {
         assert!(!turn.is_midway() && turn.passed() != passed);
         turn.release();
 
-        turn.word.store(dead, Relaxed);
+        turn.0.holder.store(dead, Relaxed);
         turn.set_midway();
         assert!(turn.free_of_the_dead(dead));
         assert!(!turn.free_of_the_dead(dead));

@@ -151,6 +151,11 @@ impl Away {
         self.inner.show(&mut lock(&self.inner.tx));
     }
 
+    /// Puts an item if nothing is in its way, to be shown soon.
+    pub(super) fn put_at_once(&self, parcel: &Parcel) -> bool {
+        self.try_put(parcel, Show::Soon).is_ok()
+    }
+
     /// Puts an item.
     pub(super) async fn put(
         &self,

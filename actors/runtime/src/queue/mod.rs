@@ -246,20 +246,18 @@ impl RawQueue {
             items.push(self.get_now(tag, patience)?.0);
         }
         while items.len() < most {
-            let Ok(Some(got)) = at_once(self.get_at_hand()) else { break };
+            let at_hand = match self.0.ready() {
+                Some(Side::Away(away)) => away.take(),
+                Some(Side::Own(own)) => at_once(own.get(Patience::Never)).map(Some),
+                None => break,
+            };
+            let Ok(Some(got)) = at_hand else { break };
             match open(got.parcel, tag) {
                 Ok(item) => items.push(item),
                 Err(error) => return Ok((items, Some(error))),
             }
         }
         Ok((items, None))
-    }
-
-    async fn get_at_hand(&self) -> Result<Option<Got>, NoItem> {
-        match self.side(Patience::Never).await? {
-            Side::Own(own) => own.get(Patience::Never).await.map(Some),
-            Side::Away(away) => away.take(),
-        }
     }
 
     /// Gets an item that stays with the owner until its lease is ended.
@@ -408,6 +406,17 @@ impl Together<'_> {
     /// # Errors
     /// [`Refused`]; the item was not put, those before it are.
     pub fn put<T: Serialize + ?Sized>(&self, item: &T, tag: u32) -> Result<(), Refused> {
+        if let Some(Side::Away(away)) = self.0.0.ready() {
+            let parcel = Parcel::encode(tag, item, true)?;
+            // The common way is short: most items find room.
+            let result = if away.put_at_once(&parcel) {
+                Ok(())
+            } else {
+                at_once(away.put(&parcel, Patience::Until(None), Show::Soon))
+            };
+            parcel.leave();
+            return result;
+        }
         at_once(self.0.put_with(item, tag, Patience::Until(None), Show::Soon))
     }
 }
