@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const START_LIMIT: Duration = Duration::from_secs(3);
-const SLACK: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_secs(5);
 
 pub(crate) fn trial(random: &mut Random) -> Check<Tally> {
     let mut tally = Tally::default();

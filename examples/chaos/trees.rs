@@ -1,6 +1,6 @@
 //! A trial of supervised trees: workers are hit under load and started again.
 //!
-//! Checked: each call is answered within its limit and a second, whatever happens to the
+//! Checked: each call is answered within its limit and five seconds, whatever happens to the
 //! worker; after the last fault all children are up, with their old references; a stop
 //! takes the whole tree away, and references give errors then.
 

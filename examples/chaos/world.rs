@@ -127,7 +127,7 @@ impl Seen {
     /// this process has gone, but for so many helpers of the start method.
     pub(crate) fn all_gone(&self, helpers: usize) -> Check {
         let me = std::process::id().cast_signed();
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let now = Snapshot::take()?;
             let below = now.below(&[me]);
@@ -148,7 +148,7 @@ impl Seen {
                     .map(|entry| format!("{}:{}", entry.id.pid, char::from(entry.state)))
                     .collect();
                 return Err(Violation(format!(
-                    "2 s after all had ended: {zombies} zombies, orphans {orphans:?}, \
+                    "10 s after all had ended: {zombies} zombies, orphans {orphans:?}, \
                      listed {listed:?}, below this process {below:?}"
                 )));
             }
