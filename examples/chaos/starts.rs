@@ -7,6 +7,7 @@
 use crate::random::Random;
 use crate::world::{Check, Tally, Target, Violation, ensure, unlisted};
 use procession::{Error, ExitReason, Process, StartError};
+use rustix::process::Signal;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ pub(crate) fn trial(random: &mut Random) -> Check<Tally> {
     let count = 2 + random.below(4);
     let (mut may_pause, mut paused) = (random.once_in(10), HashSet::new());
     let is_paused = AtomicBool::new(false);
+    let mut hit = Vec::new();
     std::thread::scope(|scope| {
         let starter = scope.spawn(|| starts(count, &is_paused));
         while !starter.is_finished() {
@@ -42,13 +44,19 @@ pub(crate) fn trial(random: &mut Random) -> Check<Tally> {
                         paused.insert(id);
                         may_pause = false;
                     }
-                    _ => {}
+                    _ => continue,
                 }
+                hit.push(target);
             }
         }
         tally.starts += count;
         starter.join().map_err(|_| Violation("a starter panicked".into()))?
     })?;
+    // It may be a worker made ahead: what befell it here must not befall the next trial.
+    for target in hit {
+        target.signal(Signal::KILL);
+        target.ended(SLACK)?;
+    }
     Ok(tally)
 }
 

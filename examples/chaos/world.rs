@@ -82,6 +82,12 @@ impl Target {
     pub(crate) fn stop(&self, tally: &mut Tally) {
         tally.stops += u64::from(self.signal(Signal::STOP));
     }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&self, limit: Duration) -> Check {
+        let ended = !procession::wait(&[&self.0], limit)?.is_empty();
+        ensure(ended, || format!("one that was killed lives after {limit:?}"))
+    }
 }
 
 /// What this process holds.
