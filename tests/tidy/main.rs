@@ -223,6 +223,11 @@ fn conformance_names_tests_that_exist() {
 }
 
 #[test]
+fn the_protocols_tests_are_all_in_their_program() {
+    expect_none(&pages::unlisted_tests(), "actors/protocols/tests/main.rs lists its neighbours");
+}
+
+#[test]
 fn links_between_pages_lead_somewhere() {
     expect_none(&pages::link_faults(), "relative links in pages lead to files");
 }

@@ -53,6 +53,17 @@ pub(crate) fn conformance_faults() -> Vec<String> {
     found
 }
 
+/// Tests of the protocols that their one program does not list: they would not run.
+pub(crate) fn unlisted_tests() -> Vec<String> {
+    let folder = "actors/protocols/tests/";
+    let list = read(&format!("{folder}main.rs")).unwrap_or_default();
+    let tests = files("rs");
+    let tests = tests.iter().filter_map(|path| path.strip_prefix(folder)?.split('/').next());
+    let names: BTreeSet<_> = tests.map(|name| name.trim_end_matches(".rs")).collect();
+    let is_listed = |name: &str| name == "main" || list.contains(&format!("mod {name};"));
+    names.into_iter().filter(|name| !is_listed(name)).map(str::to_owned).collect()
+}
+
 fn find_test(test: &str) -> Result<(), String> {
     let (file, name) = test.split_once("::").ok_or(format!("`{test}` is not `file::name`"))?;
     let source = read(file).ok_or(format!("there is no {file}"))?;

@@ -1,6 +1,6 @@
 //! What callers ask, when it is served, and the answers.
 
-use crate::driver::{ASKED, CRASH, Driver, NOTHING, abc, one, spec, typed, worker};
+use super::driver::{ASKED, CRASH, Driver, NOTHING, abc, one, spec, typed, worker};
 use procession_protocols::exit::ExitReason;
 use procession_protocols::supervision::event::{ChildCounts, Event};
 use procession_protocols::supervision::spec::{ChildSpec, Restart, Strategy};

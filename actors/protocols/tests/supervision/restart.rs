@@ -1,6 +1,6 @@
 //! When a child restarts, when that is delayed, and when it is too often.
 
-use crate::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, one, spec, typed, worker};
+use super::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, one, spec, typed, worker};
 use procession_protocols::exit::ExitReason;
 use procession_protocols::supervision::backoff::Backoff;
 use procession_protocols::supervision::event::{ChildState, Report, SupervisorExit};

@@ -1,6 +1,6 @@
 //! The first start, and what arrives late.
 
-use crate::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, one, spec, typed, worker};
+use super::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, one, spec, typed, worker};
 use procession_protocols::supervision::event::{ChildState, Event, TimerToken};
 use procession_protocols::supervision::spec::{Restart, Strategy};
 

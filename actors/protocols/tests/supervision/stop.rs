@@ -1,6 +1,6 @@
 //! Stops, their deadlines and their order; auto-shutdown.
 
-use crate::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, one, spec, typed, worker};
+use super::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, one, spec, typed, worker};
 use procession_protocols::exit::ExitReason;
 use procession_protocols::supervision::event::{Event, Report};
 use procession_protocols::supervision::spec::{

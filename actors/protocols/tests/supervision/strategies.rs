@@ -1,6 +1,6 @@
 //! Which children a death concerns, and in which order.
 
-use crate::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, spec, typed, worker};
+use super::driver::{ASKED, CRASH, Driver, KILLED, NOTHING, abc, spec, typed, worker};
 use procession_protocols::supervision::event::{
     ChildCounts, ChildRef, Event, Incarnation, Report, Request,
 };

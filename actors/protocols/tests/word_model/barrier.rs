@@ -1,8 +1,8 @@
 //! The barrier's word: nobody passes before all have arrived, and a break reaches all.
 
-use crate::explorer::explore;
-use crate::plain::Plains;
-use crate::stage::{Actor, Play, Stage};
+use super::explorer::explore;
+use super::plain::Plains;
+use super::stage::{Actor, Play, Stage};
 use procession_protocols::word::barrier::{Arrived, BarrierWords, Change, Wait, change};
 use procession_protocols::word::{Effect, Told};
 use std::hash::{Hash, Hasher};

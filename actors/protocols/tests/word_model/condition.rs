@@ -1,8 +1,8 @@
 //! The condition's bells: each notify wakes exactly one that waited, or passes on.
 
-use crate::explorer::explore;
-use crate::plain::Plains;
-use crate::stage::{Actor, Play, Stage};
+use super::explorer::explore;
+use super::plain::Plains;
+use super::stage::{Actor, Play, Stage};
 use procession_protocols::word::condition::{
     self, Bell, Bells, ConditionWords, Notify, Rings, Wait, enter, leave,
 };
@@ -204,7 +204,7 @@ fn relay<T>(effect: Effect<T>) -> Effect<()> {
 #[derive(Debug, Clone, Hash)]
 struct Until(Stage<Thread>);
 
-impl crate::explorer::World for Until {
+impl super::explorer::World for Until {
     fn next(&self, into: &mut Vec<Self>) {
         let mut next = Vec::new();
         self.0.next(&mut next);

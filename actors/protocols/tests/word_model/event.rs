@@ -1,8 +1,8 @@
 //! The event's word: a set lets everybody go who waited, also when it is cleared at once.
 
-use crate::explorer::explore;
-use crate::plain::Plains;
-use crate::stage::{Actor, Play, Stage};
+use super::explorer::explore;
+use super::plain::Plains;
+use super::stage::{Actor, Play, Stage};
 use procession_protocols::word::event::{EventWords, Set, Wait};
 use procession_protocols::word::{Effect, Told};
 use std::hash::{Hash, Hasher};
@@ -123,7 +123,7 @@ fn a_wait_that_began_before_a_set_and_clear_is_over() {
     }
     #[derive(Debug, Clone, Hash)]
     struct Waited(Stage<Pulse>);
-    impl crate::explorer::World for Waited {
+    impl super::explorer::World for Waited {
         fn next(&self, into: &mut Vec<Self>) {
             let mut next = Vec::new();
             self.0.next(&mut next);

@@ -4,8 +4,8 @@
 //! save them, time-outs, deaths at any step and the owner's repair step by step, and a
 //! waiter for which the owner waits. The machines are those of the library.
 
-use crate::explorer::{World, explore};
-use crate::plain::{Plains, Stand, wakes};
+use super::explorer::{World, explore};
+use super::plain::{Plains, Stand, wakes};
 use procession_protocols::word::lock::{
     Acquire, LockWords, Release, Served, Taken, Word, repair, serve, strike,
 };

@@ -2,9 +2,9 @@
 //!
 //! Owns the world: threads that take and give plain counts and permits, and die half-way.
 
-use crate::explorer::explore;
-use crate::plain::{Plain, Plains};
-use crate::stage::{Actor, Play, Stage};
+use super::explorer::explore;
+use super::plain::{Plain, Plains};
+use super::stage::{Actor, Play, Stage};
 use procession_protocols::word::permit::{self, Cell, Cells};
 use procession_protocols::word::semaphore::{Give, SemaphoreWords, Take, repair};
 use procession_protocols::word::{Effect, Told};

@@ -4,8 +4,8 @@
 //! spinning, sleeping, being woken, being late, dying, and the owner's repair, which comes
 //! some time after a death, in as many steps as the play says.
 
-use crate::explorer::World;
-use crate::plain::{Stand, wakes};
+use super::explorer::World;
+use super::plain::{Stand, wakes};
 use procession_protocols::word::{Advice, Effect, Told};
 use std::fmt::Debug;
 use std::hash::Hash;
