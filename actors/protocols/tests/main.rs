@@ -3,6 +3,7 @@
 //! Owns the list, in which each file and folder beside this one stands (a test checks it).
 
 mod custody;
+mod pipe_turn;
 #[path = "pool_model/main.rs"]
 mod pool_model;
 #[path = "queue_model/main.rs"]
