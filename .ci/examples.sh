@@ -73,6 +73,8 @@ examples_table() {
     check_each pipe_wait
 
     # Pools.
+    check_each executor
+    check processes_or_threads
     check_each pool_map
     check_each pool_steps
     check_each pool_timeouts -x 1

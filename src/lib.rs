@@ -25,6 +25,7 @@ extern crate self as procession;
 mod builder;
 mod context;
 mod current;
+pub mod dummy;
 mod error;
 mod executor;
 pub mod finalizer;

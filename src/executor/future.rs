@@ -185,7 +185,7 @@ impl<R: Send + 'static> Future<R> {
         Ok(())
     }
 
-    pub(super) fn poll_done(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_done(&self, context: &mut Context<'_>) -> Poll<()> {
         self.0.poll(context)
     }
 
@@ -193,8 +193,28 @@ impl<R: Send + 'static> Future<R> {
         self.0.with_stage(|stage| matches!(stage, Stage::Failed(_)))
     }
 
+    /// Looks at how it has ended; not at all when its value is taken.
+    /// Meanwhile the value counts as taken.
+    pub(crate) fn look(&self, look: impl FnOnce(std::result::Result<&R, &TaskError>)) {
+        let end = self.0.with_stage(|stage| match stage {
+            Stage::Returned(value) => value.take().map(Ok),
+            Stage::Failed(error) => Some(Err(error.clone())),
+            Stage::Cancelled => Some(Err(TaskError::Cancelled)),
+            Stage::Pending | Stage::Running => None,
+        });
+        let Some(end) = end else { return };
+        let looked = catch(|| look(end.as_ref()));
+        if let Ok(value) = end {
+            self.0.with_stage(|stage| *stage = Stage::Returned(Some(value)));
+        }
+        if let Err(report) = looked {
+            tracing::error!(target: "procession", message = report.message,
+                place = report.location, "a pool's callback panicked");
+        }
+    }
+
     /// Runs the callbacks that wait.
-    pub(super) fn call_back(&self) {
+    pub(crate) fn call_back(&self) {
         for callback in self.0.take_callbacks() {
             self.call(callback);
         }
@@ -212,7 +232,7 @@ impl<R: Send + 'static> Future<R> {
     }
 
     /// False when the deadline passed.
-    fn wait_until(&self, deadline: Option<Instant>) -> Result<bool> {
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Result<bool> {
         if let Some(source) = &self.0.source
             && !self.0.is_decided()
         {
@@ -336,6 +356,21 @@ impl<R: Send + 'static> Promise<R> {
             Err((Stage::Failed(value), state)) => Err(InvalidState { value, state }),
             _ => Ok(()),
         }
+    }
+
+    /// Ends the future, unless it has ended; callbacks are yet to run.
+    pub(crate) fn decide(&self, end: std::result::Result<R, TaskError>) {
+        let end = match end {
+            Ok(value) => Stage::Returned(Some(value)),
+            Err(TaskError::Cancelled) => Stage::Cancelled,
+            Err(error) => Stage::Failed(error),
+        };
+        let _ = self.0.0.decide(end, |stage| !stage.is_done());
+    }
+
+    /// Runs the callbacks that wait.
+    pub(crate) fn call_back(&self) {
+        self.0.call_back();
     }
 
     fn end(&self, end: Stage<R>) -> std::result::Result<(), (Stage<R>, &'static str)> {

@@ -16,6 +16,7 @@ pub use callable::Callable;
 pub use imap::Imap;
 pub use result::AsyncResult;
 pub(crate) use result::single;
+pub(crate) use tasks::share;
 pub use tasks::{TaskOptions, Tasks};
 
 use crate::error::{Error, Result};

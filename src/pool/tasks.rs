@@ -70,8 +70,16 @@ impl TaskOptions {
         Terms { limit_ms, retries: self.retries }
     }
 
+    /// Threads cannot be ended, so that a time limit on them would be a false promise.
+    pub(crate) fn check_for_threads(self) -> Result<()> {
+        match self.timeout {
+            Some(_) => Err(Error::Invalid("a task in a thread has no time limit")),
+            None => Ok(()),
+        }
+    }
+
     /// The chunk size asked for.
-    fn chunk(self) -> Result<Option<usize>> {
+    pub(crate) fn chunk(self) -> Result<Option<usize>> {
         match self.chunksize {
             Some(0) => Err(Error::Invalid("a chunk has at least one input")),
             Some(size) => Ok(Some(size.min(u32::MAX as usize))),
@@ -394,13 +402,13 @@ impl Tasks {
         let submitted = match (self.options.chunk()?, items.size_hint()) {
             (Some(size), _) => self.submit_chunks(function, items, size, job, is_alone, &mut given),
             (None, (least, Some(most))) if least == most => {
-                let size = self.share(most);
+                let size = share(most, self.core.workers());
                 self.submit_chunks(function, items, size, job, is_alone, &mut given)
             }
             // How many there are says only their end.
             (None, _) => {
                 let items: Vec<_> = items.collect();
-                let size = self.share(items.len());
+                let size = share(items.len(), self.core.workers());
                 self.submit_chunks(function, items.into_iter(), size, job, is_alone, &mut given)
             }
         };
@@ -410,11 +418,6 @@ impl Tasks {
         }
         self.core.expect(job, given.tasks.len());
         Ok(given)
-    }
-
-    fn share(&self, items: usize) -> usize {
-        let chunks = self.core.workers() * CHUNKS_PER_WORKER;
-        items.div_ceil(chunks).clamp(1, LARGEST_CHUNK)
     }
 
     fn submit_chunks<T: Serialize + 'static>(
@@ -470,6 +473,11 @@ impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tasks").field("options", &self.options).finish_non_exhaustive()
     }
+}
+
+/// How many inputs make a chunk by default.
+pub(crate) fn share(items: usize, workers: usize) -> usize {
+    items.div_ceil(workers * CHUNKS_PER_WORKER).clamp(1, LARGEST_CHUNK)
 }
 
 fn input<T, E: fmt::Display>(item: std::result::Result<T, E>) -> std::result::Result<T, TaskError> {

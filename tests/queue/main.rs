@@ -3,6 +3,7 @@
 
 mod ends;
 mod items;
+mod processes;
 #[path = "../util/mod.rs"]
 mod util;
 mod waits;

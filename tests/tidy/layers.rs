@@ -123,6 +123,7 @@ const CRATES: &[Crate] = &[
             "current",
             "manager",
             "supervisor",
+            "dummy",
         ],
         upward: &[
             ("builder", "process", "a builder makes a process, a process offers a builder"),

@@ -1,52 +1,27 @@
-//! Pools: what they give and in which order, what is lazy, what fails and how.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
+//! What pools give and in which order, what is lazy, what fails and how: the part that says
+//! nothing of processes, which `tests/dummy` runs on threads as well.
 
-mod util;
-
-use procession::{
-    Error, Function, LogLevel, Pool, Process, StartMethod, TaskError, TaskOptions, current_process,
-    force_start_method, log_to_stderr,
-};
-use serde::{Deserialize, Serialize};
+use crate::util::{SOON, until};
+use procession::{Error, Pool, TaskError, TaskOptions};
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use util::{METHODS, SOON, alone, alone_command, at_rest, back_to, is_alone, run, until};
 
-fn sqr(x: i64) -> i64 {
+pub(crate) fn sqr(x: i64) -> i64 {
     x * x
 }
 
-fn mul(x: i64, y: i64) -> i64 {
+pub(crate) fn mul(x: i64, y: i64) -> i64 {
     x * y
 }
 
-fn squares(of: std::ops::Range<i64>) -> Vec<i64> {
+pub(crate) fn squares(of: std::ops::Range<i64>) -> Vec<i64> {
     of.map(sqr).collect()
 }
 
-fn pause(ms: u64) {
+pub(crate) fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
-}
-
-/// Row pool-01.
-#[test]
-fn apply_gives_what_the_function_returns() {
-    for method in METHODS {
-        let pool = Pool::builder().processes(2).start_method(method).build().unwrap();
-        assert_eq!(pool.apply(sqr, (5,)).unwrap(), 25);
-        let waiting = |x: i64, wait: u64| {
-            pause(wait);
-            x * x
-        };
-        assert_eq!(pool.apply(waiting, (3, 1)).unwrap(), 9);
-    }
 }
 
 /// Rows pool-02, pool-03, pool-04.
@@ -66,35 +41,6 @@ fn maps_keep_the_order() {
     assert_eq!(pool.map(sqr, (0..100).filter(|x| x % 7 == 0)).unwrap().len(), 15);
     assert_eq!(pool.map(sqr, 0..0).unwrap(), squares(0..0));
     assert_eq!(pool.map_async(sqr, 0..0).unwrap().get().unwrap(), squares(0..0));
-}
-
-/// As the seeds have it: the function to call is an argument of the task.
-#[test]
-fn a_function_travels_as_an_argument() {
-    let calculate = |function: Function<(i64, i64), i64>, args: (i64, i64)| {
-        format!("{} says {}", current_process().name(), function.call(args))
-    };
-    let pool = Pool::new(1).unwrap();
-    let said = pool.apply(calculate, (Function::new(mul).unwrap(), (6, 7))).unwrap();
-    assert!(said.starts_with("PoolWorker-") && said.ends_with(" says 42"), "{said}");
-}
-
-/// And it is what a pool calls.
-#[test]
-fn a_function_value_is_called_by_every_method() {
-    let pool = Pool::new(2).unwrap();
-    let add = |x: i64, y: i64| x + y;
-    let functions = [Function::new(mul).unwrap(), Function::new(add).unwrap()];
-    let results: Vec<_> =
-        functions.iter().map(|f| pool.apply(f.clone(), (6, 7)).unwrap()).collect();
-    assert_eq!(results, [42, 13]);
-    let [mul, add] = functions;
-    assert_eq!(pool.starmap(mul.clone(), [(2, 3), (4, 5)]).unwrap(), [6, 20]);
-    assert_eq!(pool.apply_async(add, (1, 2)).unwrap().get().unwrap(), 3);
-    let sqr = Function::new(sqr).unwrap();
-    assert_eq!(pool.map(sqr.clone(), 0..20).unwrap(), squares(0..20));
-    let lazy = pool.imap(sqr, 0..20).unwrap();
-    assert_eq!(lazy.map(Result::unwrap).collect::<Vec<_>>(), squares(0..20));
 }
 
 /// Row pool-06.
@@ -146,7 +92,7 @@ fn an_error_callback_hears_of_the_error_before_get_does() {
         panic!("the task failed")
     };
     assert_eq!((report.message.as_str(), heard.load(Ordering::SeqCst)), ("key", 1));
-    assert!(report.location.contains("tests/pool.rs:"), "{}", report.location);
+    assert!(report.location.contains("pool/rows.rs:"), "{}", report.location);
 }
 
 #[test]
@@ -162,48 +108,6 @@ fn a_callback_that_fails_or_waits_delays_no_other_result() {
     assert_eq!((slow.get().unwrap(), bad.get().unwrap()), (1, 4));
     pool.close();
     pool.join().unwrap();
-}
-
-#[derive(Debug)]
-struct Stubborn(u8);
-
-impl Serialize for Stubborn {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            7 => Err(serde::ser::Error::custom("seven")),
-            other => other.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Stubborn {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            9 => Err(serde::de::Error::custom("nine")),
-            other => Ok(Self(other)),
-        }
-    }
-}
-
-/// Row pool-07, and the same on the way back.
-#[test]
-fn what_cannot_be_encoded_or_decoded_is_an_error_not_a_hang() {
-    let pool = Pool::new(2).unwrap();
-    let tell = |it: Stubborn| it.0;
-    let asked = pool.map(tell, [Stubborn(1), Stubborn(7)]);
-    assert!(matches!(&asked, Err(Error::Task(TaskError::Encode(e))) if e.why.contains("seven")));
-    let undecodable = pool.apply(tell, (Stubborn(9),));
-    assert!(matches!(&undecodable, Err(Error::Task(TaskError::Decode(e))) if e.why == "nine"
-        || e.why.contains("nine")));
-    let result = pool.apply(Stubborn, (7,));
-    assert!(matches!(&result, Err(Error::Task(TaskError::Encode(e))) if e.why.contains("seven")));
-    let result = pool.apply(Stubborn, (9,));
-    assert!(matches!(&result, Err(Error::Task(TaskError::Decode(_)))));
-    // In a chunk it is the one that is lost.
-    let chunks = pool.with(TaskOptions::new().chunksize(10));
-    let results: Vec<_> = chunks.imap(Stubborn, 5..9).unwrap().collect();
-    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true]);
-    assert_eq!(pool.map(sqr, 0..5).unwrap(), squares(0..5));
 }
 
 fn failing_at(at: i64) -> impl Iterator<Item = Result<i64, String>> {
@@ -326,19 +230,6 @@ fn a_timeout_of_a_wait_loses_nothing() {
     assert!(matches!(results.next_timeout(SOON), Ok(None)));
 }
 
-/// Rows pool-16, poolwl-03.
-#[test]
-fn a_pool_without_workers_or_tasks_is_refused() {
-    assert!(matches!(Pool::new(0), Err(Error::Invalid(_))));
-    let none = Pool::builder().processes(1).max_tasks_per_child(0).build();
-    assert!(matches!(none, Err(Error::Invalid(_))));
-    let pool = Pool::new(3).unwrap();
-    assert_eq!((pool.processes(), pool.pids().len()), (3, 3));
-    let no_chunks = pool.with(TaskOptions::new().chunksize(0));
-    assert!(matches!(no_chunks.map(sqr, 0..3), Err(Error::Invalid(_))));
-    assert!(matches!(no_chunks.imap(sqr, 0..3), Err(Error::Invalid(_))));
-}
-
 /// Row pool-22.
 #[test]
 fn a_map_fails_when_all_its_tasks_are_done() {
@@ -356,47 +247,6 @@ fn a_map_fails_when_all_its_tasks_are_done() {
     assert!(begun.elapsed() > Duration::from_millis(900));
     pool.close();
     assert!(pool.join_timeout(SOON).unwrap());
-}
-
-/// An object that counts how many of it exist in this process.
-struct Counted(u64);
-
-static COUNTED: AtomicUsize = AtomicUsize::new(0);
-
-impl Counted {
-    fn new(value: u64) -> Self {
-        COUNTED.fetch_add(1, Ordering::SeqCst);
-        Self(value)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        COUNTED.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Serialize for Counted {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Counted {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer).map(Self::new)
-    }
-}
-
-/// Row pool-23.
-#[test]
-fn a_pool_keeps_no_argument_and_no_result() {
-    let pool = Pool::new(1).unwrap();
-    let results = pool.map(|it: Counted| Counted::new(it.0 + 1), (0..10).map(Counted::new));
-    assert_eq!(COUNTED.load(Ordering::SeqCst), 10, "the results alone");
-    drop(results);
-    assert_eq!(COUNTED.load(Ordering::SeqCst), 0);
-    assert_eq!(pool.apply(|| COUNTED.load(Ordering::SeqCst), ()).unwrap(), 0);
 }
 
 /// Row pool-24, and the same for a closed one.
@@ -421,87 +271,6 @@ fn a_pool_that_has_ended_takes_nothing() {
         assert!(matches!(pool.imap(sqr, 0..).unwrap().next(), Some(Err(TaskError::NotRunning))));
         pool.join().unwrap();
         assert_eq!(early.get().unwrap(), 16, "a result can be had afterwards");
-    }
-}
-
-/// Row pool-25.
-#[test]
-fn a_busy_pool_that_is_dropped_says_so_and_leaves_nothing() {
-    let name = "a_busy_pool_that_is_dropped_says_so_and_leaves_nothing";
-    if is_alone(name) {
-        // The fork server would be a child as well.
-        force_start_method(Some(StartMethod::Spawn));
-        log_to_stderr(LogLevel::Warning).unwrap();
-        let pool = Pool::new(2).unwrap();
-        assert_eq!(util::children_of(std::process::id()).len(), 2);
-        let results: Vec<_> =
-            (0..10).map(|_| pool.apply_async(pause, (60_000,)).unwrap()).collect();
-        let begun = Instant::now();
-        drop(pool);
-        assert!(begun.elapsed() < Duration::from_millis(500), "dropping does not wait");
-        for result in results {
-            assert!(matches!(result.get(), Err(Error::Task(TaskError::Cancelled))));
-        }
-        until("the workers are gone", || util::children_of(std::process::id()).is_empty());
-        return;
-    }
-    let output = run(alone_command(name));
-    assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
-    let warning = "a pool is dropped while it is busy; its workers are terminated";
-    assert!(output.stderr.contains(warning), "{}", output.stderr);
-}
-
-#[test]
-fn pools_give_back_all_that_they_held() {
-    alone("pools_give_back_all_that_they_held", || {
-        drop(Process::spawn(|| (), ()).unwrap().result());
-        let baseline = at_rest();
-        for _ in 0..3 {
-            let pool = Pool::builder().processes(2).initializer(|| 5u8, ()).build().unwrap();
-            assert_eq!(pool.map(sqr, 0..100).unwrap(), squares(0..100));
-            let called = pool.apply_async(sqr, (3,)).unwrap().callback(|_| ()).unwrap();
-            assert_eq!(called.get().unwrap(), 9);
-            pool.close();
-            pool.join().unwrap();
-            drop(Pool::new(3).unwrap());
-        }
-        back_to(&baseline);
-    });
-}
-
-/// Row stdin-02.
-#[test]
-fn a_child_has_a_pool_of_its_own() {
-    for method in METHODS {
-        let body = || {
-            let pool = Pool::new(4).unwrap();
-            let squares = pool.map(sqr, 1..8).unwrap();
-            pool.close();
-            pool.join().unwrap();
-            squares
-        };
-        let p = Process::builder(body, ()).start_method(method).start().unwrap();
-        assert_eq!(p.result_timeout(SOON).unwrap(), squares(1..8));
-    }
-}
-
-/// Row main-01: nothing but the result is printed, and nothing on standard error. The fork
-/// method is `tests/fork.rs`'s.
-#[test]
-fn a_program_with_a_pool_is_silent_by_every_method() {
-    let name = "a_program_with_a_pool_is_silent_by_every_method";
-    if is_alone(name) {
-        for method in METHODS {
-            force_start_method(Some(method));
-            let pool = Pool::new(3).unwrap();
-            println!("{method} -> {:?}", pool.map(sqr, [1, 2, 3]).unwrap());
-        }
-        return;
-    }
-    let output = run(alone_command(name));
-    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{}", output.stdout);
-    for method in METHODS {
-        assert!(output.stdout.contains(&format!("{method} -> [1, 4, 9]\n")), "{}", output.stdout);
     }
 }
 
@@ -554,35 +323,4 @@ fn tasks_run_though_nobody_waits() {
         .collect();
     until("all callbacks ran", || done.load(Ordering::SeqCst) == 200);
     assert!(results.iter().all(procession::AsyncResult::ready));
-}
-
-#[test]
-fn the_state_of_the_initializer_is_handed_to_each_task() {
-    let count = |from: u64| from;
-    let pool = Pool::builder().processes(2).initializer(count, (100,)).build().unwrap();
-    let next = |state: &mut u64, _: u8| {
-        *state += 1;
-        (std::process::id(), *state)
-    };
-    let tasks = pool.with(TaskOptions::new().chunksize(1));
-    let results = tasks.map_with_state(next, 0..40).unwrap();
-    let workers: BTreeSet<_> = results.iter().map(|(pid, _)| *pid).collect();
-    for worker in workers {
-        let states: BTreeSet<_> =
-            results.iter().filter(|(pid, _)| *pid == worker).map(|(_, state)| *state).collect();
-        assert_eq!(states, (101..=100 + states.len() as u64).collect());
-    }
-    let wrong = pool.map_with_state(|_: &mut String, _: u8| (), 0..2);
-    assert!(matches!(wrong, Err(Error::Task(TaskError::NoSuchState { .. }))));
-}
-
-#[test]
-fn large_arguments_and_results_travel() {
-    let pool = Pool::new(2).unwrap();
-    let text = "x".repeat(8 << 20);
-    let results: Vec<_> =
-        (0..6).map(|_| pool.apply_async(|t: String| t, (text.clone(),)).unwrap()).collect();
-    for result in results {
-        assert!(result.get().unwrap() == text);
-    }
 }

@@ -1,14 +1,12 @@
-//! Conditions and barriers between processes, and the async forms of all.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+//! Conditions and barriers, and the async forms of all: the part that says nothing of
+//! processes, which `tests/dummy` runs on threads as well.
 
-mod util;
-
+use crate::util::{self, METHODS, SOON, until};
 use procession::{
     Acquired, Barrier, Condition, Event, Lock, Process, RLock, RawArray, RawValue, Semaphore,
     SyncError, context,
 };
 use std::time::{Duration, Instant};
-use util::{METHODS, SOON, until};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -120,7 +118,8 @@ fn so_many_are_woken_as_are_notified_and_none_is_stolen() {
 
 #[test]
 fn a_condition_waits_for_something_to_be_so() {
-    let (cond, value) = (Condition::new().unwrap(), RawValue::new(0_i32).unwrap());
+    let (cond, value) = (Condition::new().unwrap(), RawValue::new(-1_i32).unwrap());
+    let mut guard = cond.lock().unwrap();
     let child = Process::spawn(
         |cond: Condition, value: RawValue<i32>| {
             let mut guard = cond.lock().unwrap();
@@ -130,8 +129,6 @@ fn a_condition_waits_for_something_to_be_so() {
         },
         (cond.clone(), value.clone()),
     );
-    let mut guard = cond.lock().unwrap();
-    value.set(-1).unwrap();
     guard.wait_for(|| value.get().unwrap() == 0).unwrap();
     drop(guard);
     for _ in 0..4 {
@@ -188,6 +185,8 @@ fn without_the_lock_a_condition_is_not_used() {
 fn a_wait_gives_a_recursive_lock_back_altogether() {
     let lock = RLock::new().unwrap();
     let cond = Condition::with(lock.clone()).unwrap();
+    let outer = lock.lock().unwrap();
+    let mut guard = cond.lock().unwrap();
     let child = Process::spawn(
         |cond: Condition| {
             let guard = cond.lock().unwrap();
@@ -195,8 +194,6 @@ fn a_wait_gives_a_recursive_lock_back_altogether() {
         },
         (cond.clone(),),
     );
-    let outer = lock.lock().unwrap();
-    let mut guard = cond.lock().unwrap();
     guard.wait().unwrap();
     drop(guard);
     assert!(lock.locked().unwrap());
@@ -397,6 +394,7 @@ async fn waits((lock, places, event, cond, barrier): Others, begun: Event) -> bo
     places.release().unwrap();
     true
 }
+
 fn drives((lock, places, event, cond, barrier): &Others, begun: &Event) {
     assert!(begun.wait_timeout(SOON).unwrap());
     std::thread::sleep(Duration::from_millis(20));
@@ -475,28 +473,4 @@ fn an_async_wait_that_is_dropped_takes_nothing() {
     ends(child);
     until("the lock is free", || !lock.locked().unwrap());
     until("the place is free", || places.value().unwrap() == 1);
-}
-
-#[test]
-fn an_async_holder_that_dies_is_reported() {
-    let (lock, held) = (Lock::new().unwrap(), Event::new().unwrap());
-    let child = Process::builder(
-        |lock: Lock, held: Event| {
-            run(async {
-                let _guard = lock.lock_async().await.unwrap();
-                held.set().unwrap();
-                std::future::pending::<()>().await;
-            });
-        },
-        (lock.clone(), held.clone()),
-    )
-    .name("Waiter")
-    .start()
-    .unwrap();
-    assert!(held.wait_timeout(SOON).unwrap());
-    child.kill().unwrap();
-    match run(lock.acquire_async()).unwrap() {
-        Acquired::AfterDeath(death) => assert_eq!(death.name, "Waiter"),
-        Acquired::Clean => panic!("the death is not told"),
-    }
 }

@@ -1,0 +1,329 @@
+//! Threads that take tasks from one queue.
+//!
+//! Owns the queue, the threads and their end; a pool and an executor of threads are handles
+//! of a crew. It knows nothing of results: a task ends its own promise, and a task that is
+//! dropped undone cancels it. No lock is held while a task, a callback or a drop of one
+//! runs.
+
+use crate::executor::{Future, Promise};
+use procession_protocols::exit::PanicReport;
+use procession_runtime::panic::catch;
+use procession_runtime::pool::TaskError;
+use procession_runtime::sync::lock;
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// What a thread's initializer returned.
+pub(super) type State = Box<dyn Any>;
+
+/// Makes a thread's state.
+pub(super) type Initializer = Box<dyn Fn() -> State + Send + Sync>;
+
+/// Something to do, step by step.
+pub(super) trait Task: Send {
+    /// Does it with the thread's state; or hears why it is not to be done.
+    fn run(&mut self, state: Result<&mut dyn Any, TaskError>);
+    /// Says how it ended: whoever waits goes on.
+    fn tell(&mut self);
+    /// Runs the callbacks.
+    fn call_back(&mut self);
+}
+
+/// A call whose result a promise is to have.
+pub(super) struct Call<F, R: Send + 'static> {
+    body: Option<F>,
+    end: Option<Result<R, TaskError>>,
+    promise: Promise<R>,
+}
+
+pub(super) struct Crew {
+    most: usize,
+    name: String,
+    initializer: Option<Initializer>,
+    inner: Mutex<Inner>,
+    work: Condvar,
+    ended: Future<()>,
+}
+
+struct Inner {
+    queue: VecDeque<Box<dyn Task>>,
+    phase: Phase,
+    threads: usize,
+    /// How many of them have nothing to do, or will have nothing in a moment.
+    idle: usize,
+    unfinished: usize,
+    made: usize,
+    end: Option<Promise<()>>,
+}
+
+enum Phase {
+    Running,
+    Closed,
+    Broken(String),
+}
+
+thread_local! {
+    /// The crew that this thread belongs to, by its address.
+    static CREW: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<F, R: Send + 'static> Call<F, R> {
+    /// The task, and the future of its result.
+    pub(super) fn new(body: F) -> (Box<Self>, Future<R>) {
+        let promise = Promise::new();
+        let future = promise.future();
+        (Box::new(Self { body: Some(body), end: None, promise }), future)
+    }
+}
+
+impl<F, R> Task for Call<F, R>
+where
+    F: FnOnce(&mut dyn Any) -> Result<R, TaskError> + Send,
+    R: Send + 'static,
+{
+    fn run(&mut self, state: Result<&mut dyn Any, TaskError>) {
+        let Some(body) = self.body.take() else { return };
+        if self.promise.set_running() {
+            self.end = Some(state.and_then(|state| {
+                catch(|| body(state)).unwrap_or_else(|report| Err(report.into()))
+            }));
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Some(end) = self.end.take() {
+            self.promise.decide(end);
+        }
+    }
+
+    fn call_back(&mut self) {
+        self.promise.call_back();
+    }
+}
+
+impl Crew {
+    /// A crew of so many threads at most, which are called after it.
+    pub(super) fn new(most: usize, name: String, initializer: Option<Initializer>) -> Arc<Self> {
+        let end = Promise::new();
+        let ended = end.future();
+        let inner = Inner {
+            queue: VecDeque::new(),
+            phase: Phase::Running,
+            threads: 0,
+            idle: 0,
+            unfinished: 0,
+            made: 0,
+            end: Some(end),
+        };
+        let (inner, work) = (Mutex::new(inner), Condvar::new());
+        Arc::new(Self { most, name, initializer, inner, work, ended })
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        lock(&self.inner).threads
+    }
+
+    /// How many tasks have not ended.
+    pub(super) fn unfinished(&self) -> usize {
+        lock(&self.inner).unfinished
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(lock(&self.inner).phase, Phase::Running)
+    }
+
+    /// Whether the calling thread is one of them.
+    pub(super) fn is_member(&self) -> bool {
+        CREW.get() == std::ptr::from_ref(self).addr()
+    }
+
+    /// Done when the crew has been closed and no thread is left.
+    pub(super) fn ended(&self) -> &Future<()> {
+        &self.ended
+    }
+
+    /// Starts another thread. `tell` hears when it is ready.
+    pub(super) fn hire(
+        self: &Arc<Self>,
+        tell: Option<Sender<Result<(), PanicReport>>>,
+    ) -> io::Result<()> {
+        self.hire_in(&mut lock(&self.inner), tell)
+    }
+
+    fn hire_in(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        tell: Option<Sender<Result<(), PanicReport>>>,
+    ) -> io::Result<()> {
+        let crew = self.clone();
+        let name = format!("{}_{}", self.name, inner.made);
+        std::thread::Builder::new().name(name).spawn(move || crew.serve(tell))?;
+        inner.made += 1;
+        inner.threads += 1;
+        // It will look for work, whether or not it is woken.
+        inner.idle += 1;
+        Ok(())
+    }
+
+    /// Has a task done. A thread is started if none is idle and there is room for one.
+    pub(super) fn give(self: &Arc<Self>, task: Box<dyn Task>) -> Result<(), TaskError> {
+        let inner = &mut *lock(&self.inner);
+        match &inner.phase {
+            Phase::Running => {}
+            Phase::Closed => return Err(TaskError::NotRunning),
+            Phase::Broken(why) => return Err(TaskError::Broken(why.clone())),
+        }
+        inner.queue.push_back(task);
+        inner.unfinished += 1;
+        if let Err(error) = self.hire_if_needed(inner)
+            && inner.threads == 0
+        {
+            // It never began: this drop cancels it, and nobody has its future yet.
+            drop(inner.queue.pop_back());
+            inner.unfinished -= 1;
+            return Err(error.into());
+        }
+        self.work.notify_one();
+        Ok(())
+    }
+
+    fn hire_if_needed(self: &Arc<Self>, inner: &mut Inner) -> io::Result<()> {
+        if inner.queue.len() > inner.idle && inner.threads < self.most {
+            self.hire_in(inner, None)?;
+        }
+        Ok(())
+    }
+
+    /// Takes no more tasks. Threads leave when all is done.
+    pub(super) fn close(&self) {
+        self.end_with(|_| VecDeque::new());
+    }
+
+    /// Takes no more tasks, and drops those that have not begun.
+    pub(super) fn close_and_drop(&self) {
+        self.end_with(|inner| {
+            inner.unfinished -= inner.queue.len();
+            std::mem::take(&mut inner.queue)
+        });
+    }
+
+    fn end_with(&self, take: impl FnOnce(&mut Inner) -> VecDeque<Box<dyn Task>>) {
+        let (dropped, end) = {
+            let inner = &mut *lock(&self.inner);
+            if matches!(inner.phase, Phase::Running) {
+                inner.phase = Phase::Closed;
+            }
+            (take(inner), inner.end.take_if(|_| inner.threads == 0))
+        };
+        self.work.notify_all();
+        drop(dropped);
+        finish(end);
+    }
+
+    /// A thread's whole life.
+    fn serve(self: Arc<Self>, tell: Option<Sender<Result<(), PanicReport>>>) {
+        CREW.set(Arc::as_ptr(&self).addr());
+        let made = catch(|| match &self.initializer {
+            Some(initializer) => initializer(),
+            None => Box::new(()),
+        });
+        match made {
+            Ok(mut state) => {
+                if let Some(tell) = tell {
+                    let _ = tell.send(Ok(()));
+                }
+                while let Some(mut task) = self.next() {
+                    task.run(Ok(&mut *state));
+                    // Who hears of the end finds this thread idle.
+                    self.is_done();
+                    task.tell();
+                    self.is_busy();
+                    task.call_back();
+                    drop(task);
+                    lock(&self.inner).idle += 1;
+                }
+                drop(state);
+            }
+            Err(report) => {
+                tracing::error!(target: "procession", message = report.message,
+                    place = report.location, "a pool's initializer panicked");
+                self.break_down(format!("the initializer panicked: {}", report.message));
+                if let Some(tell) = tell {
+                    let _ = tell.send(Err(report));
+                }
+            }
+        }
+        self.leave();
+    }
+
+    /// The next task; `None` when the thread is to leave.
+    fn next(&self) -> Option<Box<dyn Task>> {
+        let mut inner = lock(&self.inner);
+        loop {
+            if let Some(task) = inner.queue.pop_front() {
+                inner.idle -= 1;
+                return Some(task);
+            }
+            if !matches!(inner.phase, Phase::Running) {
+                return None;
+            }
+            inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn is_done(&self) {
+        let inner = &mut *lock(&self.inner);
+        inner.unfinished -= 1;
+        inner.idle += 1;
+    }
+
+    /// This thread is busy again, with callbacks: another one does what was meant for it.
+    fn is_busy(self: &Arc<Self>) {
+        let inner = &mut *lock(&self.inner);
+        inner.idle -= 1;
+        if let Err(error) = self.hire_if_needed(inner) {
+            tracing::warn!(target: "procession", %error, "a task waits for a busy thread");
+        }
+    }
+
+    /// Tells all tasks that they are not to be done.
+    fn break_down(&self, why: String) {
+        let tasks = {
+            let inner = &mut *lock(&self.inner);
+            inner.phase = Phase::Broken(why.clone());
+            inner.unfinished -= inner.queue.len();
+            std::mem::take(&mut inner.queue)
+        };
+        self.work.notify_all();
+        for mut task in tasks {
+            task.run(Err(TaskError::Broken(why.clone())));
+            task.tell();
+            task.call_back();
+        }
+    }
+
+    fn leave(&self) {
+        let end = {
+            let inner = &mut *lock(&self.inner);
+            inner.threads -= 1;
+            inner.idle -= 1;
+            inner.end.take_if(|_| inner.threads == 0)
+        };
+        finish(end);
+    }
+}
+
+fn finish(end: Option<Promise<()>>) {
+    if let Some(end) = end {
+        end.decide(Ok(()));
+        end.call_back();
+    }
+}

@@ -1,0 +1,172 @@
+//! `Imap` of a pool of threads: results as an iterator, inputs drawn as they are needed.
+//!
+//! Owns how far a lazy map looks ahead, and the order of its results.
+
+use super::crew::Crew;
+use super::tasks::Chunk;
+use crate::error::{Error, Result};
+use crate::executor::Future;
+use procession_runtime::pool::TaskError;
+use procession_runtime::sync::after;
+use procession_runtime::wait::block_on_by;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// So many chunks for each thread are under way or wait for their turn, at most.
+const LOOK_AHEAD: usize = 4;
+
+/// The results of a lazy map; see [`Tasks::imap`](super::Tasks::imap).
+///
+/// After an error the later results still come. Dropping it takes back what has not begun.
+pub struct Imap<'a, R: Send + 'static> {
+    crew: Arc<Crew>,
+    source: Box<dyn FnMut() -> Part<R> + 'a>,
+    is_ordered: bool,
+    is_drawn: bool,
+    most: usize,
+    ahead: VecDeque<Future<Chunk<R>>>,
+    /// What the inputs failed with: the last result.
+    failure: Option<TaskError>,
+    ready: VecDeque<std::result::Result<R, TaskError>>,
+}
+
+/// The next chunk.
+pub(super) enum Part<R> {
+    Submitted(Future<Chunk<R>>),
+    /// There are no more after it.
+    Failed(TaskError),
+    End,
+}
+
+impl<'a, R: Send + 'static> Imap<'a, R> {
+    pub(super) fn new(
+        crew: Arc<Crew>,
+        source: Box<dyn FnMut() -> Part<R> + 'a>,
+        is_ordered: bool,
+    ) -> Self {
+        let most = crew.most() * LOOK_AHEAD;
+        Self {
+            crew,
+            source,
+            is_ordered,
+            is_drawn: false,
+            most,
+            ahead: VecDeque::new(),
+            failure: None,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// The same with all inputs submitted now.
+    pub(super) fn eager(mut self) -> Self {
+        self.most = usize::MAX;
+        self.fill();
+        self
+    }
+
+    /// The next result, if it comes within `timeout`; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], after which the same result is still to come.
+    pub fn next_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<std::result::Result<R, TaskError>>> {
+        match self.next_until(after(timeout))? {
+            Poll::Ready(next) => Ok(next),
+            Poll::Pending => Err(Error::Timeout),
+        }
+    }
+
+    /// The next result, without blocking the thread; `None` at the end. Works on any
+    /// executor.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no result.
+    pub async fn next_async(&mut self) -> Option<std::result::Result<R, TaskError>> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Pending when the deadline passed.
+    fn next_until(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Poll<Option<std::result::Result<R, TaskError>>>> {
+        if self.crew.is_member() {
+            return Err(TaskError::WouldDeadlock.into());
+        }
+        let next = std::future::poll_fn(|context| self.poll_next(context));
+        Ok(block_on_by(next, deadline).map_or(Poll::Pending, Poll::Ready))
+    }
+
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<R, TaskError>>> {
+        loop {
+            if let Some(next) = self.ready.pop_front() {
+                return Poll::Ready(Some(next));
+            }
+            self.fill();
+            if self.ahead.is_empty() {
+                return Poll::Ready(self.failure.take().map(Err));
+            }
+            let candidates = if self.is_ordered { 1 } else { self.ahead.len() };
+            let is_done = |at: &usize| self.ahead[*at].poll_done(context).is_ready();
+            let Some(at) = (0..candidates).find(is_done) else { return Poll::Pending };
+            match self.ahead.remove(at).map(|part| part.result()) {
+                Some(Ok(chunk)) => self.ready.extend(chunk),
+                Some(Err(Error::Task(error))) => self.ready.push_back(Err(error)),
+                Some(Err(other)) => {
+                    self.ready.push_back(Err(TaskError::Failed(other.to_string())));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Draws inputs and submits them, as far ahead as it may look.
+    fn fill(&mut self) {
+        while !self.is_drawn && self.ahead.len() < self.most {
+            match (self.source)() {
+                Part::Submitted(part) => self.ahead.push_back(part),
+                Part::Failed(error) => {
+                    self.failure = Some(error);
+                    self.is_drawn = true;
+                }
+                Part::End => self.is_drawn = true,
+            }
+        }
+    }
+}
+
+impl<R: Send + 'static> Iterator for Imap<'_, R> {
+    type Item = std::result::Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.next_until(None) {
+            Ok(Poll::Ready(next)) => next,
+            // Without a deadline there is always a next one, or the end.
+            Ok(Poll::Pending) => None,
+            Err(Error::Task(error)) => Some(Err(error)),
+            Err(other) => Some(Err(TaskError::Failed(other.to_string()))),
+        }
+    }
+}
+
+impl<R: Send + 'static> Drop for Imap<'_, R> {
+    fn drop(&mut self) {
+        for part in &self.ahead {
+            part.cancel();
+        }
+    }
+}
+
+impl<R: Send + 'static> fmt::Debug for Imap<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Imap<{}>({} chunks ahead)", std::any::type_name::<R>(), self.ahead.len())
+    }
+}

@@ -1,0 +1,101 @@
+//! What only processes show of queues: handles that are closed in one of them, and what a
+//! death leaves.
+
+use crate::util::SOON;
+use procession::{GetError, JoinableQueue, Process, PutFault, Queue, QueueError};
+use std::time::Duration;
+
+#[test]
+fn a_closed_handle_says_so_and_others_go_on() {
+    let queue = Queue::<u32>::new().unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>| {
+            queue.put(1).unwrap();
+            queue.close();
+            queue.close();
+            queue.join_thread();
+            queue.cancel_join_thread();
+            assert!(matches!(queue.put(2).unwrap_err().why, PutFault::Closed));
+            assert!(matches!(queue.get(), Err(GetError::Closed)));
+            assert!(matches!(queue.is_empty(), Err(QueueError::Closed)));
+            assert!(queue.is_empty().unwrap_err().to_string().contains("is closed"));
+        },
+        (queue.clone(),),
+    );
+    child.unwrap().result_timeout(SOON).unwrap();
+    assert_eq!(queue.get().unwrap(), 1);
+    queue.close();
+    assert!(matches!(queue.clone().put(2).unwrap_err().why, PutFault::Closed));
+    let unused = JoinableQueue::<u32>::new().unwrap();
+    unused.close();
+    assert!(matches!(unused.put(1).unwrap_err().why, PutFault::Closed));
+    assert!(matches!(unused.get(), Err(GetError::Closed)));
+    assert!(matches!(unused.qsize(), Err(QueueError::Closed)));
+}
+
+#[test]
+fn a_lease_that_is_not_done_comes_back_marked() {
+    let queue = Queue::<u32>::new().unwrap();
+    queue.put_many([1, 2, 3]).unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>| {
+            assert_eq!(queue.get_leased().unwrap().done(), 1);
+            let second = queue.get_leased_timeout(SOON).unwrap();
+            assert!(*second == 2 && !second.is_redelivered());
+            drop(second);
+            let second = queue.try_get_leased().unwrap();
+            assert!(*second == 2 && second.is_redelivered());
+            // Held to the end of the process, and never done.
+            std::mem::forget(second);
+        },
+        (queue.clone(),),
+    );
+    child.unwrap().result_timeout(SOON).unwrap();
+    crate::util::until("its end is known", || queue.qsize().unwrap() == 2);
+    let second = queue.get_delivery().unwrap();
+    assert_eq!((second.item, second.redelivered), (2, true));
+    let third = queue.get_leased().unwrap();
+    assert!(*third == 3 && !third.is_redelivered());
+    assert!(matches!(queue.try_get_leased(), Err(GetError::Empty)));
+    let brief = Duration::from_millis(30);
+    assert!(matches!(queue.get_leased_timeout(brief), Err(GetError::Timeout)));
+    drop(third);
+    assert_eq!(queue.qsize().unwrap(), 1);
+}
+
+#[test]
+fn an_owner_that_ends_is_known_at_once() {
+    for ends_by_kill in [false, true] {
+        let handles = Queue::<Queue<u32>>::new().unwrap();
+        let child = Process::spawn(
+            |handles: Queue<Queue<u32>>| {
+                let queue = Queue::<u32>::new().unwrap();
+                queue.put(1).unwrap();
+                handles.put(queue.clone()).unwrap();
+                // Until the parent has attached and waits.
+                while queue.qsize().unwrap() > 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                handles.get().unwrap();
+            },
+            (handles.clone(),),
+        )
+        .unwrap();
+        let queue = handles.get_timeout(SOON).unwrap();
+        assert_eq!(queue.get().unwrap(), 1);
+        let waiting = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.get().unwrap_err()
+        });
+        std::thread::sleep(Duration::from_millis(10));
+        if ends_by_kill {
+            child.kill().unwrap();
+        } else {
+            handles.put(Queue::new().unwrap()).unwrap();
+        }
+        assert!(matches!(waiting.join().unwrap(), GetError::OwnerGone { .. }));
+        assert!(matches!(queue.put(1).unwrap_err().why, PutFault::OwnerGone { .. }));
+        assert!(matches!(queue.qsize().unwrap_err(), QueueError::OwnerGone { .. }));
+    }
+}
