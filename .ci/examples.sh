@@ -72,6 +72,9 @@ examples_table() {
     check_each pipe_service
     check_each pipe_wait
 
+    # Programs that are no relatives.
+    check_each listener
+
     # Pools.
     check_each executor
     check processes_or_threads
