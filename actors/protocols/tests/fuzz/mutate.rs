@@ -2,6 +2,8 @@
 //!
 //! Owns a small generator of random numbers, whose seed repeats a run, and the changes.
 
+use std::fmt::Write;
+
 /// Random numbers (`SplitMix64`, Steele, Lea and Flood, 2014).
 pub(crate) struct Random {
     seed: u64,
@@ -89,7 +91,11 @@ impl Random {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
