@@ -3,6 +3,8 @@
 //! Owns the list, in which each file and folder beside this one stands (a test checks it).
 
 mod custody;
+#[path = "fuzz/main.rs"]
+mod fuzz;
 mod pipe_turn;
 #[path = "pool_model/main.rs"]
 mod pool_model;

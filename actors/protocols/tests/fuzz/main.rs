@@ -3,7 +3,7 @@
 //! Owns the targets; `mutate` owns how bytes are changed. Each target starts from the corpus,
 //! keeps nothing between inputs, and states what must hold for every input. By default each
 //! runs for a second. `PROCESSION_SEED` repeats a run, `PROCESSION_FUZZ_SECONDS` makes it
-//! longer: `PROCESSION_FUZZ_SECONDS=600 cargo test -p procession-protocols --test fuzz`. An
+//! longer: `PROCESSION_FUZZ_SECONDS=600 cargo test -p procession-protocols fuzz::`. An
 //! input that fails is printed in hex: it belongs into the corpus then.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
