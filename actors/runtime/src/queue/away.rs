@@ -11,7 +11,7 @@ use super::host::{self, Answer, Ask};
 use super::page::{OWNER_SLEEPS, Page, flags, state, waits};
 use super::parcel::{Parcel, fds_of, header_of, span};
 use super::points::{self, Point};
-use super::waits::{Patience, Waits};
+use super::waits::{Looks, Patience, Waits};
 use super::{Got, NoItem, Refused};
 use crate::codec::{self, Encoded};
 use crate::node::hidden;
@@ -41,6 +41,7 @@ struct Inner {
     page: Page,
     channel: Channel,
     waits: Waits,
+    looks: Looks,
     /// Held while an item goes into the ring.
     tx: Mutex<Tx>,
     /// Held while an item is taken out: where the next one stands.
@@ -69,10 +70,6 @@ pub(super) enum Show {
 
 /// So many bytes are shown to the owner together.
 const TOGETHER: u64 = 16 * 1024;
-
-/// Before it sleeps, a thread looks so often whether it needs to, and lets others run
-/// between.
-const IDLE_LOOKS: usize = 10;
 
 /// Why an item did not go into the ring.
 enum Blocked {
@@ -107,6 +104,7 @@ impl Away {
             page: Page::map(file.as_fd())?,
             channel: Channel::new(socket),
             waits: Waits::default(),
+            looks: Looks::default(),
             tx: Mutex::default(),
             rx: Mutex::new(0),
             is_gone: AtomicBool::new(false),
@@ -424,10 +422,7 @@ impl Inner {
             return true;
         }
         self.ring_for(bits);
-        (0..IDLE_LOOKS).any(|_| {
-            std::thread::yield_now();
-            is_over()
-        })
+        self.looks.find(is_over)
     }
 
     fn room(&self) -> Option<usize> {

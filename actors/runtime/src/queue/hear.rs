@@ -20,11 +20,8 @@ use std::time::Instant;
 /// A turn looks so often at one client before others have their turn.
 const LOOKS: usize = 4;
 
-/// Before it sleeps, a thread of the owner looks so often whether there is more, and lets
-/// others run between.
-const IDLE_LOOKS: usize = 10;
-
-/// It looks so often at most, however much comes.
+/// Before it sleeps, a thread of the owner looks whether there is more: so often at most,
+/// however much comes.
 const LINGERING_LOOKS: usize = 100;
 
 /// It lingers for so many clients at most: each look costs.
@@ -82,18 +79,19 @@ impl Own {
             return core;
         }
         core.disarm(clients);
-        let mut idle = 0;
+        drop(core);
         for _ in 0..LINGERING_LOOKS {
-            drop(core);
-            std::thread::yield_now();
-            core = lock(&self.core);
-            let any = clients.iter().filter(|client| core.look_once(**client)).count() > 0;
-            self.settle(&mut core);
-            idle = if any { 0 } else { idle + 1 };
-            if idle == IDLE_LOOKS || is_over() {
+            let is_any = self.looks.find(|| {
+                let core = &mut *lock(&self.core);
+                let active = clients.iter().filter(|client| core.look_once(**client)).count();
+                self.settle(core);
+                active > 0 || is_over()
+            });
+            if !is_any || is_over() {
                 break;
             }
         }
+        core = lock(&self.core);
         for client in clients {
             self.look_last(&mut core, *client, false);
         }

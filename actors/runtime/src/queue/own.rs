@@ -10,7 +10,7 @@ use super::cell::{Cell, Outcome};
 use super::host::{self, Due};
 use super::parcel::Parcel;
 use super::streams::Clients;
-use super::waits::Patience;
+use super::waits::{Looks, Patience};
 use super::{Got, NoItem, Refused};
 use crate::node::hidden;
 use crate::share::ShareError;
@@ -32,6 +32,7 @@ const TICK: Duration = Duration::from_millis(20);
 pub struct Own {
     pub(super) core: Mutex<Core>,
     pub(super) bells: OnceLock<Arc<Bells>>,
+    pub(super) looks: Looks,
     me: Weak<Self>,
     /// Whether any client is attached: large items go into files then.
     pub(super) has_clients: AtomicBool,
@@ -67,6 +68,7 @@ impl Own {
                 is_ticking: false,
             }),
             bells: OnceLock::new(),
+            looks: Looks::default(),
             me: me.clone(),
             has_clients: AtomicBool::new(false),
         })

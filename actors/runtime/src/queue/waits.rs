@@ -1,4 +1,4 @@
-//! How the threads and futures of one process wait on one descriptor.
+//! How the threads and futures of one process wait on one descriptor, and what they do before.
 //!
 //! Owns the rule that one of them, the leader, polls it, and that whoever reads from it
 //! wakes all the others: a byte read by one would else be missed by another that polls for
@@ -19,6 +19,45 @@ pub enum Patience {
     Until(Option<Instant>),
     /// As a future.
     Async,
+}
+
+/// So often a thread looks whether its wait is over before it has begun.
+const LOOKS: usize = 10;
+
+/// When the looks have taken so long, the processor is wanted by others, who are not those
+/// that are waited for. A yield takes less than a microsecond otherwise.
+const TOO_LONG: Duration = Duration::from_micros(200);
+
+/// Then nobody looks before a wait for so long.
+const REST: Duration = Duration::from_millis(50);
+
+/// The looks before a wait. A wake costs more than all else, and whoever is waited for is
+/// often about to come.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    rests_until: Mutex<Option<Instant>>,
+}
+
+impl Looks {
+    /// Looks a few times, and lets others run before each. True when a look said so.
+    pub(super) fn find(&self, mut look: impl FnMut() -> bool) -> bool {
+        let began = Instant::now();
+        if lock(&self.rests_until).is_some_and(|until| began < until) {
+            return false;
+        }
+        for _ in 0..LOOKS {
+            std::thread::yield_now();
+            if look() {
+                return true;
+            }
+            let now = Instant::now();
+            if now.duration_since(began) > TOO_LONG {
+                *lock(&self.rests_until) = now.checked_add(REST);
+                return false;
+            }
+        }
+        false
+    }
 }
 
 /// Those who wait.
