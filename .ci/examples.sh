@@ -87,6 +87,11 @@ examples_table() {
     check_each pool_many
     check_each pool_one_at_a_time
     check_each pool_errors
+    check pool_pages -e '^parse /a in the parent: [0-9]+$' -e '^parse /bcd in the parent: [0-9]+$' \
+        -e '^get /a in a worker: true, found: true$' -e '^get /gone in a worker: true, found: false$' \
+        -e '^url: /bcd, size: 300$' -n 7
+    check crashy
+    check render -t 120 -e '^the pictures are equal: true$' -e '^[0-9]+ bytes in a PNG$' -- --size 200
 
     # These go through the start methods by themselves.
     check implicit_lock

@@ -72,7 +72,10 @@ pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};
 pub use manager::{Manager, ManagerBuilder};
 pub use pipe::{Connection, PeerInfo, Pipe, PipeError, Receiver, Sender, Unsent};
-pub use pool::{AsyncResult, Callable, Imap, Pool, PoolBuilder, TaskOptions, Tasks};
+pub use pool::{
+    AsyncResult, Callable, Imap, ImapStream, Pool, PoolBuilder, PoolStats, TaskOptions, Tasks,
+    WorkerStats,
+};
 pub use process::{Process, ProcessRef, Sentinel};
 pub use procession_macros::{Actor, Message, methods};
 pub use procession_protocols::dynamic::{self, Dynamic};

@@ -220,6 +220,34 @@ fn a_cancelled_task_ends_at_once_and_alone() {
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
+/// A worker that grew is replaced after its task, one that is idle for long is let go, and
+/// the pool says how it is doing.
+#[test]
+fn workers_that_grew_or_idle_give_their_places_up() {
+    let builder = Pool::builder().processes(1).max_memory_per_child(64 << 20);
+    let pool = builder.build().unwrap();
+    let grow = |mib: usize| {
+        std::mem::forget(std::hint::black_box(vec![1_u8; mib << 20]));
+        std::process::id()
+    };
+    let first = pool.apply(grow, (1,)).unwrap();
+    assert_eq!(pool.apply(grow, (100,)).unwrap(), first, "what it has begun is done");
+    until("another has taken its place", || !pool.pids().is_empty() && pool.pids() != [first]);
+    assert_ne!(pool.apply(grow, (1,)).unwrap(), first);
+    let stats = pool.stats();
+    assert_eq!((stats.restarts, stats.unfinished), (1, 0));
+    // The first one may still be on its way out.
+    let worker = stats.workers.iter().find(|worker| worker.pid != first).unwrap();
+    assert_eq!(worker.done, 1);
+    assert!(worker.memory > 0 && (0.0..=1.0).contains(&worker.busy), "{worker:?}");
+
+    let pool = Pool::builder().processes(2).idle_timeout(Duration::from_millis(50)).build();
+    let pool = pool.unwrap();
+    until("both have gone", || pool.pids().is_empty());
+    assert_eq!(pool.apply(id, (7,)).unwrap(), 7);
+    assert!(pool.pids().len() <= 1, "one came for the task");
+}
+
 /// Row poolwl-02.
 #[test]
 fn workers_are_replaced_after_close_as_long_as_there_are_tasks() {

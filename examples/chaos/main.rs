@@ -6,8 +6,9 @@
 //! processes, or a supervised tree, or is about the starts themselves, and sends SIGKILL and
 //! SIGSTOP at random moments. In the area `ipc` those are hit who share a queue, a pipe, a
 //! lock, a semaphore, a condition, an event or a barrier, and what they have put, got, held
-//! and waited for is accounted for. After each trial the invariants are checked: every call
-//! was answered within its limit and five seconds, each incarnation had one `Down`, no zombie is
+//! and waited for is accounted for. In the area `pool` a pool's workers are hit, and each
+//! input is to end once. After each trial the invariants are checked: every call was
+//! answered within its limit and five seconds, each incarnation had one `Down`, no zombie is
 //! left, and no descendant that the library does not list. At the end descriptors and
 //! threads are back at the baseline. The last line sums up; a violation is printed with the
 //! seed, and the exit code is 1. The seed fixes what is tried, not how the system interleaves
@@ -21,6 +22,7 @@ mod crew;
 mod kin;
 mod locks;
 mod plain;
+mod pools;
 mod queues;
 mod random;
 mod starts;
@@ -37,6 +39,7 @@ use world::{Check, Footprint, Seen, Tally, Violation, ensure};
 enum Area {
     Processes,
     Ipc,
+    Pool,
 }
 
 struct Options {
@@ -61,6 +64,7 @@ impl Options {
                 "--seed" => options.seed = value.parse()?,
                 "--area" if value == "processes" => options.area = Area::Processes,
                 "--area" if value == "ipc" => options.area = Area::Ipc,
+                "--area" if value == "pool" => options.area = Area::Pool,
                 "--method" => set_start_method(value.parse::<StartMethod>()?)?,
                 _ => return Err(Violation(format!("{name} {value} is no option"))),
             }
@@ -88,6 +92,7 @@ fn trial(
         (Area::Ipc, 7) => ("a condition", kin::tokens(random)),
         (Area::Ipc, 8) => ("an event", kin::events(random)),
         (Area::Ipc, _) => ("a barrier", kin::parties(random)),
+        (Area::Pool, _) => ("a pool", pools::trial(random)),
     };
     let checked = tally.and_then(|tally| seen.all_gone(helpers).map(|()| tally));
     checked.map_err(|Violation(what)| Violation(format!("{kind}: {what}")))

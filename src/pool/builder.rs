@@ -34,6 +34,8 @@ pub struct PoolBuilder {
     method: Option<StartMethod>,
     start_timeout: Duration,
     relay_stderr: bool,
+    max_memory: Option<u64>,
+    idle_timeout: Option<Duration>,
 }
 
 impl PoolBuilder {
@@ -46,6 +48,8 @@ impl PoolBuilder {
             method: None,
             start_timeout: START_TIMEOUT,
             relay_stderr: false,
+            max_memory: None,
+            idle_timeout: None,
         }
     }
 
@@ -72,6 +76,20 @@ impl PoolBuilder {
     /// a part of one, counts as one. By default workers live as long as the pool.
     pub fn max_tasks_per_child(mut self, tasks: u32) -> Self {
         self.max_tasks = Some(tasks);
+        self
+    }
+
+    /// Has another worker take the place of one whose resident memory is more than so many
+    /// bytes after a task. What it has begun is done first; it is not killed.
+    pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Lets a worker go that has had nothing to do for so long; the next task that finds no
+    /// other starts one. By default workers stay.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
         self
     }
 
@@ -138,6 +156,8 @@ impl PoolBuilder {
             start_timeout: self.start_timeout,
             on_demand,
             relay_stderr: self.relay_stderr,
+            max_memory: self.max_memory,
+            idle_timeout: self.idle_timeout,
         })?)
     }
 }

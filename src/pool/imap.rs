@@ -3,6 +3,7 @@
 //! Owns how far a lazy map looks ahead, and the order of its results. Inputs are drawn
 //! within `next` only.
 
+use super::stream::ImapStream;
 use crate::error::{Error, Result};
 use procession_runtime::pool::{
     Arguments, Core, Job, MOST_AHEAD, Outcome, Request, TaskError, TaskFunction, TaskId, Terms,
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// So many tasks for each worker are under way or wait for their turn, at most.
@@ -116,12 +117,45 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
     /// # Cancel safety
     /// Dropping the future loses no result.
     pub async fn next_async(&mut self) -> Option<std::result::Result<R, TaskError>> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same results as an async stream, on any executor.
+    ///
+    /// ```
+    /// use futures_core::Stream;
+    /// use procession::Pool;
+    /// use std::{future::poll_fn, pin::Pin};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> procession::Result<()> {
+    /// let pool = Pool::new(2)?;
+    /// let mut squares = pool.imap(|x: u64| x * x, 0..3)?.into_stream();
+    /// let mut sum = 0;
+    /// // As `squares.next()` of futures' StreamExt.
+    /// while let Some(square) = poll_fn(|cx| Pin::new(&mut squares).poll_next(cx)).await {
+    ///     sum += square?;
+    /// }
+    /// assert_eq!(sum, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_stream(self) -> ImapStream<'a, R> {
+        ImapStream::new(self)
+    }
+
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<R, TaskError>>> {
         loop {
-            if let Poll::Ready(next) = self.advance() {
+            let next = self.advance();
+            if next.is_ready() {
                 return next;
             }
-            std::future::poll_fn(|context| self.core.poll_wait(&self.job, Want::Any, context))
-                .await;
+            if self.core.poll_wait(&self.job, Want::Any, context).is_pending() {
+                return Poll::Pending;
+            }
         }
     }
 

@@ -9,6 +9,8 @@ mod builder;
 mod callable;
 mod imap;
 mod result;
+mod stats;
+mod stream;
 mod tasks;
 
 pub use builder::PoolBuilder;
@@ -16,6 +18,8 @@ pub use callable::Callable;
 pub use imap::Imap;
 pub use result::AsyncResult;
 pub(crate) use result::single;
+pub use stats::{PoolStats, WorkerStats};
+pub use stream::ImapStream;
 pub(crate) use tasks::share;
 pub use tasks::{TaskOptions, Tasks};
 
@@ -104,6 +108,24 @@ impl Pool {
     /// The process ids of the workers that are ready now.
     pub fn pids(&self) -> Vec<u32> {
         self.core().pids()
+    }
+
+    /// How it is doing, now.
+    ///
+    /// ```
+    /// use procession::Pool;
+    ///
+    /// # fn main() -> procession::Result<()> {
+    /// let pool = Pool::new(2)?;
+    /// pool.map(|x: u64| x + 1, 0..10)?;
+    /// let stats = pool.stats();
+    /// assert_eq!(stats.workers.iter().map(|worker| worker.done).sum::<u64>(), 10);
+    /// assert_eq!((stats.restarts, stats.unfinished), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> PoolStats {
+        self.core().sight().into()
     }
 
     /// Takes no more tasks. Workers end when all that was submitted is done.

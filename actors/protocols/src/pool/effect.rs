@@ -22,6 +22,22 @@ pub struct Options {
     pub budget: Intensity,
     /// Whether a worker is started only when a task finds none that is idle.
     pub on_demand: bool,
+    /// How long a worker may have nothing to do before it is let go, in milliseconds. The
+    /// next one is started on demand then.
+    pub idle_ms: Option<u64>,
+}
+
+/// What one worker has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Who.
+    pub worker: WorkerId,
+    /// How many items it has done.
+    pub done: u64,
+    /// For how long it has had something to do, in milliseconds.
+    pub busy_ms: u64,
+    /// For how long it has been ready, in milliseconds.
+    pub ready_ms: u64,
 }
 
 /// On which terms a task runs. Each of its items has these for itself.

@@ -17,7 +17,7 @@ mod supply;
 pub mod word;
 mod worker;
 
-pub use effect::{Effect, End, Options, TaskId, Terms};
+pub use effect::{Effect, End, Options, Record, TaskId, Terms};
 pub use scheduler::Scheduler;
 pub use worker::WorkerId;
 

@@ -4,7 +4,7 @@
 //! added to a list of effects, which the caller carries out in order before the next
 //! event. Time comes in as milliseconds of any steady clock. It must never wait.
 
-use super::effect::{Effect, End, Options, TaskId, Terms};
+use super::effect::{Effect, End, Options, Record, TaskId, Terms};
 use super::supply::{condemn, take_back};
 use super::word::is_after;
 use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
@@ -69,7 +69,9 @@ impl<T: Clone> Scheduler<T> {
 
     /// Starts the workers.
     pub fn begin(&mut self, out: &mut Vec<Effect<T>>) {
+        let idle_ms = self.options.idle_ms.take();
         self.fill(out);
+        self.options.idle_ms = idle_ms;
     }
 
     /// A task of so many items, at least one, is to be done. `Err` gives it back: the pool
@@ -95,7 +97,7 @@ impl<T: Clone> Scheduler<T> {
         self.tasks.insert(id, task);
         self.queue.push_back(Piece { task: id, items: 0..left, spent: 0 });
         self.dispatch(now, out);
-        if self.options.on_demand {
+        if self.is_lazy() {
             self.fill(out);
         }
         Ok(id)
@@ -111,7 +113,7 @@ impl<T: Clone> Scheduler<T> {
             return;
         }
         worker.stage = Stage::Ready;
-        worker.moved = now;
+        (worker.moved, worker.ready_at) = (now, now);
         self.dispatch(now, out);
         self.retire_if_done(out);
     }
@@ -145,9 +147,13 @@ impl<T: Clone> Scheduler<T> {
         let (done, is_over) = (current.number.wrapping_sub(1), current.len() == 0);
         found.note_begun(done);
         found.moved = now;
+        found.done += u64::from(count);
         let is_last = self.let_go(task, count);
         if is_over {
             self.workers[at].current = self.workers[at].ahead.pop_front();
+            if self.workers[at].current.is_none() {
+                self.workers[at].rest(now);
+            }
         }
         self.watch_current(at, now, out);
         if is_over {
@@ -163,6 +169,28 @@ impl<T: Clone> Scheduler<T> {
         if let Some(worker) = self.find(worker) {
             worker.keep_pace(done);
         }
+    }
+
+    /// A worker uses more memory than it may. Another takes its place when it has done what
+    /// it has begun.
+    pub fn outgrown(&mut self, worker: WorkerId, out: &mut Vec<Effect<T>>) {
+        let Some(found) = self.find(worker) else { return };
+        if found.stage == Stage::Ready && !found.outgrown {
+            found.outgrown = true;
+            if !found.asked {
+                take_back(found, out);
+            }
+        }
+    }
+
+    /// What the workers have done so far.
+    pub fn records(&self, now: u64) -> impl Iterator<Item = Record> + '_ {
+        self.workers.iter().map(move |worker| worker.record(now))
+    }
+
+    /// How many workers have been started, those of the beginning included.
+    pub fn started(&self) -> u64 {
+        self.next_worker
     }
 
     /// A worker has ended, or could not be started. `begun` is what its word says; all
@@ -193,6 +221,7 @@ impl<T: Clone> Scheduler<T> {
     pub fn taken_back(&mut self, worker: WorkerId, begun: u32, now: u64, out: &mut Vec<Effect<T>>) {
         let Some(at) = self.workers.iter().position(|known| known.id == worker) else { return };
         let worker = &mut self.workers[at];
+        let id = worker.id;
         worker.asked = false;
         if let Some(Doom { first, last, end }) = worker.doom {
             worker.deadline = None;
@@ -206,7 +235,11 @@ impl<T: Clone> Scheduler<T> {
                 out.push(Effect::Kill(worker.id));
             }
         }
+        let was_busy = worker.current.is_some();
         let pieces = worker.take_back(begun);
+        if was_busy && worker.current.is_none() {
+            worker.rest(now);
+        }
         let kept: Vec<_> = worker.all_given().map(|given| given.piece.task).collect();
         for task in kept {
             // Of a task of several items the others are still not wanted.
@@ -225,6 +258,7 @@ impl<T: Clone> Scheduler<T> {
             }
             self.queue.push_front(piece);
         }
+        self.recycle(id, out);
         self.dispatch(now, out);
         self.fill(out);
         self.retire_if_done(out);
@@ -274,6 +308,7 @@ impl<T: Clone> Scheduler<T> {
                 condemn(worker, End::TimedOut, out);
             }
         }
+        self.let_idle_go(now, out);
         if self.revisit.is_some_and(|at| at <= now) {
             self.dispatch(now, out);
         }
@@ -283,7 +318,9 @@ impl<T: Clone> Scheduler<T> {
     pub fn next_deadline(&self) -> Option<u64> {
         let waits = |worker: &&Worker| worker.stage == Stage::Ready && !worker.asked;
         let deadlines = self.workers.iter().filter(waits).filter_map(|worker| worker.deadline);
-        deadlines.chain(self.revisit).min()
+        let idle = self.options.idle_ms.filter(|_| self.phase == Phase::Running);
+        let overdue = |worker: &Worker| worker.is_overdue_at(idle?);
+        deadlines.chain(self.revisit).chain(self.workers.iter().filter_map(overdue)).min()
     }
 
     /// Takes no more tasks; workers end when all is done.

@@ -44,7 +44,7 @@ impl<T: Clone> Scheduler<T> {
             worker.sent = given.last();
             worker.given += 1;
             if worker.current.is_none() {
-                worker.moved = now;
+                (worker.moved, worker.busy_since) = (now, now);
                 let limit = self.tasks.get(&given.piece.task).and_then(|task| task.terms.limit_ms);
                 worker.deadline = limit.map(|limit| now.saturating_add(limit));
                 worker.current = Some(given);
@@ -88,12 +88,31 @@ impl<T: Clone> Scheduler<T> {
     pub(super) fn recycle(&mut self, worker: WorkerId, out: &mut Vec<Effect<T>>) {
         let most = self.most();
         let Some(worker) = self.find(worker) else { return };
-        let is_done = worker.current.is_none() && worker.given >= most && !worker.asked;
+        let has_done_all = worker.given >= most || worker.outgrown;
+        let is_done = worker.current.is_none() && has_done_all && !worker.asked;
         if is_done && worker.stage == Stage::Ready {
             worker.stage = Stage::Leaving;
             out.push(Effect::Retire(worker.id));
             self.fill(out);
         }
+    }
+
+    /// Lets workers go that have had nothing to do for too long.
+    pub(super) fn let_idle_go(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
+        let Some(idle_ms) = self.options.idle_ms.filter(|_| self.phase == Phase::Running) else {
+            return;
+        };
+        for worker in &mut self.workers {
+            if worker.is_overdue_at(idle_ms).is_some_and(|at| at <= now) {
+                worker.stage = Stage::Leaving;
+                out.push(Effect::Retire(worker.id));
+            }
+        }
+    }
+
+    /// Whether workers are started for tasks only.
+    pub(super) fn is_lazy(&self) -> bool {
+        self.options.on_demand || self.options.idle_ms.is_some()
     }
 
     fn count(&self, stage: Stage) -> usize {
@@ -110,7 +129,7 @@ impl<T: Clone> Scheduler<T> {
         loop {
             let starting = self.count(Stage::Starting);
             let wanted = match self.phase {
-                Phase::Running if !self.options.on_demand => true,
+                Phase::Running if !self.is_lazy() => true,
                 // Those that are there do the rest, unless they are doing their last.
                 Phase::Running | Phase::Closing => starting < self.queue.len(),
                 Phase::Terminated | Phase::Broken => false,

@@ -3,7 +3,7 @@
 //! Owns what has been given to it, in order, and how far ahead it is supplied. It decides
 //! nothing about tasks.
 
-use super::effect::{End, TaskId};
+use super::effect::{End, Record, TaskId};
 use super::word::is_after;
 use super::{AHEAD, MOST_AHEAD};
 use std::collections::VecDeque;
@@ -92,6 +92,14 @@ pub(super) struct Worker {
     pub(super) deadline: Option<u64>,
     /// An effect is under way that asks its word: nothing is sent to it meanwhile.
     pub(super) asked: bool,
+    /// It uses more memory than it may: it is to do no more than it has begun.
+    pub(super) outgrown: bool,
+    /// How many items it has done, and since when it is ready, in milliseconds.
+    pub(super) done: u64,
+    pub(super) ready_at: u64,
+    /// For how long it had something to do before, and since when it has now.
+    pub(super) busy_ms: u64,
+    pub(super) busy_since: u64,
     pub(super) doom: Option<Doom>,
 }
 
@@ -110,6 +118,11 @@ impl Worker {
             moved: 0,
             deadline: None,
             asked: false,
+            outgrown: false,
+            done: 0,
+            ready_at: 0,
+            busy_ms: 0,
+            busy_since: 0,
             doom: None,
         }
     }
@@ -118,6 +131,7 @@ impl Worker {
     pub(super) fn has_room(&self, ahead: usize, most: u32) -> bool {
         self.stage == Stage::Ready
             && !self.asked
+            && !self.outgrown
             && self.given < most
             && self.ahead.len() < if self.current.is_some() { ahead } else { 1 }
     }
@@ -174,6 +188,28 @@ impl Worker {
             self.deadline = None;
         }
         pieces
+    }
+
+    /// Its work has ended for now.
+    pub(super) fn rest(&mut self, now: u64) {
+        self.busy_ms += now.saturating_sub(self.busy_since);
+    }
+
+    /// What it has done so far.
+    pub(super) fn record(&self, now: u64) -> Record {
+        let current = self.current.as_ref().map_or(0, |_| now.saturating_sub(self.busy_since));
+        Record {
+            worker: self.id,
+            done: self.done,
+            busy_ms: self.busy_ms + current,
+            ready_ms: now.saturating_sub(self.ready_at),
+        }
+    }
+
+    /// When it has had nothing to do for so long.
+    pub(super) fn is_overdue_at(&self, idle_ms: u64) -> Option<u64> {
+        let is_idle = self.stage == Stage::Ready && self.current.is_none() && !self.asked;
+        is_idle.then(|| self.moved.saturating_add(idle_ms))
     }
 
     pub(super) fn note_begun(&mut self, begun: u32) {

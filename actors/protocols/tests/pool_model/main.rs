@@ -26,16 +26,24 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u64..10).prop_map(Step::Pass),
         1 => any::<u8>().prop_map(Step::Cancel),
         1 => any::<u8>().prop_map(Step::Withdraw),
+        1 => any::<u8>().prop_map(Step::Outgrow),
     ]
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
-    (1usize..4, prop_oneof![Just(None), (1u32..4).prop_map(Some)], 0u32..30, any::<bool>())
-        .prop_map(|(workers, max_tasks, budget, on_demand)| Setup {
+    (
+        1usize..4,
+        prop_oneof![Just(None), (1u32..4).prop_map(Some)],
+        0u32..30,
+        any::<bool>(),
+        prop_oneof![Just(None), (1u64..20).prop_map(Some)],
+    )
+        .prop_map(|(workers, max_tasks, budget, on_demand, idle_ms)| Setup {
             workers,
             max_tasks,
             budget,
             on_demand,
+            idle_ms,
         })
 }
 
@@ -80,8 +88,13 @@ proptest! {
 #[test]
 fn a_death_at_every_step_costs_one_task_at_most() {
     for at in 0..80 {
-        let mut world =
-            World::new(Setup { workers: 2, max_tasks: None, budget: 5, on_demand: false });
+        let mut world = World::new(Setup {
+            workers: 2,
+            max_tasks: None,
+            budget: 5,
+            on_demand: false,
+            idle_ms: None,
+        });
         world.step(Step::Start);
         world.step(Step::Start);
         for number in 0..80u8 {
@@ -105,8 +118,13 @@ fn a_death_at_every_step_costs_one_task_at_most() {
 
 #[test]
 fn tasks_of_one_worker_are_begun_in_order() {
-    let mut world =
-        World::new(Setup { workers: 1, max_tasks: Some(3), budget: 0, on_demand: false });
+    let mut world = World::new(Setup {
+        workers: 1,
+        max_tasks: Some(3),
+        budget: 0,
+        on_demand: false,
+        idle_ms: None,
+    });
     for _ in 0..10 {
         world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
     }
@@ -119,7 +137,13 @@ fn tasks_of_one_worker_are_begun_in_order() {
 
 #[test]
 fn workers_that_never_begin_anything_break_the_pool() {
-    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 2, on_demand: false });
+    let mut world = World::new(Setup {
+        workers: 1,
+        max_tasks: None,
+        budget: 2,
+        on_demand: false,
+        idle_ms: None,
+    });
     world.step(Step::Submit { items: 1, retries: 5, limit: 0 });
     for _ in 0..3 {
         world.step(Step::FailToStart);
@@ -131,7 +155,13 @@ fn workers_that_never_begin_anything_break_the_pool() {
 /// The time limit of one task takes its worker, and the task behind it is given to another.
 #[test]
 fn a_time_limit_condemns_one_task() {
-    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 0, on_demand: false });
+    let mut world = World::new(Setup {
+        workers: 1,
+        max_tasks: None,
+        budget: 0,
+        on_demand: false,
+        idle_ms: None,
+    });
     world.step(Step::Start);
     world.step(Step::Submit { items: 1, retries: 0, limit: 5 });
     world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
@@ -146,7 +176,13 @@ fn a_time_limit_condemns_one_task() {
 /// A worker is started only when no other is idle or about to start for the task.
 #[test]
 fn workers_come_on_demand() {
-    let mut world = World::new(Setup { workers: 3, max_tasks: None, budget: 0, on_demand: true });
+    let mut world = World::new(Setup {
+        workers: 3,
+        max_tasks: None,
+        budget: 0,
+        on_demand: true,
+        idle_ms: None,
+    });
     assert_eq!(world.workers(), 0);
     for submitted in 1..=5 {
         world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
@@ -157,7 +193,13 @@ fn workers_come_on_demand() {
     world.check();
     assert_eq!(world.ends().filter(Option::is_none).count(), 5);
 
-    let mut world = World::new(Setup { workers: 3, max_tasks: None, budget: 0, on_demand: true });
+    let mut world = World::new(Setup {
+        workers: 3,
+        max_tasks: None,
+        budget: 0,
+        on_demand: true,
+        idle_ms: None,
+    });
     for _ in 0..3 {
         world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
         for step in [Step::Start, Step::Work(0), Step::Work(0), Step::Receive(0)] {
@@ -170,7 +212,13 @@ fn workers_come_on_demand() {
 /// A death in the middle of a task: what is before has its result, what is behind is done.
 #[test]
 fn a_death_costs_one_item_of_its_task() {
-    let mut world = World::new(Setup { workers: 1, max_tasks: None, budget: 0, on_demand: false });
+    let mut world = World::new(Setup {
+        workers: 1,
+        max_tasks: None,
+        budget: 0,
+        on_demand: false,
+        idle_ms: None,
+    });
     world.step(Step::Start);
     world.step(Step::Submit { items: 5, retries: 0, limit: 0 });
     for _ in 0..5 {
@@ -187,7 +235,13 @@ fn a_death_costs_one_item_of_its_task() {
 /// An idle worker takes half of what one that does not get on has not begun.
 #[test]
 fn an_idle_worker_takes_items_from_a_busy_one() {
-    let mut world = World::new(Setup { workers: 2, max_tasks: None, budget: 0, on_demand: false });
+    let mut world = World::new(Setup {
+        workers: 2,
+        max_tasks: None,
+        budget: 0,
+        on_demand: false,
+        idle_ms: None,
+    });
     world.step(Step::Start);
     world.step(Step::Submit { items: 9, retries: 0, limit: 0 });
     world.step(Step::Work(0));
@@ -201,4 +255,26 @@ fn an_idle_worker_takes_items_from_a_busy_one() {
     world.settle();
     world.check();
     assert_eq!(world.ends().filter(Option::is_none).count(), 9);
+}
+
+/// A worker that has nothing to do is let go after a while; the next task gets another.
+#[test]
+fn idle_workers_leave_and_come_back_on_demand() {
+    let idle_ms = Some(10);
+    let mut world =
+        World::new(Setup { workers: 2, max_tasks: None, budget: 0, on_demand: false, idle_ms });
+    assert_eq!(world.workers(), 2);
+    world.step(Step::Start);
+    world.step(Step::Start);
+    world.step(Step::Pass(10));
+    for step in [Step::Work(0), Step::Work(1), Step::Bury] {
+        world.step(step);
+    }
+    assert_eq!(world.workers(), 0);
+    world.step(Step::Submit { items: 1, retries: 0, limit: 0 });
+    assert_eq!(world.workers(), 1);
+    world.close();
+    world.settle();
+    world.check();
+    assert_eq!(world.ends().collect::<Vec<_>>(), [None]);
 }

@@ -13,6 +13,7 @@ pub(crate) struct Setup {
     pub(crate) max_tasks: Option<u32>,
     pub(crate) budget: u32,
     pub(crate) on_demand: bool,
+    pub(crate) idle_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +36,8 @@ pub(crate) enum Step {
     Pass(u64),
     Cancel(u8),
     Withdraw(u8),
+    /// A worker uses too much memory.
+    Outgrow(u8),
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +77,7 @@ impl World {
         let budget =
             Intensity { max_restarts: setup.budget, period: Duration::from_secs(1_000_000) };
         let Setup { workers, max_tasks, on_demand, .. } = setup;
-        let options = Options { workers, max_tasks, budget, on_demand };
+        let options = Options { workers, max_tasks, budget, on_demand, idle_ms: setup.idle_ms };
         let mut world = Self {
             scheduler: Scheduler::new(options),
             workers: BTreeMap::new(),
@@ -140,6 +143,11 @@ impl World {
                         fate.is_cancelled = true;
                     }
                     self.tell(|it, out| it.cancel(id, now, out));
+                }
+            }
+            Step::Outgrow(which) => {
+                if let Some(id) = self.pick(which, |w| w.is_ready && !w.is_dead) {
+                    self.tell(|it, out| it.outgrown(id, out));
                 }
             }
             Step::Withdraw(which) => {

@@ -7,6 +7,7 @@
 use super::callback::Callbacks;
 use super::error::TaskError;
 use super::job::{Cook, Job, Outcome, Then, Want};
+use super::memory;
 use super::staff::Recipe;
 use super::state::{State, Task};
 use super::task::{Arguments, Initializer, TaskFunction};
@@ -17,7 +18,7 @@ use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
-use procession_protocols::pool::{Effect, Options, TaskId, Terms};
+use procession_protocols::pool::{Effect, Options, Record, TaskId, Terms};
 use procession_protocols::supervision::intensity::Intensity;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -50,6 +51,36 @@ pub struct Setup {
     pub on_demand: bool,
     /// Whether their standard error is relayed and its end kept for reports.
     pub relay_stderr: bool,
+    /// How many bytes of memory a worker may use before another takes its place.
+    pub max_memory: Option<u64>,
+    /// How long a worker may have nothing to do before it is let go.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// How a pool is doing.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// Its workers.
+    pub workers: Vec<WorkerSight>,
+    /// How many workers have been started in the place of others.
+    pub restarts: u64,
+    /// How many tasks have not ended.
+    pub unfinished: usize,
+}
+
+/// How a worker is doing.
+#[derive(Debug, Clone)]
+pub struct WorkerSight {
+    /// Its name.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How many calls it has done.
+    pub done: u64,
+    /// The part of its life in which it had something to do.
+    pub busy: f64,
+    /// Bytes of memory that are resident for it.
+    pub memory: u64,
 }
 
 /// Calls of one function.
@@ -97,7 +128,9 @@ impl Core {
         // Forks are made where the caller is, and before there are threads.
         let method = setup.method.unwrap_or_else(launcher::default_method);
         let on_demand = setup.on_demand && method != StartMethod::Fork;
-        let options = Options { workers, max_tasks, budget, on_demand };
+        let idle_ms =
+            setup.idle_timeout.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+        let options = Options { workers, max_tasks, budget, on_demand, idle_ms };
         let (builder, built) = std::sync::mpsc::channel();
         let state = State::new(options, builder);
         let recipe = Recipe {
@@ -105,6 +138,7 @@ impl Core {
             initializer: setup.initializer,
             start_timeout: setup.start_timeout,
             relay_stderr: setup.relay_stderr,
+            max_memory: setup.max_memory,
         };
         let core = Arc::new_cyclic(|this| Self {
             owner: std::process::id(),
@@ -128,6 +162,8 @@ impl Core {
             core.terminate();
             return Err(error);
         }
+        // Workers may be let go though there never is a task.
+        lock(&core.state).wants_attendant(&core.attend);
         Ok(core)
     }
 
@@ -139,6 +175,25 @@ impl Core {
     /// The process ids of the workers that are ready.
     pub fn pids(&self) -> Vec<u32> {
         lock(&self.state).staff.iter().map(|worker| worker.child.pid()).collect()
+    }
+
+    /// How it is doing.
+    pub fn sight(&self) -> Sight {
+        let now = self.now();
+        let state = lock(&self.state);
+        let sight = |record: Record| {
+            let worker = state.staff.iter().find(|worker| worker.id == record.worker)?;
+            let pid = worker.child.pid();
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a life")]
+            let busy = record.busy_ms as f64 / record.ready_ms.max(1) as f64;
+            let name = worker.child.name().to_owned();
+            Some(WorkerSight { name, pid, done: record.done, busy, memory: memory::of(pid) })
+        };
+        Sight {
+            workers: state.scheduler.records(now).filter_map(sight).collect(),
+            restarts: state.scheduler.started().saturating_sub(self.workers as u64),
+            unfinished: state.scheduler.unfinished(),
+        }
     }
 
     /// Submits one task, whose outcomes go to the job; `index` is the number of its first

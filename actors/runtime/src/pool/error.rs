@@ -89,6 +89,8 @@ pub struct WorkerDeath {
     pub function: String,
     /// Which part of its call the task was, from 0.
     pub index: u64,
+    /// Whether the kernel says that it has killed for want of memory meanwhile.
+    pub out_of_memory: bool,
     /// The last lines of its standard error, when the pool relays that.
     pub stderr: String,
 }
@@ -97,6 +99,9 @@ impl fmt::Display for WorkerDeath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { worker, pid, reason, function, index, .. } = self;
         write!(f, "{worker} (pid {pid}), {reason}, in {function}, task {index}")?;
+        if self.out_of_memory {
+            f.write_str("; the kernel has killed for want of memory")?;
+        }
         if !self.stderr.is_empty() {
             write!(f, "; its stderr ends in:\n{}", self.stderr)?;
         }

@@ -5,6 +5,7 @@
 
 use super::core::Core;
 use super::error::WorkerDeath;
+use super::memory;
 use super::staff::{Hired, Opening, Worker};
 use crate::down::Down;
 use crate::launcher::{self, StartError, StartMethod};
@@ -127,6 +128,9 @@ impl Core {
             let mut worker = state.staff.swap_remove(at);
             worker.forget(&self.epoll);
             state.why_broken = format!("worker {} ended: {}", down.name, down.reason);
+            let kills = if down.status.exitcode() == Some(-9) { memory::kills() } else { 0 };
+            let out_of_memory = kills > state.memory_kills;
+            state.memory_kills = kills.max(state.memory_kills);
             state.death = Some(WorkerDeath {
                 worker: down.name.clone(),
                 pid: worker.child.pid(),
@@ -134,6 +138,7 @@ impl Core {
                 exitcode: down.status.exitcode(),
                 function: String::new(),
                 index: 0,
+                out_of_memory,
                 stderr: worker.child.stderr_tail(),
             });
             state.scheduler.died(id, worker.tray.begun(), now, out);

@@ -23,6 +23,7 @@
 //! | `job` | the results of one call |
 //! | `lifetime` | pools that start workers on demand, and outlive their handles |
 //! | `callback` | the thread on which callbacks run |
+//! | `memory` | how much workers use, and whether the kernel ran out of it |
 //! | `error` | why a task has no result |
 
 mod callback;
@@ -31,6 +32,7 @@ mod error;
 mod hiring;
 mod job;
 mod lifetime;
+mod memory;
 mod outbox;
 mod staff;
 mod state;
@@ -38,7 +40,7 @@ mod task;
 mod wait;
 mod worker;
 
-pub use self::core::{Core, Request, Setup};
+pub use self::core::{Core, Request, Setup, Sight, WorkerSight};
 pub use error::{TaskError, WorkerDeath};
 pub use job::{Cook, Job, Outcome, Then, Want};
 pub use procession_protocols::pool::{MOST_AHEAD, TaskId, Terms};

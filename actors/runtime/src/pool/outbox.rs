@@ -29,6 +29,7 @@ const TAIL: usize = 1;
 const HEAD: usize = 2;
 const ASLEEP: usize = 3;
 const HUNGRY: usize = 4;
+const OUTGROWN: usize = 5;
 
 /// Stands in the ring for a result that goes over the stream: no frame is so long.
 const SPILLED: [u8; 4] = [0xff; 4];
@@ -103,6 +104,11 @@ impl Outbox {
         self.put(&SPILLED)
     }
 
+    /// Says that this process uses more memory than it may.
+    pub(super) fn outgrow(&self) {
+        self.memory.word(OUTGROWN).store(1, Release);
+    }
+
     /// Whether much has come together since it was looked last whether the owner sleeps.
     #[inline]
     pub(super) fn is_heavy(&self) -> bool {
@@ -146,6 +152,11 @@ impl Tray {
     /// The last item that has been begun.
     pub(super) fn begun(&self) -> u32 {
         word::begun(self.memory.word(BEGUN))
+    }
+
+    /// Whether the worker uses more memory than it may.
+    pub(super) fn is_outgrown(&self) -> bool {
+        self.memory.word(OUTGROWN).load(Acquire) != 0
     }
 
     /// Says that the owner is about to sleep. False when there is something to take first.

@@ -178,6 +178,7 @@ pub(super) struct Recipe {
     pub(super) initializer: Option<Initializer>,
     pub(super) start_timeout: Duration,
     pub(super) relay_stderr: bool,
+    pub(super) max_memory: Option<u64>,
 }
 
 /// A worker to be started.
@@ -201,7 +202,8 @@ impl Recipe {
             }
             None => None,
         };
-        let args = codec::encode(&WorkerArgs { initializer }).map_err(io::Error::other)?;
+        let args = codec::encode(&WorkerArgs { initializer, max_memory: self.max_memory })
+            .map_err(io::Error::other)?;
         let args = Encoded { bytes: args.bytes, fds };
         let node = node::current();
         let number = node.next_child();

@@ -7,6 +7,7 @@
 use super::core::Request;
 use super::error::{TaskError, WorkerDeath};
 use super::job::{Job, Outcome, Wakes};
+use super::memory;
 use super::staff::Worker;
 use super::task::{Arguments, Definition, Key, TaskFunction};
 use crate::codec::{EncodeError, Encoded};
@@ -53,6 +54,8 @@ pub(super) struct State {
     /// The death that is being dealt with.
     pub(super) death: Option<WorkerDeath>,
     pub(super) why_broken: String,
+    /// How many processes the kernel had killed for want of memory when it was asked last.
+    pub(super) memory_kills: u64,
     pub(super) effects: Vec<Effect<Arc<Task>>>,
     pub(super) after: After,
 }
@@ -85,6 +88,7 @@ impl State {
             builder: Some(builder),
             death: None,
             why_broken: String::new(),
+            memory_kills: memory::kills(),
             effects: Vec::new(),
             after: After::default(),
         }
@@ -157,6 +161,9 @@ impl State {
         }
         if tasks > 0 {
             self.scheduler.looked(worker.id, tasks);
+            if worker.tray.is_outgrown() {
+                self.scheduler.outgrown(worker.id, out);
+            }
         }
     }
 
@@ -184,9 +191,14 @@ impl State {
         }
     }
 
+    /// Whether something is to be read, or to be done at some time.
+    pub(super) fn has_business(&self) -> bool {
+        self.scheduler.unfinished() > 0 || self.scheduler.next_deadline().is_some()
+    }
+
     /// Wakes the hidden thread's part, if there is something for it to watch.
     pub(super) fn wants_attendant(&mut self, attend: &Notify) {
-        if self.scheduler.unfinished() > 0 && !std::mem::replace(&mut self.is_attended, true) {
+        if self.has_business() && !std::mem::replace(&mut self.is_attended, true) {
             attend.notify_one();
         }
     }

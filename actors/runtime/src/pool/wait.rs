@@ -193,7 +193,7 @@ async fn attend_while_busy(pool: &Weak<Core>) -> bool {
         let Some(core) = pool.upgrade() else { return false };
         let is_led = {
             let state = &mut *lock(&core.state);
-            if state.scheduler.unfinished() == 0 {
+            if !state.has_business() {
                 state.is_attended = false;
                 return true;
             }
@@ -223,7 +223,7 @@ async fn read_while_alone(core: &Arc<Core>) {
         }
         let next = {
             let state = lock(&core.state);
-            if state.leader.is_some() || state.scheduler.unfinished() == 0 {
+            if state.leader.is_some() || !state.has_business() {
                 return;
             }
             state.scheduler.next_deadline().and_then(|ms| core.moment(ms))

@@ -6,6 +6,7 @@
 //! to whoever waits for the task.
 
 use super::error::TaskError;
+use super::memory;
 use super::outbox::{LARGEST, Outbox};
 use super::task::{self, Definition, State, TaskBody};
 use crate::codec::{self, BatchDecoder, BatchEncoder};
@@ -26,6 +27,8 @@ use std::os::fd::OwnedFd;
 pub(super) struct WorkerArgs {
     /// The initializer, and its encoded arguments.
     pub(super) initializer: Option<(FunctionRef, Vec<u8>)>,
+    /// How many bytes of memory it may use.
+    pub(super) max_memory: Option<u64>,
 }
 
 /// A task with this flag has its results looked at one by one: its items have a time limit.
@@ -73,7 +76,8 @@ fn run(mut start: Start<'_>) -> Result<Ending, StartFault> {
         inbox: VecDeque::new(),
         encoder: BatchEncoder::default(),
     };
-    Worker { desk, functions: HashMap::new(), state }.serve();
+    let max_memory = args.max_memory;
+    Worker { desk, functions: HashMap::new(), state, max_memory }.serve();
     Ok(Ending::said(Report::Returned { failed: false }))
 }
 
@@ -81,6 +85,7 @@ struct Worker {
     desk: Desk,
     functions: HashMap<u32, (Definition, Option<TaskBody>)>,
     state: State,
+    max_memory: Option<u64>,
 }
 
 /// What comes in and goes out.
@@ -150,6 +155,9 @@ impl Worker {
                 Some(run) => run(&mut calls),
                 None => while calls.begin() && calls.answer::<()>(Err(TaskError::NotInImage)) {},
             }
+        }
+        if self.max_memory.is_some_and(|most| memory::of_this_process() > most) {
+            self.desk.outbox.outgrow();
         }
         if self.desk.outbox.must_ring() {
             // The next read finds out whether the owner is gone.

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 pub(crate) const RING: usize = 128 * 1024;
 
 /// How many words there are, each in a cache line of its own.
-pub(crate) const WORDS: usize = 5;
+pub(crate) const WORDS: usize = 6;
 
 const LINE: usize = 64;
 const RING_AT: usize = 4096;

@@ -1,0 +1,47 @@
+//! `PoolStats`: how a pool is doing.
+//!
+//! Owns what a user is shown. Who counts is the runtime's pool.
+
+use procession_runtime::pool::{Sight, WorkerSight};
+
+/// How a pool is doing; see [`Pool::stats`](super::Pool::stats).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// The workers that there are now.
+    pub workers: Vec<WorkerStats>,
+    /// How many workers have taken the places of others so far.
+    pub restarts: u64,
+    /// How many tasks have been submitted and have not ended.
+    pub unfinished: usize,
+}
+
+/// How a worker is doing.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// Its name, such as `PoolWorker-1`.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How many calls it has done, as far as this process has seen their results.
+    pub done: u64,
+    /// The part of its life in which it had something to do, from 0 to 1.
+    pub busy: f64,
+    /// Its resident memory in bytes; 0 when it cannot be read.
+    pub memory: u64,
+}
+
+impl From<Sight> for PoolStats {
+    fn from(sight: Sight) -> Self {
+        let Sight { workers, restarts, unfinished } = sight;
+        Self { workers: workers.into_iter().map(WorkerStats::from).collect(), restarts, unfinished }
+    }
+}
+
+impl From<WorkerSight> for WorkerStats {
+    fn from(sight: WorkerSight) -> Self {
+        let WorkerSight { name, pid, done, busy, memory } = sight;
+        Self { name, pid, done, busy, memory }
+    }
+}
