@@ -14,7 +14,7 @@ use procession::{
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use util::{Folder, METHODS, SOON, lives, note, signal, text, until};
+use util::{Folder, METHODS, SOON, alone, lives, note, signal, text, until};
 
 fn pause(ms: u64) -> u32 {
     std::thread::sleep(Duration::from_millis(ms));
@@ -397,6 +397,31 @@ fn tasks_survive_workers_that_are_killed_at_random() {
     assert!(lost <= kills);
     pool.close();
     assert!(pool.join_timeout(SOON).unwrap());
+}
+
+#[test]
+fn ten_thousand_tasks_at_once_take_no_descriptors() {
+    alone("ten_thousand_tasks_at_once_take_no_descriptors", || {
+        let pool = Pool::new(2).unwrap();
+        assert_eq!(pool.apply_async(id, (2,)).unwrap().get().unwrap(), 2);
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = count();
+        let results: Vec<_> = (0..10_000).map(|x| pool.apply_async(id, (x,)).unwrap()).collect();
+        assert_eq!(count(), before);
+        for (x, result) in (0..).zip(results) {
+            assert_eq!(result.get().unwrap(), x);
+        }
+        assert_eq!(count(), before);
+    });
+}
+
+#[test]
+fn many_pools_work_side_by_side() {
+    let pools: Vec<_> = (0..6).map(|_| Pool::new(1).unwrap()).collect();
+    let results: Vec<_> = pools.iter().map(|pool| pool.map_async(id, 0..200).unwrap()).collect();
+    for result in results {
+        assert_eq!(result.get().unwrap(), (0..200).collect::<Vec<_>>());
+    }
 }
 
 /// The parent dies: its pool's workers do too, stopped or not.

@@ -38,7 +38,7 @@ pub(crate) fn trial(random: &mut Random) -> Check<Tally> {
         let tally = killer.join().map_err(|_| Violation("the killer panicked".into()));
         (results, tally)
     });
-    let (results, mut tally) = (results.map_err(failed)?, tally??);
+    let (results, mut tally) = (results.map_err(failed)?, tally?);
     tally.calls += inputs;
     ensure(results.len() as u64 == inputs, || format!("{} of {inputs} ended", results.len()))?;
     let mut lost = 0;
@@ -55,7 +55,7 @@ pub(crate) fn trial(random: &mut Random) -> Check<Tally> {
     Ok(tally)
 }
 
-fn kill_workers(pool: &Pool, random: &mut Random, is_over: &AtomicBool) -> Check<Tally> {
+fn kill_workers(pool: &Pool, random: &mut Random, is_over: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     while !is_over.load(Ordering::Acquire) {
         random.pause(BEAT);
@@ -67,5 +67,5 @@ fn kill_workers(pool: &Pool, random: &mut Random, is_over: &AtomicBool) -> Check
             target.kill(&mut tally);
         }
     }
-    Ok(tally)
+    tally
 }

@@ -275,31 +275,6 @@ fn a_pool_that_has_ended_takes_nothing() {
 }
 
 #[test]
-fn ten_thousand_tasks_at_once_take_no_descriptors() {
-    alone("ten_thousand_tasks_at_once_take_no_descriptors", || {
-        let pool = Pool::new(2).unwrap();
-        assert_eq!(pool.apply_async(sqr, (2,)).unwrap().get().unwrap(), 4);
-        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-        let before = count();
-        let results: Vec<_> = (0..10_000).map(|x| pool.apply_async(sqr, (x,)).unwrap()).collect();
-        assert_eq!(count(), before);
-        for (x, result) in (0..).zip(results) {
-            assert_eq!(result.get().unwrap(), sqr(x));
-        }
-        assert_eq!(count(), before);
-    });
-}
-
-#[test]
-fn many_pools_work_side_by_side() {
-    let pools: Vec<_> = (0..6).map(|_| Pool::new(1).unwrap()).collect();
-    let results: Vec<_> = pools.iter().map(|pool| pool.map_async(sqr, 0..200).unwrap()).collect();
-    for result in results {
-        assert_eq!(result.get().unwrap(), squares(0..200));
-    }
-}
-
-#[test]
 fn threads_share_a_pool() {
     let pool = Pool::new(2).unwrap();
     std::thread::scope(|scope| {
