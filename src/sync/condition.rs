@@ -69,7 +69,7 @@ impl From<RLock> for ConditionLock {
 #[derive(Debug)]
 pub struct CondGuard<'a> {
     cond: &'a Condition,
-    held: Option<Held>,
+    held: Held,
     /// Not to be sent to another thread.
     thread: PhantomData<MutexGuard<'static, ()>>,
 }
@@ -124,7 +124,7 @@ impl Condition {
     /// # Errors
     /// As [`acquire`](Self::acquire).
     pub fn lock(&self) -> SyncResult<CondGuard<'_>> {
-        Ok(CondGuard { cond: self, held: Some(self.lock.take(None)?), thread: PhantomData })
+        Ok(CondGuard { cond: self, held: self.lock.take(None)?, thread: PhantomData })
     }
 
     /// Takes the lock, which must be a [`Lock`], without blocking a thread.
@@ -282,16 +282,23 @@ impl ConditionLock {
 
     fn take(&self, depth: Option<u32>) -> SyncResult<Held> {
         let held = match self {
-            Self::Lock(lock) => lock.inner().acquire_until(None)?,
-            Self::RLock(lock) => lock.inner().acquire_until(None)?,
+            Self::Lock(lock) => lock.inner().acquire()?,
+            Self::RLock(lock) => lock.inner().acquire()?,
         };
         if let (Self::RLock(lock), Some(depth)) = (self, depth) {
             lock.inner().set_depth(depth)?;
         }
-        Ok(held.unwrap_or_else(|| unreachable!("a wait without a deadline has no time-out")))
+        Ok(held)
     }
 
-    fn give(&self, held: &Held) {
+    fn death(&self, held: Held) -> Option<Death> {
+        match self {
+            Self::Lock(lock) => lock.inner().death(held),
+            Self::RLock(lock) => lock.inner().death(held),
+        }
+    }
+
+    fn give(&self, held: Held) {
         match self {
             Self::Lock(lock) => lock.inner().release_held(held),
             Self::RLock(lock) => lock.inner().release_held(held),
@@ -318,8 +325,8 @@ fn wait_for(
 
 impl CondGuard<'_> {
     /// Who held the lock before and died with it, if that was so when it was taken first.
-    pub fn previous_holder(&self) -> Option<&Death> {
-        self.held.as_ref().and_then(|held| held.death.as_ref())
+    pub fn previous_holder(&self) -> Option<Death> {
+        self.cond.lock.death(self.held)
     }
 
     /// See [`Condition::wait`].
@@ -386,9 +393,7 @@ impl CondGuard<'_> {
 
 impl Drop for CondGuard<'_> {
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.cond.lock.give(&held);
-        }
+        self.cond.lock.give(self.held);
     }
 }
 

@@ -54,6 +54,13 @@ impl From<WordError> for SyncError {
     }
 }
 
+impl From<Box<WordError>> for SyncError {
+    #[cold]
+    fn from(error: Box<WordError>) -> Self {
+        (*error).into()
+    }
+}
+
 /// A lock was taken from a process that died with it, where that is an error. The guard is
 /// in here: the lock is held until it is dropped.
 pub struct HolderDied<G> {

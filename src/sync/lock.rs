@@ -79,8 +79,7 @@ impl Lock {
     /// lock, and on a thread of the library's own.
     #[inline]
     pub fn acquire(&self) -> SyncResult<Acquired> {
-        let held = self.inner.acquire_until(None)?;
-        Ok(held.as_ref().map_or(Acquired::Clean, Acquired::of))
+        Ok(self.acquired(self.inner.acquire()?))
     }
 
     /// Takes it, waiting at most so long. `None` when the time was up.
@@ -88,8 +87,7 @@ impl Lock {
     /// # Errors
     /// [`SyncError::OwnerGone`].
     pub fn acquire_timeout(&self, timeout: Duration) -> SyncResult<Option<Acquired>> {
-        let held = self.inner.acquire_until(after(timeout))?;
-        Ok(held.as_ref().map(Acquired::of))
+        Ok(self.inner.acquire_until(after(timeout))?.map(|held| self.acquired(held)))
     }
 
     /// Takes it if it can be had at once.
@@ -97,7 +95,7 @@ impl Lock {
     /// # Errors
     /// [`SyncError::OwnerGone`].
     pub fn try_acquire(&self) -> SyncResult<Option<Acquired>> {
-        Ok(self.inner.try_acquire()?.as_ref().map(Acquired::of))
+        Ok(self.inner.try_acquire()?.map(|held| self.acquired(held)))
     }
 
     /// Takes it without blocking a thread. It is then held by the process, not by a thread
@@ -109,7 +107,7 @@ impl Lock {
     /// # Cancel safety
     /// Dropped before it is ready, it does not take the lock.
     pub async fn acquire_async(&self) -> SyncResult<Acquired> {
-        Ok(Acquired::of(&self.inner.acquire_async().await?))
+        Ok(self.acquired(self.inner.acquire_async().await?))
     }
 
     /// Gives it back, whoever took it.
@@ -127,10 +125,8 @@ impl Lock {
     /// As [`acquire`](Self::acquire).
     #[inline]
     pub fn lock(&self) -> SyncResult<LockGuard<'_>> {
-        match self.inner.acquire_until(None)? {
-            Some(held) => Ok(LockGuard { lock: self, held }),
-            None => unreachable!("a wait without a deadline has no time-out"),
-        }
+        let held = self.inner.acquire()?;
+        Ok(LockGuard { lock: self, held })
     }
 
     /// Takes it for as long as the guard lives, waiting at most so long. `None` when the
@@ -170,6 +166,11 @@ impl Lock {
         Ok(self.inner.is_locked()?)
     }
 
+    #[inline]
+    fn acquired(&self, held: Held) -> Acquired {
+        self.inner.death(held).map_or(Acquired::Clean, Acquired::AfterDeath)
+    }
+
     pub(super) fn inner(&self) -> &words::Lock {
         &self.inner
     }
@@ -177,8 +178,8 @@ impl Lock {
 
 impl<'a> LockGuard<'a> {
     /// Who held the lock before and died with it, if that was so.
-    pub fn previous_holder(&self) -> Option<&Death> {
-        self.held.death.as_ref()
+    pub fn previous_holder(&self) -> Option<Death> {
+        self.lock.inner.death(self.held)
     }
 
     /// Makes it an error that the holder before died, for what cannot be mended.
@@ -186,7 +187,7 @@ impl<'a> LockGuard<'a> {
     /// # Errors
     /// [`HolderDied`], with the guard in it.
     pub fn strict(self) -> Result<Self, Box<HolderDied<Self>>> {
-        match self.held.death.clone() {
+        match self.previous_holder() {
             None => Ok(self),
             Some(death) => Err(Box::new(HolderDied { death, guard: self })),
         }
@@ -201,7 +202,7 @@ impl<'a> LockGuard<'a> {
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.inner.release_held(&self.held);
+        self.lock.inner.release_held(self.held);
     }
 }
 

@@ -22,8 +22,6 @@ pub use procession_runtime::words::{Death, MAX_PARTIES, MAX_RECORDS, MAX_VALUE};
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 
-use procession_runtime::words::Held;
-
 /// The result of what is done with locks and their kin.
 pub type SyncResult<T> = Result<T, SyncError>;
 
@@ -34,10 +32,4 @@ pub enum Acquired {
     Clean,
     /// From one that died with it. What the lock protects may be half done.
     AfterDeath(Death),
-}
-
-impl Acquired {
-    fn of(held: &Held) -> Self {
-        held.death.clone().map_or(Self::Clean, Self::AfterDeath)
-    }
 }

@@ -63,8 +63,7 @@ impl RLock {
     /// closed, and on a thread of the library's own.
     #[inline]
     pub fn acquire(&self) -> SyncResult<Acquired> {
-        let held = self.inner.acquire_until(None)?;
-        Ok(held.as_ref().map_or(Acquired::Clean, Acquired::of))
+        Ok(self.acquired(self.inner.acquire()?))
     }
 
     /// Takes it once more, waiting at most so long. `None` when the time was up.
@@ -72,8 +71,7 @@ impl RLock {
     /// # Errors
     /// [`SyncError::OwnerGone`].
     pub fn acquire_timeout(&self, timeout: Duration) -> SyncResult<Option<Acquired>> {
-        let held = self.inner.acquire_until(after(timeout))?;
-        Ok(held.as_ref().map(Acquired::of))
+        Ok(self.inner.acquire_until(after(timeout))?.map(|held| self.acquired(held)))
     }
 
     /// Takes it once more if it can be had at once.
@@ -81,7 +79,7 @@ impl RLock {
     /// # Errors
     /// [`SyncError::OwnerGone`].
     pub fn try_acquire(&self) -> SyncResult<Option<Acquired>> {
-        Ok(self.inner.try_acquire()?.as_ref().map(Acquired::of))
+        Ok(self.inner.try_acquire()?.map(|held| self.acquired(held)))
     }
 
     /// Gives it back once.
@@ -100,10 +98,8 @@ impl RLock {
     /// As [`acquire`](Self::acquire).
     #[inline]
     pub fn lock(&self) -> SyncResult<RLockGuard<'_>> {
-        match self.inner.acquire_until(None)? {
-            Some(held) => Ok(self.guard(held)),
-            None => unreachable!("a wait without a deadline has no time-out"),
-        }
+        let held = self.inner.acquire()?;
+        Ok(self.guard(held))
     }
 
     /// Takes it once more for as long as the guard lives, waiting at most so long. `None`
@@ -135,6 +131,11 @@ impl RLock {
         RLockGuard { lock: self, held, thread: PhantomData }
     }
 
+    #[inline]
+    fn acquired(&self, held: Held) -> Acquired {
+        self.inner.death(held).map_or(Acquired::Clean, Acquired::AfterDeath)
+    }
+
     pub(super) fn inner(&self) -> &words::RLock {
         &self.inner
     }
@@ -142,8 +143,8 @@ impl RLock {
 
 impl RLockGuard<'_> {
     /// Who held the lock before and died with it, if that was so.
-    pub fn previous_holder(&self) -> Option<&Death> {
-        self.held.death.as_ref()
+    pub fn previous_holder(&self) -> Option<Death> {
+        self.lock.inner.death(self.held)
     }
 
     /// Makes it an error that the holder before died, for what cannot be mended.
@@ -151,7 +152,7 @@ impl RLockGuard<'_> {
     /// # Errors
     /// [`HolderDied`], with the guard in it.
     pub fn strict(self) -> Result<Self, Box<HolderDied<Self>>> {
-        match self.held.death.clone() {
+        match self.previous_holder() {
             None => Ok(self),
             Some(death) => Err(Box::new(HolderDied { death, guard: self })),
         }
@@ -161,7 +162,7 @@ impl RLockGuard<'_> {
 impl Drop for RLockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.inner.release_held(&self.held);
+        self.lock.inner.release_held(self.held);
     }
 }
 

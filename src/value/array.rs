@@ -288,7 +288,7 @@ impl<'a, T: Plain, L: ValueLock> ArrayGuard<'a, T, L> {
     }
 
     /// Who held the lock before and died with it, if that was so.
-    pub fn previous_holder(&self) -> Option<&Death> {
+    pub fn previous_holder(&self) -> Option<Death> {
         L::previous_holder(&self.held)
     }
 }

@@ -122,7 +122,7 @@ impl<T: Plain> ExclusiveArray<T> {
 impl<T: Plain> ExclusiveGuard<'_, T> {
     /// Who held the lock before and died with it, if that was so. What the slice holds may
     /// be half done then.
-    pub fn previous_holder(&self) -> Option<&Death> {
+    pub fn previous_holder(&self) -> Option<Death> {
         self.held.previous_holder()
     }
 }

@@ -25,7 +25,7 @@ pub trait ValueLock:
     fn hold_timeout(&self, timeout: Duration) -> Result<Option<Self::Guard<'_>>, SyncError>;
 
     #[doc(hidden)]
-    fn previous_holder<'a>(guard: &'a Self::Guard<'_>) -> Option<&'a Death>;
+    fn previous_holder(guard: &Self::Guard<'_>) -> Option<Death>;
 }
 
 mod sealed {
@@ -46,7 +46,7 @@ impl ValueLock for RLock {
         self.lock_timeout(timeout)
     }
 
-    fn previous_holder<'a>(guard: &'a RLockGuard<'_>) -> Option<&'a Death> {
+    fn previous_holder(guard: &RLockGuard<'_>) -> Option<Death> {
         guard.previous_holder()
     }
 }
@@ -63,7 +63,7 @@ impl ValueLock for Lock {
         self.lock_timeout(timeout)
     }
 
-    fn previous_holder<'a>(guard: &'a LockGuard<'_>) -> Option<&'a Death> {
+    fn previous_holder(guard: &LockGuard<'_>) -> Option<Death> {
         guard.previous_holder()
     }
 }

@@ -210,7 +210,7 @@ impl<T: Plain, L: ValueLock> ValueGuard<'_, T, L> {
     }
 
     /// Who held the lock before and died with it, if that was so.
-    pub fn previous_holder(&self) -> Option<&Death> {
+    pub fn previous_holder(&self) -> Option<Death> {
         L::previous_holder(&self.held)
     }
 }

@@ -185,6 +185,7 @@ fn without_the_lock_a_condition_is_not_used() {
 fn a_wait_gives_a_recursive_lock_back_altogether() {
     let lock = RLock::new().unwrap();
     let cond = Condition::with(lock.clone()).unwrap();
+    // Held before the child is there, which would else notify nobody.
     let outer = lock.lock().unwrap();
     let mut guard = cond.lock().unwrap();
     let child = Process::spawn(

@@ -71,46 +71,62 @@ impl Word {
     const TURN: u64 = 1 << 53;
 
     /// The seat that holds it, 0 when it is free.
+    #[inline]
     pub const fn holder(self) -> Seat {
         (self.0 & 0xffff) as Seat
     }
 
     /// The one awake waiter, or [`WAKING`] or [`AGENT`].
+    #[inline]
     pub const fn next(self) -> Seat {
         (self.0 >> Self::NEXT & 0xffff) as Seat
     }
 
     /// How many sleep, at most.
+    #[inline]
     pub const fn sleepers(self) -> u16 {
         (self.0 >> Self::SLEEPERS & 0xffff) as u16
     }
 
     /// Whether a newcomer may take it.
+    #[inline]
     pub const fn is_open(self) -> bool {
         self.holder() == 0 && !self.has(Self::RESERVED)
     }
 
     /// Whether the last holder died and nobody has been told yet.
+    #[inline]
     pub const fn died(self) -> bool {
         self.has(Self::DIED)
     }
 
+    /// Whether a release wakes the one who is next.
+    #[inline]
+    const fn owes(self) -> bool {
+        self.has(Self::DEBT | Self::NEXT_SLEEPS)
+    }
+
+    #[inline]
     const fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
 
+    #[inline]
     const fn on(self, flag: u64) -> Self {
         Self(self.0 | flag)
     }
 
+    #[inline]
     const fn off(self, flag: u64) -> Self {
         Self(self.0 & !flag)
     }
 
+    #[inline]
     const fn held_by(self, seat: Seat) -> Self {
         Self(self.0 & !0xffff | seat as u64)
     }
 
+    #[inline]
     const fn with_next(self, seat: Seat) -> Self {
         Self(self.0 & !(0xffff << Self::NEXT) | (seat as u64) << Self::NEXT)
     }
@@ -174,20 +190,53 @@ impl core::fmt::Debug for Word {
 
 impl<M: Memory> LockWords<M> {
     /// The word as it is.
+    #[inline]
     pub fn look(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
 
-    /// Takes a lock that nobody holds or wants: the one step of an uncontended acquire.
+    /// Takes a lock that a newcomer may take, if there is nothing to tell: one step when
+    /// nobody wants it, two when somebody waits for it awake.
     #[inline]
     pub fn take_fast(&self, me: Seat) -> bool {
-        self.word.exchange(0, u64::from(me), Ordering::Acquire, Ordering::Relaxed).is_ok()
+        let mine = u64::from(me);
+        match self.word.exchange(0, mine, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(now) => {
+                let word = Word(now);
+                word.is_open()
+                    && !word.died()
+                    && self
+                        .word
+                        .exchange(now, now | mine, Ordering::Acquire, Ordering::Relaxed)
+                        .is_ok()
+            }
+        }
     }
 
-    /// Frees a lock that nobody else wants: the one step of an uncontended release.
+    /// Frees a lock that `me` holds, if nobody is to be woken for that: one step when nobody
+    /// else wants it, two when somebody waits for it awake.
     #[inline]
     pub fn free_fast(&self, me: Seat) -> bool {
-        self.word.exchange(u64::from(me), 0, Ordering::Release, Ordering::Relaxed).is_ok()
+        let mine = u64::from(me);
+        match self.word.exchange(mine, 0, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(now) => {
+                let word = Word(now);
+                if word.holder() != me || word.next() == 0 || word.owes() {
+                    return false;
+                }
+                self.moves();
+                let free = word.held_by(0).0;
+                self.word.exchange(now, free, Ordering::Release, Ordering::Relaxed).is_ok()
+            }
+        }
+    }
+
+    /// Says that the lock is given back while somebody waits; comes before that.
+    #[inline]
+    pub fn moves(&self) {
+        self.rel.store(self.rel.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Changes the futex, so that who is on its way to sleep does not. Comes before a wake.

@@ -3,7 +3,8 @@
 //! Owns arriving and waiting for the others. The action of the last one is the face's.
 
 use super::drive::{Wait, Yields, drive, finish};
-use super::host::{At, Form, Gone, Handle, Own, Spot};
+use super::handle::{At, Handle};
+use super::host::{Form, Gone, Own, Spot};
 use super::waiters::{Claim, Waiters, Waiting};
 use super::{WordError, probe};
 use crate::node::hidden;

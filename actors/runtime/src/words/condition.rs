@@ -4,7 +4,8 @@
 //! lock while it enters, leaves and notifies is the face's business.
 
 use super::drive::{Spin, Wait, drive};
-use super::host::{At, Form, Gone, Handle, Own, Spot};
+use super::handle::{At, Handle};
+use super::host::{Form, Gone, Own, Spot};
 use super::waiters::{Claim, Waiters, Waiting};
 use super::{WordError, probe};
 use crate::node;

@@ -3,7 +3,8 @@
 //! Owns setting it and waiting for it.
 
 use super::drive::{Wait, Yields, drive, finish};
-use super::host::{Form, Gone, Handle, Own, Spot};
+use super::handle::Handle;
+use super::host::{Form, Gone, Own, Spot};
 use super::waiters::{Claim, Waiters, Waiting};
 use super::{WordError, probe};
 use crate::node::hidden;

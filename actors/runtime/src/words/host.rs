@@ -1,18 +1,16 @@
 //! Objects made of shared words: owned, attached, repaired.
 //!
-//! Owns what locks and their kin have in common on both sides: an object's record in its
+//! Owns what locks and their kin have in common on both sides but for their handles: an object's record in its
 //! owner's page, the page's way to clients, the repair after a client's death, and those
 //! for which the owner waits. What the words of each mean is its form's business: see
 //! [`Form`]. It must never wait; the owner's side runs on the hidden thread.
 
-use super::WordError;
 use super::page::{OWNER, Page};
-use super::waiters::{Answer, Ask, Claim, From, Waiters, Waiting};
+use super::waiters::{Answer, Ask, From, Waiters, Waiting};
 use crate::codec::{self, Encoded, Fd};
-use crate::node;
 use crate::share::era::Era;
-use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Side, Stock};
-use crate::sync::{after, lock};
+use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, ShareError, Stock};
+use crate::sync::lock;
 use crate::sys::page::{View, Words};
 use procession_protocols::word::Seat;
 use serde::de::DeserializeOwned;
@@ -20,12 +18,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
-
-/// How long an owner may take to attach a client.
-const ATTACH_WITHIN: Duration = Duration::from_secs(5);
+use std::time::Instant;
 
 /// One kind of object made of shared words.
 pub(super) trait Form: Sized + Send + Sync + 'static {
@@ -86,8 +81,8 @@ pub(super) struct Spot<F: Form> {
 
 /// An object in its owner.
 pub(super) struct Own<F: Form> {
-    spot: Era<Option<Spot<F>>>,
-    settings: F::Settings,
+    pub(super) spot: Era<Option<Spot<F>>>,
+    pub(super) settings: F::Settings,
     state: Mutex<State>,
 }
 
@@ -99,11 +94,12 @@ struct State {
 
 /// An object in another process.
 pub(super) struct Away<F: Form> {
-    spot: Spot<F>,
-    settings: F::Settings,
-    connection: Arc<Connection>,
-    object: u64,
-    is_party: AtomicBool,
+    pub(super) spot: Spot<F>,
+    pub(super) settings: F::Settings,
+    pub(super) connection: Arc<Connection>,
+    pub(super) object: u64,
+    /// The owner knows that this process, should it die, is missed.
+    pub(super) is_party: AtomicBool,
 }
 
 /// The pages of one owner in a client: at most one.
@@ -150,6 +146,11 @@ impl<F: Form> Spot<F> {
 }
 
 impl<F: Form> Own<F> {
+    pub(super) fn make(settings: F::Settings) -> io::Result<Self> {
+        let spot = Era::new(Some(Spot::make(settings, None)?));
+        Ok(Self { spot, settings, state: Mutex::default() })
+    }
+
     /// Lets those for which the owner waits have their turn.
     pub(super) fn serve(&self) {
         if let Some(spot) = self.spot.now(|| None) {
@@ -157,12 +158,12 @@ impl<F: Form> Own<F> {
         }
     }
 
-    fn wait(&self, waiting: Waiting) {
+    pub(super) fn wait(&self, waiting: Waiting) {
         lock(&self.state).waiters.push(waiting);
         self.serve();
     }
 
-    fn abandon(&self, from: From, token: u64, asked: impl FnOnce() -> Waiting) {
+    pub(super) fn abandon(&self, from: From, token: u64, asked: impl FnOnce() -> Waiting) {
         let was_waiting = lock(&self.state).waiters.remove(from, token);
         // Asking came before giving up, so who does not wait was served.
         if !was_waiting && let Some(spot) = self.spot.now(|| None) {
@@ -294,183 +295,4 @@ impl<F: Form> Kind for KindOf<F> {
         away.spot.page.set_gone();
         F::rouse(&away.spot);
     }
-}
-
-/// A handle to an object, whatever its form.
-pub(super) struct Handle<F: Form>(Share<KindOf<F>>);
-
-/// An object, at hand.
-pub(super) struct At<'a, F: Form> {
-    pub(super) spot: &'a Spot<F>,
-    pub(super) settings: F::Settings,
-    side: Side<'a, KindOf<F>>,
-}
-
-impl<F: Form> Handle<F> {
-    pub(super) fn host(settings: F::Settings) -> io::Result<Self> {
-        let spot = Era::new(Some(Spot::make(settings, None)?));
-        Ok(Self(Share::host(Arc::new(Own { spot, settings, state: Mutex::default() }))))
-    }
-
-    /// The object. The first use in a process attaches to the owner, which may take a
-    /// while; that is not counted as part of the wait that follows.
-    #[inline]
-    pub(super) fn at(&self) -> Result<At<'_, F>, WordError> {
-        match self.0.ready() {
-            Some(side) => Self::look(side),
-            None => Self::look(self.0.side_until(after(ATTACH_WITHIN))?),
-        }
-    }
-
-    /// The object, unless that would wait or fail: for what is dropped.
-    #[inline]
-    pub(super) fn ready(&self) -> Option<At<'_, F>> {
-        self.0.ready().and_then(|side| Self::look(side).ok())
-    }
-
-    pub(super) async fn at_async(&self) -> Result<At<'_, F>, WordError> {
-        Self::look(self.0.side_async().await?)
-    }
-
-    #[inline]
-    fn look(side: Side<'_, KindOf<F>>) -> Result<At<'_, F>, WordError> {
-        match side {
-            Side::Own(own) => {
-                let spot = if own.spot.is_now() { &own.spot.state } else { own.spot.now(|| None) };
-                let spot = spot.as_ref().ok_or(ShareError::Forked)?;
-                Ok(At { spot, settings: own.settings, side: Side::Own(own) })
-            }
-            Side::Away(away) => {
-                if away.spot.page.is_gone() {
-                    return Err(gone(&away.connection));
-                }
-                let side = Side::Away(away);
-                Ok(At { spot: &away.spot, settings: away.settings, side })
-            }
-        }
-    }
-}
-
-impl<F: Form> Clone for Handle<F> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<F: Form> Serialize for Handle<F> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de, F: Form> Deserialize<'de> for Handle<F> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Share::deserialize(deserializer).map(Self)
-    }
-}
-
-impl<F: Form> At<'_, F> {
-    #[inline]
-    pub(super) fn words(&self) -> &F::Words {
-        &self.spot.words
-    }
-
-    #[inline]
-    pub(super) fn seat(&self) -> Result<Seat, WordError> {
-        Ok(super::seat::seat(&self.spot.page).map_err(ShareError::Io)?)
-    }
-
-    /// Tells the owner that those for which it waits may have their turn.
-    pub(super) fn ring(&self) {
-        match &self.side {
-            Side::Own(own) => own.serve(),
-            Side::Away(_) => drop(self.post(&Ask::Ring)),
-        }
-    }
-
-    /// The owner is to know that this process, should it die, is missed.
-    pub(super) fn join(&self) -> Result<(), WordError> {
-        if let Side::Away(away) = &self.side
-            && !away.is_party.swap(true, Ordering::AcqRel)
-        {
-            self.post(&Ask::Party)?;
-        }
-        Ok(())
-    }
-
-    fn post(&self, ask: &Ask) -> Result<(), WordError> {
-        let Side::Away(away) = &self.side else { return Ok(()) };
-        let message = codec::encode(ask).map_err(io::Error::other).map_err(ShareError::Io)?;
-        Ok(away.connection.post(away.object, message)?)
-    }
-
-    /// The error of a wait that ended with the owner.
-    pub(super) fn gone(&self) -> WordError {
-        match &self.side {
-            Side::Own(_) => ShareError::Forked.into(),
-            Side::Away(away) => gone(&away.connection),
-        }
-    }
-
-    /// The seat of this process for waits without a thread.
-    pub(super) fn common_seat(&self) -> Result<Seat, WordError> {
-        let name = node::current().name();
-        Ok(self.spot.page.common_seat(&name).map_err(ShareError::Io)?)
-    }
-
-    /// Has the owner wait, and gives what it says. Dropped before that, it gives back what
-    /// has been granted.
-    pub(super) async fn have_owner_wait(&self, mut claim: Claim) -> Result<u8, WordError> {
-        static TOKENS: AtomicU64 = AtomicU64::new(1);
-        claim.token = TOKENS.fetch_add(1, Ordering::Relaxed);
-        let mut pending = Pending { at: self, claim, is_armed: true };
-        let result = match &self.side {
-            Side::Own(own) => {
-                let (sender, answer) = tokio::sync::oneshot::channel();
-                let answer_to = Answer::Local(sender);
-                let began = Instant::now();
-                own.wait(Waiting { from: From::Owner, claim, began, answer: answer_to });
-                answer.await.map_err(|_| ShareError::NoReply.into())
-            }
-            Side::Away(away) => {
-                let message = codec::encode(&Ask::Wait(claim)).map_err(io::Error::other);
-                let message = message.map_err(ShareError::Io)?;
-                let answer = away.connection.request_async(away.object, message).await;
-                answer.map_err(WordError::from).and_then(|answer| {
-                    answer.bytes.first().copied().ok_or_else(|| ShareError::NoReply.into())
-                })
-            }
-        };
-        pending.is_armed = false;
-        result
-    }
-}
-
-/// A wait of the owner's that somebody here awaits.
-struct Pending<'a, 'b, F: Form> {
-    at: &'a At<'b, F>,
-    claim: Claim,
-    is_armed: bool,
-}
-
-impl<F: Form> Drop for Pending<'_, '_, F> {
-    fn drop(&mut self) {
-        if !self.is_armed {
-            return;
-        }
-        let claim = self.claim;
-        match &self.at.side {
-            Side::Own(own) => own.abandon(From::Owner, claim.token, || Waiting {
-                from: From::Owner,
-                claim,
-                began: Instant::now(),
-                answer: Answer::Nobody,
-            }),
-            Side::Away(_) => drop(self.at.post(&Ask::Abandon(claim))),
-        }
-    }
-}
-
-fn gone(connection: &Connection) -> WordError {
-    ShareError::OwnerGone { name: connection.owner_name().to_owned() }.into()
 }

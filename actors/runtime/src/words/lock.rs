@@ -4,18 +4,18 @@
 //! of `word::lock`. A recursive lock counts in its record, which only its holder changes.
 
 use super::drive::{LockSpin, Wait, drive, finish};
-use super::host::{At, Form, Gone, Handle, Own, Spot};
+use super::handle::{At, Handle};
+use super::host::{Form, Gone, Own, Spot};
 use super::page::{read_text, waiting, write_text};
 use super::waiters::{Claim, Waiters, Waiting};
 use super::{WordError, probe};
 use crate::node::hidden;
-use crate::share::ShareError;
+use crate::share::{ShareError, era};
 use crate::sys::page::{self, LockRecord};
 use procession_protocols::word::deadlock::{self, Graph};
 use procession_protocols::word::lock::{self, Acquire, Release, Served, Taken};
 use procession_protocols::word::{ALL, ANYBODY, Seat};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, Release as Rel};
 use std::time::{Duration, Instant};
@@ -35,20 +35,35 @@ pub struct Death {
 }
 
 /// A lock that has been taken.
-#[derive(Debug)]
-pub struct Held {
-    /// Its holder before died with it.
-    pub death: Option<Death>,
-    seat: Seat,
-    /// Of the page: in a copy of this process the lock is not the copy's.
-    key: u64,
-}
+///
+/// One number, for as several fields it would go through memory on its way into a guard and
+/// out again, which costs more than the lock: the seat, whether its holder before died with
+/// it, and the generation. In a copy of the process, which is a generation further, the
+/// lock is not the copy's.
+#[derive(Debug, Clone, Copy)]
+pub struct Held(u64);
 
 impl Held {
-    /// What a call is to hold it by; `None` where it is not held: in a copy of the process.
+    const AFTER_DEATH: u64 = 1 << 16;
+
     #[inline]
-    fn seat<const R: bool>(&self, at: &At<'_, LockForm<R>>) -> Option<Seat> {
-        (at.spot.page.key() == self.key).then_some(self.seat)
+    fn by(seat: Seat) -> Self {
+        Self(u64::from(era::generation()) << 32 | u64::from(seat))
+    }
+
+    #[inline]
+    fn seat(self) -> Seat {
+        (self.0 & 0xffff) as Seat
+    }
+
+    #[inline]
+    fn is_of(self, generation: u32) -> bool {
+        self.0 >> 32 == u64::from(generation)
+    }
+
+    #[inline]
+    fn is_after_death(self) -> bool {
+        self.0 & Self::AFTER_DEATH != 0
     }
 }
 
@@ -111,97 +126,163 @@ impl<const RECURSIVE: bool> Form for LockForm<RECURSIVE> {
     }
 }
 
-/// What both forms of lock do.
-macro_rules! common {
-    ($lock:ident, $recursive:literal) => {
-        impl $lock {
-            /// Makes one; `watched` has waits that would never end found.
-            ///
-            /// # Errors
-            /// No memory, or [`MAX_RECORDS`](super::MAX_RECORDS) objects.
-            pub fn new(watched: bool) -> io::Result<Self> {
-                Handle::host(watched).map(Self)
-            }
-
-            /// Takes it, waiting until the deadline. `None` when the time was up.
-            ///
-            /// # Errors
-            /// The owner has ended, or the wait would never end.
-            #[inline]
-            pub fn acquire_until(
-                &self,
-                deadline: Option<Instant>,
-            ) -> Result<Option<Held>, WordError> {
-                let at = self.0.at()?;
-                let seat = at.seat()?;
-                if at.words().words.take_fast(seat) {
-                    if $recursive {
-                        at.words().words.depth.store(1, Relaxed);
-                    }
-                    return Ok(Some(Held { death: None, seat, key: at.spot.page.key() }));
-                }
-                slow(&at, seat, deadline)
-            }
-
-            /// Takes it if that needs no wait.
-            ///
-            /// # Errors
-            /// The owner has ended.
-            pub fn try_acquire(&self) -> Result<Option<Held>, WordError> {
-                let at = self.0.at()?;
-                let seat = at.seat()?;
-                Ok(again(&at, seat).or_else(|| {
-                    lock::try_take(&at.words().words, seat).map(|taken| took(&at, seat, taken))
-                }))
-            }
-
-            /// Whether anybody holds it.
-            ///
-            /// # Errors
-            /// The owner has ended.
-            pub fn is_locked(&self) -> Result<bool, WordError> {
-                Ok(self.0.at()?.words().words.look().holder() != 0)
-            }
-
-            /// Who holds it: the process's name and, on another thread than its main one,
-            /// the thread's.
-            ///
-            /// # Errors
-            /// The owner has ended.
-            pub fn holder(&self) -> Result<Option<String>, WordError> {
-                let at = self.0.at()?;
-                let seat = at.words().words.look().holder();
-                Ok((seat != 0).then(|| at.spot.page.name(seat)))
-            }
-
-            /// Whether the calling thread holds it.
-            ///
-            /// # Errors
-            /// The owner has ended.
-            pub fn is_mine(&self) -> Result<bool, WordError> {
-                let at = self.0.at()?;
-                Ok(at.words().words.look().holder() == at.seat()?)
-            }
-        }
-
-        impl fmt::Debug for $lock {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($lock)).finish_non_exhaustive()
-            }
-        }
-    };
-}
+/// A lock of either form.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AnyLock<const RECURSIVE: bool>(Handle<LockForm<RECURSIVE>>);
 
 /// A lock that any thread of any process may give back.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Lock(Handle<LockForm<false>>);
+pub type Lock = AnyLock<false>;
 
 /// A lock that its holder may take again.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct RLock(Handle<LockForm<true>>);
+pub type RLock = AnyLock<true>;
 
-common!(Lock, false);
-common!(RLock, true);
+impl<const R: bool> AnyLock<R> {
+    /// Makes one; `watched` has waits that would never end found.
+    ///
+    /// # Errors
+    /// No memory, or [`MAX_RECORDS`](super::MAX_RECORDS) objects.
+    pub fn new(watched: bool) -> io::Result<Self> {
+        Handle::host(watched).map(Self)
+    }
+
+    /// Takes it, waiting for as long as that needs.
+    ///
+    /// # Errors
+    /// The owner has ended, or the wait would never end.
+    #[inline]
+    pub fn acquire(&self) -> Result<Held, Box<WordError>> {
+        match self.take_fast() {
+            Some(held) => Ok(held),
+            None => self.acquire_slowly(),
+        }
+    }
+
+    /// Takes it, waiting until the deadline. `None` when the time was up.
+    ///
+    /// # Errors
+    /// The owner has ended, or the wait would never end.
+    pub fn acquire_until(&self, deadline: Option<Instant>) -> Result<Option<Held>, WordError> {
+        match self.take_fast() {
+            Some(held) => Ok(Some(held)),
+            None => slow(&self.0.at()?, deadline),
+        }
+    }
+
+    /// Takes it if that needs no wait.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn try_acquire(&self) -> Result<Option<Held>, WordError> {
+        let at = self.0.at()?;
+        let seat = at.seat()?;
+        Ok(again::<R>(at.words(), seat).or_else(|| {
+            lock::try_take(&at.words().words, seat).map(|taken| took(&at, seat, taken))
+        }))
+    }
+
+    /// Gives back what was taken so. Nothing happens if somebody else has given it back, or,
+    /// for a recursive one, on another thread.
+    #[inline]
+    pub fn release_held(&self, held: Held) {
+        let given = self.0.near().is_some_and(|near| {
+            held.is_of(near.generation) && Self::give_fast(&near.words, held.seat())
+        });
+        if !given {
+            self.release_held_slowly(held);
+        }
+    }
+
+    /// Whether anybody holds it.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn is_locked(&self) -> Result<bool, WordError> {
+        Ok(self.0.at()?.words().words.look().holder() != 0)
+    }
+
+    /// Who holds it: the process's name and, on another thread than its main one, the
+    /// thread's.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn holder(&self) -> Result<Option<String>, WordError> {
+        let at = self.0.at()?;
+        let seat = at.words().words.look().holder();
+        Ok((seat != 0).then(|| at.spot.page.name(seat)))
+    }
+
+    /// Whether the calling thread holds it.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn is_mine(&self) -> Result<bool, WordError> {
+        let at = self.0.at()?;
+        Ok(at.words().words.look().holder() == at.seat()?)
+    }
+
+    /// Who held it before and died with it, if that was so. It is written beside the lock,
+    /// where it stands for as long as the lock is held.
+    #[inline]
+    pub fn death(&self, held: Held) -> Option<Death> {
+        if held.is_after_death() { self.last_death() } else { None }
+    }
+
+    #[cold]
+    fn last_death(&self) -> Option<Death> {
+        let read = |record: &LockRecord| Death {
+            name: read_text(&record.dead_name),
+            pid: record.dead_pid.load(Relaxed),
+        };
+        match self.0.last() {
+            Some(near) => Some(read(&near.words)),
+            None => self.0.ready().map(|at| read(at.words())),
+        }
+    }
+
+    /// Takes it if this handle has been used on this thread, and nobody is in the way.
+    #[inline]
+    fn take_fast(&self) -> Option<Held> {
+        let near = self.0.near()?;
+        let seat = near.seat()?;
+        if near.words.words.take_fast(seat) {
+            if R {
+                near.words.words.depth.store(1, Relaxed);
+            }
+            return Some(Held::by(seat));
+        }
+        again::<R>(&near.words, seat)
+    }
+
+    /// Gives it back once if nobody is to be woken for it.
+    #[inline]
+    fn give_fast(record: &LockRecord, seat: Seat) -> bool {
+        let words = &record.words;
+        // Only its holder changes the depth, and it is 1 or more while it is held.
+        if R && words.depth.load(Relaxed) != 1 { false } else { words.free_fast(seat) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_slowly(&self) -> Result<Held, Box<WordError>> {
+        let at = self.0.at()?;
+        match slow(&at, None)? {
+            Some(held) => Ok(held),
+            None => unreachable!("a wait without a deadline has no time-out"),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_held_slowly(&self, held: Held) {
+        // A later generation has the lock on a page of its own, if it has it.
+        if !held.is_of(era::generation()) {
+            return;
+        }
+        if let Some(at) = self.0.ready() {
+            let _ = give_once(&at, Some(held.seat()));
+        }
+    }
+}
 
 impl Lock {
     /// Takes it for a waiter without a thread.
@@ -228,20 +309,9 @@ impl Lock {
     /// [`NotHeld`] when nobody does.
     #[inline]
     pub fn release(&self) -> Result<Result<(), NotHeld>, WordError> {
-        let at = self.0.at()?;
-        if at.words().words.free_fast(at.seat()?) {
-            return Ok(Ok(()));
-        }
-        Ok(release(&at, None))
-    }
-
-    /// Gives back what was taken so; nothing happens if somebody else has given it back.
-    #[inline]
-    pub fn release_held(&self, held: &Held) {
-        let Some(at) = self.0.ready() else { return };
-        let Some(seat) = held.seat(&at) else { return };
-        if !at.words().words.free_fast(seat) {
-            let _ = release(&at, Some(seat));
+        match self.0.near().and_then(|near| Some((near, near.seat()?))) {
+            Some((near, seat)) if Self::give_fast(&near.words, seat) => Ok(Ok(())),
+            _ => Ok(give_once(&self.0.at()?, None)),
         }
     }
 }
@@ -253,16 +323,12 @@ impl RLock {
     /// [`NotHeld`] when the calling thread does not hold it.
     #[inline]
     pub fn release(&self) -> Result<Result<(), NotHeld>, WordError> {
-        let at = self.0.at()?;
-        Ok(give_once(&at, at.seat()?))
-    }
-
-    /// Gives back once what was taken so; nothing happens on another thread.
-    #[inline]
-    pub fn release_held(&self, held: &Held) {
-        let Some(at) = self.0.ready() else { return };
-        if let Some(seat) = held.seat(&at) {
-            let _ = give_once(&at, seat);
+        match self.0.near().and_then(|near| Some((near, near.seat()?))) {
+            Some((near, seat)) if Self::give_fast(&near.words, seat) => Ok(Ok(())),
+            _ => {
+                let at = self.0.at()?;
+                Ok(give_once(&at, Some(at.seat()?)))
+            }
         }
     }
 
@@ -301,24 +367,23 @@ impl RLock {
     }
 }
 
-#[inline]
-fn give_once(at: &At<'_, LockForm<true>>, seat: Seat) -> Result<(), NotHeld> {
+/// Gives it back once; `holder` is `None` when anybody's will do.
+fn give_once<const R: bool>(at: &At<'_, LockForm<R>>, holder: Option<Seat>) -> Result<(), NotHeld> {
     let words = &at.words().words;
     let depth = words.depth.load(Relaxed);
-    if depth > 1 {
-        if words.look().holder() != seat {
+    if R && depth > 1 {
+        if holder != Some(words.look().holder()) {
             return Err(NotHeld);
         }
         words.depth.store(depth - 1, Relaxed);
         return Ok(());
     }
-    if words.free_fast(seat) { Ok(()) } else { release(at, Some(seat)) }
+    release(at, holder)
 }
 
-#[cold]
 fn release<const R: bool>(at: &At<'_, LockForm<R>>, holder: Option<Seat>) -> Result<(), NotHeld> {
     let words = &at.words().words;
-    words.rel.store(words.rel.load(Relaxed).wrapping_add(1), Relaxed);
+    words.moves();
     let mut release = Release::new(holder);
     finish(&words.seq, &|| at.ring(), |told| {
         probe::at(|| release.place());
@@ -327,13 +392,14 @@ fn release<const R: bool>(at: &At<'_, LockForm<R>>, holder: Option<Seat>) -> Res
 }
 
 /// Once more, if the thread holds a recursive lock already.
-fn again<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat) -> Option<Held> {
-    let words = &at.words().words;
+#[inline]
+fn again<const R: bool>(record: &LockRecord, seat: Seat) -> Option<Held> {
+    let words = &record.words;
     if !R || words.look().holder() != seat {
         return None;
     }
     words.depth.store(words.depth.load(Relaxed) + 1, Relaxed);
-    Some(Held { death: None, seat, key: at.spot.page.key() })
+    Some(Held::by(seat))
 }
 
 fn took<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat, taken: Taken) -> Held {
@@ -341,18 +407,16 @@ fn took<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat, taken: Taken) -> He
     if R {
         record.words.depth.store(1, Relaxed);
     }
-    let death = (taken == Taken::AfterDeath)
-        .then(|| Death { name: read_text(&record.dead_name), pid: record.dead_pid.load(Relaxed) });
-    Held { death, seat, key: at.spot.page.key() }
+    let tells = if taken == Taken::AfterDeath { Held::AFTER_DEATH } else { 0 };
+    Held(Held::by(seat).0 | tells)
 }
 
-#[cold]
 fn slow<const R: bool>(
     at: &At<'_, LockForm<R>>,
-    seat: Seat,
     deadline: Option<Instant>,
 ) -> Result<Option<Held>, WordError> {
-    if let Some(held) = again(at, seat) {
+    let seat = at.seat()?;
+    if let Some(held) = again::<R>(at.words(), seat) {
         return Ok(Some(held));
     }
     let words = &at.words().words;
@@ -425,7 +489,7 @@ mod tests {
         let held = lock.acquire_until(None).unwrap().unwrap();
         assert!(lock.is_locked().unwrap());
         assert!(lock.try_acquire().unwrap().is_none());
-        lock.release_held(&held);
+        lock.release_held(held);
         assert!(!lock.is_locked().unwrap());
         assert_eq!(lock.release().unwrap(), Err(NotHeld));
     }

@@ -11,6 +11,7 @@
 //! | `page` | the page's layout, seats, cells, records |
 //! | `seat` | a thread's memory of its seats |
 //! | `drive` | spinning and sleeping by the clock |
+//! | `handle` | from a handle to the words |
 //! | `host`, `waiters` | both sides of an object, repair, async waiters |
 //! | `lock`, `semaphore`, `event`, `condition`, `barrier` | each kind |
 //! | `probe` | where tests stop a process |
@@ -19,6 +20,7 @@ mod barrier;
 mod condition;
 mod drive;
 mod event;
+mod handle;
 mod host;
 mod lock;
 mod page;

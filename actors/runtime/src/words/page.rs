@@ -55,7 +55,7 @@ pub(super) struct Page {
     /// had: a thread finds its seat by it.
     key: u64,
     client: u16,
-    is_gone: AtomicBool,
+    is_gone: Arc<AtomicBool>,
     file: OwnedFd,
     mapping: Arc<Mapping>,
     header: View<Header>,
@@ -108,7 +108,7 @@ impl Page {
         Ok(Self {
             key: KEYS.fetch_add(1, Relaxed),
             client,
-            is_gone: AtomicBool::new(false),
+            is_gone: Arc::default(),
             header: View::new(&mapping, 0).ok_or_else(odd)?,
             batches: Table::new(&mapping, BATCHES_AT, BATCHES).ok_or_else(odd)?,
             cells: Table::new(&mapping, CELLS_AT, BATCHES * BATCH).ok_or_else(odd)?,
@@ -133,6 +133,11 @@ impl Page {
     #[inline]
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Acquire)
+    }
+
+    /// The same, to keep.
+    pub(super) fn is_gone_flag(&self) -> Arc<AtomicBool> {
+        self.is_gone.clone()
     }
 
     /// Says to this process's sleepers, once they are awake, that the owner has ended. Each

@@ -32,8 +32,14 @@ impl Drop for Seats {
 /// The calling thread's seat in a page.
 #[inline]
 pub(super) fn seat(page: &Arc<Page>) -> io::Result<Seat> {
-    let (key, seat) = LAST.get();
-    if key == page.key() { Ok(seat) } else { find(page) }
+    last(page.key()).map_or_else(|| find(page), Ok)
+}
+
+/// The calling thread's seat in the page of this key, if that is the last one it used.
+#[inline]
+pub(super) fn last(key: u64) -> Option<Seat> {
+    let (last, seat) = LAST.get();
+    (last == key).then_some(seat)
 }
 
 #[cold]

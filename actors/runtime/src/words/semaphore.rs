@@ -4,7 +4,8 @@
 //! come back when their process dies.
 
 use super::drive::{Wait, Yields, drive, finish};
-use super::host::{At, Form, Gone, Handle, Own, Spot};
+use super::handle::{At, Handle};
+use super::host::{Form, Gone, Own, Spot};
 use super::waiters::{Claim, Waiters, Waiting};
 use super::{WordError, probe};
 use crate::node::hidden;
