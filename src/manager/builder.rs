@@ -2,13 +2,16 @@
 //!
 //! Owns the options. It starts nothing but at the end.
 
-use super::server::{Server, Start};
-use super::{Manager, not_in_image};
-use crate::error::Result;
+use super::server::{Plan, Server, Start};
+use super::{Manager, ManagerError, ManagerServer, Offered, not_in_image};
+use crate::error::{Error, Result};
+use crate::listener::{Address, IntoAddress, Listener, ListenerError};
 use procession_protocols::id::NodeId;
 use procession_runtime::actor::{Actor, IntoActor, Wire};
 use procession_runtime::function::{Entry, FunctionRef, NotInImage};
-use procession_runtime::manager::{Factory, Offer, Routine, Stored};
+use procession_runtime::manager::{Factory, Offer, Reception, Routine, Stored};
+use procession_runtime::node;
+use procession_runtime::queue::tag;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -20,10 +23,12 @@ use std::time::Duration;
 pub struct ManagerBuilder {
     name: Option<String>,
     shutdown_timeout: Duration,
+    address: Option<Address>,
+    authkey: Option<Vec<u8>>,
     initializer: Option<Start>,
     offers: BTreeMap<String, Offer>,
     /// The first thing that went wrong; it is told at the start.
-    failed: Option<super::ManagerError>,
+    failed: Option<Error>,
 }
 
 impl Default for ManagerBuilder {
@@ -31,6 +36,8 @@ impl Default for ManagerBuilder {
         Self {
             name: None,
             shutdown_timeout: Duration::from_secs(1),
+            address: None,
+            authkey: None,
             initializer: None,
             offers: BTreeMap::new(),
             failed: None,
@@ -49,6 +56,32 @@ impl ManagerBuilder {
     /// and then again before it is killed; 1 s by default.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Serves programs outside the process tree too, at this address: `"127.0.0.1:0"` for
+    /// example, where 0 is any free port, or the path of a Unix socket. Without one, no
+    /// port or socket file exists.
+    pub fn address(mut self, address: impl IntoAddress) -> Self {
+        match address.into_address() {
+            Ok(address) => self.address = Some(address),
+            Err(error) => {
+                self.failed.get_or_insert(ListenerError::from(error).into());
+            }
+        }
+        self
+    }
+
+    /// The key that they have to know; by default this process's.
+    pub fn authkey(mut self, authkey: impl AsRef<[u8]>) -> Self {
+        self.authkey = Some(authkey.as_ref().to_vec());
+        self
+    }
+
+    /// Offers a stock object that begins empty, the same for everybody who asks by
+    /// [`Manager::get`]. A semaphore begins with one permit.
+    pub fn offer<P: Offered>(mut self, name: impl Into<String>) -> Self {
+        self.offers.insert(name.into(), Offer::Stock(tag::<P>(), P::seed()));
         self
     }
 
@@ -161,19 +194,39 @@ impl ManagerBuilder {
     /// [`Error::Manager`](crate::Error::Manager) when the initializer fails, or a function
     /// or value cannot be named or encoded.
     pub fn start(self) -> Result<Manager> {
-        let Self { name, shutdown_timeout, initializer, offers, failed } = self;
-        if let Some(error) = failed {
-            return Err(error.into());
+        if let Some(error) = self.failed {
+            return Err(error);
         }
-        let (server, door) = Server::start(name, shutdown_timeout, initializer, offers)?;
-        Ok(Manager { door, server })
+        let authkey = self.authkey.unwrap_or_else(|| node::current().authkey());
+        let plan = Plan::new(self.address.map(|at| (at, authkey)), self.initializer, self.offers);
+        let (server, door, address) = Server::start(self.name, self.shutdown_timeout, &plan)?;
+        Ok(Manager { door, server: Some(server), address })
+    }
+
+    /// A server in this process, for [`ManagerServer::serve_forever`].
+    ///
+    /// # Errors
+    /// [`Error::Listener`]: nobody can listen at the address; [`Error::Invalid`] when there
+    /// is none; [`Error::Manager`] as [`start`](Self::start).
+    pub fn get_server(self) -> Result<ManagerServer> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let address = self.address.ok_or(Error::Invalid("a server needs an address"))?;
+        let authkey = self.authkey.unwrap_or_else(|| node::current().authkey());
+        let listener = Listener::bind(address, authkey)?;
+        if let Some(Start { function, args }) = self.initializer {
+            Routine::run(&function, &args).map_err(ManagerError::from)?;
+        }
+        let door = Reception::open(self.offers).map_err(ManagerError::from)?;
+        Ok(ManagerServer::new(listener, door))
     }
 
     fn known(
         &mut self,
         named: std::result::Result<FunctionRef, NotInImage>,
     ) -> Option<FunctionRef> {
-        named.map_err(|error| self.failed.get_or_insert(not_in_image(error))).ok()
+        named.map_err(|error| self.failed.get_or_insert(not_in_image(error).into())).ok()
     }
 
     fn encoded<T: Serialize>(&mut self, value: &T) -> Option<Stored> {

@@ -3,7 +3,7 @@
 //! Owns [`Manager`] and the proxies of the stock objects. Which process lives how long is
 //! decided here; `stock` makes the objects; what an object does is `procession_protocols::manager`'s, and how it is
 //! reached the runtime's `manager`. Neighbours: `builder` (options), `server` (what the
-//! server process runs), `proxy` (what the proxies have in common), one file for each kind
+//! server process runs), `remote` (other programs' managers), `offer` (what has a name), `proxy` (what the proxies have in common), one file for each kind
 //! of object.
 
 mod builder;
@@ -11,8 +11,10 @@ mod dict;
 mod list;
 mod lock;
 mod namespace;
+mod offer;
 mod proxy;
 mod queue;
+mod remote;
 mod server;
 mod set;
 mod stock;
@@ -26,12 +28,15 @@ pub use lock::{
     RLockProxy, SemaphoreProxy,
 };
 pub use namespace::NamespaceProxy;
+pub use offer::Offered;
 pub use procession_protocols::manager::{Fault, Range};
 pub use proxy::Pending;
 pub use queue::{JoinableQueueProxy, QueueProxy, Unput};
+pub use remote::ManagerServer;
 pub use set::SetProxy;
 pub use value::{ArrayProxy, ValueProxy};
 
+use crate::listener::Address;
 use crate::process::ProcessRef;
 use procession_runtime::actor::{Actor, ActorRef, Wire};
 use procession_runtime::function::{Entry, NotInImage};
@@ -73,7 +78,9 @@ use std::time::Duration;
 /// ```
 pub struct Manager {
     door: Proxy,
-    server: Server,
+    /// `None` when another process started the server.
+    server: Option<Server>,
+    address: Option<Address>,
 }
 
 impl Manager {
@@ -90,18 +97,24 @@ impl Manager {
         ManagerBuilder::default()
     }
 
-    /// The server's process.
-    pub fn process(&self) -> &ProcessRef {
-        self.server.process()
+    /// The server's process, if this manager started it.
+    pub fn process(&self) -> Option<&ProcessRef> {
+        self.server.as_ref().map(Server::process)
+    }
+
+    /// Where it serves programs outside the process tree, if it does.
+    pub fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
     }
 
     /// Ends the server, and waits for that: it is asked first, after `shutdown_timeout`
     /// terminated, and after as long again killed. May be called any number of times.
     ///
     /// # Errors
-    /// What waiting for a process can say.
+    /// [`Error::Invalid`](crate::Error::Invalid) when this manager did not start it; what
+    /// waiting for a process can say.
     pub fn shutdown(&self) -> crate::Result<()> {
-        self.server.shutdown()
+        self.server.as_ref().ok_or_else(remote::not_ours)?.shutdown()
     }
 
     /// Runs `body` with the manager, and shuts it down behind it.
@@ -117,9 +130,9 @@ impl Manager {
     /// Waits until the server has ended, at most for `timeout`: whether it has.
     ///
     /// # Errors
-    /// What waiting for a process can say.
+    /// As [`shutdown`](Self::shutdown).
     pub fn join_timeout(&self, timeout: Duration) -> crate::Result<bool> {
-        self.server.process().join_timeout(timeout)
+        self.process().ok_or_else(remote::not_ours)?.join_timeout(timeout)
     }
 
     /// How many stock objects the server keeps.
@@ -231,6 +244,9 @@ pub(crate) fn not_in_image(_: NotInImage) -> ManagerError {
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("process", self.process()).finish_non_exhaustive()
+        f.debug_struct("Manager")
+            .field("process", &self.process())
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }

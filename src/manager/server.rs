@@ -4,9 +4,10 @@
 //! the server's end: so it goes when its starter does, however that ends. It must never
 //! serve anything itself; objects do, on the threads of the runtime. Neighbour: `builder`.
 
-use super::{Fault, ManagerError};
+use super::{Fault, ManagerError, remote};
 use crate::builder::ProcessBuilder;
 use crate::error::{Error, Result};
+use crate::listener::{Address, Listener};
 use crate::pipe::{Connection, Pipe};
 use crate::process::{Process, ProcessRef};
 use procession_runtime::codec;
@@ -15,7 +16,7 @@ use procession_runtime::manager::{Offer, Proxy, Reception, Routine, Stored};
 use procession_runtime::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a server has until it is ready.
@@ -30,11 +31,25 @@ pub(super) struct Start {
 
 /// What a server is given.
 #[derive(Serialize, Deserialize)]
-struct Plan {
+pub(super) struct Plan {
+    /// Where it serves others, and the key that they have to know.
+    public: Option<(Address, Vec<u8>)>,
     initializer: Option<Start>,
     offers: BTreeMap<String, Offer>,
-    starter: Connection,
 }
+
+impl Plan {
+    pub(super) fn new(
+        public: Option<(Address, Vec<u8>)>,
+        initializer: Option<Start>,
+        offers: BTreeMap<String, Offer>,
+    ) -> Self {
+        Self { public, initializer, offers }
+    }
+}
+
+/// What a server says when it is ready: its door, and where it serves.
+type Ready = std::result::Result<(Proxy, Option<Address>), String>;
 
 /// What a server is told. The end of the pipe says the same.
 #[derive(Serialize, Deserialize)]
@@ -53,14 +68,13 @@ impl Server {
     pub(super) fn start(
         name: Option<String>,
         shutdown_timeout: Duration,
-        initializer: Option<Start>,
-        offers: BTreeMap<String, Offer>,
-    ) -> Result<(Self, Proxy)> {
+        plan: &Plan,
+    ) -> Result<(Self, Proxy, Option<Address>)> {
         let (pipe, starter) = Pipe::duplex()?;
-        let plan = Plan { initializer, offers, starter };
-        let entry = function::entry::<_, (Plan,)>(serve);
-        let mut builder = ProcessBuilder::named("SyncManager", entry, codec::encode(&(&plan,)));
-        drop(plan);
+        let entry = function::entry::<_, (Plan, Connection)>(serve);
+        let args = codec::encode(&(plan, &starter));
+        let mut builder = ProcessBuilder::named("SyncManager", entry, args);
+        drop(starter);
         if let Some(name) = name {
             builder = builder.name(name);
         }
@@ -69,8 +83,8 @@ impl Server {
         let process = builder.start_timeout(START_TIMEOUT).start()?;
         let server = Self { process, pipe, shutdown_timeout, ending: Mutex::new(()) };
         // If it dies instead, the pipe ends.
-        match server.pipe.recv_timeout::<std::result::Result<Proxy, String>>(START_TIMEOUT)? {
-            Ok(door) => Ok((server, door)),
+        match server.pipe.recv_timeout::<Ready>(START_TIMEOUT)? {
+            Ok((door, address)) => Ok((server, door, address)),
             Err(text) => Err(ManagerError::Fault(Fault::Failed(text)).into()),
         }
     }
@@ -109,18 +123,39 @@ impl Drop for Server {
 }
 
 /// What the server's main thread does.
-fn serve(plan: Plan) {
-    let Plan { initializer, offers, starter } = plan;
-    if let Some(Start { function, args }) = initializer
-        && let Err(fault) = Routine::run(&function, &args)
-    {
-        let _ = starter.send(&Err::<(), _>(fault.to_string()));
-        return;
-    }
-    let door = Reception::open(offers);
-    tracing::info!(target: "procession", "manager serving the processes of its tree");
-    if starter.send(&Ok::<_, String>(&door)).is_ok() {
-        let _ = starter.recv::<ShutDown>();
+fn serve(plan: Plan, starter: Connection) {
+    match open(plan) {
+        Err(text) => drop(starter.send(&Ready::Err(text))),
+        Ok((door, listener)) => {
+            let address = listener.as_ref().map(|listener| listener.address().clone());
+            if starter.send(&Ready::Ok((door.clone(), address))).is_ok() {
+                // Whatever comes, and the end of the pipe, says the same.
+                let _ = starter.recv::<ShutDown>();
+            }
+            if let Some(listener) = listener {
+                listener.close();
+            }
+        }
     }
     tracing::info!(target: "procession", "manager exiting with exitcode 0");
+}
+
+/// Opens the door, and begins to let others in.
+fn open(plan: Plan) -> std::result::Result<(Proxy, Option<Arc<Listener>>), String> {
+    let Plan { public, initializer, offers } = plan;
+    if let Some(Start { function, args }) = initializer {
+        Routine::run(&function, &args).map_err(|fault| fault.to_string())?;
+    }
+    let door = Reception::open(offers).map_err(|error| error.to_string())?;
+    let Some((address, authkey)) = public else {
+        tracing::info!(target: "procession", "manager serving the processes of its tree");
+        return Ok((door, None));
+    };
+    let listener = Listener::bind(address, authkey).map_err(|error| error.to_string())?;
+    let listener = Arc::new(listener);
+    let (accepting, within) = (listener.clone(), door.clone());
+    let thread = std::thread::Builder::new().name("procession-accept".into());
+    let accepting = thread.spawn(move || remote::accept(&accepting, &within));
+    accepting.map_err(|error| error.to_string())?;
+    Ok((door, Some(listener)))
 }

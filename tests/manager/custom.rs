@@ -26,7 +26,7 @@ fn an_actor_lives_in_the_manager() {
     let manager = Manager::start().unwrap();
     let counter = manager.create(Counter { value: 40 }).unwrap();
     assert_eq!(counter.add(1).unwrap(), 41);
-    assert_eq!(Some(counter._hidden().unwrap()), manager.process().pid());
+    assert_eq!(Some(counter._hidden().unwrap()), manager.process().unwrap().pid());
     let child = |counter: CounterRef| counter.add(1).unwrap();
     let child = Process::spawn(child, (counter.clone(),)).unwrap();
     assert_eq!(child.result_timeout(SOON).unwrap(), 42);
@@ -69,5 +69,5 @@ fn a_shared_handle_is_the_same_for_everybody() {
     let more = manager.get::<Queue<String>>("get_queue").unwrap();
     more.put("world".into()).unwrap();
     assert_eq!([queue.get().unwrap(), queue.get().unwrap()], ["hello", "world"]);
-    assert_eq!(manager.get::<u32>("pid").ok(), manager.process().pid());
+    assert_eq!(manager.get::<u32>("pid").ok(), manager.process().unwrap().pid());
 }

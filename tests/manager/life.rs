@@ -7,12 +7,12 @@ use procession::{Manager, ManagerError, Process};
 #[test]
 fn a_manager_ends_when_it_is_told_any_number_of_times() {
     let manager = Manager::start().unwrap();
-    assert!(manager.process().name().starts_with("SyncManager-"));
+    assert!(manager.process().unwrap().name().starts_with("SyncManager-"));
     let dict = manager.dict::<u8, u8>().unwrap();
     dict.insert(&1, &1).unwrap();
     manager.shutdown().unwrap();
     manager.shutdown().unwrap();
-    assert_eq!(manager.process().exitcode(), Some(0));
+    assert_eq!(manager.process().unwrap().exitcode(), Some(0));
     assert!(manager.join_timeout(SOON).unwrap());
     let gone = dict.get(&1).unwrap_err();
     assert!(matches!(gone, ManagerError::OwnerGone { .. }), "{gone}");
@@ -22,7 +22,7 @@ fn a_manager_ends_when_it_is_told_any_number_of_times() {
 #[test]
 fn a_scope_ends_its_manager() {
     let manager = Manager::start().unwrap();
-    let process = manager.process().clone();
+    let process = manager.process().unwrap().clone();
     let len = manager.scope(|manager| manager.list([1, 2]).unwrap().len().unwrap()).unwrap();
     assert_eq!(len, 2);
     assert_eq!(process.exitcode(), Some(0));
@@ -31,7 +31,7 @@ fn a_scope_ends_its_manager() {
 #[test]
 fn a_dropped_manager_ends() {
     let manager = Manager::start().unwrap();
-    let process = manager.process().clone();
+    let process = manager.process().unwrap().clone();
     drop(manager);
     assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(0));
@@ -43,7 +43,7 @@ fn a_manager_dies_with_its_starter() {
     let pids = main.queue::<u32>().unwrap();
     let starter = |pids: procession::manager::QueueProxy<u32>| {
         let manager = Manager::start().unwrap();
-        pids.put(manager.process().pid().unwrap()).unwrap();
+        pids.put(manager.process().unwrap().pid().unwrap()).unwrap();
         std::thread::sleep(SOON);
     };
     let starter = Process::spawn(starter, (pids.clone(),)).unwrap();
@@ -68,7 +68,7 @@ fn an_initializer_runs_once_in_the_server() {
     };
     let manager = Manager::builder().initializer(begin, (seen.clone(),)).start().unwrap();
     assert_eq!(seen.get(&"runs".into()).unwrap(), Some(1));
-    assert_eq!(seen.get(&"pid".into()).unwrap(), manager.process().pid());
+    assert_eq!(seen.get(&"pid".into()).unwrap(), manager.process().unwrap().pid());
     let fails = Manager::builder().initializer(|| assert_eq!(1, 2, "no way"), ()).start();
     assert!(fails.unwrap_err().to_string().contains("no way"));
 }
@@ -77,7 +77,7 @@ fn an_initializer_runs_once_in_the_server() {
 fn functions_run_in_the_server() {
     let manager = Manager::start().unwrap();
     let pid = manager.call(std::process::id, ()).unwrap();
-    assert_eq!(Some(pid), manager.process().pid());
+    assert_eq!(Some(pid), manager.process().unwrap().pid());
     assert_eq!(manager.call(|a: u32, b: u32| a * b, (6, 7)).unwrap(), 42);
     let unknown = manager.get::<u32>("nothing");
     assert!(matches!(unknown, Err(ManagerError::Fault(Fault::NoSuchObject(_)))));

@@ -7,5 +7,6 @@ mod custom;
 mod deaths;
 mod life;
 mod locks;
+mod remote;
 #[path = "../util/mod.rs"]
 mod util;

@@ -140,6 +140,14 @@ pub fn decode_with<T>(
     decoder.end(value)
 }
 
+/// Decodes a value of which these are the first bytes; more may follow.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    Decoder { bytes }.value()
+}
+
 /// Takes values one after another.
 #[derive(Debug)]
 pub struct Encoder {

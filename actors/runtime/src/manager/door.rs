@@ -14,7 +14,7 @@ use crate::codec::EncodeError;
 use crate::function::FunctionRef;
 use crate::node;
 use crate::sync::lock;
-use procession_protocols::manager::{Fault, Machine, Reply};
+use procession_protocols::manager::{Fault, Machine, Reply, Seed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,9 @@ pub enum Offer {
     Shared(Stored),
     /// A function that is called for each request.
     Made(Factory),
+    /// A stock object, made when the server opens and the same for everybody. The number
+    /// stands before the reference, and says which type of proxy it is for.
+    Stock(u32, Seed<Stored>),
 }
 
 /// A function that makes what is asked for.
@@ -44,8 +47,17 @@ pub struct Reception(Arc<BTreeMap<String, Offer>>);
 impl Reception {
     /// Opens a server in this process; what comes back is its door, which any process may
     /// use that has it.
-    pub fn open(offers: BTreeMap<String, Offer>) -> Proxy {
-        Proxy::host(Object::door(Self(Arc::new(offers))))
+    ///
+    /// # Errors
+    /// A stock object's reference cannot be encoded.
+    pub fn open(mut offers: BTreeMap<String, Offer>) -> Result<Proxy, EncodeError> {
+        for offer in offers.values_mut() {
+            if let Offer::Stock(tag, seed) = offer {
+                let proxy = Proxy::host(Object::stock(Machine::new(seed.clone())));
+                *offer = Offer::Shared(Stored::encode(&(*tag, &proxy), node::current().id)?);
+            }
+        }
+        Ok(Proxy::host(Object::door(Self(Arc::new(offers)))))
     }
 
     /// Answers, at once or from a worker's thread.
@@ -59,7 +71,9 @@ impl Reception {
                 serve(asker, move || function::run(&function, &args, None));
             }
             Ask::Make { name, args } => match self.0.get(&name) {
-                None => asker.answer(Reply::Fault(Fault::NoSuchObject(name))),
+                None | Some(Offer::Stock(..)) => {
+                    asker.answer(Reply::Fault(Fault::NoSuchObject(name)));
+                }
                 Some(Offer::Shared(value)) => asker.answer(Reply::Value(value.clone())),
                 Some(Offer::Made(factory)) => {
                     let Factory { function, exposed } = factory.clone();

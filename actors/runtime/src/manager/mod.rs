@@ -17,6 +17,7 @@
 //! | `proxy` | what is held of an object, and calls |
 //! | `object` | an object in its server: who waits, whose time is up |
 //! | `door` | what a server is asked as a whole |
+//! | `far` | clients and servers outside the process tree |
 //! | `function` | functions that run in a server |
 //! | `workers` | the threads that they run on |
 //! | `actor` | actors of users' types that a server hosts |
@@ -24,6 +25,7 @@
 
 mod actor;
 mod door;
+mod far;
 mod function;
 mod object;
 mod presence;
@@ -32,6 +34,7 @@ mod stored;
 mod workers;
 
 pub use door::{Factory, Offer, Reception};
+pub use far::{MAX_SESSIONS, Stream, meet, serve};
 pub use function::{Change, Routine};
 pub use proxy::{ManagerError, Patience, Proxy};
 pub use stored::Stored;

@@ -71,6 +71,8 @@ pub(super) enum Asker {
     Client(ReplyTo),
     /// This process.
     Here(oneshot::Sender<Reply<Stored>>),
+    /// A client outside the tree, and its number of the call.
+    Far(ClientId, u64, Box<dyn FnOnce(Reply<Stored>) + Send>),
     /// Nobody.
     Nobody,
 }
@@ -87,6 +89,7 @@ impl Asker {
                 // An error means that the caller has given up.
                 let _ = sender.send(reply);
             }
+            Self::Far(_, _, answer) => answer(reply),
             Self::Nobody => {}
         }
     }
@@ -94,6 +97,7 @@ impl Asker {
     fn number(&self) -> Option<(ClientId, u64)> {
         match self {
             Self::Client(client) => Some((client.client().id, client.number())),
+            Self::Far(client, number, _) => Some((*client, *number)),
             Self::Here(_) | Self::Nobody => None,
         }
     }
@@ -153,7 +157,8 @@ impl Object {
         self.take(Caller { client: ClientId::OWNER, thread }, ask, asker);
     }
 
-    fn take(&self, caller: Caller, ask: Ask, asker: Asker) {
+    /// A question, from wherever.
+    pub(super) fn take(&self, caller: Caller, ask: Ask, asker: Asker) {
         match &self.body {
             Body::Door(reception) => reception.ask(ask, asker),
             Body::Stock(state) => {
@@ -291,12 +296,43 @@ impl Object {
         send(outbox);
     }
 
+    /// A client outside the tree has got a reference.
+    pub(super) fn admit(&self, client: ClientId) {
+        if let Body::Stock(state) = &self.body {
+            lock(state).attached.insert(client);
+        }
+    }
+
+    /// Nobody waits for the answer to this call of a client's any more.
+    pub(super) fn cancel_call(&self, client: ClientId, number: u64) {
+        let Body::Stock(state) = &self.body else { return };
+        let ticket = {
+            let state = &mut *lock(state);
+            let mine = |asker: &Asker| asker.number() == Some((client, number));
+            state.backlog.retain(|(_, _, asker)| !mine(asker));
+            let ticket = state.ticket_of(client, number);
+            let waiting = ticket.and_then(|ticket| state.waiting.remove(&ticket));
+            if let Some(timer) = waiting.and_then(|waiting| waiting.timer) {
+                timer.abort();
+            }
+            ticket
+        };
+        if let Some(ticket) = ticket {
+            self.with_machine(|machine, due| machine.cancel(ticket, due));
+        }
+    }
+
     /// A client is gone, wherever it was.
     pub(super) fn gone(&self, client: ClientId) {
         if let Body::Stock(state) = &self.body {
             let state = &mut *lock(state);
             state.attached.remove(&client);
             state.backlog.retain(|(caller, ..)| caller.client != client);
+            let gone = |one: &Waiting| one.asker.number().is_some_and(|(of, _)| of == client);
+            let waiting = state.waiting.extract_if(|_, one| gone(one));
+            for timer in waiting.filter_map(|(_, one)| one.timer) {
+                timer.abort();
+            }
         }
         self.with_machine(|machine, due| machine.gone(client, due));
     }
@@ -366,21 +402,7 @@ impl Stock for Object {
     }
 
     fn cancel(&self, client: &Arc<Client>, number: u64) {
-        let Body::Stock(state) = &self.body else { return };
-        let ticket = {
-            let state = &mut *lock(state);
-            let mine = |asker: &Asker| asker.number() == Some((client.id, number));
-            state.backlog.retain(|(_, _, asker)| !mine(asker));
-            let ticket = state.ticket_of(client.id, number);
-            let waiting = ticket.and_then(|ticket| state.waiting.remove(&ticket));
-            if let Some(timer) = waiting.and_then(|waiting| waiting.timer) {
-                timer.abort();
-            }
-            ticket
-        };
-        if let Some(ticket) = ticket {
-            self.with_machine(|machine, due| machine.cancel(ticket, due));
-        }
+        self.cancel_call(client.id, number);
     }
 
     fn detach(&self, client: &Arc<Client>) {

@@ -31,14 +31,19 @@ impl Presence {
             inner.sweeps_at = 2 * inner.objects.len() + 16;
         }
     }
-}
 
-impl Drop for Presence {
-    fn drop(&mut self) {
+    /// The client is gone: all its objects are told.
+    pub(super) fn end(&self) {
         let Inner { client, objects, .. } = std::mem::take(&mut *lock(&self.0));
         let Some(client) = client else { return };
         for object in objects.iter().filter_map(Weak::upgrade) {
             object.gone(client);
         }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.end();
     }
 }

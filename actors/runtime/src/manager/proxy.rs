@@ -5,6 +5,7 @@
 //! connection to the server. It must never know a value's type: the face does. Neighbour:
 //! `object` answers.
 
+use super::far::{self, Far, Road};
 use super::object::Object;
 use super::stored::{Stored, put_beside, take_beside};
 use super::{Ask, Managed};
@@ -27,6 +28,10 @@ pub type Patience = Option<Duration>;
 
 /// A server has this much longer than its caller's patience to say that time is up.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Says why a proxy does not travel.
+const ONLY_THERE: &str = "a proxy of a remote manager travels only to that manager; connect to \
+     it in the other process too";
 
 /// Why a managed object could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,23 +78,58 @@ impl From<io::Error> for ManagerError {
 /// A reference to a managed object.
 #[derive(Clone)]
 pub struct Proxy {
-    share: Share<Managed>,
+    way: Way,
+}
+
+#[derive(Clone)]
+enum Way {
+    /// To a server of this process tree.
+    Tree(Share<Managed>),
+    /// To another.
+    Far(Arc<Far>),
 }
 
 impl Proxy {
     /// Makes this process the server of an object.
     pub(super) fn host(object: Arc<Object>) -> Self {
-        Self { share: Share::host(object) }
+        Self { way: Way::Tree(Share::host(object)) }
+    }
+
+    /// A reference to an object of a server outside the tree.
+    pub(super) fn far(far: Far) -> Self {
+        Self { way: Way::Far(Arc::new(far)) }
+    }
+
+    /// The object, if this process is its server.
+    pub(super) fn own(&self) -> Option<Arc<Object>> {
+        match &self.way {
+            Way::Tree(share) => match share.ready()? {
+                Side::Own(object) => Some(object.clone()),
+                Side::Away(_) => None,
+            },
+            Way::Far(_) => None,
+        }
+    }
+
+    /// Whether it is reached by this road.
+    pub(super) fn is_by(&self, road: &Arc<Road>) -> bool {
+        matches!(&self.way, Way::Far(far) if Arc::ptr_eq(far.road(), road))
     }
 
     /// The object's number at its server.
     pub fn object(&self) -> u64 {
-        self.share.object()
+        match &self.way {
+            Way::Tree(share) => share.object(),
+            Way::Far(far) => far.object(),
+        }
     }
 
     /// The server's identity; `None` when it is out of reach.
     pub fn server(&self) -> Option<NodeId> {
-        self.share.owner()
+        match &self.way {
+            Way::Tree(share) => share.owner(),
+            Way::Far(far) => Some(far.road().server()),
+        }
     }
 
     /// Encodes a value for the object's server.
@@ -151,7 +191,11 @@ impl Proxy {
         }
         let deadline = patience
             .and_then(|patience| Instant::now().checked_add(patience.saturating_add(GRACE)));
-        match self.share.side_until(deadline)? {
+        let share = match &self.way {
+            Way::Tree(share) => share,
+            Way::Far(far) => return far.road().ask_until(far.object(), ask, deadline),
+        };
+        match share.side_until(deadline)? {
             Side::Own(object) => {
                 let answer = object.ask_here(ask);
                 match deadline {
@@ -176,7 +220,11 @@ impl Proxy {
     /// # Cancel safety
     /// Dropped, it takes the call back, as far as that is possible.
     pub async fn ask_async(&self, ask: Ask) -> Result<Reply<Stored>, ManagerError> {
-        match self.share.side_async().await? {
+        let share = match &self.way {
+            Way::Tree(share) => share,
+            Way::Far(far) => return far.road().ask(far.object(), ask).await,
+        };
+        match share.side_async().await? {
             Side::Own(object) => object.ask_here(ask).await,
             Side::Away(away) => {
                 let message = codec::encode(&ask)?;
@@ -193,7 +241,14 @@ impl Proxy {
     /// As [`call`](Self::call).
     pub fn tell(&self, call: Call<Stored>) -> Result<(), ManagerError> {
         let ask = this_call(call, None);
-        match self.share.side()? {
+        let share = match &self.way {
+            Way::Tree(share) => share,
+            Way::Far(far) => {
+                far.road().tell(far.object(), ask);
+                return Ok(());
+            }
+        };
+        match share.side()? {
             Side::Own(object) => object.tell_here(ask),
             Side::Away(away) => {
                 let message = codec::encode(&ask)?;
@@ -251,30 +306,39 @@ impl Eq for Proxy {}
 enum Going<'a> {
     Beside(u32),
     Free(&'a Share<Managed>),
+    Far(u64),
 }
 
 #[derive(Deserialize)]
 enum Coming {
     Beside(u32),
     Free(Share<Managed>),
+    Far(u64),
 }
 
 impl Serialize for Proxy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match put_beside(self) {
-            Some(place) => Going::Beside(place),
-            None => Going::Free(&self.share),
-        }
-        .serialize(serializer)
+        let going = if let Some(place) = put_beside(self) {
+            Going::Beside(place)
+        } else if let Some(object) = far::pass(self) {
+            Going::Far(object)
+        } else {
+            match &self.way {
+                Way::Tree(share) => Going::Free(share),
+                Way::Far(_) => return Err(serde::ser::Error::custom(ONLY_THERE)),
+            }
+        };
+        going.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Proxy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Coming::deserialize(deserializer)? {
-            Coming::Free(share) => Ok(Self { share }),
-            Coming::Beside(place) => take_beside(place)
-                .ok_or_else(|| serde::de::Error::custom("no such proxy came with this value")),
-        }
+        let found = match Coming::deserialize(deserializer)? {
+            Coming::Free(share) => return Ok(Self { way: Way::Tree(share) }),
+            Coming::Beside(place) => take_beside(place),
+            Coming::Far(object) => far::receive(object),
+        };
+        found.ok_or_else(|| serde::de::Error::custom("no such proxy came with this value"))
     }
 }

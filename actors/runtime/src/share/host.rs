@@ -114,6 +114,19 @@ pub(super) fn bury(client: &Arc<Client>) {
     host.custody.bury(client.id);
 }
 
+/// A number for a client that comes another way; `None` when none is left.
+pub(crate) fn enlist() -> Option<ClientId> {
+    lock(HOST.now()).custody.connect()
+}
+
+/// That client is gone, and what it had has been put right.
+pub(crate) fn discharge(client: ClientId) {
+    let host = &mut *lock(HOST.now());
+    let effects = host.custody.die(client);
+    debug_assert!(effects.is_empty(), "it is attached to nothing");
+    host.custody.bury(client);
+}
+
 /// Takes a frame that came on a ticket.
 pub(super) fn heard_on_ticket(frame: Frame) -> Result<(), Damaged> {
     let Ok(ToOwner::Connect { name, pid, pidfd, end }) = codec::decode(&frame.payload, frame.fds)

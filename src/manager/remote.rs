@@ -1,0 +1,150 @@
+//! Managers that programs outside the process tree use, and their use from there.
+//!
+//! Owns the accepting of clients in a server, [`ManagerServer`], and the connecting to one.
+//! Who may come is the listener's to say; what a client may do, the runtime's.
+
+use super::{Manager, ManagerError};
+use crate::error::{Error, Result};
+use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError};
+use crate::pipe::Connection;
+use procession_runtime::manager::{self as runtime, Proxy, Stream};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// After an accept failed for want of something, the next one waits so long.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection as the runtime uses it.
+struct Talk(Connection);
+
+impl Stream for Talk {
+    fn send(&self, message: &[u8]) -> io::Result<()> {
+        self.0.send_bytes(message).map_err(io::Error::other)
+    }
+
+    fn recv(&self) -> io::Result<Vec<u8>> {
+        self.0.recv_bytes().map_err(io::Error::other)
+    }
+}
+
+/// Lets clients in until the listener is closed.
+pub(super) fn accept(listener: &Listener, door: &Proxy) {
+    tracing::info!(target: "procession", "manager serving at {}", listener.address());
+    loop {
+        match listener.accept() {
+            Ok(connection) => {
+                if let Err(error) = runtime::serve(door, Arc::new(Talk(connection))) {
+                    tracing::warn!(target: "procession", %error, "a client was sent away");
+                }
+            }
+            Err(ListenerError::Closed) => return,
+            Err(error) => {
+                tracing::warn!(target: "procession", %error, "no client could be accepted");
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+impl Manager {
+    /// Connects to a manager of another program, perhaps on another machine, that
+    /// [serves at an address](super::ManagerBuilder::address).
+    ///
+    /// Stock objects work as anywhere else; a proxy travels only to its own manager. No
+    /// function is accepted from outside the process tree, so
+    /// [`call`](Self::call) and `update` are refused there.
+    ///
+    /// ```
+    /// use procession::{Manager, manager::QueueProxy};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Manager::builder()
+    ///     .address("127.0.0.1:0")
+    ///     .authkey(b"abracadabra")
+    ///     .offer::<QueueProxy<String>>("get_queue")
+    ///     .start()?;
+    /// let address = server.address().expect("it has one").clone();
+    /// let remote = Manager::connect(address, b"abracadabra")?;
+    /// let queue = remote.get::<QueueProxy<String>>("get_queue")?;
+    /// queue.put("hello".into())?;
+    /// assert_eq!(server.get::<QueueProxy<String>>("get_queue")?.get()?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Listener`]: nobody serves there, or with another key.
+    pub fn connect(address: impl IntoAddress, authkey: impl AsRef<[u8]>) -> Result<Self> {
+        let address = address.into_address().map_err(ListenerError::from)?;
+        let connection = Client::connect(address.clone(), authkey)?;
+        let door = runtime::meet(Arc::new(Talk(connection))).map_err(ManagerError::from)?;
+        Ok(Self { door, server: None, address: Some(address) })
+    }
+}
+
+/// A manager's server in this process, beside local users of its objects.
+///
+/// ```
+/// use procession::{Manager, manager::QueueProxy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Manager::builder()
+///     .address("127.0.0.1:0")
+///     .authkey(b"abc")
+///     .offer::<QueueProxy<u32>>("get_queue")
+///     .get_server()?;
+/// let queue = server.manager().get::<QueueProxy<u32>>("get_queue")?;
+/// let stop = server.clone();
+/// let serving = std::thread::spawn(move || server.serve_forever());
+/// queue.put(1)?;
+/// stop.stop();
+/// serving.join().expect("it serves until it is stopped");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ManagerServer {
+    listener: Arc<Listener>,
+    door: Proxy,
+}
+
+impl ManagerServer {
+    pub(super) fn new(listener: Listener, door: Proxy) -> Self {
+        Self { listener: Arc::new(listener), door }
+    }
+
+    /// Where it serves, with the port that it got.
+    pub fn address(&self) -> &Address {
+        self.listener.address()
+    }
+
+    /// Its objects, for this process.
+    pub fn manager(&self) -> Manager {
+        let address = Some(self.address().clone());
+        Manager { door: self.door.clone(), server: None, address }
+    }
+
+    /// Lets clients in, until it is [stopped](Self::stop).
+    pub fn serve_forever(&self) {
+        accept(&self.listener, &self.door);
+    }
+
+    /// Lets no more clients in; those that are there stay.
+    pub fn stop(&self) {
+        self.listener.close();
+    }
+}
+
+impl fmt::Debug for ManagerServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagerServer").field("address", self.address()).finish_non_exhaustive()
+    }
+}
+
+/// What only the process can do that started the server.
+pub(super) fn not_ours() -> Error {
+    Error::Invalid("only the manager that started the server can shut it down or wait for it")
+}

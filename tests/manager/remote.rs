@@ -1,0 +1,146 @@
+//! Managers that other programs use, over TCP and Unix sockets: here other processes that
+//! know nothing but address and key.
+
+use crate::util::{SOON, until};
+use procession::manager::{
+    DictProxy, Fault, ListProxy, LockProxy, ManagerServer, NamespaceProxy, QueueProxy,
+};
+use procession::{Address, Error, ListenerError, Manager, ManagerError, Process, Queue};
+use std::time::Duration;
+
+const KEY: &[u8] = b"abracadabra";
+
+fn served() -> (Manager, Address) {
+    let manager = Manager::builder()
+        .address("127.0.0.1:0")
+        .authkey(KEY)
+        .offer::<QueueProxy<u64>>("tasks")
+        .offer::<QueueProxy<String>>("results")
+        .offer::<LockProxy>("lock")
+        .offer::<DictProxy<String, ListProxy<u64>>>("lists")
+        .offer::<NamespaceProxy>("ns")
+        .start()
+        .unwrap();
+    let address = manager.address().unwrap().clone();
+    (manager, address)
+}
+
+#[test]
+fn a_master_and_its_workers_meet_at_queues() {
+    let (manager, address) = served();
+    let worker = |address: Address| {
+        let remote = Manager::connect(address, KEY).unwrap();
+        let tasks = remote.get::<QueueProxy<u64>>("tasks").unwrap();
+        let results = remote.get::<QueueProxy<String>>("results").unwrap();
+        loop {
+            match tasks.get_timeout(Duration::from_millis(200)) {
+                Ok(n) => results.put(format!("{n} * {n} = {}", n * n)).unwrap(),
+                Err(ManagerError::Fault(Fault::Empty)) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let tasks = manager.get::<QueueProxy<u64>>("tasks").unwrap();
+    let results = manager.get::<QueueProxy<String>>("results").unwrap();
+    for n in 0..10 {
+        tasks.put(n).unwrap();
+    }
+    let workers: Vec<_> =
+        (0..2).map(|_| Process::spawn(worker, (address.clone(),)).unwrap()).collect();
+    let mut lines: Vec<_> = (0..10).map(|_| results.get_timeout(SOON).unwrap()).collect();
+    lines.sort();
+    assert_eq!(lines[9], "9 * 9 = 81");
+    for worker in workers {
+        worker.result_timeout(SOON).unwrap();
+    }
+    manager.shutdown().unwrap();
+    // The same port is to be had at once.
+    let again = Manager::builder().address(address.clone()).authkey(KEY).start().unwrap();
+    assert_eq!(again.address(), Some(&address));
+}
+
+#[test]
+fn strangers_and_wrong_keys_are_told_apart() {
+    let (manager, address) = served();
+    let wrong = Manager::connect(address.clone(), b"wrong").unwrap_err();
+    assert!(matches!(wrong, Error::Listener(ListenerError::Authentication(_))), "{wrong}");
+    assert!(Manager::connect(address.clone(), b"").is_err());
+    let remote = Manager::connect(address.clone(), KEY).unwrap();
+    assert!(remote.names().unwrap().contains(&"tasks".to_string()));
+    let none = remote.get::<LockProxy>("nothing").unwrap_err();
+    assert!(matches!(none, ManagerError::Fault(Fault::NoSuchObject(_))), "{none}");
+    // Another type than the one that is offered.
+    assert!(matches!(remote.get::<LockProxy>("tasks"), Err(ManagerError::Decode(_))));
+    // No function is named from outside, and no handle leaves the tree.
+    let refused = remote.call(std::process::id, ()).unwrap_err().to_string();
+    assert!(refused.contains("outside the process tree"), "{refused}");
+    let list = remote.list([1u64]).unwrap();
+    assert!(list.sort().unwrap_err().to_string().contains("outside the process tree"));
+    let handle = remote.list([Queue::<u8>::new().unwrap()]).unwrap_err();
+    assert!(matches!(handle, ManagerError::Encode(_)), "{handle}");
+    assert!(matches!(remote.shutdown(), Err(Error::Invalid(_))));
+    assert_eq!(list.to_vec().unwrap(), [1]);
+    manager.shutdown().unwrap();
+    until("the remote end is noticed", || list.len().is_err());
+    assert!(matches!(list.len(), Err(ManagerError::OwnerGone { .. })));
+    let refused = Manager::connect(address, KEY).unwrap_err();
+    assert!(matches!(refused, Error::Listener(ListenerError::Io(_))), "{refused}");
+}
+
+#[test]
+fn remote_clients_hold_share_and_let_go() {
+    let (manager, address) = served();
+    let before = manager.object_count().unwrap();
+    let lock = manager.get::<LockProxy>("lock").unwrap();
+    let lists = manager.get::<DictProxy<String, ListProxy<u64>>>("lists").unwrap();
+    let child = |address: Address| {
+        let remote = Manager::connect(address, KEY).unwrap();
+        let lists = remote.get::<DictProxy<String, ListProxy<u64>>>("lists").unwrap();
+        let list = remote.list([1, 2]).unwrap();
+        lists.insert(&"mine".into(), &list).unwrap();
+        list.append(&3).unwrap();
+        let ns = remote.get::<NamespaceProxy>("ns").unwrap();
+        ns.set("n", &7).unwrap();
+        remote.get::<LockProxy>("lock").unwrap().acquire().unwrap();
+        // Nobody else has this one.
+        let _other = remote.list([9]).unwrap();
+        ns.set("ready", &true).unwrap();
+        std::thread::sleep(SOON);
+    };
+    let child = Process::spawn(child, (address,)).unwrap();
+    let ns = manager.get::<NamespaceProxy>("ns").unwrap();
+    until("it is ready", || ns.has("ready").unwrap());
+    assert!(lock.try_acquire().unwrap().is_none());
+    assert_eq!(lists.get(&"mine".into()).unwrap().unwrap().to_vec().unwrap(), [1, 2, 3]);
+    child.as_ref().kill().unwrap();
+    assert_eq!(lock.acquire_timeout(SOON).unwrap(), Some(procession::manager::Got::AfterDeath));
+    until("its own object is gone", || manager.object_count().unwrap() == before + 1);
+    lists.clear().unwrap();
+    until("and the one that it gave away", || manager.object_count().unwrap() == before);
+}
+
+#[test]
+fn a_server_serves_beside_local_users_at_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("procession-test-{}", std::process::id()));
+    let server: ManagerServer = Manager::builder()
+        .address(path.clone())
+        .authkey(KEY)
+        .offer::<QueueProxy<String>>("get_queue")
+        .get_server()
+        .unwrap();
+    let queue = server.manager().get::<QueueProxy<String>>("get_queue").unwrap();
+    let serving = server.clone();
+    let serving = std::thread::spawn(move || serving.serve_forever());
+    // A child gets the queue by its handle, and another program by its name.
+    let child = |queue: QueueProxy<String>| queue.put("local hello".into()).unwrap();
+    Process::spawn(child, (queue,)).unwrap().result_timeout(SOON).unwrap();
+    let other = |address: Address| {
+        let remote = Manager::connect(address, KEY).unwrap();
+        remote.get::<QueueProxy<String>>("get_queue").unwrap().get_timeout(SOON).unwrap()
+    };
+    let other = Process::spawn(other, (server.address().clone(),)).unwrap();
+    assert_eq!(other.result_timeout(SOON).unwrap(), "local hello");
+    server.stop();
+    serving.join().unwrap();
+    assert!(!path.exists());
+}
