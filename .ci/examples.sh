@@ -78,6 +78,19 @@ examples_table() {
     # Pools.
     check_each executor
     check processes_or_threads
+    check_each manager -e '^4 represent!$' -e '^\[0, 1, 2, 3, 4\]$' \
+        -e '^\[\("a", "1"\)\] \[9, 8, 7, 6, 5, 4, 3, 2, 1, 0\]$' -e '^\[\{\}\]$' \
+        -e '^\[\{"a": 1\}\]$' -e '^\[\("a", 1\)\]$' -e '^x=10 y=hello$'
+    check_each manager_race -e '^read and written: .* true$' -e '^in one step: -1$' \
+        -e '^\[1, 2, 3\]$'
+    check_each manager_own_type -e '^7 56$' -e '^19807040628566084398385987584$' -e '^68$' \
+        -e '^mul is hidden: true$' -e '^\["Adder", "Maths"\]$'
+    # It has a thread of its own, so a fork is refused.
+    check manager_remote -e '^a client got "hello"$' -e '^a client got "local hello"$' \
+        -e '^another key is refused: true$' -e '^nobody is there: true$' -- spawn
+    check manager_remote -e '^a client got "local hello"$' -- forkserver
+    check_each task_master -e '^without a worker there is no result: true$' -e '^Put task 10...$' \
+        -e '^Result: 10 \* 10 = 100$' -e '^task queue is empty$' -e '^master exit$'
     check_each pool_map
     check_each pool_steps
     check_each pool_timeouts -x 1
