@@ -264,9 +264,9 @@ fn attend(
     if stream.send(&hello).is_err() {
         return;
     }
-    let (writer, writes) = (Arc::downgrade(session), stream.clone());
+    let (of, to) = (Arc::downgrade(session), stream.clone());
     let thread = thread::Builder::new().name("procession-replies".into());
-    let spawned = thread.spawn(move || write(&writer, &writes, &replies));
+    let spawned = thread.spawn(move || write(&of, &to, &replies));
     if spawned.is_err() {
         return;
     }
