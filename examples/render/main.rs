@@ -1,4 +1,4 @@
-//! A picture of the Mandelbrot set, rendered to a PNG by a pool of processes; and the
+//! A picture of the Mandelbrot set, rendered to a PNG by a pool of processes, with a bar on a terminal; and the
 //! same by rayon's threads, to compare.
 //!
 //! `cargo run --release --example render -- [FILE] [--size N] [--workers N]`
@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Options { file, size, workers } = Options::from_args()?;
     let pool = Pool::new(workers)?;
     let threads = rayon::ThreadPoolBuilder::new().num_threads(workers).build()?;
-    let tasks = pool.with(TaskOptions::new().chunksize(LINES));
+    let tasks = pool.with(TaskOptions::new().chunksize(LINES).progress());
     let (by_processes, lines) = timed(|| tasks.starmap(line, (0..size).map(|y| (y, size))));
     let lines = lines?;
     let (by_threads, same) =

@@ -3,6 +3,7 @@
 //! Owns how far a lazy map looks ahead, and the order of its results. Inputs are drawn
 //! within `next` only.
 
+use super::progress::Progress;
 use super::stream::ImapStream;
 use crate::error::{Error, Result};
 use procession_runtime::pool::{
@@ -49,6 +50,7 @@ pub struct Imap<'a, R> {
     /// The tasks by their first inputs.
     under_way: BTreeMap<u64, TaskId>,
     ready: VecDeque<std::result::Result<R, TaskError>>,
+    progress: Option<Progress>,
 }
 
 /// What comes after the inputs that were drawn.
@@ -86,7 +88,13 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
             early: BTreeMap::new(),
             under_way: BTreeMap::new(),
             ready: VecDeque::new(),
+            progress: None,
         }
+    }
+
+    /// Shows how far it is.
+    pub(super) fn show(&mut self, progress: Progress) {
+        self.progress = Some(progress);
     }
 
     /// The same with so many tasks ahead, which are submitted now and go on by themselves.
@@ -270,6 +278,10 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
             if let Err(error) = decoded {
                 let missing = count as usize - (self.ready.len() - before);
                 self.ready.extend((0..missing).map(|_| Err(error.clone())));
+            }
+            if let Some(progress) = &mut self.progress {
+                let failed = self.ready.range(before..).filter(|item| item.is_err()).count();
+                progress.done(u64::from(count), failed as u64);
             }
         }
     }

@@ -8,6 +8,7 @@
 mod builder;
 mod callable;
 mod imap;
+mod progress;
 mod result;
 mod stats;
 mod stream;

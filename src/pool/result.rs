@@ -212,21 +212,29 @@ fn cook_all<R: DeserializeOwned + Send + 'static>(
     Box::new(Some(all))
 }
 
-/// Adds the results of a chunk; the first error stays.
+/// Adds the results of a chunk; the first error stays. How many of them failed.
 pub(super) fn append<R: DeserializeOwned + 'static>(
     all: &mut std::result::Result<Vec<R>, TaskError>,
     outcome: Outcome,
-) {
+) -> u64 {
+    let (mut failed, count) = (0, u64::from(outcome.items));
     let added = outcome.result.and_then(|results| {
         items(results, outcome.items, |item| match (item, &mut *all) {
             (Ok(value), Ok(values)) => values.push(value),
-            (Err(error), Ok(_)) => *all = Err(error),
-            (_, Err(_)) => {}
+            (Ok(_), Err(_)) => {}
+            (Err(error), so_far) => {
+                failed += 1;
+                if so_far.is_ok() {
+                    *so_far = Err(error);
+                }
+            }
         })
     });
-    if let Err(error) = added
-        && all.is_ok()
-    {
-        *all = Err(error);
+    if let Err(error) = added {
+        failed = count;
+        if all.is_ok() {
+            *all = Err(error);
+        }
     }
+    failed
 }

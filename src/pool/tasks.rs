@@ -5,6 +5,7 @@
 
 use super::callable::Callable;
 use super::imap::{Imap, Then};
+use super::progress::Progress;
 use super::result::{AsyncResult, append, single};
 use crate::error::{Error, Result};
 use procession_runtime::pool::{
@@ -31,6 +32,7 @@ pub struct TaskOptions {
     timeout: Option<Duration>,
     retries: u32,
     chunksize: Option<usize>,
+    progress: bool,
 }
 
 impl TaskOptions {
@@ -60,6 +62,14 @@ impl TaskOptions {
     /// input, and what a busy worker has not begun is taken by one that has nothing to do.
     pub fn chunksize(mut self, chunksize: usize) -> Self {
         self.chunksize = Some(chunksize);
+        self
+    }
+
+    /// Shows a bar on standard error while a blocking map waits or an `imap` lives: how many
+    /// inputs are done, how fast and for how long still, failures, and restarts of workers.
+    /// Where standard error is no terminal, and in a pool of threads, it shows nothing.
+    pub fn progress(mut self) -> Self {
+        self.progress = true;
         self
     }
 
@@ -368,13 +378,15 @@ impl Tasks {
         // Parts come in any order; each is decoded when it is its turn, while the workers
         // go on with others.
         let mut early: BTreeMap<u64, Outcome> = BTreeMap::new();
+        let mut progress = Progress::new(self.options.progress, &self.core, Some(total));
         let mut next = 0;
         while next < total {
             self.core.wait(&job, Want::Any, None)?;
             early.extend(job.take().into_iter().map(|outcome| (outcome.index, outcome)));
             while let Some(outcome) = early.remove(&next) {
-                next += u64::from(outcome.items);
-                append(&mut all, outcome);
+                let items = u64::from(outcome.items);
+                next += items;
+                progress.done(items, append(&mut all, outcome));
             }
         }
         Ok(all?)
@@ -456,9 +468,15 @@ impl Tasks {
         is_ordered: bool,
     ) -> Result<Imap<'a, R>> {
         let size = self.options.chunk()?.unwrap_or(1);
+        let total = match items.size_hint() {
+            (least, Some(most)) if least == most => u64::try_from(most).ok(),
+            _ => None,
+        };
         let source = Box::new(move || draw(&mut items, size));
         let terms = self.options.terms();
-        Ok(Imap::new(self.core.clone(), function, terms, source, is_ordered))
+        let mut imap = Imap::new(self.core.clone(), function, terms, source, is_ordered);
+        imap.show(Progress::new(self.options.progress, &self.core, total));
+        Ok(imap)
     }
 }
 

@@ -1,0 +1,59 @@
+//! What a pool shows of its progress: a bar on a terminal, elsewhere nothing.
+
+use procession::{Pool, Process, Stdio, TaskOptions};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+
+use super::SOON;
+
+/// A map in which one call may fail, and a lazy one.
+fn work(bad: u64) -> (bool, usize) {
+    let pool = Pool::new(2).unwrap();
+    let shown = pool.with(TaskOptions::new().chunksize(5).progress());
+    let one_fails = shown.starmap(|x: u64, bad: u64| assert_ne!(x, bad), (0..60).map(|x| (x, bad)));
+    (one_fails.is_err(), shown.imap(|x: u64| x, 0..70).unwrap().filter(Result::is_ok).count())
+}
+
+/// What comes out of a descriptor until nobody writes to it any more.
+fn all_of(mut file: File) -> String {
+    let mut said = Vec::new();
+    let mut part = [0; 4096];
+    // A terminal whose other side is closed says EIO.
+    while let Ok(count @ 1..) = file.read(&mut part) {
+        said.extend(&part[..count]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn a_terminal_shows_how_far_a_map_is() {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = OsString::from_vec(ptsname(&master, Vec::new()).unwrap().into_bytes());
+    let terminal = File::options().read(true).write(true).open(name).unwrap();
+    let process = Process::builder(work, (7,))
+        .stderr(Stdio::Fd(terminal.into()))
+        .env("TERM", "xterm")
+        .env("RUST_BACKTRACE", "0")
+        .start()
+        .unwrap();
+    let said = std::thread::spawn(|| all_of(master.into()));
+    assert_eq!(process.result_timeout(SOON).unwrap(), (true, 70));
+    process.join_timeout(SOON).unwrap();
+    let said = said.join().unwrap();
+    for wanted in ["60/60", "70/70", "1 failed", "/s"] {
+        assert!(said.contains(wanted), "no {wanted:?} in {said:?}");
+    }
+}
+
+#[test]
+fn a_pipe_is_told_nothing() {
+    let process = Process::builder(work, (100,)).stderr(Stdio::Piped).start().unwrap();
+    let said = File::from(process.take_stderr().unwrap());
+    assert_eq!(process.result_timeout(SOON).unwrap(), (false, 70));
+    assert_eq!(all_of(said), "");
+}
