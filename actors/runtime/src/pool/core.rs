@@ -23,6 +23,7 @@ use procession_protocols::supervision::intensity::Intensity;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -371,7 +372,7 @@ impl Core {
         state.death = None;
         let after = std::mem::take(&mut state.after);
         let wakes = if let Some(leader) = state.leader {
-            (after.wakes_reader || after.has_news) && leader != std::thread::current().id()
+            (after.wakes_reader || after.has_news) && leader != thread::current().id()
         } else {
             // The hidden thread waits for nothing itself; but it has to know when to stop.
             let is_idle = state.scheduler.unfinished() == 0;
@@ -474,7 +475,10 @@ impl Core {
             for event in events {
                 let id = event.data();
                 if id == EVENT {
-                    self.silence();
+                    // It is the leader's, who may be about to sleep on it.
+                    if state.leader.is_none_or(|leader| leader == thread::current().id()) {
+                        self.silence();
+                    }
                     continue;
                 }
                 let Some(worker) = state.staff.iter_mut().find(|one| one.id.0 == id) else {
@@ -484,20 +488,40 @@ impl Core {
                     worker.read(&self.epoll);
                 }
             }
+            let is_anybody_asleep = state.sleepers > 0;
             for at in 0..state.staff.len() {
-                state.staff[at].tray.wake_up();
+                let tray = &state.staff[at].tray;
+                if is_anybody_asleep {
+                    // The ring that ended this one's sleep was theirs as well.
+                    tray.may_sleep();
+                } else {
+                    tray.wake_up();
+                }
                 state.collect(at, now, out);
             }
             state.scheduler.tick(now, out);
         });
     }
 
-    /// Whether who reads may sleep until a stream is ready: no worker has done anything
-    /// since it looked. The workers will ring then.
-    pub(super) fn may_sleep(&self) -> bool {
-        let state = lock(&self.state);
+    /// Lets who reads sleep until a stream is ready, if no worker has done anything since it
+    /// looked. The workers will ring, for as long as anybody sleeps.
+    pub(super) fn may_sleep(&self) -> Option<Asleep<'_>> {
+        let state = &mut *lock(&self.state);
         // All of them are to be told, so no short cut.
-        state.staff.iter().filter(|worker| !worker.tray.may_sleep()).count() == 0
+        let busy = state.staff.iter().filter(|worker| !worker.tray.may_sleep()).count();
+        (busy == 0).then(|| {
+            state.sleepers += 1;
+            Asleep(self)
+        })
+    }
+}
+
+/// One who sleeps until a worker rings: a thread, or the hidden thread's part.
+pub(super) struct Asleep<'a>(&'a Core);
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).sleepers -= 1;
     }
 }
 

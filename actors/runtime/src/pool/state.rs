@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) followers: VecDeque<Thread>,
     /// How often the reader's role has been taken.
     pub(super) led: u64,
+    /// How many sleep until a worker rings.
+    pub(super) sleepers: usize,
     /// Whether the hidden thread's part is awake.
     pub(super) is_attended: bool,
     /// Whether the change under way is what the streams brought.
@@ -82,6 +84,7 @@ impl State {
             leader: None,
             followers: VecDeque::new(),
             led: 0,
+            sleepers: 0,
             is_attended: false,
             is_served: false,
             is_urgent: false,

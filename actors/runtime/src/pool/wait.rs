@@ -88,12 +88,13 @@ impl Core {
     /// # Errors
     /// What the system says: out of memory.
     pub fn look(&self) -> Result<(), TaskError> {
-        let leader = lock(&self.state).leader;
-        if leader.is_some_and(|leader| leader != thread::current().id()) {
-            return Ok(());
+        loop {
+            let leader = lock(&self.state).leader;
+            let is_led = leader.is_some_and(|leader| leader != thread::current().id());
+            if is_led || !self.serve_ready(EpollTimeout::ZERO)? {
+                return Ok(());
+            }
         }
-        while self.serve_ready(EpollTimeout::ZERO)? {}
-        Ok(())
     }
 
     /// Becomes the reader, or joins those that wait for its place.
@@ -153,10 +154,12 @@ impl Core {
 
     /// Waits for something to do, and does it. False when there was nothing.
     fn serve_ready(&self, timeout: EpollTimeout) -> Result<bool, TaskError> {
-        let sleeps = timeout != EpollTimeout::ZERO && self.may_sleep();
-        let timeout = if sleeps { timeout } else { EpollTimeout::ZERO };
+        let asleep = if timeout == EpollTimeout::ZERO { None } else { self.may_sleep() };
+        let timeout = if asleep.is_some() { timeout } else { EpollTimeout::ZERO };
         let mut events = [EpollEvent::empty(); LOOK];
-        let count = match self.epoll.wait(&mut events, timeout) {
+        let waited = self.epoll.wait(&mut events, timeout);
+        drop(asleep);
+        let count = match waited {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(error) => return Err(io::Error::from(error).into()),
@@ -228,9 +231,7 @@ async fn read_while_alone(core: &Arc<Core>) {
             }
             state.scheduler.next_deadline().and_then(|ms| core.moment(ms))
         };
-        if !core.may_sleep() {
-            continue;
-        }
+        let Some(_asleep) = core.may_sleep() else { continue };
         let next = next.or_else(|| Instant::now().checked_add(LONGEST));
         let until = next.map_or_else(tokio::time::Instant::now, tokio::time::Instant::from_std);
         tokio::select! {
