@@ -29,6 +29,8 @@ pub(super) trait Task: Send {
     fn run(&mut self, state: Result<&mut dyn Any, TaskError>);
     /// Says how it ended: whoever waits goes on.
     fn tell(&mut self);
+    /// Whether there are callbacks to run, once it is told how it ended.
+    fn has_callbacks(&self) -> bool;
     /// Runs the callbacks.
     fn call_back(&mut self);
 }
@@ -98,6 +100,10 @@ where
         if let Some(end) = self.end.take() {
             self.promise.decide(end);
         }
+    }
+
+    fn has_callbacks(&self) -> bool {
+        self.promise.has_callbacks()
     }
 
     fn call_back(&mut self) {
@@ -245,10 +251,12 @@ impl Crew {
                     // Who hears of the end finds this thread idle.
                     self.is_done();
                     task.tell();
-                    self.is_busy();
-                    task.call_back();
-                    drop(task);
-                    lock(&self.inner).idle += 1;
+                    if task.has_callbacks() {
+                        self.is_busy();
+                        task.call_back();
+                        drop(task);
+                        lock(&self.inner).idle += 1;
+                    }
                 }
                 drop(state);
             }

@@ -369,6 +369,10 @@ impl<R: Send + 'static> Promise<R> {
     }
 
     /// Runs the callbacks that wait.
+    pub(crate) fn has_callbacks(&self) -> bool {
+        self.0.0.has_callbacks()
+    }
+
     pub(crate) fn call_back(&self) {
         self.0.call_back();
     }

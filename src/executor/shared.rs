@@ -112,6 +112,11 @@ impl<R> Shared<R> {
         Ok(self.source.is_some() && !std::mem::replace(&mut state.is_asked, true))
     }
 
+    /// Whether there are callbacks to be run. None are added to a decided one.
+    pub(super) fn has_callbacks(&self) -> bool {
+        !lock(&self.state).callbacks.is_empty()
+    }
+
     pub(super) fn take_callbacks(&self) -> Vec<Callback<R>> {
         std::mem::take(&mut lock(&self.state).callbacks)
     }

@@ -14,7 +14,7 @@ fn work(bad: u64) -> (bool, usize) {
     let pool = Pool::new(2).unwrap();
     let shown = pool.with(TaskOptions::new().chunksize(5).progress());
     let one_fails = shown.starmap(|x: u64, bad: u64| assert_ne!(x, bad), (0..60).map(|x| (x, bad)));
-    (one_fails.is_err(), shown.imap(|x: u64| x, 0..70).unwrap().filter(Result::is_ok).count())
+    (one_fails.is_err(), shown.imap(|x: u64| x, 0..70).unwrap().flatten().count())
 }
 
 /// What comes out of a descriptor until nobody writes to it any more.
