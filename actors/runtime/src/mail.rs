@@ -90,6 +90,10 @@ pub fn send<M: Serialize + 'static>(
     header.target = type_tag::<M>();
     let deadline = after(timeout);
     let outbox = child.outbox();
+    // Its end of the link may be open for a moment longer than it lives, where it came from.
+    if child.reap().is_some() {
+        return Err(MailboxError::Closed);
+    }
     loop {
         {
             let mut sent = lock(&outbox.sending);
