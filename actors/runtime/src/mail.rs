@@ -90,11 +90,12 @@ pub fn send<M: Serialize + 'static>(
     header.target = type_tag::<M>();
     let deadline = after(timeout);
     let outbox = child.outbox();
-    // Its end of the link may be open for a moment longer than it lives, where it came from.
-    if child.reap().is_some() {
-        return Err(MailboxError::Closed);
-    }
     loop {
+        // Its end of the link may be open for a moment longer than it lives, where it came
+        // from.
+        if child.reap().is_some() {
+            return Err(MailboxError::Closed);
+        }
         {
             let mut sent = lock(&outbox.sending);
             hear(child, outbox)?;
@@ -113,9 +114,6 @@ pub fn send<M: Serialize + 'static>(
         ];
         if !poll(&mut fds, deadline)? {
             return Err(MailboxError::Timeout);
-        }
-        if child.reap().is_some() {
-            return Err(MailboxError::Closed);
         }
     }
 }
