@@ -4,8 +4,7 @@
 //! and the order of results are the pool's lazy map's.
 
 use crate::error::{Error, Result};
-use crate::pool::{Imap, TaskOptions, Tasks};
-use procession_runtime::function::Entry;
+use crate::pool::{Callable, Imap, TaskOptions, Tasks};
 use procession_runtime::sync::after;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,7 +70,7 @@ impl<'e> Mapping<'e> {
         items: impl IntoIterator<Item = T, IntoIter: 'a>,
     ) -> Result<MapResults<'a, R>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
@@ -88,7 +87,7 @@ impl<'e> Mapping<'e> {
         items: impl IntoIterator<Item = A, IntoIter: 'a>,
     ) -> Result<MapResults<'a, R>>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {

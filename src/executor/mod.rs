@@ -16,8 +16,7 @@ pub use map::{MapOptions, MapResults, Mapping};
 pub use wait::{AsCompleted, ReturnWhen, Waited, as_completed, wait};
 
 use crate::error::Result;
-use crate::pool::{TaskOptions, Tasks, single};
-use procession_runtime::function::Entry;
+use crate::pool::{Callable, TaskOptions, Tasks, single};
 use procession_runtime::pool::{Core, Job};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,7 +82,7 @@ impl ProcessPoolExecutor {
     /// ([`TaskError::NotRunning`](crate::TaskError::NotRunning)) or is broken.
     pub fn submit<F, A, R>(&self, function: F, args: A) -> Result<Future<R>>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
@@ -104,7 +103,7 @@ impl ProcessPoolExecutor {
         items: impl IntoIterator<Item = T, IntoIter: 'a>,
     ) -> Result<MapResults<'a, R>>
     where
-        F: Entry<(T,), Output = R> + Copy + 'static,
+        F: Callable<(T,), Output = R>,
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
@@ -122,7 +121,7 @@ impl ProcessPoolExecutor {
         items: impl IntoIterator<Item = A, IntoIter: 'a>,
     ) -> Result<MapResults<'a, R>>
     where
-        F: Entry<A, Output = R> + Copy + 'static,
+        F: Callable<A, Output = R>,
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {

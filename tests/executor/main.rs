@@ -6,6 +6,7 @@
     reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
 )]
 
+mod functions;
 mod futures;
 #[path = "../util/mod.rs"]
 mod util;
