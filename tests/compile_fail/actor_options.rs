@@ -1,5 +1,5 @@
+//! Options that an actor does not have.
 use procession::{Actor, methods};
-
 #[derive(Actor)]
 #[actor(mailbox = 0)]
 struct Zero;

@@ -1,5 +1,5 @@
+//! Shapes of types that cannot be actors.
 use procession::{Actor, methods};
-
 #[derive(Actor)]
 struct Generic<T>(T);
 

@@ -1,5 +1,5 @@
+//! An actor without methods handles no messages.
 use procession::Actor;
-
 #[derive(Actor)]
 struct Silent;
 

@@ -1,5 +1,5 @@
+//! Shapes of types that cannot be messages.
 use procession::{Message, Reply};
-
 #[derive(Message)]
 struct Struct;
 

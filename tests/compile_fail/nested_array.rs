@@ -1,4 +1,4 @@
-// A shared array has one dimension, and its lock is a lock.
+//! A shared array has one dimension, and its lock is a lock.
 
 use procession::{Array, RawArray, Value};
 
