@@ -137,6 +137,14 @@ fn exit_codes_and_signals_are_pythons() {
     assert_eq!(process.exitcode(), Some(-9));
 }
 
+/// As a shell has it for what runs in the background.
+fn a_program_that_ignores_interrupts_has_children_that_do_not() {
+    let program = std::env::current_exe().unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' INT; exec \"$0\" --exact exit_codes_and_signals_are_pythons"]);
+    assert!(shell.arg(program).status().unwrap().success());
+}
+
 // sent-01, close-01, active-01
 fn a_handle_goes_through_its_states() {
     let is_ready = |sentinel: &procession::Sentinel, timeout: Duration| {
@@ -482,6 +490,7 @@ tests! {
     threads_runtimes_and_children_can_be_made_in_the_child
     a_panic_is_the_childs
     exit_codes_and_signals_are_pythons
+    a_program_that_ignores_interrupts_has_children_that_do_not
     a_handle_goes_through_its_states
     hooks_run_in_the_child_that_set_them
     the_level_of_the_log_is_inherited

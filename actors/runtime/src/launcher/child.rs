@@ -258,9 +258,11 @@ fn set_up(hello: &Hello) -> Result<(), StartFault> {
     }
     // SIGPIPE as Rust's own start-up code sets it: a broken pipe is an error, not an end.
     environment::set_signal(Signal::SIGPIPE, SigHandler::SigIgn).map_err(failed("SIGPIPE"))?;
-    if hello.ignore_sigint {
-        environment::set_signal(Signal::SIGINT, SigHandler::SigIgn).map_err(failed("SIGINT"))?;
-    }
+    // Whatever it was where this process comes from: a zygote ignores it, as do programs that
+    // a shell runs in the background, and a handler of the library's writes to a pipe that a
+    // forked copy shares with its parent.
+    let interrupt = if hello.ignore_sigint { SigHandler::SigIgn } else { SigHandler::SigDfl };
+    environment::set_signal(Signal::SIGINT, interrupt).map_err(failed("SIGINT"))?;
     if hello.contain {
         nix::sys::prctl::set_child_subreaper(true)
             .map_err(|error| failed("subreaper flag")(error.into()))?;

@@ -247,7 +247,6 @@ pub(super) fn become_worker(request: Request) -> ! {
         // An error says that the parent gave this start up, or died.
         let Ok((hello, given)) = receive_hello(&control, None) else { exit::now(REFUSED_CODE) };
         take_given(&hello.given, given)?;
-        environment::set_signal(Signal::SIGINT, SigHandler::SigDfl)?;
         serve(control, data, &hello, || {})
     });
     let Err(error) = served;
