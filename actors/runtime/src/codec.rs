@@ -10,6 +10,7 @@ mod batch;
 
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
 
+use castaway::cast;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::{Any, type_name};
@@ -172,6 +173,13 @@ impl Encoder {
     /// # Errors
     /// What its `Serialize` says.
     pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        // serde hands over the bytes of a `Vec<u8>` one by one.
+        if let Ok(bytes) = cast!(value, &Vec<u8>) {
+            return self.bytes(bytes);
+        }
+        if let Ok((bytes,)) = cast!(value, &(Vec<u8>,)) {
+            return self.bytes(bytes);
+        }
         bincode::serde::encode_into_writer(value, Append(&mut self.bytes), CONFIG)
             .map_err(|why| EncodeError { type_name: type_name::<T>().into(), why: why.to_string() })
     }
@@ -181,6 +189,18 @@ impl Encoder {
         bincode::encode_into_writer(bytes, Append(&mut self.bytes), CONFIG)
             .map_err(|why| EncodeError { type_name: "bytes".into(), why: why.to_string() })
     }
+}
+
+/// A value that is nothing but bytes, which [`Encoder::value`] writes as such; `None` if `T` is
+/// something else.
+fn of_bytes<T>(bytes: &[u8]) -> Option<T> {
+    let mut place = None;
+    if let Ok(alone) = cast!(&mut place, &mut Option<Vec<u8>>) {
+        *alone = Some(bytes.to_vec());
+    } else if let Ok(one) = cast!(&mut place, &mut Option<(Vec<u8>,)>) {
+        *one = Some((bytes.to_vec(),));
+    }
+    place
 }
 
 /// Gives values back in the order in which they were appended.
@@ -195,36 +215,21 @@ impl Decoder<'_> {
     /// # Errors
     /// What its `Deserialize` says.
     pub fn value<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
-        let (value, used) =
-            bincode::serde::decode_from_slice(self.bytes, CONFIG).map_err(|why| DecodeError {
-                type_name: type_name::<T>().into(),
-                why: why.to_string(),
-            })?;
+        let fail = |why| DecodeError { type_name: type_name::<T>().into(), why };
+        let (value, used) = match of_bytes::<T>(&[]) {
+            None => bincode::serde::decode_from_slice(self.bytes, CONFIG)
+                .map(|(value, used)| (Some(value), used)),
+            Some(_) => bincode::borrow_decode_from_slice(self.bytes, CONFIG)
+                .map(|(bytes, used)| (of_bytes(bytes), used)),
+        }
+        .map_err(|why| fail(why.to_string()))?;
         self.bytes = &self.bytes[used..];
-        Ok(value)
+        value.ok_or_else(|| fail("it is not made of bytes".into()))
     }
 
     /// The value that is all that is left.
     fn only<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
         let value = self.value()?;
-        self.end(value)
-    }
-
-    /// As [`only`](Self::only), for a `Vec<u8>`, alone or in a tuple of one.
-    fn bytes<T: DeserializeOwned + 'static>(mut self) -> Result<T, DecodeError> {
-        let failed = |why| DecodeError { type_name: type_name::<T>().into(), why };
-        let (bytes, used) = bincode::borrow_decode_from_slice::<&[u8], _>(self.bytes, CONFIG)
-            .map_err(|why| failed(why.to_string()))?;
-        let bytes = bytes.to_vec();
-        self.bytes = &self.bytes[used..];
-        let mut value: Option<T> = None;
-        let place: &mut dyn Any = &mut value;
-        if let Some(alone) = place.downcast_mut::<Option<Vec<u8>>>() {
-            *alone = Some(bytes);
-        } else if let Some(one) = place.downcast_mut::<Option<(Vec<u8>,)>>() {
-            *one = Some((bytes,));
-        }
-        let value = value.ok_or_else(|| failed("it is not made of bytes".into()))?;
         self.end(value)
     }
 
@@ -429,6 +434,18 @@ mod tests {
         let encoded = encode(&(7u64, "text".to_string(), vec![1i8, -1])).unwrap();
         let back: (u64, String, Vec<i8>) = decode(&encoded.bytes, encoded.fds).unwrap();
         assert_eq!(back, (7, "text".to_string(), vec![1, -1]));
+    }
+
+    #[test]
+    fn bytes_are_written_as_inside_another_value() {
+        let bytes = vec![7u8; 300];
+        let alone = encode(&bytes).unwrap();
+        let one = encode(&(bytes.clone(),)).unwrap();
+        let inside = encode(&(bytes.clone(), ())).unwrap();
+        assert_eq!((&alone.bytes, &one.bytes), (&inside.bytes, &inside.bytes));
+        assert_eq!(decode::<Vec<u8>>(&alone.bytes, Vec::new()).unwrap(), bytes);
+        assert_eq!(decode::<(Vec<u8>,)>(&alone.bytes, Vec::new()).unwrap().0, bytes);
+        assert!(decode::<Vec<u8>>(&alone.bytes[..200], Vec::new()).is_err());
     }
 
     #[test]

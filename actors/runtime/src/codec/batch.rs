@@ -10,7 +10,7 @@ use super::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::any::{Any, TypeId, type_name};
+use std::any::type_name;
 use std::os::fd::OwnedFd;
 
 /// Bytes before each value.
@@ -50,10 +50,7 @@ impl BatchEncoder {
         encoder.bytes.extend_from_slice(&[0; FRAME_HEADER]);
         let kept = self.attachments.len();
         let scope = Scope::enter(Transfer::Encoding(std::mem::take(&mut self.attachments)));
-        let written = match bytes_of(value) {
-            Some(bytes) => encoder.bytes(bytes),
-            None => encoder.value(value),
-        };
+        let written = encoder.value(value);
         if let Transfer::Encoding(attachments) = scope.leave() {
             self.attachments = attachments;
         }
@@ -133,10 +130,6 @@ impl<'a> BatchDecoder<'a> {
         let scope = Scope::enter(Transfer::Decoding(std::mem::take(&mut self.attachments)));
         let decoded = if frame.is_marked {
             Decoder { bytes: value }.only().map(Marked::Marked)
-        } else if TypeId::of::<T>() == TypeId::of::<Vec<u8>>()
-            || TypeId::of::<T>() == TypeId::of::<(Vec<u8>,)>()
-        {
-            Decoder { bytes: value }.bytes().map(Marked::Plain)
         } else {
             Decoder { bytes: value }.only().map(Marked::Plain)
         };
@@ -189,13 +182,6 @@ pub fn frames(batch: &[u8], range: std::ops::Range<u32>) -> Option<std::ops::Ran
         at += next_frame(&batch[at..])??.end;
     }
     Some(start..at)
-}
-
-/// serde hands over the bytes of a `Vec<u8>` one by one: these types are taken as they are.
-fn bytes_of<T: 'static>(value: &T) -> Option<&[u8]> {
-    let value: &dyn Any = value;
-    let alone = || value.downcast_ref::<Vec<u8>>();
-    alone().or_else(|| value.downcast_ref::<(Vec<u8>,)>().map(|one| &one.0)).map(Vec::as_slice)
 }
 
 #[cfg(test)]
