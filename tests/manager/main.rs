@@ -5,6 +5,7 @@ mod cells;
 mod containers;
 mod custom;
 mod deaths;
+mod kills;
 mod life;
 mod locks;
 mod remote;
