@@ -163,6 +163,26 @@ fn dropping_the_last_reference_ends_the_actor() {
     assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Normal);
 }
 
+#[test]
+fn the_last_reference_counts_in_whatever_process_it_is() {
+    for actor in [Counter { value: 0 }.host().unwrap(), counter()] {
+        let mut monitor = actor.monitor().unwrap();
+        let child = |actor: CounterRef| {
+            // It is the grandchild's too, before either has used it.
+            let grandchild = |actor: CounterRef| {
+                actor.add(1).unwrap();
+                std::thread::sleep(SOON);
+            };
+            let grandchild = Process::spawn(grandchild, (actor,)).unwrap();
+            grandchild.result().unwrap();
+        };
+        let child = Process::spawn(child, (actor,)).unwrap();
+        assert!(monitor.recv_timeout(Duration::from_millis(100)).is_none(), "somebody has it");
+        child.as_ref().kill().unwrap();
+        assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Normal);
+    }
+}
+
 #[derive(Actor)]
 struct Sized(usize);
 

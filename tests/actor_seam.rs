@@ -42,6 +42,7 @@ impl Node for Mirror {
             number: id.number,
             name,
             options: procession::MailboxOptions::DEFAULT,
+            lifeline: None,
         })
     }
 
@@ -291,6 +292,7 @@ fn a_typed_reference_is_made_from_a_remote() {
         number: home.id().number,
         name: "Far".into(),
         options: procession::MailboxOptions::DEFAULT,
+        lifeline: None,
     };
     let far = HomeRef::from(ActorRef::remote(Arc::new(Loop { actor, wire })).unwrap());
     assert_eq!((far.name(), far.here()), ("Far", Ok(true)));

@@ -135,7 +135,7 @@ impl Manager {
         self.process().ok_or_else(remote::not_ours)?.join_timeout(timeout)
     }
 
-    /// How many stock objects the server keeps.
+    /// How many objects the server keeps: stock objects, and actors that it was asked to make.
     ///
     /// # Errors
     /// [`ManagerError`].
@@ -152,7 +152,8 @@ impl Manager {
     }
 
     /// Moves an actor into the server, which hosts it on a thread of its own: the reference
-    /// is the same as to an actor anywhere else.
+    /// is the same as to an actor anywhere else. It ends when nobody has one any more,
+    /// wherever: what a process that dies had counts no longer.
     ///
     /// ```
     /// use procession::{Actor, Manager, methods};

@@ -1,6 +1,7 @@
 //! Objects of users' own types at a manager, and what it offers under names.
 
-use crate::util::SOON;
+use crate::util::{SOON, until};
+use procession::manager::DictProxy;
 use procession::{Actor, CallError, Manager, ManagerError, Process, Queue, methods};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,36 @@ fn an_actor_lives_in_the_manager() {
     assert_eq!(counter.add(0).unwrap(), 42);
     manager.shutdown().unwrap();
     assert!(matches!(counter.add(0), Err(CallError::ActorDied { .. })));
+}
+
+#[test]
+fn an_own_object_ends_with_its_last_reference_wherever_that_is() {
+    let manager = Manager::start().unwrap();
+    let count = || manager.object_count().unwrap();
+    let counter = manager.create(Counter { value: 0 }).unwrap();
+    let dict = manager.dict::<u8, CounterRef>().unwrap();
+    assert_eq!(count(), 2);
+    dict.insert(&1, &counter).unwrap();
+    drop(counter);
+    // What a child has, and what it gave to a child of its own, which outlives it.
+    let child = |dict: DictProxy<u8, CounterRef>| {
+        let counter = dict.pop(&1).unwrap().unwrap();
+        counter.add(1).unwrap();
+        let grandchild = |counter: CounterRef, dict: DictProxy<u8, CounterRef>| {
+            counter.add(1).unwrap();
+            dict.insert(&2, &counter).unwrap();
+            std::thread::sleep(SOON);
+        };
+        Process::spawn(grandchild, (counter, dict.clone())).unwrap().result().unwrap();
+    };
+    let child = Process::spawn(child, (dict.clone(),)).unwrap();
+    until("a grandchild has it", || dict.contains_key(&2).unwrap());
+    let again = dict.pop(&2).unwrap().unwrap();
+    assert_eq!(again.add(1).unwrap(), 3);
+    drop(again);
+    assert_eq!(count(), 2);
+    child.as_ref().kill().unwrap();
+    until("with those who had it, it is gone", || count() == 1);
 }
 
 #[test]

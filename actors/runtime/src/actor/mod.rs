@@ -121,8 +121,7 @@ pub trait Actor: Handler {
     /// Starts the actor in a process of its own; returns after its `on_start`.
     ///
     /// It lives until it is stopped, until it panics or dies, or until its last reference
-    /// is dropped; a reference that was given to another process keeps it alive as long
-    /// as this process lives.
+    /// is dropped, in whatever process that is.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left of the attempt.

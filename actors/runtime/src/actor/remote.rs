@@ -9,11 +9,12 @@
 use super::MailboxOptions;
 use super::error::CallError;
 use super::reply::ReplyPort;
-use crate::codec::Encoded;
+use crate::codec::{Encoded, Fd, Lent};
 use crate::down::DownSink;
 use procession_protocols::id::{ActorId, NodeId, NodePath};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::Any;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -129,7 +130,7 @@ pub struct Undelivered {
 }
 
 /// A reference as it travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefWire {
     /// The life of the process that hosts the actor.
     pub node: NodeId,
@@ -141,6 +142,32 @@ pub struct RefWire {
     pub name: String,
     /// Its mailbox.
     pub options: MailboxOptions,
+    /// What keeps it alive; `None` when something else does.
+    pub lifeline: Option<Lifeline>,
+}
+
+/// A descriptor that is closed with the last copy of a reference, in whatever process that
+/// is: its other end is with what keeps the actor alive.
+#[derive(Debug, Clone)]
+pub struct Lifeline(Arc<OwnedFd>);
+
+impl Lifeline {
+    /// This descriptor.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(Arc::new(fd))
+    }
+}
+
+impl Serialize for Lifeline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Lent(self.0.as_fd()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifeline {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Fd::deserialize(deserializer).map(|fd| Self::new(fd.into()))
+    }
 }
 
 /// What a [`RefWire`] leads to.
@@ -157,8 +184,8 @@ pub trait Node: Send + Sync {
     fn id(&self) -> NodeId;
 
     /// A reference to an actor of this process is being encoded: from now on messages
-    /// for it may arrive. The node keeps `actor` for as long as another process has a
-    /// reference or a ticket to it. Called inside a transfer.
+    /// for it may arrive. The node keeps `actor` for as long as another process has the
+    /// reference, or it is under way. Called inside a transfer.
     ///
     /// # Errors
     /// Why it cannot travel.

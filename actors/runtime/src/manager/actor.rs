@@ -5,6 +5,7 @@
 //! here, in the actor's own process, whoever made it. The references to it are the usual
 //! ones.
 
+use super::object::Counted;
 use crate::actor::{Actor, ActorRef, CallError, Handler, IntoActor, StartError, host, refuse};
 use crate::down::Down;
 use procession_protocols::exit::ExitReason;
@@ -18,21 +19,18 @@ where
     A: Actor + Send,
 {
     let actor = made.into_actor()?;
-    let hosted = match exposed {
-        None => host::host(actor, A::NAME, A::MAILBOX),
-        Some(methods) => {
-            let variants = methods.iter().map(|method| variant(method)).collect();
-            let face = Face { actor, variants };
-            host::host(face, A::NAME, A::MAILBOX).map(ActorRef::of_same_messages)
-        }
-    };
+    let variants = exposed.map(|methods| methods.iter().map(|method| variant(method)).collect());
+    let face = Face { actor, variants, _counted: Counted::new() };
+    let hosted = host::host(face, A::NAME, A::MAILBOX).map(ActorRef::of_same_messages);
     hosted.map_err(|error| error.to_string())
 }
 
-/// An actor of which some methods can be called.
+/// An actor as a managed object.
 struct Face<A> {
     actor: A,
-    variants: Vec<String>,
+    /// The messages that can be sent; `None` is all.
+    variants: Option<Vec<String>>,
+    _counted: Counted,
 }
 
 impl<A: Actor> Handler for Face<A> {
@@ -40,7 +38,8 @@ impl<A: Actor> Handler for Face<A> {
 
     fn handle(&mut self, message: A::Msg) {
         let name = crate::actor::Message::variant_name(&message);
-        if self.variants.iter().any(|variant| variant == name) {
+        let is_exposed = |variants: &Vec<String>| variants.iter().any(|variant| variant == name);
+        if self.variants.as_ref().is_none_or(is_exposed) {
             self.actor.handle(message);
         } else {
             refuse(CallError::NotExposed, move || drop(message));

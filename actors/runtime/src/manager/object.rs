@@ -31,9 +31,25 @@ const CROSSING: usize = 256;
 /// How many managed objects this process hosts.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// How many stock objects this process hosts.
+/// How many managed objects this process hosts.
 pub(super) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
+}
+
+/// Counts as a managed object while it lives.
+pub(super) struct Counted(());
+
+impl Counted {
+    pub(super) fn new() -> Self {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A managed object.
@@ -48,6 +64,7 @@ enum Body {
 }
 
 struct State {
+    _counted: Counted,
     machine: Machine<Stored>,
     attached: HashSet<ClientId>,
     last_ticket: Ticket,
@@ -115,8 +132,8 @@ fn send(outbox: Outbox) {
 impl Object {
     /// A stock object.
     pub(super) fn stock(machine: Machine<Stored>) -> Arc<Self> {
-        COUNT.fetch_add(1, Ordering::Relaxed);
         let state = State {
+            _counted: Counted::new(),
             machine,
             attached: HashSet::new(),
             last_ticket: 0,
@@ -415,13 +432,5 @@ impl Stock for Object {
 
     fn died(&self, client: &Arc<Client>) {
         self.gone(client.id);
-    }
-}
-
-impl Drop for Object {
-    fn drop(&mut self) {
-        if matches!(self.body, Body::Stock(_)) {
-            COUNT.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }

@@ -4,12 +4,14 @@
 //! at entry in a child; after a fork the child gets its own. It must never be locked
 //! across a wait. Neighbours: `hidden` runs the control plane, `guard` is what a child's
 //! hidden thread looks after, `reaper` keeps the children, `tree` is the ractor tree of
-//! supervisors and of what they supervise, `leave` is what happens at exit.
+//! supervisors and of what they supervise, `routes` and `lifeline` are about references that
+//! travel, `leave` is what happens at exit.
 
 pub mod control;
 pub mod guard;
 pub mod hidden;
 pub mod leave;
+mod lifeline;
 pub mod reaper;
 pub(crate) mod routes;
 pub mod tree;

@@ -6,8 +6,8 @@
 //! (or is) the target; that node makes a socket pair and sends an end to each side. No
 //! name, no port. It never waits and never decodes a user's message.
 
-use super::control;
-use crate::actor::remote::{Imported, LocalActor, Node as Seam, RefWire, Remote};
+use super::{control, lifeline};
+use crate::actor::remote::{Imported, Lifeline, LocalActor, Node as Seam, RefWire, Remote};
 use crate::actor::{CallError, Local, Message};
 use crate::child::Child;
 use crate::codec::Fd;
@@ -67,15 +67,12 @@ pub enum Routed {
 
 #[derive(Default)]
 struct Tables {
-    /// Actors on threads of this process whose references have left it: kept until they
-    /// end by themselves.
-    exported: HashMap<u64, Arc<dyn LocalActor>>,
+    /// Actors on threads of this process whose references have left it.
+    exported: HashMap<u64, Weak<dyn LocalActor>>,
     /// The actor that is this process.
     own: Option<Weak<dyn LocalActor>>,
     /// Ways to actors elsewhere, shared by all references to them.
     known: HashMap<ActorId, Weak<dyn Remote>>,
-    /// Ways to our children's actors whose references have left this process.
-    kept: HashMap<ActorId, Arc<Peer>>,
     /// Introductions under way.
     asked: HashMap<u64, oneshot::Sender<Result<OwnedFd, String>>>,
     last_ticket: u64,
@@ -110,21 +107,18 @@ pub(crate) fn know(peer: &Arc<Peer>) {
     lock(&TABLES).known.insert(remote.id(), Arc::downgrade(&remote));
 }
 
-/// Keeps the way to a child's actor for the clients that it will be introduced to.
-pub(crate) fn keep(peer: Arc<Peer>) {
-    let id = peer.id();
-    lock(&TABLES).kept.insert(id, peer);
+/// Keeps the way to a child's actor while a reference to it is in another process.
+pub(crate) fn keep(peer: Arc<Peer>) -> Result<Lifeline, CallError> {
+    lifeline::tie(peer).map_err(unreachable)
 }
 
 /// Forgets a child's actor, which has ended.
 pub(crate) fn forget(id: ActorId) {
-    let gone = {
-        let tables = &mut *lock(&TABLES);
-        tables.known.remove(&id);
-        tables.kept.remove(&id)
-    };
-    // Dropped outside the lock: a peer's drop may come back here.
-    drop(gone);
+    lock(&TABLES).known.remove(&id);
+}
+
+fn unreachable(error: io::Error) -> CallError {
+    CallError::Unreachable(error.to_string())
 }
 
 struct ThisNode;
@@ -136,22 +130,24 @@ impl Seam for ThisNode {
 
     fn export(&self, actor: Arc<dyn LocalActor>) -> Result<RefWire, CallError> {
         let node = super::current();
-        let wire = RefWire {
+        let mut wire = RefWire {
             node: node.id,
             path: node.path.clone(),
             number: actor.id().number,
             name: actor.name().to_owned(),
             options: actor.options(),
+            lifeline: None,
         };
         if wire.number != 0 {
             // Its callers come by the control link, which the main thread may not read.
-            control::attend().map_err(|error| CallError::Unreachable(error.to_string()))?;
+            control::attend().map_err(unreachable)?;
             let number = wire.number;
-            lock(&TABLES).exported.insert(number, actor.clone());
-            actor.monitor(Box::new(move |_| {
-                let gone = lock(&TABLES).exported.remove(&number);
-                drop(gone);
-            }));
+            let known = lock(&TABLES).exported.insert(number, Arc::downgrade(&actor));
+            if known.is_none() {
+                let forget = move |_| drop(lock(&TABLES).exported.remove(&number));
+                actor.monitor(Box::new(forget));
+            }
+            wire.lifeline = Some(lifeline::tie(actor).map_err(unreachable)?);
         }
         Ok(wire)
     }
@@ -161,7 +157,7 @@ impl Seam for ThisNode {
         if wire.node == super::current().id {
             let actor = match wire.number {
                 0 => tables.own.as_ref().and_then(Weak::upgrade),
-                number => tables.exported.get(&number).cloned(),
+                number => tables.exported.get(&number).and_then(Weak::upgrade),
             };
             return actor.map(Imported::Local).ok_or(CallError::Stopped);
         }
@@ -253,7 +249,7 @@ fn arrived(message: Routed, here: NodeId) -> bool {
             if number == 0 {
                 return control::admit(link);
             }
-            let actor = lock(&TABLES).exported.get(&number).cloned();
+            let actor = lock(&TABLES).exported.get(&number).and_then(Weak::upgrade);
             actor.is_some_and(|actor| hosted::serve(link, actor).is_ok())
         }
         Routed::Answer { ticket, end, .. } => {

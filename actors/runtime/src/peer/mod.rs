@@ -53,9 +53,6 @@ pub struct Peer {
     /// Messages sent, and how many of them the actor has handled.
     sent: AtomicU64,
     handled: AtomicU64,
-    /// Whether the reference has been given to other processes: then only its process's
-    /// end ends the actor.
-    exported: AtomicBool,
     /// Whether the actor ends with the last reference here.
     released_on_drop: bool,
     /// Whether it has been killed from here: it counts as dead at once.
@@ -130,7 +127,6 @@ impl Peer {
             pending: Mutex::default(),
             sent: AtomicU64::new(0),
             handled: AtomicU64::new(0),
-            exported: AtomicBool::new(false),
             released_on_drop,
             killed: AtomicBool::new(false),
             watchers: AtomicUsize::new(0),
@@ -488,17 +484,14 @@ impl Remote for Peer {
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {
-        if !self.exported.swap(true, Ordering::AcqRel)
-            && let Some(this) = self.this.upgrade()
-        {
-            routes::keep(this);
-        }
+        let lifeline = self.this.upgrade().map(routes::keep).transpose()?;
         Ok(RefWire {
             node: self.id.node,
             path: self.path.clone(),
             number: self.id.number,
             name: self.name.clone(),
             options: self.options,
+            lifeline,
         })
     }
 }
@@ -536,7 +529,7 @@ impl Drop for Peer {
     fn drop(&mut self) {
         // The task that reads for async callers sees that there is nothing left to read.
         self.watch_again.notify_one();
-        if self.released_on_drop && !self.exported.load(Ordering::Acquire) {
+        if self.released_on_drop {
             self.tell(Kind::Release);
         }
     }

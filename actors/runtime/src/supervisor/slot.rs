@@ -229,6 +229,8 @@ impl Remote for Logical {
             number: self.slot.number,
             name: self.slot.id.clone(),
             options: self.options,
+            // Its supervisor keeps it.
+            lifeline: None,
         })
     }
 }
