@@ -3,9 +3,10 @@
 //! Owns how far a lazy map looks ahead, and the order of its results.
 
 use super::crew::Crew;
-use super::tasks::Chunk;
+use super::tasks::{Chunk, failures};
 use crate::error::{Error, Result};
 use crate::executor::Future;
+use crate::pool::Progress;
 use procession_runtime::pool::TaskError;
 use procession_runtime::sync::after;
 use procession_runtime::wait::block_on_by;
@@ -31,6 +32,7 @@ pub struct Imap<'a, R: Send + 'static> {
     /// What the inputs failed with: the last result.
     failure: Option<TaskError>,
     ready: VecDeque<std::result::Result<R, TaskError>>,
+    progress: Progress,
 }
 
 /// The next chunk.
@@ -46,6 +48,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
         crew: Arc<Crew>,
         source: Box<dyn FnMut() -> Part<R> + 'a>,
         is_ordered: bool,
+        progress: Progress,
     ) -> Self {
         let most = crew.most() * LOOK_AHEAD;
         Self {
@@ -57,6 +60,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
             ahead: VecDeque::new(),
             failure: None,
             ready: VecDeque::new(),
+            progress,
         }
     }
 
@@ -118,7 +122,10 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
             let is_done = |at: &usize| self.ahead[*at].poll_done(context).is_ready();
             let Some(at) = (0..candidates).find(is_done) else { return Poll::Pending };
             match self.ahead.remove(at).map(|part| part.result()) {
-                Some(Ok(chunk)) => self.ready.extend(chunk),
+                Some(Ok(chunk)) => {
+                    self.progress.done(chunk.len() as u64, failures(&chunk));
+                    self.ready.extend(chunk);
+                }
                 Some(Err(Error::Task(error))) => self.ready.push_back(Err(error)),
                 Some(Err(other)) => {
                     self.ready.push_back(Err(TaskError::Failed(other.to_string())));

@@ -8,7 +8,7 @@ use super::imap::{Imap, Part};
 use super::result::{AsyncResult, Cancel};
 use crate::error::{Error, Result};
 use crate::executor::{Future, Promise};
-use crate::pool::{TaskOptions, share};
+use crate::pool::{Progress, TaskOptions, share};
 use procession_runtime::function::Entry;
 use procession_runtime::panic::catch;
 use procession_runtime::pool::TaskError;
@@ -125,6 +125,26 @@ impl Tasks {
         R: Send + 'static,
     {
         self.all(items.into_iter().collect(), move |_, args| Ok(function.call(args)))
+    }
+
+    /// As [`starmap`](Self::starmap), for inputs that may fail: the first failure ends it.
+    ///
+    /// # Errors
+    /// [`TaskError::Input`], and as [`map`](Self::map).
+    pub fn try_starmap<F, A, E, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = std::result::Result<A, E>>,
+    ) -> Result<Vec<R>>
+    where
+        F: Entry<A, Output = R> + Clone + Send + 'static,
+        A: Send + 'static,
+        E: fmt::Display,
+        R: Send + 'static,
+    {
+        let items: std::result::Result<_, E> = items.into_iter().collect();
+        let items = items.map_err(|error| TaskError::Input(error.to_string()))?;
+        self.all(items, move |_, args| Ok(function.call(args)))
     }
 
     /// As [`map`](Self::map); each call gets its thread's state too, which the pool's
@@ -258,6 +278,26 @@ impl Tasks {
         self.lazy(items.into_iter().map(|item| item.map_err(|e| e.to_string())), call, true)
     }
 
+    /// As [`try_imap`](Self::try_imap), but the results come as they are ready; a failure of
+    /// the inputs is the last of them.
+    ///
+    /// # Errors
+    /// As [`imap`](Self::imap).
+    pub fn try_imap_unordered<'a, F, T, E, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = std::result::Result<T, E>, IntoIter: 'a>,
+    ) -> Result<Imap<'a, R>>
+    where
+        F: Entry<(T,), Output = R> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: fmt::Display + 'a,
+        R: Send + 'static,
+    {
+        let call = move |_: &mut dyn Any, item| Ok(function.call((item,)));
+        self.lazy(items.into_iter().map(|item| item.map_err(|e| e.to_string())), call, false)
+    }
+
     fn may_wait(&self) -> Result<()> {
         if self.crew.is_member() { Err(TaskError::WouldDeadlock.into()) } else { Ok(()) }
     }
@@ -269,9 +309,15 @@ impl Tasks {
         R: Send + 'static,
     {
         self.may_wait()?;
+        let total = u64::try_from(items.len()).ok();
         let parts = self.submit_all(items, &call)?;
-        let chunks: Vec<_> = parts.iter().map(chunk).collect();
-        Ok(joined(chunks)?)
+        let mut progress = Progress::new(self.options.progress, None, total);
+        let seen = |chunk: std::result::Result<Chunk<R>, TaskError>| {
+            let results = chunk.as_deref().unwrap_or_default();
+            progress.done(results.len() as u64, failures(results));
+            chunk
+        };
+        Ok(joined(parts.iter().map(chunk).map(seen).collect())?)
     }
 
     fn all_async<T, R, C>(&self, items: Vec<T>, call: C) -> Result<AsyncResult<Vec<R>>>
@@ -355,6 +401,10 @@ impl Tasks {
     {
         self.options.check_for_threads()?;
         let size = self.options.chunk()?.unwrap_or(1);
+        let total = match items.size_hint() {
+            (least, Some(most)) if least == most => u64::try_from(most).ok(),
+            _ => None,
+        };
         let tasks = self.clone();
         let source = Box::new(move || {
             let chunk: Vec<T> = match items.by_ref().take(size).collect() {
@@ -369,7 +419,8 @@ impl Tasks {
                 Err(error) => Part::Failed(error),
             }
         });
-        Ok(Imap::new(self.crew.clone(), source, is_ordered))
+        let progress = Progress::new(self.options.progress, None, total);
+        Ok(Imap::new(self.crew.clone(), source, is_ordered, progress))
     }
 }
 
@@ -407,6 +458,11 @@ fn chunk<R: Send + 'static>(part: &Future<Chunk<R>>) -> std::result::Result<Chun
         Error::Task(error) => error,
         other => TaskError::Failed(other.to_string()),
     })
+}
+
+/// How many of them failed.
+pub(super) fn failures<R>(results: &[std::result::Result<R, TaskError>]) -> u64 {
+    results.iter().filter(|result| result.is_err()).count() as u64
 }
 
 /// The results of all chunks, or the first error.

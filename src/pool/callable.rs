@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// What a pool can call with arguments `A`: a `fn` item or a closure that captures nothing,
-/// of up to eight arguments; or a [`Function`] value.
+/// of up to eight arguments; or a [`Function`] value, of which a clone serves as well.
 ///
 /// It is not for other types: the function has to be found in another process.
 pub trait Callable<A>: sealed::Sealed<A> {

@@ -2,12 +2,13 @@
 //!
 //! Owns the handle and its end. What is done with a pool (`map` and its kin) is on
 //! [`Tasks`], to which a pool derefs; which worker does what, and what a death costs, is
-//! the scheduler's in `procession_protocols::pool`. Neighbours: `builder.rs`, `tasks.rs`,
-//! `imap.rs`, `result.rs`.
+//! the scheduler's in `procession_protocols::pool`. Neighbours: `builder.rs`, `options.rs`,
+//! `tasks.rs`, `imap.rs`, `result.rs`.
 
 mod builder;
 mod callable;
 mod imap;
+mod options;
 mod progress;
 mod result;
 mod stats;
@@ -17,12 +18,14 @@ mod tasks;
 pub use builder::PoolBuilder;
 pub use callable::Callable;
 pub use imap::Imap;
+pub use options::TaskOptions;
+pub(crate) use progress::Progress;
 pub use result::AsyncResult;
 pub(crate) use result::single;
 pub use stats::{PoolStats, WorkerStats};
 pub use stream::ImapStream;
+pub use tasks::Tasks;
 pub(crate) use tasks::share;
-pub use tasks::{TaskOptions, Tasks};
 
 use crate::error::{Error, Result};
 use procession_runtime::pool::Core;

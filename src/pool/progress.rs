@@ -17,13 +17,14 @@ const BAR: &str = "{bar:40} {pos}/{len} {per_sec} eta {eta} {msg}";
 const SPINNER: &str = "{spinner} {pos} {per_sec} {msg}";
 
 /// Shown while it lives, on standard error if that is a terminal; else it costs a branch.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     shown: Option<Shown>,
 }
 
 struct Shown {
     bar: ProgressBar,
-    core: Arc<Core>,
+    /// Whose workers may have to be replaced; threads have none.
+    core: Option<Arc<Core>>,
     restarts_before: u64,
     failures: u64,
     looked: Instant,
@@ -31,22 +32,22 @@ struct Shown {
 
 impl Progress {
     /// For so many inputs, if that is known; nothing unless it is wanted.
-    pub(super) fn new(is_wanted: bool, core: &Arc<Core>, total: Option<u64>) -> Self {
+    pub(crate) fn new(is_wanted: bool, core: Option<&Arc<Core>>, total: Option<u64>) -> Self {
         let bar = is_wanted.then(|| total.map_or_else(ProgressBar::no_length, ProgressBar::new));
         let Some(bar) = bar.filter(|bar| !bar.is_hidden()) else { return Self { shown: None } };
         let template = if total.is_some() { BAR } else { SPINNER };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        let restarts_before = core.sight().restarts;
-        let core = core.clone();
-        Self {
-            shown: Some(Shown { bar, core, restarts_before, failures: 0, looked: Instant::now() }),
-        }
+        let core = core.cloned();
+        let (failures, looked) = (0, Instant::now());
+        let mut shown = Shown { bar, core, restarts_before: 0, failures, looked };
+        shown.restarts_before = shown.restarts();
+        Self { shown: Some(shown) }
     }
 
     /// So many more are done, some of which failed.
-    pub(super) fn done(&mut self, items: u64, failures: u64) {
+    pub(crate) fn done(&mut self, items: u64, failures: u64) {
         let Some(shown) = &mut self.shown else { return };
         shown.failures += failures;
         shown.bar.inc(items);
@@ -57,9 +58,14 @@ impl Progress {
 }
 
 impl Shown {
+    /// How many workers have been replaced so far.
+    fn restarts(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.sight().restarts)
+    }
+
     fn look(&mut self) {
         self.looked = Instant::now();
-        let restarts = self.core.sight().restarts - self.restarts_before;
+        let restarts = self.restarts() - self.restarts_before;
         let said = [(self.failures, "failed"), (restarts, "restarts")];
         let said = said.iter().filter(|(count, _)| *count > 0);
         let said: Vec<_> = said.map(|(count, what)| format!("{count} {what}")).collect();

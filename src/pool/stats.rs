@@ -30,6 +30,8 @@ pub struct WorkerStats {
     pub busy: f64,
     /// Its resident memory in bytes; 0 when it cannot be read.
     pub memory: u64,
+    /// How many workers have had its place in the pool before it.
+    pub restarts: u64,
 }
 
 impl From<Sight> for PoolStats {
@@ -41,7 +43,7 @@ impl From<Sight> for PoolStats {
 
 impl From<WorkerSight> for WorkerStats {
     fn from(sight: WorkerSight) -> Self {
-        let WorkerSight { name, pid, done, busy, memory } = sight;
-        Self { name, pid, done, busy, memory }
+        let WorkerSight { name, pid, done, busy, memory, restarts } = sight;
+        Self { name, pid, done, busy, memory, restarts }
     }
 }

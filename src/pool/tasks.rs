@@ -5,98 +5,24 @@
 
 use super::callable::Callable;
 use super::imap::{Imap, Then};
+use super::options::TaskOptions;
 use super::progress::Progress;
 use super::result::{AsyncResult, append, single};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use procession_runtime::pool::{
-    Arguments, ArgumentsBuilder, Core, Job, Outcome, Request, TaskError, TaskFunction, TaskId,
-    Terms, Want,
+    Arguments, ArgumentsBuilder, Core, Job, Outcome, Request, TaskError, TaskFunction, TaskId, Want,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// By default a `map` is cut into so many chunks for each worker, as in Python.
 const CHUNKS_PER_WORKER: usize = 4;
 
 /// But never larger, so that the workers begin early.
 const LARGEST_CHUNK: usize = 8192;
-
-/// On which terms tasks run; see [`Pool::with`](super::Pool::with).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[must_use = "options do nothing until a pool is asked with them"]
-pub struct TaskOptions {
-    timeout: Option<Duration>,
-    retries: u32,
-    chunksize: Option<usize>,
-    progress: bool,
-}
-
-impl TaskOptions {
-    /// No time limit, no retries, Python's chunks.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How long a task may take from when a worker begins it, to the millisecond. When its
-    /// time is up its worker is killed, no other task is lost, and the task ends in
-    /// [`TaskError::TimedOut`].
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// How often a task is given to another worker after its worker died in it or its time
-    /// was up. Only for tasks that may run twice: a worker may have done its part of the
-    /// work before it died. Handles among the arguments can travel only once.
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.retries = retries;
-        self
-    }
-
-    /// How many inputs travel together. By default 1 for `imap`, and for `map` a quarter of
-    /// a worker's share, 8192 at most. Limits, retries and what a death costs are for each
-    /// input, and what a busy worker has not begun is taken by one that has nothing to do.
-    pub fn chunksize(mut self, chunksize: usize) -> Self {
-        self.chunksize = Some(chunksize);
-        self
-    }
-
-    /// Shows a bar on standard error while a blocking map waits or an `imap` lives: how many
-    /// inputs are done, how fast and for how long still, failures, and restarts of workers.
-    /// Where standard error is no terminal, and in a pool of threads, it shows nothing.
-    pub fn progress(mut self) -> Self {
-        self.progress = true;
-        self
-    }
-
-    fn terms(self) -> Terms {
-        let limit_ms = self
-            .timeout
-            .map(|limit| u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
-        Terms { limit_ms, retries: self.retries }
-    }
-
-    /// Threads cannot be ended, so that a time limit on them would be a false promise.
-    pub(crate) fn check_for_threads(self) -> Result<()> {
-        match self.timeout {
-            Some(_) => Err(Error::Invalid("a task in a thread has no time limit")),
-            None => Ok(()),
-        }
-    }
-
-    /// The chunk size asked for.
-    pub(crate) fn chunk(self) -> Result<Option<usize>> {
-        match self.chunksize {
-            Some(0) => Err(Error::Invalid("a chunk has at least one input")),
-            Some(size) => Ok(Some(size.min(u32::MAX as usize))),
-            None => Ok(None),
-        }
-    }
-}
 
 /// A pool, and the terms on which tasks are submitted to it.
 ///
@@ -199,6 +125,24 @@ impl Tasks {
         R: Serialize + DeserializeOwned + 'static,
     {
         self.all(function.task(), items.into_iter().map(Ok))
+    }
+
+    /// As [`starmap`](Self::starmap), for inputs that may fail: the first failure is the error.
+    ///
+    /// # Errors
+    /// [`TaskError::Input`], and as [`map`](Self::map).
+    pub fn try_starmap<F, A, E, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = std::result::Result<A, E>>,
+    ) -> Result<Vec<R>>
+    where
+        F: Callable<A, Output = R>,
+        A: Serialize + DeserializeOwned + 'static,
+        E: fmt::Display,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.all(function.task(), items.into_iter().map(input))
     }
 
     /// As [`map`](Self::map); each call gets its worker's state too, which the pool's
@@ -351,6 +295,25 @@ impl Tasks {
         self.lazy(function.task(), items.into_iter().map(input), true)
     }
 
+    /// As [`try_imap`](Self::try_imap), but the results come as they are ready; a failure of
+    /// the inputs is the last of them.
+    ///
+    /// # Errors
+    /// As [`imap`](Self::imap).
+    pub fn try_imap_unordered<'a, F, T, E, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = std::result::Result<T, E>, IntoIter: 'a>,
+    ) -> Result<Imap<'a, R>>
+    where
+        F: Callable<(T,), Output = R>,
+        T: Serialize + DeserializeOwned + 'static,
+        E: fmt::Display + 'a,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        self.lazy(function.task(), items.into_iter().map(input), false)
+    }
+
     pub(crate) fn call<F, A>(
         &self,
         function: F,
@@ -378,7 +341,7 @@ impl Tasks {
         // Parts come in any order; each is decoded when it is its turn, while the workers
         // go on with others.
         let mut early: BTreeMap<u64, Outcome> = BTreeMap::new();
-        let mut progress = Progress::new(self.options.progress, &self.core, Some(total));
+        let mut progress = Progress::new(self.options.progress, Some(&self.core), Some(total));
         let mut next = 0;
         while next < total {
             self.core.wait(&job, Want::Any, None)?;
@@ -475,7 +438,7 @@ impl Tasks {
         let source = Box::new(move || draw(&mut items, size));
         let terms = self.options.terms();
         let mut imap = Imap::new(self.core.clone(), function, terms, source, is_ordered);
-        imap.show(Progress::new(self.options.progress, &self.core, total));
+        imap.show(Progress::new(self.options.progress, Some(&self.core), total));
         Ok(imap)
     }
 }

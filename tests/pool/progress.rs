@@ -1,6 +1,6 @@
 //! What a pool shows of its progress: a bar on a terminal, elsewhere nothing.
 
-use procession::{Pool, Process, Stdio, TaskOptions};
+use procession::{Pool, Process, Stdio, TaskOptions, dummy};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,8 +9,12 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::SOON;
 
-/// A map in which one call may fail, and a lazy one.
+/// A map in which one call may fail, and a lazy one; and both on threads.
 fn work(bad: u64) -> (bool, usize) {
+    let threads = dummy::Pool::new(2).unwrap();
+    let shown = threads.with(TaskOptions::new().chunksize(5).progress());
+    assert_eq!(shown.map(|x: u64| x, 0..80).unwrap().len(), 80);
+    assert_eq!(shown.imap_unordered(|x: u64| x, 0..90).unwrap().flatten().count(), 90);
     let pool = Pool::new(2).unwrap();
     let shown = pool.with(TaskOptions::new().chunksize(5).progress());
     let one_fails = shown.starmap(|x: u64, bad: u64| assert_ne!(x, bad), (0..60).map(|x| (x, bad)));
@@ -45,7 +49,7 @@ fn a_terminal_shows_how_far_a_map_is() {
     assert_eq!(process.result_timeout(SOON).unwrap(), (true, 70));
     process.join_timeout(SOON).unwrap();
     let said = said.join().unwrap();
-    for wanted in ["60/60", "70/70", "1 failed", "/s"] {
+    for wanted in ["60/60", "70/70", "80/80", "90/90", "1 failed", "/s"] {
         assert!(said.contains(wanted), "no {wanted:?} in {said:?}");
     }
 }

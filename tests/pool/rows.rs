@@ -126,6 +126,11 @@ fn a_failing_input_is_the_error_of_a_map() {
         }
     }
     assert_eq!(pool.try_map(sqr, failing_at(99)).unwrap(), squares(0..10));
+    let pairs = |at| failing_at(at).map(|x| x.map(|x| (x, 1)));
+    let sums = pool.try_starmap(|a: i64, b: i64| a + b, pairs(99)).unwrap();
+    assert_eq!(sums, (1..11).collect::<Vec<_>>());
+    let failed = pool.try_starmap(|a: i64, b: i64| a + b, pairs(4));
+    assert!(matches!(failed, Err(Error::Task(TaskError::Input(why))) if why == "input 4"));
 }
 
 /// Row pool-12.
@@ -154,6 +159,11 @@ fn a_failing_input_is_an_error_at_its_turn() {
         let Some(Err(TaskError::Input(why))) = results.next() else { panic!("no error") };
         assert_eq!(why, format!("input {at}"));
         assert!(results.next().is_none());
+        let results = tasks.try_imap_unordered(sqr, failing_at(at)).unwrap();
+        let (mut values, failed): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
+        values.sort_unstable_by_key(|value| *value.as_ref().unwrap());
+        assert_eq!(values, squares(0..good).into_iter().map(Ok).collect::<Vec<_>>());
+        assert_eq!(failed, [Err(TaskError::Input(format!("input {at}")))]);
     }
 }
 

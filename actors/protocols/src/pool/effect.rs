@@ -38,6 +38,8 @@ pub struct Record {
     pub busy_ms: u64,
     /// For how long it has been ready, in milliseconds.
     pub ready_ms: u64,
+    /// How many workers have had its place before it.
+    pub restarts: u64,
 }
 
 /// On which terms a task runs. Each of its items has these for itself.

@@ -44,6 +44,8 @@ pub struct Scheduler<T> {
     window: RestartWindow,
     next_task: u64,
     pub(super) next_worker: u64,
+    /// How many workers have been started in each place.
+    pub(super) started_in: Vec<u64>,
     /// When idle workers may take what others have not begun.
     pub(super) revisit: Option<u64>,
     /// Whether its end has been told.
@@ -62,6 +64,7 @@ impl<T: Clone> Scheduler<T> {
             window: RestartWindow::new(options.budget),
             next_task: 0,
             next_worker: 0,
+            started_in: Vec::new(),
             revisit: None,
             has_said_so: false,
         }

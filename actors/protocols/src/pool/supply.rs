@@ -119,9 +119,22 @@ impl<T: Clone> Scheduler<T> {
         self.workers.iter().filter(|one| one.stage == stage).count()
     }
 
-    /// How many places are taken: one that leaves has given its own up.
+    /// How many places are taken.
     fn places(&self) -> usize {
-        self.count(Stage::Starting) + self.count(Stage::Ready) + self.count(Stage::Dying)
+        self.workers.iter().filter(|worker| worker.has_place()).count()
+    }
+
+    /// A place that is free, and how many have had it before.
+    fn free_place(&mut self) -> (usize, u64) {
+        let is_taken = |place| self.workers.iter().any(|one| one.has_place() && one.place == place);
+        let place = (0..self.workers.len()).find(|place| !is_taken(*place));
+        let place = place.unwrap_or(self.workers.len());
+        if self.started_in.len() <= place {
+            self.started_in.resize(place + 1, 0);
+        }
+        let before = self.started_in[place];
+        self.started_in[place] += 1;
+        (place, before)
     }
 
     /// Starts workers in the places of those that have gone, as far as there is use for them.
@@ -138,7 +151,8 @@ impl<T: Clone> Scheduler<T> {
                 return;
             }
             self.next_worker += 1;
-            let worker = Worker::new(WorkerId(self.next_worker));
+            let (place, restarts) = self.free_place();
+            let worker = Worker::new(WorkerId(self.next_worker), place, restarts);
             out.push(Effect::Start(worker.id));
             self.workers.push(worker);
         }

@@ -73,6 +73,9 @@ pub(super) struct Doom {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
+    /// Which of the pool's places it has, and how many have had that before it.
+    pub(super) place: usize,
+    pub(super) restarts: u64,
     pub(super) stage: Stage,
     /// What it works on, as far as its owner knows: it may be further already.
     pub(super) current: Option<Given>,
@@ -104,9 +107,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(id: WorkerId) -> Self {
+    pub(super) fn new(id: WorkerId, place: usize, restarts: u64) -> Self {
         Self {
             id,
+            place,
+            restarts,
             stage: Stage::Starting,
             current: None,
             ahead: VecDeque::new(),
@@ -134,6 +139,11 @@ impl Worker {
             && !self.outgrown
             && self.given < most
             && self.ahead.len() < if self.current.is_some() { ahead } else { 1 }
+    }
+
+    /// Whether its place is taken: one that leaves has given it up.
+    pub(super) fn has_place(&self) -> bool {
+        self.stage != Stage::Leaving
     }
 
     pub(super) fn is_idle(&self, most: u32) -> bool {
@@ -203,6 +213,7 @@ impl Worker {
             done: self.done,
             busy_ms: self.busy_ms + current,
             ready_ms: now.saturating_sub(self.ready_at),
+            restarts: self.restarts,
         }
     }
 

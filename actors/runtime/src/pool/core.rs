@@ -82,6 +82,8 @@ pub struct WorkerSight {
     pub busy: f64,
     /// Bytes of memory that are resident for it.
     pub memory: u64,
+    /// How many workers have had its place before it.
+    pub restarts: u64,
 }
 
 /// Calls of one function.
@@ -188,7 +190,8 @@ impl Core {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of a life")]
             let busy = record.busy_ms as f64 / record.ready_ms.max(1) as f64;
             let name = worker.child.name().to_owned();
-            Some(WorkerSight { name, pid, done: record.done, busy, memory: memory::of(pid) })
+            let Record { done, restarts, .. } = record;
+            Some(WorkerSight { name, pid, done, busy, memory: memory::of(pid), restarts })
         };
         Sight {
             workers: state.scheduler.records(now).filter_map(sight).collect(),
