@@ -85,6 +85,9 @@ examples_table() {
         -e '^\[1, 2, 3\]$'
     check_each manager_own_type -e '^7 56$' -e '^19807040628566084398385987584$' -e '^68$' \
         -e '^mul is hidden: true$' -e '^\["Adder", "Maths"\]$'
+    check_each manager_proxies -e '^you called Foo.f\(\)$' -e '^you called Foo._h\(\)$' \
+        -e '^_h is hidden: true$' -e '^f is hidden: true$' -e '^<0> <1> .* <81> $' \
+        -e 'add\(23, 45\) = 68$' -e 'pow\(2, 94\) = 19807040628566084398385987584$'
     # It has a thread of its own, so a fork is refused.
     check manager_remote -e '^a client got "hello"$' -e '^a client got "local hello"$' \
         -e '^another key is refused: true$' -e '^nobody is there: true$' -- spawn

@@ -128,7 +128,7 @@ impl ManagerBuilder {
         A: Actor + Send,
         A::Msg: Wire,
     {
-        self.actor::<F, Args, A>(name.into(), make, None)
+        self.actor::<F, Args, A>(name.into(), make, None, false)
     }
 
     /// As [`register`](Self::register), but of the actor's methods only these can be
@@ -147,11 +147,36 @@ impl ManagerBuilder {
         A: Actor + Send,
         A::Msg: Wire,
     {
-        let methods = methods.iter().map(|&method| method.to_owned()).collect();
-        self.actor::<F, Args, A>(name.into(), make, Some(methods))
+        self.actor::<F, Args, A>(name.into(), make, Some(names(methods)), false)
     }
 
-    fn actor<F, Args, A>(mut self, name: String, make: F, exposed: Option<Vec<String>>) -> Self
+    /// As [`register_exposed`](Self::register_exposed), but nobody can ask for it from
+    /// outside: only methods and functions that run in the server, by
+    /// [`Manager::here`], which then give the reference away. Python's
+    /// `create_method=False`.
+    pub fn register_inside<F, Args, A>(
+        self,
+        name: impl Into<String>,
+        make: F,
+        methods: &[&str],
+    ) -> Self
+    where
+        F: Entry<Args> + Copy + 'static,
+        F::Output: IntoActor<A>,
+        Args: DeserializeOwned + 'static,
+        A: Actor + Send,
+        A::Msg: Wire,
+    {
+        self.actor::<F, Args, A>(name.into(), make, Some(names(methods)), true)
+    }
+
+    fn actor<F, Args, A>(
+        mut self,
+        name: String,
+        make: F,
+        exposed: Option<Vec<String>>,
+        inside_only: bool,
+    ) -> Self
     where
         F: Entry<Args> + Copy + 'static,
         F::Output: IntoActor<A>,
@@ -160,7 +185,7 @@ impl ManagerBuilder {
         A::Msg: Wire,
     {
         if let Some(function) = self.known(Routine::actor::<F, Args, A>(make)) {
-            self.offers.insert(name, Offer::Made(Factory { function, exposed }));
+            self.offers.insert(name, Offer::Made(Factory { function, exposed, inside_only }));
         }
         self
     }
@@ -173,7 +198,8 @@ impl ManagerBuilder {
         F::Output: Serialize + 'static,
     {
         if let Some(function) = self.known(Routine::of::<F, ()>(make)) {
-            self.offers.insert(name.into(), Offer::Made(Factory { function, exposed: None }));
+            let factory = Factory { function, exposed: None, inside_only: false };
+            self.offers.insert(name.into(), Offer::Made(factory));
         }
         self
     }
@@ -234,4 +260,8 @@ impl ManagerBuilder {
         let encoded = Stored::encode(value, NodeId::new());
         encoded.map_err(|error| self.failed.get_or_insert(error.into())).ok()
     }
+}
+
+fn names(methods: &[&str]) -> Vec<String> {
+    methods.iter().map(|&method| method.to_owned()).collect()
 }

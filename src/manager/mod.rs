@@ -8,6 +8,7 @@
 
 mod builder;
 mod dict;
+mod iterator;
 mod list;
 mod lock;
 mod namespace;
@@ -22,6 +23,7 @@ mod value;
 
 pub use builder::ManagerBuilder;
 pub use dict::{DictIter, DictProxy};
+pub use iterator::IteratorProxy;
 pub use list::ListProxy;
 pub use lock::{
     BarrierProxy, BoundedSemaphoreProxy, ConditionProxy, EventProxy, Got, Guard, LockProxy,
@@ -40,7 +42,7 @@ use crate::listener::Address;
 use crate::process::ProcessRef;
 use procession_runtime::actor::{Actor, ActorRef, Wire};
 use procession_runtime::function::{Entry, NotInImage};
-use procession_runtime::manager::{Ask, ManagerError, Proxy, Routine};
+use procession_runtime::manager::{Ask, ManagerError, Proxy, Reception, Routine};
 use proxy::{Result, number, value, values};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,6 +97,35 @@ impl Manager {
     /// Options for a manager before its start: what it offers, how it begins and ends.
     pub fn builder() -> ManagerBuilder {
         ManagerBuilder::default()
+    }
+
+    /// In a method of a managed actor, or in a function that a manager runs: that manager. So
+    /// a method can make objects and return their proxies. `None` anywhere else.
+    ///
+    /// ```
+    /// use procession::{Actor, Manager, manager::ListProxy, methods};
+    ///
+    /// #[derive(Actor)]
+    /// struct Library;
+    ///
+    /// #[methods]
+    /// impl Library {
+    ///     pub fn shelf(&self) -> ListProxy<String> {
+    ///         Manager::here().expect("a manager runs it").list([]).expect("it makes lists")
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = Manager::builder().register("Library", || Library).start()?;
+    /// let library = manager.make::<Library>("Library", ())?;
+    /// let shelf = library.shelf()?;
+    /// shelf.append(&"a book".into())?;
+    /// assert_eq!(shelf.len()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn here() -> Option<Self> {
+        Reception::here().map(|door| Self { door, server: None, address: None })
     }
 
     /// The server's process, if this manager started it.

@@ -9,5 +9,6 @@ mod kills;
 mod life;
 mod locks;
 mod remote;
+mod remote_actors;
 #[path = "../util/mod.rs"]
 mod util;

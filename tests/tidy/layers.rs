@@ -92,6 +92,7 @@ const CRATES: &[Crate] = &[
             ("launcher", "node", "a start needs to know who starts; a child is born as a node"),
             ("launcher", "share", "a copy of a process has to be given its handles anew"),
             ("node", "share", "a leaving node sends owners what they had no room for"),
+            ("node", "manager", "an actor of a manager's is kept by the reference to its object"),
             ("node", "peer", "routes hand out links to actors: peers"),
             ("node", "supervisor", "a leaving node stops its trees; routes know their references"),
             ("peer", "supervisor", "the way to a place in a tree is found in its slot"),

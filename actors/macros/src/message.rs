@@ -113,6 +113,7 @@ impl Messages {
             let fields = fields.chain(reply);
             quote!(#index => ::core::result::Result::Ok(#ident::#variant { #(#fields,)* }),)
         });
+        let fingerprint = self.fingerprint();
         quote! {
             const _: () = {
                 use ::procession::__private;
@@ -141,6 +142,8 @@ impl Messages {
                 where
                     #(#bounds,)*
                 {
+                    const FINGERPRINT: u64 = #fingerprint;
+
                     fn encode(
                         &self,
                         encoder: &mut __private::Encoder,
@@ -166,6 +169,24 @@ impl Messages {
                 }
             };
         }
+    }
+
+    /// A hash (FNV-1a, 64 bits) of the variants and the types that they carry, as written.
+    fn fingerprint(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for Variant { ident, fields, reply } in &self.variants {
+            let types = fields.iter().chain(reply).map(|(_, ty)| ty.to_token_stream());
+            let mut text = format!("{ident}(");
+            for ty in types {
+                text.push_str(&ty.to_string());
+                text.push(',');
+            }
+            text.push_str(if reply.is_some() { ")->;" } else { ");" });
+            for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        hash
     }
 
     /// A match on the message, with an arm for each variant.

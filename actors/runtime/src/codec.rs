@@ -149,6 +149,16 @@ pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Deco
     Decoder { bytes }.value()
 }
 
+/// Encodes a part of a value as bytes of its own, within the transfer under way.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_within<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
+    let mut encoder = Encoder { bytes: Vec::new() };
+    encoder.value(value)?;
+    Ok(encoder.bytes)
+}
+
 /// Takes values one after another.
 #[derive(Debug)]
 pub struct Encoder {

@@ -9,7 +9,7 @@ use super::local::Local;
 use super::mailbox::{Entry, Mailbox, Turn};
 use super::message::Message;
 use super::reference::ActorRef;
-use super::remote::{LocalActor, node_id};
+use super::remote::{LocalActor, node_id, within};
 use super::{Handler, MailboxOptions, current};
 use crate::codec;
 use crate::down::Down;
@@ -117,11 +117,15 @@ fn handle<H: Handler>(handler: &mut H, mailbox: &Mailbox<H::Msg>, entry: Entry<H
             };
             // Until all bytes are known to be right, the message must not be lost: its
             // reply is owed the error.
+            let scope = reply.as_ref().and_then(|reply| reply.scope());
             let (mut reply, mut message) = (reply, None);
-            let decoded = codec::decode_with(&encoded.bytes, encoded.fds, |decoder| {
-                message = Some((wire.decode)(decoder, &mut reply)?);
-                Ok(())
-            });
+            let decode = || {
+                codec::decode_with(&encoded.bytes, encoded.fds, |decoder| {
+                    message = Some((wire.decode)(decoder, &mut reply)?);
+                    Ok(())
+                })
+            };
+            let decoded = within(scope.as_ref(), decode);
             match (decoded, message) {
                 (Ok(()), Some(message)) => handler.handle(message),
                 (Ok(()), None) => {}

@@ -29,6 +29,10 @@ pub trait Message: Send + Sized + 'static {
 /// A message that can travel: all its arguments and replies are `Serialize` and
 /// `DeserializeOwned`. Implemented by the macros, under that condition.
 pub trait Wire: Message {
+    /// Depends on the variants and the names of their fields' types, in their order. Peers
+    /// that are not the same program compare it.
+    const FINGERPRINT: u64;
+
     /// Appends the variant's number and all fields but the reply.
     ///
     /// # Errors
@@ -72,6 +76,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> WireArg<'_> for T {}
 /// kind: the message is `Wire` if the reference is `Serialize`, if the message is `Wire`.
 #[derive(Debug)]
 pub struct WireFns<M> {
+    pub(crate) fingerprint: u64,
     pub(crate) encode: fn(&M, &mut Encoder) -> Result<(), EncodeError>,
     pub(crate) take_reply: fn(&mut M) -> Option<ReplyPort>,
     pub(crate) decode: fn(&mut Decoder<'_>, &mut Option<ReplyPort>) -> Result<M, DecodeError>,
@@ -80,7 +85,12 @@ pub struct WireFns<M> {
 impl<M: Wire> WireFns<M> {
     /// The functions of `M`.
     pub fn of() -> Self {
-        Self { encode: M::encode, take_reply: M::take_reply, decode: M::decode }
+        Self {
+            fingerprint: M::FINGERPRINT,
+            encode: M::encode,
+            take_reply: M::take_reply,
+            decode: M::decode,
+        }
     }
 }
 

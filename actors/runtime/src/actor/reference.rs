@@ -15,8 +15,10 @@ use crate::wait;
 use procession_protocols::id::ActorId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 /// A reference to a running actor, here or in another process of the tree.
@@ -99,7 +101,7 @@ impl<A: Handler> ActorRef<A> {
             match &route {
                 Route::Local(local) => local.mailbox().send_async(message).await,
                 Route::Remote(remote, wire) => {
-                    let (message, encoded, reply) = encode(*wire, message)?;
+                    let (message, encoded, reply) = encode(remote, *wire, message)?;
                     let sent = remote.send_async(encoded, reply).await;
                     sent.map_err(|why| SendError::new(message, why))
                 }
@@ -152,7 +154,10 @@ impl<A: Handler> ActorRef<A> {
             current::may_wait_for(this.id())?;
             let _watch = this.watch_replies();
             this.send_async(message).await?;
-            answer.await
+            let scope = this.scope();
+            let mut answer = pin!(answer);
+            poll_fn(|context| remote::within(scope.as_ref(), || answer.as_mut().poll(context)))
+                .await
         }
     }
 
@@ -252,6 +257,13 @@ impl<A: Handler> ActorRef<A> {
         }
     }
 
+    fn scope(&self) -> Option<Arc<dyn remote::Scope>> {
+        match &self.route {
+            Route::Local(_) => None,
+            Route::Remote(remote, _) => remote.scope(),
+        }
+    }
+
     fn watch_with(&self, sink: DownSink) -> Result<(), CallError> {
         match &self.route {
             Route::Local(local) => local.mailbox().monitor(sink),
@@ -268,7 +280,7 @@ impl<A: Handler> ActorRef<A> {
         match &self.route {
             Route::Local(local) => local.mailbox().send(message, deadline),
             Route::Remote(remote, wire) => {
-                let (message, encoded, reply) = encode(*wire, message)?;
+                let (message, encoded, reply) = encode(remote, *wire, message)?;
                 remote.send(encoded, reply, deadline).map_err(|why| SendError::new(message, why))
             }
         }
@@ -286,8 +298,12 @@ impl<A: Handler> ActorRef<A> {
             (Route::Local(_), None) => Some(wait::block_on(answer)),
             (Route::Local(_), Some(deadline)) => wait::block_on_until(answer, deadline),
             (Route::Remote(remote, _), deadline) => {
-                let mut slot = None;
-                remote.wait(pin!(async { slot = Some(answer.await) }), deadline);
+                let (scope, mut slot) = (remote.scope(), None);
+                let mut answer = pin!(answer);
+                let poll = |context: &mut Context<'_>| {
+                    remote::within(scope.as_ref(), || answer.as_mut().poll(context))
+                };
+                remote.wait(pin!(async { slot = Some(poll_fn(poll).await) }), deadline);
                 slot
             }
         };
@@ -297,10 +313,13 @@ impl<A: Handler> ActorRef<A> {
 
 /// A message in wire form, with its reply taken out.
 fn encode<M>(
+    remote: &Arc<dyn Remote>,
     wire: WireFns<M>,
     mut message: M,
 ) -> Result<(M, Encoded, Option<ReplyPort>), SendError<M>> {
-    match codec::encode_with(|encoder| (wire.encode)(&message, encoder)) {
+    let scope = remote.scope();
+    let encode = || codec::encode_with(|encoder| (wire.encode)(&message, encoder));
+    match remote::within(scope.as_ref(), encode) {
         Ok(encoded) => {
             let reply = (wire.take_reply)(&mut message);
             Ok((message, encoded, reply))
@@ -343,7 +362,8 @@ impl<A: Handler> Serialize for ActorRef<A> {
             Route::Local(local) => remote::node().and_then(|node| node.export(local.clone())),
             Route::Remote(remote, _) => remote.to_wire(),
         };
-        wire.map_err(ser::Error::custom)?.serialize(serializer)
+        let messages = A::Msg::wire().map_or(0, |fns| fns.fingerprint);
+        (messages, wire.map_err(ser::Error::custom)?).serialize(serializer)
     }
 }
 
@@ -352,7 +372,10 @@ impl<'de, A: Handler> Deserialize<'de> for ActorRef<A> {
         if !codec::in_transfer() {
             return Err(de::Error::custom(codec::OUTSIDE_TRANSFER));
         }
-        let wire = RefWire::deserialize(deserializer)?;
+        let (messages, wire) = <(u64, RefWire)>::deserialize(deserializer)?;
+        if A::Msg::wire().is_some_and(|fns| fns.fingerprint != messages) {
+            return Err(de::Error::custom("the reference is to another kind of actor"));
+        }
         match remote::node().and_then(|node| node.import(wire)).map_err(de::Error::custom)? {
             Imported::Local(local) => local
                 .into_any()

@@ -12,8 +12,9 @@ use super::reply::ReplyPort;
 use crate::codec::{Encoded, Fd, Lent};
 use crate::down::DownSink;
 use procession_protocols::id::{ActorId, NodeId, NodePath};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::any::Any;
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -54,6 +55,11 @@ pub trait Remote: Send + Sync {
     /// waiting, and cannot.
     fn watch(&self) -> Box<dyn Send>;
 
+    /// What its messages are encoded in, and their replies decoded in; `None` is nothing.
+    fn scope(&self) -> Option<Arc<dyn Scope>> {
+        None
+    }
+
     /// Whether it is not known to have ended.
     fn is_alive(&self) -> bool;
 
@@ -75,6 +81,20 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// Why it cannot travel.
     fn to_wire(&self) -> Result<RefWire, CallError>;
+}
+
+/// What has to be known while a value is encoded for a certain stream, or decoded.
+pub trait Scope: Send + Sync {
+    /// Acts while it is known.
+    fn enter(&self, act: &mut dyn FnMut());
+}
+
+/// Acts within a scope, if there is one.
+pub(super) fn within<T>(scope: Option<&Arc<dyn Scope>>, act: impl FnOnce() -> T) -> T {
+    let Some(scope) = scope else { return act() };
+    let (mut act, mut done) = (Some(act), None);
+    scope.enter(&mut || done = act.take().map(|act| act()));
+    done.unwrap_or_else(|| unreachable!("a scope acts"))
 }
 
 /// What [`Remote::send_async`] returns. Dropped before the first byte was written,
@@ -146,27 +166,66 @@ pub struct RefWire {
     pub lifeline: Option<Lifeline>,
 }
 
-/// A descriptor that is closed with the last copy of a reference, in whatever process that
-/// is: its other end is with what keeps the actor alive.
-#[derive(Debug, Clone)]
-pub struct Lifeline(Arc<OwnedFd>);
+/// What keeps an actor alive, in whatever process it is, until its last copy is dropped or
+/// its last holder has ended.
+#[derive(Clone)]
+pub enum Lifeline {
+    /// A descriptor whose other end is with the actor.
+    Fd(Arc<OwnedFd>),
+    /// A reference to an object that has the actor.
+    Object(Arc<dyn Keeper>),
+}
 
-impl Lifeline {
-    /// This descriptor.
-    pub fn new(fd: OwnedFd) -> Self {
-        Self(Arc::new(fd))
+/// A reference that keeps an actor alive; what it refers to is not known here.
+pub trait Keeper: Send + Sync {
+    /// The reference, for the transfer under way.
+    ///
+    /// # Errors
+    /// Why it cannot travel there.
+    fn pack(&self) -> Result<Vec<u8>, CallError>;
+
+    /// The way to the actor, if that is by the reference itself.
+    fn way(&self, wire: &RefWire) -> Option<Arc<dyn Remote>>;
+}
+
+impl fmt::Debug for Lifeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lifeline")
     }
+}
+
+/// A lifeline as it travels.
+#[derive(Serialize)]
+enum Going<'a> {
+    Fd(Lent<'a>),
+    Object(Vec<u8>),
+}
+
+#[derive(Deserialize)]
+enum Coming {
+    Fd(Fd),
+    Object(Vec<u8>),
 }
 
 impl Serialize for Lifeline {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Lent(self.0.as_fd()).serialize(serializer)
+        let going = match self {
+            Self::Fd(fd) => Going::Fd(Lent(fd.as_fd())),
+            Self::Object(keeper) => Going::Object(keeper.pack().map_err(ser::Error::custom)?),
+        };
+        going.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Lifeline {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fd::deserialize(deserializer).map(|fd| Self::new(fd.into()))
+        Ok(match Coming::deserialize(deserializer)? {
+            Coming::Fd(fd) => Self::Fd(Arc::new(fd.into())),
+            Coming::Object(packed) => {
+                let keeper = node().and_then(|node| node.unpack(&packed));
+                Self::Object(keeper.map_err(de::Error::custom)?)
+            }
+        })
     }
 }
 
@@ -197,6 +256,15 @@ pub trait Node: Send + Sync {
     /// # Errors
     /// Why there is no way to it.
     fn import(&self, wire: RefWire) -> Result<Imported, CallError>;
+
+    /// Reads what [`Keeper::pack`] wrote, within the same transfer.
+    ///
+    /// # Errors
+    /// This node knows of no such references, or it is none.
+    fn unpack(&self, packed: &[u8]) -> Result<Arc<dyn Keeper>, CallError> {
+        let _ = packed;
+        Err(CallError::Unreachable("no references to managed objects are known here".into()))
+    }
 }
 
 /// Installs this process's node. False when there was one.

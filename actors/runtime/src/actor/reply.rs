@@ -7,12 +7,14 @@
 
 use super::current;
 use super::error::CallError;
+use super::remote::{Scope, within};
 use crate::codec::{self, DecodeError, EncodeError, Encoded};
 use crate::wait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -22,6 +24,11 @@ use tokio::sync::oneshot;
 pub trait ReplySink: Send {
     /// Takes the reply. It must not block, and must not decode.
     fn complete(self: Box<Self>, result: Result<Encoded, CallError>);
+
+    /// What the message is decoded in, and the reply encoded in; `None` is nothing.
+    fn scope(&self) -> Option<Arc<dyn Scope>> {
+        None
+    }
 }
 
 /// A boxed [`ReplySink`]. Dropping one that this process's caller waits for ends the
@@ -108,7 +115,8 @@ impl<R: Send + 'static> Reply<R> {
                 let _ = sender.send(Answer::Value(value));
             }
             Some(Port::Wire(port, encode)) => {
-                port.complete(encode(&value).map_err(CallError::Encode));
+                let encoded = within(port.scope().as_ref(), || encode(&value));
+                port.complete(encoded.map_err(CallError::Encode));
             }
             Some(Port::Call(take)) => take(Ok(value)),
         }

@@ -5,8 +5,11 @@
 //! here, in the actor's own process, whoever made it. The references to it are the usual
 //! ones.
 
+use super::door::Reception;
 use super::object::Counted;
-use crate::actor::{Actor, ActorRef, CallError, Handler, IntoActor, StartError, host, refuse};
+use crate::actor::{
+    Actor, ActorRef, CallError, Handler, IntoActor, MailboxOptions, StartError, host, refuse,
+};
 use crate::down::Down;
 use procession_protocols::exit::ExitReason;
 
@@ -18,44 +21,61 @@ pub(super) fn host_made<A>(
 where
     A: Actor + Send,
 {
-    let actor = made.into_actor()?;
+    host_as_object(made.into_actor()?, A::NAME, A::MAILBOX, exposed)
+        .map_err(|error| error.to_string())
+}
+
+/// Hosts a handler, which counts as a managed object.
+///
+/// # Errors
+/// As [`host`](crate::actor::host::host).
+pub fn host_as_object<H: Handler + Send>(
+    handler: H,
+    name: &str,
+    options: MailboxOptions,
+    exposed: Option<&[String]>,
+) -> Result<ActorRef<H>, StartError> {
     let variants = exposed.map(|methods| methods.iter().map(|method| variant(method)).collect());
-    let face = Face { actor, variants, _counted: Counted::new() };
-    let hosted = host::host(face, A::NAME, A::MAILBOX).map(ActorRef::of_same_messages);
-    hosted.map_err(|error| error.to_string())
+    let server = Reception::current();
+    let face = Face { handler, variants, server, _counted: Counted::new() };
+    host::host(face, name, options).map(ActorRef::of_same_messages)
 }
 
 /// An actor as a managed object.
-struct Face<A> {
-    actor: A,
+struct Face<H> {
+    handler: H,
     /// The messages that can be sent; `None` is all.
     variants: Option<Vec<String>>,
+    /// The server that hosts it.
+    server: Option<Reception>,
     _counted: Counted,
 }
 
-impl<A: Actor> Handler for Face<A> {
-    type Msg = A::Msg;
+impl<H: Handler> Handler for Face<H> {
+    type Msg = H::Msg;
 
-    fn handle(&mut self, message: A::Msg) {
+    fn handle(&mut self, message: H::Msg) {
         let name = crate::actor::Message::variant_name(&message);
         let is_exposed = |variants: &Vec<String>| variants.iter().any(|variant| variant == name);
         if self.variants.as_ref().is_none_or(is_exposed) {
-            self.actor.handle(message);
+            self.handler.handle(message);
         } else {
             refuse(CallError::NotExposed, move || drop(message));
         }
     }
 
     fn on_start(&mut self) -> Result<(), StartError> {
-        self.actor.on_start()
+        // The thread is the actor's own.
+        Reception::settle(self.server.clone());
+        self.handler.on_start()
     }
 
     fn on_stop(&mut self, why: &ExitReason) {
-        self.actor.on_stop(why);
+        self.handler.on_stop(why);
     }
 
     fn on_down(&mut self, down: &Down) {
-        self.actor.on_down(down);
+        self.handler.on_down(down);
     }
 }
 

@@ -9,13 +9,14 @@ use super::function;
 use super::object::{Asker, Object, count};
 use super::proxy::Proxy;
 use super::stored::Stored;
-use super::{Ask, workers};
+use super::{Ask, far_actor, workers};
 use crate::codec::EncodeError;
 use crate::function::FunctionRef;
 use crate::node;
 use crate::sync::lock;
 use procession_protocols::manager::{Fault, Machine, Reply, Seed};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -38,6 +39,8 @@ pub struct Factory {
     pub function: FunctionRef,
     /// Which methods of the actor that it makes can be called; `None` is all.
     pub exposed: Option<Vec<String>>,
+    /// Whether only code in the server's own process can ask for it.
+    pub inside_only: bool,
 }
 
 /// A server's offers.
@@ -51,6 +54,7 @@ impl Reception {
     /// # Errors
     /// A stock object's reference cannot be encoded.
     pub fn open(mut offers: BTreeMap<String, Offer>) -> Result<Proxy, EncodeError> {
+        far_actor::serve();
         for offer in offers.values_mut() {
             if let Offer::Stock(tag, seed) = offer {
                 let proxy = Proxy::host(Object::stock(Machine::new(seed.clone())));
@@ -58,6 +62,22 @@ impl Reception {
             }
         }
         Ok(Proxy::host(Object::door(Self(Arc::new(offers)))))
+    }
+
+    /// A door to the server for which the calling thread runs a function or an actor.
+    pub fn here() -> Option<Proxy> {
+        let reception = HERE.with_borrow(Clone::clone)?;
+        Some(Proxy::host(Object::door(reception)))
+    }
+
+    /// From now on the calling thread runs what is this server's, or nobody's.
+    pub(super) fn settle(here: Option<Self>) -> Option<Self> {
+        HERE.replace(here)
+    }
+
+    /// The server for which the calling thread runs.
+    pub(super) fn current() -> Option<Self> {
+        HERE.with_borrow(Clone::clone)
     }
 
     /// Answers, at once or from a worker's thread.
@@ -68,21 +88,27 @@ impl Reception {
                 asker.answer(give(&proxy));
             }
             Ask::Run { function, args } => {
-                serve(asker, move || function::run(&function, &args, None));
+                self.serve(asker, move || function::run(&function, &args, None));
             }
             Ask::Make { name, args } => match self.0.get(&name) {
                 None | Some(Offer::Stock(..)) => {
                     asker.answer(Reply::Fault(Fault::NoSuchObject(name)));
                 }
                 Some(Offer::Shared(value)) => asker.answer(Reply::Value(value.clone())),
+                Some(Offer::Made(factory)) if factory.inside_only && !asker.is_here() => {
+                    asker.answer(Reply::Fault(Fault::NoSuchObject(name)));
+                }
                 Some(Offer::Made(factory)) => {
-                    let Factory { function, exposed } = factory.clone();
-                    serve(asker, move || function::run(&function, &args, exposed.as_deref()));
+                    let Factory { function, exposed, .. } = factory.clone();
+                    self.serve(asker, move || function::run(&function, &args, exposed.as_deref()));
                 }
             },
             Ask::Names => {
                 let encode = |name| Stored::encode(name, node::current().id);
-                let names: Result<Vec<_>, _> = self.0.keys().map(encode).collect();
+                let is_inside =
+                    |offer: &Offer| matches!(offer, Offer::Made(one) if one.inside_only);
+                let shown = self.0.iter().filter(|(_, offer)| !is_inside(offer));
+                let names: Result<Vec<_>, _> = shown.map(|(name, _)| encode(name)).collect();
                 asker.answer(names.map_or_else(failed, Reply::Values));
             }
             Ask::Count => asker.answer(Reply::Number(count())),
@@ -91,6 +117,10 @@ impl Reception {
             }
         }
     }
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Reception>> = const { RefCell::new(None) };
 }
 
 /// A new object's first reference goes to who asked for it.
@@ -102,20 +132,25 @@ fn failed(error: EncodeError) -> Reply<Stored> {
     Reply::Fault(Fault::Failed(error.to_string()))
 }
 
-/// Runs a function on a worker's thread, and answers with its result.
-fn serve(asker: Asker, run: impl FnOnce() -> Result<Stored, Fault> + Send + 'static) {
-    // The asker is in a cell that comes back when no thread is to be had.
-    let asker = Arc::new(Mutex::new(Some(asker)));
-    let taken = asker.clone();
-    let job = move || {
-        let reply = run().map_or_else(Reply::Fault, Reply::Value);
-        if let Some(asker) = lock(&taken).take() {
-            asker.answer(reply);
+impl Reception {
+    /// Runs a function on a worker's thread, and answers with its result.
+    fn serve(&self, asker: Asker, run: impl FnOnce() -> Result<Stored, Fault> + Send + 'static) {
+        // The asker is in a cell that comes back when no thread is to be had.
+        let asker = Arc::new(Mutex::new(Some(asker)));
+        let taken = asker.clone();
+        let here = self.clone();
+        let job = move || {
+            Reception::settle(Some(here));
+            let reply = run().map_or_else(Reply::Fault, Reply::Value);
+            Reception::settle(None);
+            if let Some(asker) = lock(&taken).take() {
+                asker.answer(reply);
+            }
+        };
+        if workers::run(job).is_err()
+            && let Some(asker) = lock(&asker).take()
+        {
+            asker.answer(Reply::Fault(Fault::Busy));
         }
-    };
-    if workers::run(job).is_err()
-        && let Some(asker) = lock(&asker).take()
-    {
-        asker.answer(Reply::Fault(Fault::Busy));
     }
 }

@@ -18,15 +18,18 @@
 //! ```
 
 use super::Ask;
+use super::far_actor::{self, Packed};
 use super::object::{Asker, Object};
 use super::presence::Presence;
 use super::proxy::{ManagerError, Proxy, open};
 use super::stored::Stored;
+use crate::actor::{CallError, ReplyPort};
 use crate::codec;
 use crate::node;
 use crate::share::{self, ClientId, ShareError};
 use crate::sync::lock;
 use crate::wait;
+use procession_protocols::exit::ExitReason;
 use procession_protocols::id::NodeId;
 use procession_protocols::manager::{Caller, Fault, Reply};
 use serde::{Deserialize, Serialize};
@@ -34,7 +37,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread;
 use std::time::Instant;
@@ -74,15 +77,30 @@ struct Hello {
 
 #[derive(Serialize, Deserialize)]
 enum ToServer {
-    Ask { number: u64, object: u64, ask: Ask },
-    Cancel { number: u64, object: u64 },
-    Release { object: u64 },
+    Ask {
+        number: u64,
+        object: u64,
+        ask: Ask,
+    },
+    Cancel {
+        number: u64,
+        object: u64,
+    },
+    Release {
+        object: u64,
+    },
+    /// A message to an actor.
+    Message {
+        number: u64,
+        object: u64,
+        message: Packed,
+    },
     Bye,
 }
 
 /// Whose references are being encoded or decoded.
 #[derive(Clone)]
-enum End {
+pub(super) enum End {
     Server(Arc<Session>),
     Client(Arc<Road>),
 }
@@ -91,7 +109,7 @@ thread_local! {
     static END: RefCell<Option<End>> = const { RefCell::new(None) };
 }
 
-fn at<T>(end: End, act: impl FnOnce() -> T) -> T {
+pub(super) fn at<T>(end: End, act: impl FnOnce() -> T) -> T {
     /// Restores it also when a `Serialize` panics.
     struct Restore(Option<End>);
     impl Drop for Restore {
@@ -125,7 +143,10 @@ pub(super) fn pass(proxy: &Proxy) -> Option<u64> {
             session.grant(object, proxy);
             Some(proxy.object())
         }
-        End::Client(road) => proxy.is_by(&road).then(|| proxy.object()),
+        End::Client(road) => proxy.is_by(&road).then(|| {
+            far_actor::lend(proxy);
+            proxy.object()
+        }),
     }
 }
 
@@ -138,24 +159,36 @@ pub(super) fn receive(object: u64) -> Option<Proxy> {
 }
 
 /// What a server keeps for a client outside the tree.
-struct Session {
+pub(super) struct Session {
     client: ClientId,
     /// Each object with the number of references that the client has.
     held: Mutex<HashMap<u64, (Proxy, u64)>>,
     presence: Presence,
     out: mpsc::Sender<(u64, Reply<Stored>)>,
     under_way: AtomicUsize,
+    /// Set with `held` locked, when the client is gone and nothing is given any more.
+    is_over: AtomicBool,
 }
 
 impl Session {
     fn grant(&self, object: Arc<Object>, proxy: &Proxy) {
         let held = &mut *lock(&self.held);
+        if self.is_over.load(Ordering::Relaxed) {
+            return;
+        }
         let (_, count) = held.entry(proxy.object()).or_insert_with(|| {
             object.admit(self.client);
             self.presence.enter(self.client, Arc::downgrade(&object));
             (proxy.clone(), 0)
         });
         *count += 1;
+    }
+
+    /// Takes what the client had; it gets nothing more.
+    fn close(&self) -> HashMap<u64, (Proxy, u64)> {
+        let held = &mut *lock(&self.held);
+        self.is_over.store(true, Ordering::Relaxed);
+        std::mem::take(held)
     }
 
     fn find(&self, object: u64) -> Option<Proxy> {
@@ -173,6 +206,12 @@ impl Session {
         }
     }
 
+    /// Answers a call of the client's.
+    pub(super) fn answer(&self, number: u64, reply: Reply<Stored>) {
+        // An error means that the session has ended.
+        let _ = self.out.send((number, reply));
+    }
+
     fn heard(self: &Arc<Self>, message: ToServer) -> bool {
         match message {
             ToServer::Bye => return false,
@@ -182,12 +221,18 @@ impl Session {
                     object.cancel_call(self.client, number);
                 }
             }
+            ToServer::Message { number, object, message } => {
+                if self.under_way.fetch_add(1, Ordering::Relaxed) >= MAX_UNDER_WAY {
+                    self.answer(number, Reply::Fault(Fault::Busy));
+                } else if let Some(object) = self.find(object).and_then(|proxy| proxy.own()) {
+                    far_actor::deliver(self, number, &object, message);
+                } else {
+                    self.answer(number, Reply::Fault(Fault::NoSuchObject("such object".into())));
+                }
+            }
             ToServer::Ask { number, object, ask } => {
                 let session = self.clone();
-                let answer = move |reply| {
-                    // An error means that the session has ended.
-                    let _ = session.out.send((number, reply));
-                };
+                let answer = move |reply| session.answer(number, reply);
                 if self.under_way.fetch_add(1, Ordering::Relaxed) >= MAX_UNDER_WAY {
                     answer(Reply::Fault(Fault::Busy));
                     return true;
@@ -236,12 +281,13 @@ pub fn serve(door: &Proxy, stream: Arc<dyn Stream>) -> io::Result<()> {
         presence: Presence::default(),
         out,
         under_way: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
     });
     let door = door.clone();
     let reader = move || {
         attend(&session, &door, &stream, replies);
         // What it had is put right before its number can be another's.
-        let held = std::mem::take(&mut *lock(&session.held));
+        let held = session.close();
         session.presence.end();
         drop(held);
         share::discharge(session.client);
@@ -333,8 +379,16 @@ pub(super) struct Road {
 #[derive(Default)]
 struct Calls {
     last: u64,
-    under_way: HashMap<u64, oneshot::Sender<Reply<Stored>>>,
+    under_way: HashMap<u64, Waiting>,
     is_gone: bool,
+}
+
+/// Who waits for an answer.
+enum Waiting {
+    Caller(oneshot::Sender<Reply<Stored>>),
+    /// An actor's caller, if it is no cast, and the references in the message: the server
+    /// must have them until the actor's thread has read it.
+    Actors(Option<ReplyPort>, Vec<Proxy>),
 }
 
 /// Meets the server at the other end of a stream: its door.
@@ -366,22 +420,52 @@ pub fn meet(stream: Arc<dyn Stream>) -> io::Result<Proxy> {
             let Some(road) = listener.upgrade() else { return };
             let Ok((number, reply)) = decode(End::Client(road.clone()), &message) else { break };
             let waiting = lock(&road.calls).under_way.remove(&number);
-            if let Some(waiting) = waiting {
-                let _ = waiting.send(reply);
+            match waiting {
+                Some(Waiting::Caller(waiting)) => drop(waiting.send(reply)),
+                Some(Waiting::Actors(Some(port), _lent)) => far_actor::answered(reply, port),
+                Some(Waiting::Actors(None, _)) | None => {}
             }
         }
         if let Some(road) = listener.upgrade() {
-            let calls = &mut *lock(&road.calls);
-            calls.is_gone = true;
-            calls.under_way.clear();
+            road.end();
         }
     })?;
     Ok(hello.door)
 }
 
+impl Calls {
+    fn enter(&mut self, waiting: Waiting) -> u64 {
+        self.last += 1;
+        self.under_way.insert(self.last, waiting);
+        self.last
+    }
+}
+
 impl Road {
     pub(super) fn server(&self) -> NodeId {
         self.server
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        lock(&self.calls).is_gone
+    }
+
+    /// Nobody answers any more.
+    fn end(&self) {
+        let under_way = {
+            let calls = &mut *lock(&self.calls);
+            calls.is_gone = true;
+            std::mem::take(&mut calls.under_way)
+        };
+        for waiting in under_way.into_values() {
+            if let Waiting::Actors(Some(port), _) = waiting {
+                port.complete(Err(self.actor_gone()));
+            }
+        }
+    }
+
+    fn actor_gone(&self) -> CallError {
+        CallError::ActorDied { name: self.name.clone(), reason: ExitReason::Unknown }
     }
 
     fn gone(&self) -> ManagerError {
@@ -400,6 +484,32 @@ impl Road {
     pub(super) fn tell(&self, object: u64, ask: Ask) {
         // Its answer finds nobody.
         self.say(&ToServer::Ask { number: 0, object, ask });
+    }
+
+    /// Sends a message to an actor; the answer completes `reply`.
+    pub(super) fn send_message(
+        self: &Arc<Self>,
+        object: u64,
+        message: Packed,
+        reply: Option<ReplyPort>,
+        lent: Vec<Proxy>,
+    ) -> Result<(), CallError> {
+        let number = {
+            let calls = &mut *lock(&self.calls);
+            if calls.is_gone {
+                return Err(self.actor_gone());
+            }
+            calls.enter(Waiting::Actors(reply, lent))
+        };
+        let message = ToServer::Message { number, object, message };
+        let message = encode(End::Client(self.clone()), &message);
+        let sent = message
+            .map_err(CallError::Unreachable)
+            .and_then(|message| self.stream.send(&message).map_err(|_| self.actor_gone()));
+        sent.inspect_err(|_| {
+            let unsent = lock(&self.calls).under_way.remove(&number);
+            drop(unsent);
+        })
     }
 
     pub(super) async fn ask(
@@ -422,9 +532,7 @@ impl Road {
             if calls.is_gone {
                 return Err(self.gone());
             }
-            calls.last += 1;
-            calls.under_way.insert(calls.last, sender);
-            calls.last
+            calls.enter(Waiting::Caller(sender))
         };
         let back = Back(self, number, object);
         let message = encode(End::Client(self.clone()), &ToServer::Ask { number, object, ask });

@@ -18,6 +18,7 @@
 //! | `object` | an object in its server: who waits, whose time is up |
 //! | `door` | what a server is asked as a whole |
 //! | `far` | clients and servers outside the process tree |
+//! | `far_actor` | users' actors, as those clients use them |
 //! | `function` | functions that run in a server |
 //! | `workers` | the threads that they run on |
 //! | `actor` | actors of users' types that a server hosts |
@@ -26,6 +27,7 @@
 mod actor;
 mod door;
 mod far;
+pub(crate) mod far_actor;
 mod function;
 mod object;
 mod presence;
@@ -33,6 +35,7 @@ mod proxy;
 mod stored;
 mod workers;
 
+pub use actor::host_as_object;
 pub use door::{Factory, Offer, Reception};
 pub use far::{MAX_SESSIONS, Stream, meet, serve};
 pub use function::{Change, Routine};

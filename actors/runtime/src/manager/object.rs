@@ -12,6 +12,7 @@ use super::presence::Presence;
 use super::proxy::{ManagerError, open};
 use super::stored::Stored;
 use super::{Ask, workers};
+use crate::actor::remote::LocalActor;
 use crate::codec::{self, Encoded};
 use crate::node::hidden;
 use crate::share::{BadMessage, Client, ClientId, ReplyTo, ShareError, Stock};
@@ -61,6 +62,8 @@ pub(crate) struct Object {
 enum Body {
     Stock(Box<Mutex<State>>),
     Door(Reception),
+    /// An actor, which its references call by other ways; it is kept here.
+    Actor(Arc<dyn LocalActor>),
 }
 
 struct State {
@@ -111,6 +114,11 @@ impl Asker {
         }
     }
 
+    /// Whether it is code in this process.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+
     fn number(&self) -> Option<(ClientId, u64)> {
         match self {
             Self::Client(client) => Some((client.client().id, client.number())),
@@ -150,6 +158,19 @@ impl Object {
         Self::of(Body::Door(reception))
     }
 
+    /// An actor of this process.
+    pub(super) fn actor(actor: Arc<dyn LocalActor>) -> Arc<Self> {
+        Self::of(Body::Actor(actor))
+    }
+
+    /// The actor that this is.
+    pub(super) fn as_actor(&self) -> Option<&Arc<dyn LocalActor>> {
+        match &self.body {
+            Body::Actor(actor) => Some(actor),
+            Body::Stock(_) | Body::Door(_) => None,
+        }
+    }
+
     fn of(body: Body) -> Arc<Self> {
         Arc::new_cyclic(|this| Self { this: this.clone(), body })
     }
@@ -178,6 +199,7 @@ impl Object {
     pub(super) fn take(&self, caller: Caller, ask: Ask, asker: Asker) {
         match &self.body {
             Body::Door(reception) => reception.ask(ask, asker),
+            Body::Actor(_) => asker.answer(Reply::Fault(Fault::NoSuchMethod)),
             Body::Stock(state) => {
                 let mut outbox = Outbox::new();
                 let state = &mut *lock(state);

@@ -116,6 +116,14 @@ impl Proxy {
         matches!(&self.way, Way::Far(far) if Arc::ptr_eq(far.road(), road))
     }
 
+    /// The road to a server outside the tree.
+    pub(super) fn road(&self) -> Option<&Arc<Road>> {
+        match &self.way {
+            Way::Tree(_) => None,
+            Way::Far(far) => Some(far.road()),
+        }
+    }
+
     /// The object's number at its server.
     pub fn object(&self) -> u64 {
         match &self.way {

@@ -29,5 +29,5 @@ pub(super) fn tie(kept: Arc<impl Any + Send + Sync + ?Sized>) -> io::Result<Life
         let _ = ours.readable().await;
         drop(kept);
     });
-    Ok(Lifeline::new(theirs.into()))
+    Ok(Lifeline::Fd(Arc::new(theirs.into())))
 }

@@ -7,12 +7,13 @@
 //! name, no port. It never waits and never decodes a user's message.
 
 use super::{control, lifeline};
-use crate::actor::remote::{Imported, Lifeline, LocalActor, Node as Seam, RefWire, Remote};
+use crate::actor::remote::{Imported, Keeper, Lifeline, LocalActor, Node as Seam, RefWire, Remote};
 use crate::actor::{CallError, Local, Message};
 use crate::child::Child;
 use crate::codec::Fd;
 use crate::launcher::hello::{self, ToChild, ToParent};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::manager::far_actor;
 use crate::node::hidden;
 use crate::peer::distant::Distant;
 use crate::peer::{Peer, hosted};
@@ -147,7 +148,10 @@ impl Seam for ThisNode {
                 let forget = move |_| drop(lock(&TABLES).exported.remove(&number));
                 actor.monitor(Box::new(forget));
             }
-            wire.lifeline = Some(lifeline::tie(actor).map_err(unreachable)?);
+            wire.lifeline = Some(match far_actor::keep(&actor) {
+                Some(keeper) => Lifeline::Object(keeper),
+                None => lifeline::tie(actor).map_err(unreachable)?,
+            });
         }
         Ok(wire)
     }
@@ -161,6 +165,11 @@ impl Seam for ThisNode {
             };
             return actor.map(Imported::Local).ok_or(CallError::Stopped);
         }
+        if let Some(Lifeline::Object(keeper)) = &wire.lifeline
+            && let Some(remote) = keeper.way(&wire)
+        {
+            return Ok(Imported::Remote(remote));
+        }
         let id = ActorId { node: wire.node, number: wire.number };
         if let Some(remote) = tables.known.get(&id).and_then(Weak::upgrade) {
             return Ok(Imported::Remote(remote));
@@ -169,6 +178,10 @@ impl Seam for ThisNode {
         tables.known.retain(|_, remote| remote.strong_count() > 0);
         tables.known.insert(id, Arc::downgrade(&remote));
         Ok(Imported::Remote(remote))
+    }
+
+    fn unpack(&self, packed: &[u8]) -> Result<Arc<dyn Keeper>, CallError> {
+        Ok(far_actor::unpack(packed)?)
     }
 }
 

@@ -1,0 +1,284 @@
+//! Actors of a server, used from outside the process tree.
+//!
+//! Owns a managed object's third body, which keeps an actor, and both ends of a call: in
+//! the server a message that came over a session goes into the actor's mailbox; at the
+//! client the reference is a way over the road. What is in a message is encoded and decoded
+//! for that stream, so that proxies travel in arguments and results. It must never decode a
+//! message before the actor's thread does. Neighbours: `far` has the streams, `actor::remote`
+//! the seam.
+
+use super::far::{End, Road, Session, at};
+use super::object::Object;
+use super::proxy::Proxy;
+use super::stored::Stored;
+use crate::actor::remote::{Keeper, LocalActor, RefWire, Remote, Scope, Sending};
+use crate::actor::{CallError, ReplyPort, ReplySink};
+use crate::codec::{self, DecodeError, Encoded};
+use crate::down::DownSink;
+use crate::node;
+use crate::wait;
+use procession_protocols::id::ActorId;
+use procession_protocols::manager::{Fault, Reply};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Bytes that serde carries as such.
+pub(super) struct Packed(pub(super) Vec<u8>);
+
+/// What an actor's thread had to say to a message.
+#[derive(Serialize, Deserialize)]
+enum Answered {
+    Value(Packed),
+    Refused(CallError),
+}
+
+/// Whether this process is a server, whose actors are kept by references to objects.
+static SERVES: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process is a server.
+pub(super) fn serve() {
+    SERVES.store(true, Ordering::Relaxed);
+}
+
+/// What keeps an actor of a server alive while references to it are elsewhere; `None` where
+/// this process is no server.
+pub(crate) fn keep(actor: &Arc<dyn LocalActor>) -> Option<Arc<dyn Keeper>> {
+    let serves = SERVES.load(Ordering::Relaxed);
+    serves.then(|| Arc::new(Kept(Proxy::host(Object::actor(actor.clone())))) as Arc<dyn Keeper>)
+}
+
+/// Reads what [`Keeper::pack`] wrote, within the same transfer.
+///
+/// # Errors
+/// What came is no such thing.
+pub(crate) fn unpack(bytes: &[u8]) -> Result<Arc<dyn Keeper>, DecodeError> {
+    codec::decode_prefix(bytes).map(|proxy| Arc::new(Kept(proxy)) as Arc<dyn Keeper>)
+}
+
+/// A reference to the object that keeps an actor.
+struct Kept(Proxy);
+
+impl Keeper for Kept {
+    fn pack(&self) -> Result<Vec<u8>, CallError> {
+        Ok(codec::encode_within(&self.0)?)
+    }
+
+    fn way(&self, wire: &RefWire) -> Option<Arc<dyn Remote>> {
+        self.0.road()?;
+        Some(Arc::new(FarActor { proxy: self.0.clone(), wire: wire.clone() }))
+    }
+}
+
+// ---- in the server
+
+/// Puts a message that came over a session into an actor's mailbox.
+pub(super) fn deliver(session: &Arc<Session>, number: u64, actor: &Object, message: Packed) {
+    let reply = Box::new(FarReply { session: session.clone(), number: Some(number) });
+    let Some(actor) = actor.as_actor() else {
+        return reply.complete(Err(CallError::Unreachable("the object is no actor".into())));
+    };
+    let message = Encoded { bytes: message.0, fds: Vec::new() };
+    if let Err(back) = actor.deliver(message, Some(reply))
+        && let Some(reply) = back.reply
+    {
+        reply.complete(Err(back.why));
+    }
+}
+
+/// The way back to a client.
+struct FarReply {
+    session: Arc<Session>,
+    /// The client's number of the call, until it is answered.
+    number: Option<u64>,
+}
+
+impl FarReply {
+    fn send(&mut self, result: Result<Encoded, CallError>) {
+        let Some(number) = self.number.take() else { return };
+        let answered = match result {
+            Ok(encoded) if encoded.fds.is_empty() => Answered::Value(Packed(encoded.bytes)),
+            Ok(_) => Answered::Refused(stays()),
+            Err(error) => Answered::Refused(error),
+        };
+        let reply = Stored::encode(&answered, node::current().id)
+            .map_or_else(|error| Reply::Fault(Fault::Failed(error.to_string())), Reply::Value);
+        self.session.answer(number, reply);
+    }
+}
+
+impl ReplySink for FarReply {
+    fn complete(mut self: Box<Self>, result: Result<Encoded, CallError>) {
+        self.send(result);
+    }
+
+    fn scope(&self) -> Option<Arc<dyn Scope>> {
+        Some(Arc::new(Within(End::Server(self.session.clone()))))
+    }
+}
+
+impl Drop for FarReply {
+    fn drop(&mut self) {
+        self.send(Err(CallError::NoReply));
+    }
+}
+
+fn stays() -> CallError {
+    CallError::Unreachable("a handle or a descriptor does not leave its process tree".into())
+}
+
+/// Encodes and decodes for a stream.
+struct Within(End);
+
+thread_local! {
+    /// The references in the message that is being encoded, if one is.
+    static LENDING: RefCell<Option<Vec<Proxy>>> = const { RefCell::new(None) };
+    /// Those in the one that was encoded last, which is sent next.
+    static LENT: RefCell<Vec<Proxy>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Scope for Within {
+    fn enter(&self, act: &mut dyn FnMut()) {
+        // A `Serialize` may itself call an actor.
+        let outer = LENDING.replace(Some(Vec::new()));
+        at(self.0.clone(), act);
+        let lent = LENDING.replace(outer).unwrap_or_default();
+        let previous = LENT.replace(lent);
+        drop(previous);
+    }
+}
+
+/// A reference is in the message.
+pub(super) fn lend(proxy: &Proxy) {
+    LENDING.with_borrow_mut(|lending| {
+        if let Some(lending) = lending {
+            lending.push(proxy.clone());
+        }
+    });
+}
+
+// ---- at the client
+
+/// An actor of a server outside the tree.
+struct FarActor {
+    proxy: Proxy,
+    wire: RefWire,
+}
+
+impl FarActor {
+    fn road(&self) -> Result<&Arc<Road>, CallError> {
+        self.proxy.road().ok_or_else(|| CallError::Unreachable("it is not far".into()))
+    }
+
+    fn send_now(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), CallError> {
+        if !message.fds.is_empty() {
+            return Err(stays());
+        }
+        self.road()?.send_message(self.proxy.object(), Packed(message.bytes), reply, LENT.take())
+    }
+}
+
+/// Completes a call with what the server says.
+pub(super) fn answered(reply: Reply<Stored>, port: ReplyPort) {
+    port.complete(match reply {
+        Reply::Value(value) => match value.decode() {
+            Ok(Answered::Value(Packed(bytes))) => Ok(Encoded { bytes, fds: Vec::new() }),
+            Ok(Answered::Refused(error)) => Err(error),
+            Err(error) => Err(CallError::Decode(error)),
+        },
+        Reply::Fault(fault) => Err(CallError::Unreachable(fault.to_string())),
+        _ => Err(CallError::NoReply),
+    });
+}
+
+impl Remote for FarActor {
+    fn id(&self) -> ActorId {
+        ActorId { node: self.wire.node, number: self.wire.number }
+    }
+
+    fn name(&self) -> &str {
+        &self.wire.name
+    }
+
+    fn send(
+        &self,
+        message: Encoded,
+        reply: Option<ReplyPort>,
+        _deadline: Option<Instant>,
+    ) -> Result<(), CallError> {
+        self.send_now(message, reply)
+    }
+
+    fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
+        Box::pin(std::future::ready(self.send_now(message, reply)))
+    }
+
+    fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
+        // The road's own thread reads.
+        match deadline {
+            None => wait::block_on(ready),
+            Some(deadline) => drop(wait::block_on_until(ready, deadline)),
+        }
+    }
+
+    fn watch(&self) -> Box<dyn Send> {
+        Box::new(())
+    }
+
+    fn scope(&self) -> Option<Arc<dyn Scope>> {
+        Some(Arc::new(Within(End::Client(self.proxy.road()?.clone()))))
+    }
+
+    fn is_alive(&self) -> bool {
+        self.proxy.road().is_some_and(|road| !road.is_gone())
+    }
+
+    fn stop(&self) {
+        tracing::warn!(target: "procession", actor = self.name(), "only its own tree can stop it");
+    }
+
+    fn kill(&self) {
+        self.stop();
+    }
+
+    fn monitor(&self, _sink: DownSink) -> Result<(), CallError> {
+        Err(CallError::Unreachable("an actor of a remote manager cannot be watched".into()))
+    }
+
+    fn to_wire(&self) -> Result<RefWire, CallError> {
+        Ok(self.wire.clone())
+    }
+}
+
+impl Serialize for Packed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Packed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Taker;
+        impl Visitor<'_> for Taker {
+            type Value = Packed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Packed, E> {
+                Ok(Packed(bytes.into()))
+            }
+
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Packed, E> {
+                Ok(Packed(bytes))
+            }
+        }
+        deserializer.deserialize_byte_buf(Taker)
+    }
+}
