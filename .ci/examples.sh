@@ -126,9 +126,12 @@ examples_table() {
 
 # ---------------------------------------------------------------- machinery
 
+# Those that run as released code.
+released_examples=(wordcount render soak)
+
+# Runs all, from a folder of what cargo has built.
 run_examples() {
-    local folder=$1
-    examples_folder=$folder
+    examples_folder=$1
     examples_failed=0
     examples_named=" "
     examples_table
@@ -179,10 +182,13 @@ check() {
         note "there is no example $name yet: not run"
         return
     fi
+    local profile=debug
+    [[ " ${released_examples[*]} " == *" $name "* ]] && profile=release
+    local program=$examples_folder/$profile/examples/$name
     local label="$name${*:+ $*}" code=0 begun=$SECONDS why=""
     # ${out} and ${err} live in the scratch folder of .ci/run.
     local out=$scratch/out err=$scratch/err
-    timeout --kill-after=5 "$seconds" "$examples_folder/$name" "$@" >"$out" 2>"$err" || code=$?
+    timeout --kill-after=5 "$seconds" "$program" "$@" >"$out" 2>"$err" || code=$?
     if ((code == 124 || code == 137)); then
         why="took longer than $seconds s"
     elif ((code != wanted)); then
