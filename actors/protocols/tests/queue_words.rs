@@ -61,6 +61,21 @@ fn each_item_is_taken_or_recalled_and_never_both() {
 }
 
 #[test]
+fn of_items_taken_together_none_is_recalled() {
+    loom::model(|| {
+        let page = Arc::new(word());
+        Cursor(&*page).lend(3);
+        let takes = |page: Arc<Loom>, most| {
+            thread::spawn(move || Cursor(&*page).take_many(most).map_or(0, |(_, count)| count))
+        };
+        let (one, other) = (takes(page.clone(), 2), takes(page.clone(), 2));
+        let now = Cursor(&*page).recall(0);
+        let recalled = 3 - now.taken;
+        assert_eq!(one.join().unwrap() + other.join().unwrap() + recalled, 3);
+    });
+}
+
+#[test]
 fn an_item_is_whole_when_it_can_be_taken_and_its_place_may_change_when_recalled() {
     loom::model(|| {
         let page = Arc::new((word(), AtomicU64::new(0)));

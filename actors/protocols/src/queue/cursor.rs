@@ -100,15 +100,22 @@ impl<W: Word + ?Sized> Cursor<'_, W> {
     /// Client: takes the next one, if there is one. It is the client's from here on, and
     /// gives its number.
     pub fn take(&self) -> Option<u32> {
+        self.take_many(1).map(|(first, _)| first)
+    }
+
+    /// Client: takes as many as there are, up to `most`, in one step. Gives the number of the
+    /// first one, and how many they are.
+    pub fn take_many(&self, most: u32) -> Option<(u32, u32)> {
         let mut word = self.0.load();
         loop {
             let lent = Lent::of(word);
-            if lent.left() == 0 {
+            let count = lent.left().min(most);
+            if count == 0 {
                 return None;
             }
-            let next = Lent { taken: lent.taken.wrapping_add(1), limit: lent.limit };
+            let next = Lent { taken: lent.taken.wrapping_add(count), limit: lent.limit };
             match self.0.replace(word, next.word()) {
-                Ok(()) => return Some(lent.taken),
+                Ok(()) => return Some((lent.taken, count)),
                 Err(now) => word = now,
             }
         }
@@ -242,5 +249,9 @@ mod tests {
         assert_eq!(cursor.recall(20), Lent { taken: 1, limit: 10 });
         assert_eq!(cursor.recall(4), Lent { taken: 1, limit: 5 });
         assert_eq!(cursor.look().left(), 4);
+        assert_eq!(cursor.take_many(0), None);
+        assert_eq!(cursor.take_many(3), Some((1, 3)));
+        assert_eq!(cursor.take_many(3), Some((4, 1)));
+        assert_eq!(cursor.take_many(3), None);
     }
 }

@@ -16,8 +16,8 @@ enum Step {
     Attach(u16),
     Put(u16),
     PutDies(u16),
-    Get(u16),
-    GetDies(u16),
+    Get(u16, u32),
+    GetDies(u16, u32),
     TryGet(u16),
     Hear(u16),
     Dies(u16),
@@ -32,12 +32,14 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let client = 2u16..6;
+    // One, or several together.
+    let gets = (client.clone(), prop_oneof![Just(1), 2..9u32]);
     prop_oneof![
         2 => client.clone().prop_map(Step::Attach),
         10 => client.clone().prop_map(Step::Put),
         1 => client.clone().prop_map(Step::PutDies),
-        10 => client.clone().prop_map(Step::Get),
-        1 => client.clone().prop_map(Step::GetDies),
+        10 => gets.clone().prop_map(|(client, most)| Step::Get(client, most)),
+        1 => gets.prop_map(|(client, most)| Step::GetDies(client, most)),
         3 => client.clone().prop_map(Step::TryGet),
         12 => client.clone().prop_map(Step::Hear),
         1 => client.prop_map(Step::Dies),
@@ -53,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn history(deaths: bool) -> impl Strategy<Value = Vec<Step>> {
     let lively = move |step: &Step| {
-        deaths || !matches!(step, Step::PutDies(_) | Step::GetDies(_) | Step::Dies(_))
+        deaths || !matches!(step, Step::PutDies(_) | Step::GetDies(..) | Step::Dies(_))
     };
     prop::collection::vec(step().prop_filter("no deaths", lively), 1..300)
 }
@@ -68,9 +70,9 @@ fn play(options: Options, steps: &[Step]) -> World {
             Step::Attach(client) => world.attach(client),
             Step::Put(client) => world.client_puts(client, false),
             Step::PutDies(client) => world.client_puts(client, true),
-            Step::Get(client) => world.client_gets(client, true, false),
-            Step::GetDies(client) => world.client_gets(client, true, true),
-            Step::TryGet(client) => world.client_gets(client, false, false),
+            Step::Get(client, most) => world.client_gets(client, most, true, false),
+            Step::GetDies(client, most) => world.client_gets(client, most, true, true),
+            Step::TryGet(client) => world.client_gets(client, 1, false, false),
             Step::Hear(client) => world.hear(client),
             Step::Dies(client) => world.dies(client),
             Step::OwnPut => world.owner_puts(false),
@@ -123,7 +125,7 @@ proptest! {
         own in any::<bool>(),
     ) {
         let one = |step: &Step| match step {
-            Step::Get(client) | Step::TryGet(client) => !own && *client == 2,
+            Step::Get(client, _) | Step::TryGet(client) => !own && *client == 2,
             Step::OwnGet | Step::OwnGetWaits => own,
             _ => true,
         };

@@ -190,17 +190,18 @@ impl World {
         self.put.insert(thing);
     }
 
-    /// A client gets; with `dies`, it dies with the item in its hands.
-    pub(crate) fn client_gets(&mut self, client: Client, waits: bool, dies: bool) {
+    /// A client gets up to `most` together; with `dies`, it dies with them in its hands.
+    pub(crate) fn client_gets(&mut self, client: Client, most: u32, waits: bool, dies: bool) {
         let Some(page) = self.page(client) else { return };
-        if let Some(number) = Cursor(&page.items).take() {
+        if let Some((number, count)) = Cursor(&page.items).take_many(most) {
             page.eats();
-            let entry = page.stream.pop_front().unwrap();
-            if page.rings_at.is_some_and(|at| (number + 1).wrapping_sub(at) <= u32::MAX / 2) {
+            let entries: Vec<_> = page.stream.drain(..count as usize).collect();
+            let taken = number + count;
+            if page.rings_at.is_some_and(|at| taken.wrapping_sub(at) <= u32::MAX / 2) {
                 page.rings_at = None;
                 Self::ring(page);
             }
-            self.got.push((entry.item, entry.redelivered));
+            self.got.extend(entries.into_iter().map(|entry| (entry.item, entry.redelivered)));
             if dies {
                 self.dies(client);
             }
@@ -226,7 +227,7 @@ impl World {
         if std::mem::take(&mut page.woken) {
             let (hungry, short) = (page.is_hungry(), page.short > 0);
             if hungry {
-                self.client_gets(client, true, false);
+                self.client_gets(client, 1, true, false);
             }
             if short {
                 self.client_puts(client, false);
