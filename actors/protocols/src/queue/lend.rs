@@ -128,11 +128,12 @@ impl<I: Item> Machine<I> {
     pub(super) fn settle(&mut self, client: Client, taken: u32) {
         let joinable = self.options.joinable;
         let Some(member) = self.members.get_mut(&client) else { return };
-        let entries: Vec<_> = member.take_until(taken).collect();
         if joinable {
+            let entries: Vec<_> = member.take_until(taken).collect();
             member.kept.extend(entries);
         } else {
-            self.bytes -= entries.iter().map(|entry| entry.item.weight()).sum::<u64>();
+            let weights = member.take_until(taken).map(|entry| entry.item.weight());
+            self.bytes -= weights.sum::<u64>();
         }
     }
 
@@ -149,7 +150,7 @@ impl<I: Item> Machine<I> {
         if member.untaken() <= keep {
             return false;
         }
-        let back = member.lent.split_off(keep as usize);
+        let back = member.take_back(keep as usize);
         // It is busy, or stopped: it is lent ahead again when it has asked again.
         member.consumes = false;
         self.give_back(back, false);
@@ -244,17 +245,17 @@ impl<I: Item> Machine<I> {
     /// Lends up to `most` of the first items to a client.
     fn lend(&mut self, client: Client, most: usize, streams: &mut impl Streams<I>) -> usize {
         let Some(member) = self.members.get_mut(&client) else { return 0 };
-        let mut bytes: u64 = member.lent.iter().map(|entry| entry.item.burden()).sum();
         let most = most.min((LEND_ITEMS.saturating_sub(member.untaken())) as usize);
         let mut count = 0;
         while count < most
             && let Some(entry) = self.ready.front()
         {
-            bytes += entry.item.burden();
+            let bytes = member.burden() + entry.item.burden();
             if bytes > LEND_BYTES && !member.lent.is_empty() || !streams.write(client, entry) {
                 break;
             }
-            member.lent.extend(self.ready.pop_front());
+            let Some(entry) = self.ready.pop_front() else { break };
+            member.lend(entry);
             count += 1;
         }
         if count > 0 {
@@ -283,11 +284,9 @@ impl<I: Item> Machine<I> {
     /// Has consumers ring when the owner waits for what they take. True when one has taken
     /// that much already: there is more to distribute.
     fn arrange_rings(&mut self, streams: &mut impl Streams<I>) -> bool {
-        let mut more = false;
         let pressed = !self.putters.is_empty() || self.is_heavy();
-        let clients: Vec<_> = self.members.keys().copied().collect();
-        for client in clients {
-            let Some(member) = self.members.get_mut(&client) else { continue };
+        let mut have_taken = Vec::new();
+        for (client, member) in &mut self.members {
             let left = member.untaken();
             let at = if left == 0 {
                 None
@@ -303,15 +302,17 @@ impl<I: Item> Machine<I> {
                 continue;
             }
             member.rings_at = at;
-            let taken = streams.ring_at(client, at);
+            let taken = streams.ring_at(*client, at);
             if at.is_some_and(|at| taken.wrapping_sub(at) <= u32::MAX / 2) {
                 member.rings_at = None;
-                streams.ring_at(client, None);
-                self.settle(client, taken);
-                more = true;
+                streams.ring_at(*client, None);
+                have_taken.push((*client, taken));
             }
         }
-        more
+        for (client, taken) in &have_taken {
+            self.settle(*client, *taken);
+        }
+        !have_taken.is_empty()
     }
 
     fn end_waiters(&mut self) {

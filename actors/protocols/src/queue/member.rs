@@ -3,13 +3,16 @@
 //! Owns the counts on the owner's side of a client's two cursors, and the items that lie
 //! between them. What a client says of itself is believed only within what it was lent.
 
-use super::Entry;
+use super::{Entry, Item};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
 pub(super) struct Member<I> {
-    /// Lent and, as far as the owner knows, not taken; the oldest first.
+    /// Lent and, as far as the owner knows, not taken; the oldest first. Changed by the
+    /// methods below.
     pub(super) lent: VecDeque<Entry<I>>,
+    /// What those count for together.
+    burden: u64,
     /// Taken and not finished; the oldest first. Only of a joinable queue.
     pub(super) kept: VecDeque<Entry<I>>,
     /// How many it has taken, as far as the owner knows, modulo 2^32.
@@ -35,6 +38,7 @@ impl<I> Default for Member<I> {
     fn default() -> Self {
         Self {
             lent: VecDeque::new(),
+            burden: 0,
             kept: VecDeque::new(),
             taken: 0,
             consumes: false,
@@ -48,12 +52,25 @@ impl<I> Default for Member<I> {
     }
 }
 
-impl<I> Member<I> {
+impl<I: Item> Member<I> {
     /// One of its items has come.
     pub(super) fn arrived(&mut self) {
         self.put = self.put.wrapping_add(1);
         self.places = self.places.saturating_sub(1);
         self.owed_place = false;
+    }
+
+    /// One more item is lent to it.
+    pub(super) fn lend(&mut self, entry: Entry<I>) {
+        self.burden += entry.item.burden();
+        self.lent.push_back(entry);
+    }
+
+    /// All but the first `keep` items are lent to it no longer.
+    pub(super) fn take_back(&mut self, keep: usize) -> VecDeque<Entry<I>> {
+        let back = self.lent.split_off(keep.min(self.lent.len()));
+        self.burden -= back.iter().map(|entry| entry.item.burden()).sum::<u64>();
+        back
     }
 
     /// It has taken so many in all: the items that it took since.
@@ -68,7 +85,13 @@ impl<I> Member<I> {
             self.taken = taken;
             self.owed_item = false;
         }
+        self.burden -= self.lent.range(..more).map(|entry| entry.item.burden()).sum::<u64>();
         self.lent.drain(..more)
+    }
+
+    /// What the items lent to it count for.
+    pub(super) fn burden(&self) -> u64 {
+        self.burden
     }
 
     /// How many may be lent to it.
