@@ -7,6 +7,7 @@ use super::{Lock, RLock, SyncError, SyncResult};
 use procession_runtime::sync::after;
 use procession_runtime::words::{self, Death, Held};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::MutexGuard;
@@ -70,6 +71,8 @@ impl From<RLock> for ConditionLock {
 pub struct CondGuard<'a> {
     cond: &'a Condition,
     held: Held,
+    /// Those who are to be woken when the lock is free, which they need.
+    notified: RefCell<Vec<words::Notified<'a>>>,
     /// Not to be sent to another thread.
     thread: PhantomData<MutexGuard<'static, ()>>,
 }
@@ -124,7 +127,8 @@ impl Condition {
     /// # Errors
     /// As [`acquire`](Self::acquire).
     pub fn lock(&self) -> SyncResult<CondGuard<'_>> {
-        Ok(CondGuard { cond: self, held: self.lock.take(None)?, thread: PhantomData })
+        let held = self.lock.take(None)?;
+        Ok(CondGuard { cond: self, held, notified: RefCell::default(), thread: PhantomData })
     }
 
     /// Takes the lock, which must be a [`Lock`], without blocking a thread.
@@ -193,11 +197,7 @@ impl Condition {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn notify_n(&self, count: u32) -> SyncResult<()> {
-        if !self.lock.is_mine()? {
-            return Err(SyncError::NotOwner);
-        }
-        self.sleepers.notify(count)?;
-        Ok(())
+        self.notified(count).map(drop)
     }
 
     /// Notifies all who wait.
@@ -240,12 +240,25 @@ impl Condition {
         Ok(())
     }
 
+    fn notified(&self, count: u32) -> SyncResult<words::Notified<'_>> {
+        if !self.lock.is_mine()? {
+            return Err(SyncError::NotOwner);
+        }
+        Ok(self.sleepers.notify(count)?)
+    }
+
     fn wait_until(&self, deadline: Option<Instant>) -> SyncResult<bool> {
+        self.wait_having(deadline, || ())
+    }
+
+    /// Waits; does something as soon as the lock is free.
+    fn wait_having(&self, deadline: Option<Instant>, released: impl FnOnce()) -> SyncResult<bool> {
         if !self.lock.is_mine()? {
             return Err(SyncError::NotOwner);
         }
         let mut entered = self.sleepers.enter()?;
         let depth = self.lock.give_all()?;
+        released();
         let notified = entered.sleep(deadline);
         // Also when the sleepers' owner has ended: the caller has the lock, as before.
         self.lock.take(depth)?;
@@ -335,7 +348,7 @@ impl CondGuard<'_> {
     /// [`SyncError::OwnerGone`]; [`SyncError::NotOwner`] when somebody else has given the
     /// lock back.
     pub fn wait(&mut self) -> SyncResult<()> {
-        self.cond.wait()
+        self.wait_until(None).map(|_| ())
     }
 
     /// See [`Condition::wait_timeout`].
@@ -343,7 +356,7 @@ impl CondGuard<'_> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> SyncResult<bool> {
-        self.cond.wait_timeout(timeout)
+        self.wait_until(after(timeout))
     }
 
     /// See [`Condition::wait_for`].
@@ -351,7 +364,7 @@ impl CondGuard<'_> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn wait_for(&mut self, is_so: impl FnMut() -> bool) -> SyncResult<()> {
-        self.cond.wait_for(is_so)
+        wait_for(None, is_so, || self.wait_until(None)).map(|_| ())
     }
 
     /// See [`Condition::wait_for_timeout`].
@@ -363,7 +376,8 @@ impl CondGuard<'_> {
         timeout: Duration,
         is_so: impl FnMut() -> bool,
     ) -> SyncResult<bool> {
-        self.cond.wait_for_timeout(timeout, is_so)
+        let deadline = after(timeout);
+        wait_for(deadline, is_so, || self.wait_until(deadline))
     }
 
     /// See [`Condition::notify`].
@@ -371,7 +385,7 @@ impl CondGuard<'_> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn notify(&self) -> SyncResult<()> {
-        self.cond.notify()
+        self.notify_n(1)
     }
 
     /// See [`Condition::notify_n`].
@@ -379,7 +393,11 @@ impl CondGuard<'_> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn notify_n(&self, count: u32) -> SyncResult<()> {
-        self.cond.notify_n(count)
+        let notified = self.cond.notified(count)?;
+        if !notified.is_empty() {
+            self.notified.borrow_mut().push(notified);
+        }
+        Ok(())
     }
 
     /// See [`Condition::notify_all`].
@@ -387,13 +405,18 @@ impl CondGuard<'_> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn notify_all(&self) -> SyncResult<()> {
-        self.cond.notify_all()
+        self.notify_n(u32::MAX)
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> SyncResult<bool> {
+        self.cond.wait_having(deadline, || self.notified.borrow_mut().clear())
     }
 }
 
 impl Drop for CondGuard<'_> {
     fn drop(&mut self) {
         self.cond.lock.give(self.held);
+        // Now, not before, `notified` is dropped.
     }
 }
 

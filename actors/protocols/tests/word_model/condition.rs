@@ -71,8 +71,10 @@ enum Doing {
     Unlocks(Release),
     Sleeps,
     Relocks(Acquire, bool),
-    Notifies(Notify, Option<Seat>),
-    Ends(Release),
+    /// With those that it has still to wake.
+    Notifies(Notify, Vec<Seat>),
+    Ends(Release, Vec<Seat>),
+    Wakes(Seat, Vec<Seat>),
 }
 
 #[derive(Debug, Clone, Hash)]
@@ -80,7 +82,15 @@ struct Thread {
     seat: Seat,
     /// Notifies so many instead of waiting; again and again until all the others are done.
     notifies: Option<u32>,
+    /// Wakes them with the lock held, or when it has given it back.
+    wakes: When,
     doing: Doing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum When {
+    AtOnce,
+    Later,
 }
 
 impl Thread {
@@ -100,7 +110,7 @@ impl Play for Thread {
                 other => return relay(other),
             },
             Doing::Holds if self.notifies.is_some() => {
-                Doing::Notifies(Notify::new(RECORD, self.notifies.unwrap()), None)
+                Doing::Notifies(Notify::new(RECORD, self.notifies.unwrap()), Vec::new())
             }
             Doing::Holds => {
                 enter(&shared.words, self.bell(shared), RECORD, false);
@@ -119,26 +129,42 @@ impl Play for Thread {
                 Effect::Done(_) => {
                     shared.woken += u8::from(*notified);
                     leave(self.bell(shared));
-                    Doing::Ends(Release::new(Some(self.seat)))
+                    Doing::Ends(Release::new(Some(self.seat)), Vec::new())
                 }
                 other => return relay(other),
             },
-            Doing::Notifies(notify, wakes) => match notify.step(&shared.words, &shared.bells) {
+            Doing::Notifies(notify, owed) => match notify.step(&shared.words, &shared.bells) {
                 Rings::Again => return Effect::Again,
                 Rings::Wake(seat) => {
-                    *wakes = Some(seat);
+                    owed.push(seat);
+                    if self.wakes == When::Later {
+                        return Effect::Again;
+                    }
                     return Effect::Wake { count: 1, bits: SLEEPER };
                 }
                 Rings::Ring => return Effect::Ring,
                 Rings::Done(left) => {
                     shared.given += (self.notifies.unwrap() - left) as u8;
-                    Doing::Ends(Release::new(Some(self.seat)))
+                    let mut owed = std::mem::take(owed);
+                    owed.retain(|_| self.wakes == When::Later);
+                    Doing::Ends(Release::new(Some(self.seat)), owed)
                 }
             },
-            Doing::Ends(release) => match release.step(&shared.lock, told) {
-                Effect::Done(_) => return Effect::Done(()),
+            Doing::Ends(release, owed) => match release.step(&shared.lock, told) {
+                Effect::Done(_) => match owed.pop() {
+                    Some(first) => {
+                        self.doing = Doing::Wakes(first, std::mem::take(owed));
+                        return Effect::Wake { count: 1, bits: SLEEPER };
+                    }
+                    None => return Effect::Done(()),
+                },
                 other => return relay(other),
             },
+            Doing::Wakes(seat, owed) => {
+                let Some(next) = owed.pop() else { return Effect::Done(()) };
+                *seat = next;
+                return Effect::Wake { count: 1, bits: SLEEPER };
+            }
         };
         self.doing = next;
         Effect::Again
@@ -156,8 +182,9 @@ impl Play for Thread {
     }
 
     fn wakes(&self) -> usize {
-        match self.doing {
-            Doing::Notifies(_, Some(seat)) => usize::from(seat),
+        match &self.doing {
+            Doing::Notifies(_, owed) => owed.last().copied().map_or(0, usize::from),
+            Doing::Wakes(seat, _) => usize::from(*seat),
             _ => 0,
         }
     }
@@ -223,8 +250,8 @@ impl super::explorer::World for Until {
     }
 }
 
-fn world(waiters: u16, notifiers: &[u32]) -> Stage<Thread> {
-    let thread = |seat, notifies| Thread { seat, notifies, doing: Doing::Begin };
+fn world(waiters: u16, notifiers: &[u32], wakes: When) -> Stage<Thread> {
+    let thread = |seat, notifies| Thread { seat, notifies, wakes, doing: Doing::Begin };
     let mut all: Vec<_> = (1..=waiters).map(|seat| thread(seat, None)).collect();
     for (at, count) in notifiers.iter().enumerate() {
         all.push(thread(waiters + 1 + at as u16, Some(*count)));
@@ -234,15 +261,21 @@ fn world(waiters: u16, notifiers: &[u32]) -> Stage<Thread> {
 
 #[test]
 fn one_notify_for_one_waiter() {
-    explore("condition 1 + 1", Until(world(1, &[1])));
-    explore("condition 1 + 1, late", Until(world(1, &[1]).late(0)));
-    explore("condition 2 + 1", Until(world(2, &[1])));
-    explore("condition 2 + 2 at once", Until(world(2, &[2])));
+    for wakes in [When::AtOnce, When::Later] {
+        let explores = |name: &str, world| explore(&format!("{name}, wakes {wakes:?}"), world);
+        explores("condition 1 + 1", Until(world(1, &[1], wakes)));
+        explores("condition 1 + 1, late", Until(world(1, &[1], wakes).late(0)));
+        explores("condition 2 + 1", Until(world(2, &[1], wakes)));
+        explores("condition 2 + 2 at once", Until(world(2, &[2], wakes)));
+    }
 }
 
 #[test]
 fn deaths_pass_the_notify_on() {
-    explore("condition 1 + 1, a kill", Until(world(1, &[1]).kills(1)));
-    explore("condition 2 + 1, a waiter dies", Until(world(2, &[1]).kills_one(0)));
-    explore("condition 2 + 1, the notifier dies", Until(world(2, &[1]).kills_one(2)));
+    for wakes in [When::AtOnce, When::Later] {
+        let explores = |name: &str, world| explore(&format!("{name}, wakes {wakes:?}"), world);
+        explores("condition 1 + 1, a kill", Until(world(1, &[1], wakes).kills(1)));
+        explores("condition 2 + 1, a waiter dies", Until(world(2, &[1], wakes).kills_one(0)));
+        explores("condition 2 + 1, the notifier dies", Until(world(2, &[1], wakes).kills_one(2)));
+    }
 }

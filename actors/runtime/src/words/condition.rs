@@ -34,7 +34,7 @@ impl Form for ConditionForm {
             let Some(bell) = page.bell(seat).filter(|_| gone.had(page, seat)) else { continue };
             if condition::concerns(bell, spot.record) && condition::repair(bell).is_some() {
                 // What it had not spent goes to the one who has waited longest.
-                notify(spot, 1, &|| ());
+                notify(spot, 1, &|| (), |seat| wake(spot, seat));
             }
         }
     }
@@ -80,6 +80,34 @@ pub struct Entered<'a> {
     is_notified: bool,
 }
 
+/// Those who were notified; they are woken when this is dropped.
+#[must_use = "they are woken when this is dropped"]
+pub struct Notified<'a> {
+    spot: &'a Spot<ConditionForm>,
+    seats: Vec<Seat>,
+}
+
+impl Notified<'_> {
+    /// Whether nobody is to be woken.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        for seat in &self.seats {
+            wake(self.spot, *seat);
+        }
+    }
+}
+
+impl fmt::Debug for Notified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notified").field("count", &self.seats.len()).finish_non_exhaustive()
+    }
+}
+
 impl Condition {
     /// One without a sleeper.
     ///
@@ -109,14 +137,18 @@ impl Condition {
         Entered::new(at, seat, true)
     }
 
-    /// Notifies up to so many, those who wait longest, and gives how many. The caller holds
-    /// the lock.
+    /// Notifies up to so many, those who wait longest. The caller holds the lock. They are
+    /// woken when what this gives is dropped: whoever gives the lock back first spares them
+    /// from waking only to wait for it. Should the caller die before that, its death wakes
+    /// them.
     ///
     /// # Errors
     /// The owner has ended.
-    pub fn notify(&self, count: u32) -> Result<u32, WordError> {
+    pub fn notify(&self, count: u32) -> Result<Notified<'_>, WordError> {
         let at = self.0.at()?;
-        Ok(notify(at.spot, count, &|| at.ring()))
+        let mut seats = Vec::new();
+        notify(at.spot, count, &|| at.ring(), |seat| seats.push(seat));
+        Ok(Notified { spot: at.spot, seats })
     }
 
     /// How many wait and have not been notified.
@@ -181,7 +213,7 @@ impl Drop for Entered<'_> {
         // A notification that is not spent belongs to the next.
         if !condition::give_up(bell) {
             condition::leave(bell);
-            notify(self.at.spot, 1, &|| self.at.ring());
+            notify(self.at.spot, 1, &|| self.at.ring(), |seat| wake(self.at.spot, seat));
         }
         if self.is_own_seat {
             self.at.spot.page.stand_up(self.seat);
@@ -189,20 +221,23 @@ impl Drop for Entered<'_> {
     }
 }
 
-fn notify(spot: &Spot<ConditionForm>, count: u32, ring: &dyn Fn()) -> u32 {
+/// Notifies up to so many, and has each of them woken that sleeps.
+fn notify(spot: &Spot<ConditionForm>, count: u32, ring: &dyn Fn(), mut wakes: impl FnMut(Seat)) {
     let mut machine = Notify::new(spot.record, count);
     loop {
         probe::at(|| machine.place());
         match machine.step(&spot.words, &*spot.page) {
             Rings::Again => {}
-            Rings::Wake(seat) => {
-                if let Some(bell) = spot.page.bell(seat) {
-                    page::wake(&bell.word, 1, ANYBODY);
-                }
-            }
+            Rings::Wake(seat) => wakes(seat),
             Rings::Ring => ring(),
-            Rings::Done(left) => return count - left,
+            Rings::Done(_) => return,
         }
+    }
+}
+
+fn wake(spot: &Spot<ConditionForm>, seat: Seat) {
+    if let Some(bell) = spot.page.bell(seat) {
+        page::wake(&bell.word, 1, ANYBODY);
     }
 }
 

@@ -20,6 +20,10 @@ pub(super) const FIRST_SLICE: Duration = Duration::from_millis(20);
 /// The other slices.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// A yield that took so long, the processor is wanted by others, who are not those that are
+/// waited for. A sleeper is woken sooner than one that yields comes to its turn.
+const TOO_LONG: Duration = Duration::from_micros(100);
+
 /// A wait: until when, and what else ends it.
 pub(super) struct Wait<'a> {
     page: &'a Page,
@@ -154,7 +158,11 @@ impl Spin for Yields {
             self.0 = 0;
             return if wait.is_late(Instant::now()) { Advice::Leave } else { Advice::Sleep };
         }
+        let began = Instant::now();
         std::thread::yield_now();
+        if began.elapsed() > TOO_LONG {
+            self.0 = Self::MOST;
+        }
         Advice::Take
     }
 }

@@ -74,7 +74,7 @@ impl Event {
     /// # Errors
     /// The owner has ended.
     pub fn is_set(&self) -> Result<bool, WordError> {
-        Ok(self.0.at()?.words().is_set())
+        Ok(self.0.words()?.is_set())
     }
 
     /// Sets it: everybody who waits goes on.
@@ -82,10 +82,14 @@ impl Event {
     /// # Errors
     /// The owner has ended.
     pub fn set(&self) -> Result<(), WordError> {
-        let at = self.0.at()?;
-        let words = at.words();
+        let words = self.0.words()?;
+        let ring = || {
+            if let Some(at) = self.0.ready() {
+                at.ring();
+            }
+        };
         let mut set = Set::new();
-        finish(&words.word, &|| at.ring(), |_| {
+        finish(&words.word, &ring, |_| {
             probe::at(|| set.place());
             set.step(words)
         });
@@ -97,7 +101,7 @@ impl Event {
     /// # Errors
     /// The owner has ended.
     pub fn clear(&self) -> Result<(), WordError> {
-        self.0.at()?.words().clear();
+        self.0.words()?.clear();
         Ok(())
     }
 

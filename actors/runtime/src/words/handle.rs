@@ -93,6 +93,15 @@ impl<F: Form> Handle<F> {
         }
     }
 
+    /// The words alone, for what needs no more.
+    #[inline]
+    pub(super) fn words(&self) -> Result<&F::Words, WordError> {
+        match self.near() {
+            Some(near) => Ok(&near.words),
+            None => Ok(&self.at()?.spot.words),
+        }
+    }
+
     /// The object, unless that would wait or fail: for what is dropped.
     #[inline]
     pub(super) fn ready(&self) -> Option<At<'_, F>> {

@@ -243,17 +243,7 @@ impl<F: Form> Stock for Own<F> {
     }
 
     fn renew(&self) -> bool {
-        let mut old = &self.spot;
-        let first = loop {
-            match &old.state {
-                Some(spot) => break Some(spot),
-                None => match old.next() {
-                    Some(next) => old = next,
-                    None => break None,
-                },
-            }
-        };
-        let fresh = Spot::make(self.settings, first);
+        let fresh = Spot::make(self.settings, self.spot.first());
         fresh.is_ok_and(|fresh| self.spot.now(|| Some(fresh)).is_some())
     }
 }

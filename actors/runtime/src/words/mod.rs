@@ -30,7 +30,7 @@ mod semaphore;
 mod waiters;
 
 pub use barrier::{Barrier, BarrierArrived, MAX_PARTIES};
-pub use condition::Condition;
+pub use condition::{Condition, Notified};
 pub use event::Event;
 pub use lock::{Death, Held, Lock, NotHeld, RLock};
 pub use page::MAX_RECORDS;
