@@ -11,7 +11,8 @@ mod util;
 
 use counter::{Counter, HOSTED};
 use procession::{
-    Actor, Connection, JoinableQueue, Pipe, Process, Queue, StartMethod, context, mailbox, methods,
+    Actor, Connection, JoinableQueue, Pipe, Process, Queue, StartMethod, Value, context, mailbox,
+    methods,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
@@ -408,14 +409,17 @@ fn a_forked_closure_uses_what_it_captured() {
     });
 }
 
-static PRELOADED: std::sync::Mutex<Option<(Counter, Queue<u32>)>> = std::sync::Mutex::new(None);
+type Preloaded = (Counter, Queue<u32>, Value<u64>);
+
+static PRELOADED: std::sync::Mutex<Option<Preloaded>> = std::sync::Mutex::new(None);
 
 fn preload() {
     let counter = Counter::new();
     counter.add(40).unwrap();
     let queue = Queue::new().unwrap();
     queue.put(1).unwrap();
-    *PRELOADED.lock().unwrap() = Some((counter, queue));
+    let value = Value::new(7).unwrap();
+    *PRELOADED.lock().unwrap() = Some((counter, queue, value));
 }
 
 /// Takes what was put in the preload, and has a child put something.
@@ -428,6 +432,16 @@ fn use_own(queue: &Queue<u32>) -> (u32, u32) {
     (inherited, queue.try_get().unwrap())
 }
 
+/// Adds to what was set in the preload, and has a child add too.
+fn count_on(value: &Value<u64>) -> (u64, u64) {
+    let before = value.get_raw().fetch_add(1).unwrap();
+    let child = context(StartMethod::Spawn)
+        .spawn(|value: Value<u64>| value.update(|now| now + 1).map(drop).unwrap(), (value.clone(),))
+        .unwrap();
+    child.result_timeout(SOON).unwrap();
+    (before, value.get().unwrap())
+}
+
 // fsrv-05
 #[test]
 fn what_a_preload_makes_is_each_workers_own() {
@@ -437,8 +451,9 @@ fn what_a_preload_makes_is_each_workers_own() {
             .map(|_| {
                 let body = || {
                     let preloaded = PRELOADED.lock().unwrap().clone();
-                    let (counter, queue) = preloaded.expect("preloaded");
+                    let (counter, queue, value) = preloaded.expect("preloaded");
                     assert_eq!(use_own(&queue), (1, 2));
+                    assert_eq!(count_on(&value), (7, 9));
                     let before = counter.add(1).unwrap();
                     (before, pass_on(counter.clone(), StartMethod::Fork), counter)
                 };

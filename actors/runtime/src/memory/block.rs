@@ -7,7 +7,7 @@
 use super::heap::{self, Arena, Block};
 use super::{Plain, SharedCells};
 use crate::codec::{self, Encoded, Fd};
-use crate::share::era;
+use crate::share::era::{self, Era};
 use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareError, Side, Stock};
 use crate::sync::lock;
 use crate::sys::cells::Pinned;
@@ -37,8 +37,9 @@ impl<T: Plain> Memory<T> {
     /// `ENOMEM`, and what making a memory file may say.
     pub fn new(len: usize) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let block = heap::take(bytes, align_of::<T>())?;
-        Ok(Self::of(Share::host(Arc::new(block)), len))
+        let align = align_of::<T>();
+        let block = Era::new(Some(heap::take(bytes, align)?));
+        Ok(Self::of(Share::host(Arc::new(Own { block, align })), len))
     }
 
     fn of(share: Share<InMemory>, len: usize) -> Self {
@@ -97,7 +98,10 @@ impl<T: Plain> Memory<T> {
     #[cold]
     fn find<'a>(&'a self, side: Side<'a, InMemory>) -> Result<SharedCells<'a, T>, ShareError> {
         let (arena, offset, len) = match side {
-            Side::Own(block) => (&block.arena, block.offset, block.len),
+            Side::Own(own) => {
+                let block = own.now().ok_or(ShareError::Forked)?;
+                (&block.arena, block.offset, block.len)
+            }
             Side::Away(place) => (&place.arena, place.offset, place.len),
         };
         let has_room = self.len.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= len);
@@ -169,7 +173,7 @@ pub(super) struct InMemory;
 impl Kind for InMemory {
     const NAME: &'static str = "Memory";
 
-    type Own = Block;
+    type Own = Own;
 
     type Away = Place;
 
@@ -186,6 +190,31 @@ impl Kind for InMemory {
             return Err(io::Error::from(io::ErrorKind::InvalidData).into());
         }
         Ok(Place { arena, offset: answer.offset, len: answer.len })
+    }
+}
+
+/// A block in its owner: each generation of it has one of its own.
+#[derive(Debug)]
+pub(super) struct Own {
+    block: Era<Option<Block>>,
+    align: usize,
+}
+
+impl Own {
+    fn now(&self) -> Option<&Block> {
+        self.block.now(|| None).as_ref()
+    }
+
+    /// New memory with what is in the memory of the process that this one is a copy of.
+    fn copied(&self) -> io::Result<Block> {
+        let old = self.block.first().ok_or(io::ErrorKind::NotFound)?;
+        let fresh = heap::take(old.len, self.align)?;
+        let from = SharedCells::<u8>::new(&old.arena.mapping, old.offset, old.len);
+        let to = SharedCells::<u8>::new(&fresh.arena.mapping, fresh.offset, fresh.len);
+        if let (Some(from), Some(to)) = (from, to) {
+            to.write(&from.to_vec()).map_err(io::Error::other)?;
+        }
+        Ok(fresh)
     }
 }
 
@@ -207,12 +236,14 @@ struct Answer {
     file: Fd,
 }
 
-impl Stock for Block {
+impl Stock for Own {
     fn attach(&self, _client: &Arc<Client>) -> io::Result<Encoded> {
-        let Arena { number, mapping, file } = &*self.arena;
+        let another = || io::Error::other("the memory is another process's");
+        let Block { arena, offset, len, .. } = self.now().ok_or_else(another)?;
+        let Arena { number, mapping, file } = &**arena;
         let file = file.try_clone()?.into();
         let size = mapping.len();
-        let answer = Answer { number: *number, size, offset: self.offset, len: self.len, file };
+        let answer = Answer { number: *number, size, offset: *offset, len: *len, file };
         codec::encode(&answer).map_err(io::Error::other)
     }
 
@@ -228,6 +259,10 @@ impl Stock for Block {
     fn detach(&self, _client: &Arc<Client>) {}
 
     fn died(&self, _client: &Arc<Client>) {}
+
+    fn renew(&self) -> bool {
+        self.copied().is_ok_and(|fresh| self.block.now(|| Some(fresh)).is_some())
+    }
 }
 
 /// The arenas of one owner that this process has mapped, by their numbers.

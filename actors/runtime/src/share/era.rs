@@ -68,13 +68,26 @@ impl<T> Era<T> {
     }
 
     /// The next younger one.
-    pub(crate) fn next(&self) -> Option<&Era<T>> {
+    fn next(&self) -> Option<&Era<T>> {
         self.next.get().map(Box::as_ref)
     }
 
     /// The next younger value.
     pub(crate) fn next_mut(&mut self) -> Option<&mut Era<T>> {
         self.next.get_mut().map(Box::as_mut)
+    }
+}
+
+impl<T> Era<Option<T>> {
+    /// The oldest value that there is.
+    pub(crate) fn first(&self) -> Option<&T> {
+        let mut era = self;
+        loop {
+            match &era.state {
+                Some(value) => return Some(value),
+                None => era = era.next()?,
+            }
+        }
     }
 }
 
