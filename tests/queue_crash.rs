@@ -13,7 +13,9 @@
 mod util;
 
 use nix::sys::signal::Signal;
-use procession::{GetError, JoinableQueue, Process, ProcessRef, PutFault, Queue, RawArray};
+use procession::{
+    GetError, JoinableQueue, Process, ProcessRef, PutFault, Queue, QueueError, RawArray,
+};
 use procession_runtime::queue::points::{self, Point};
 use std::time::{Duration, Instant};
 use util::{SOON, signal, until};
@@ -323,6 +325,126 @@ fn a_stopped_consumer_that_waits_keeps_nobody_waiting() {
     child.result_timeout(SOON).unwrap();
 }
 
+/// How long a large item is: it stands in a file that its producer uses again.
+const LARGE: usize = 1 << 20;
+
+/// A large item says one number from beginning to end.
+fn large(number: u64) -> Vec<u8> {
+    number.to_le_bytes().repeat(LARGE / 8)
+}
+
+/// The number of a large item that is whole.
+fn whole(item: &[u8]) -> usize {
+    let first = item.first_chunk().copied().unwrap();
+    assert!(item.len() == LARGE && item.chunks_exact(8).all(|part| part == first), "torn");
+    usize::try_from(u64::from_le_bytes(first)).unwrap()
+}
+
+/// Puts large items for ever, and notes each when it is put. The first word counts them.
+fn puts_large(queue: Queue<Vec<u8>>, next: RawArray<u64>, put: RawArray<u64>) {
+    loop {
+        let number = next.cells().unwrap().first().fetch_add(1);
+        queue.put(large(number)).unwrap();
+        put.set(usize::try_from(number).unwrap(), 1).unwrap();
+    }
+}
+
+fn gets_large(queue: Queue<Vec<u8>>, got: RawArray<u64>) {
+    for item in &queue {
+        got.cells().unwrap().at(whole(&item.unwrap())).unwrap().fetch_add(1);
+    }
+}
+
+/// How many files of items this process has open.
+fn open_files() -> usize {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().contains("memfd:procession-chunk")).count()
+}
+
+#[test]
+fn large_items_of_the_killed_come_whole_and_once_and_leave_no_file() {
+    let mut chance = Chance::new("large items");
+    let kills = kills().div_ceil(4);
+    let count = 100_000;
+    let words = || RawArray::<u64>::zeroed(count).unwrap();
+    let (next, put, got) = (words(), words(), words());
+    // More than the files that a process keeps.
+    let queue = Queue::<Vec<u8>>::bounded(12).unwrap();
+    let (mut producers, mut consumers) = (Vec::<Process<()>>::new(), Vec::<Process<()>>::new());
+    let mut dead_consumers = 0;
+    for _ in 0..kills {
+        producers.resize_with(2, || {
+            let arguments = (queue.clone(), next.clone(), put.clone());
+            Process::spawn(puts_large, arguments).unwrap()
+        });
+        consumers
+            .resize_with(2, || Process::spawn(gets_large, (queue.clone(), got.clone())).unwrap());
+        std::thread::sleep(Duration::from_micros(chance.below(20_000)));
+        let is_consumer = chance.below(2) == 0;
+        let all = if is_consumer { &mut consumers } else { &mut producers };
+        kill(&all.swap_remove(usize::from(chance.below(2) == 0)));
+        dead_consumers += usize::from(is_consumer);
+    }
+    for producer in producers {
+        kill(&producer);
+    }
+    queue.shutdown(false).unwrap();
+    for consumer in consumers {
+        consumer.result_timeout(SOON).unwrap();
+    }
+    // What came back after the others had seen the end.
+    until("all that was put and not taken has come", || {
+        while let Ok(item) = queue.try_get() {
+            got.cells().unwrap().at(whole(&item)).unwrap().fetch_add(1);
+        }
+        let (put, got) = (put.read(..).unwrap(), got.read(..).unwrap());
+        assert!(got.iter().all(|count| *count <= 1), "an item came twice");
+        let lost = put.iter().zip(&got).filter(|(put, got)| **put > **got).count();
+        lost <= dead_consumers
+    });
+    until("the files are closed", || open_files() == 0);
+}
+
+/// Owns a queue of large items until it is killed.
+fn owns_large(handles: Queue<Queue<Vec<u8>>>) {
+    handles.put(Queue::bounded(12).unwrap()).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn an_owner_killed_among_large_items_leaves_no_file() {
+    let mut chance = Chance::new("owner of large items");
+    let words = || RawArray::<u64>::zeroed(10_000).unwrap();
+    for _ in 0..3 {
+        let (next, put) = (words(), words());
+        let handles = Queue::new().unwrap();
+        let owner = Process::spawn(owns_large, (handles.clone(),)).unwrap();
+        let queue = handles.get_timeout(SOON).unwrap();
+        let producer = Process::spawn(puts_large, (queue.clone(), next, put)).unwrap();
+        let mut got = vec![whole(&queue.get_timeout(SOON).unwrap())];
+        let end = Instant::now() + Duration::from_micros(chance.below(20_000));
+        while Instant::now() < end {
+            got.push(whole(&queue.get_timeout(SOON).unwrap()));
+        }
+        kill(&owner);
+        let error = loop {
+            match queue.get_timeout(SOON) {
+                Ok(item) => got.push(whole(&item)),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, GetError::OwnerGone { .. }), "{error}");
+        assert!(got.is_sorted_by(|a, b| a < b), "{got:?}");
+        producer.join_timeout(SOON).unwrap();
+        assert_ne!(producer.exitcode(), Some(0));
+        drop(queue);
+        until("the files are closed", || open_files() == 0);
+    }
+}
+
 /// Makes two queues, one of which is full, and keeps them until it is told.
 fn own(handles: Queue<(Queue<u32>, Queue<u32>)>, end: Queue<()>) {
     let (empty, full) = (Queue::new().unwrap(), Queue::bounded(1).unwrap());
@@ -341,10 +463,13 @@ fn a_stopped_owner_is_asked_in_vain_for_a_while() {
     let pid = child.pid().unwrap();
     signal(pid, Signal::SIGSTOP);
     until("it is stopped", || util::state(pid) == Some('T'));
+    let counted = full.clone();
+    let counting = std::thread::spawn(move || counted.qsize());
     let getting = std::thread::spawn(move || (empty.try_get(), empty));
     assert!(matches!(full.try_put(2).unwrap_err().why, PutFault::Unanswered));
     let (got, empty) = getting.join().unwrap();
     assert!(matches!(got, Err(GetError::Unanswered)));
+    assert!(matches!(counting.join().unwrap(), Err(QueueError::Unanswered)));
     signal(pid, Signal::SIGCONT);
     empty.put(3).unwrap();
     assert_eq!((empty.try_get().unwrap(), full.get_timeout(SOON).unwrap()), (3, 1));

@@ -96,6 +96,10 @@ pub enum QueueError {
     /// The time was up.
     #[error("items were unfinished when the time was up")]
     Timeout,
+    /// The owner did not answer within five seconds: it is stopped, or gets no processor.
+    /// What it was to do it may do still, when it goes on.
+    #[error("the owner of the queue did not answer in time")]
+    Unanswered,
     /// The process that owned the queue has ended.
     #[error("{name}, which owned the queue, has ended")]
     OwnerGone {
@@ -194,7 +198,7 @@ impl From<ShareError> for QueueError {
     fn from(error: ShareError) -> Self {
         match error {
             ShareError::OwnerGone { name } => Self::OwnerGone { name },
-            ShareError::Timeout => Self::Timeout,
+            ShareError::Timeout => Self::Unanswered,
             error => Self::Share(error),
         }
     }

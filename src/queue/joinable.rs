@@ -62,7 +62,8 @@ impl<T> JoinableQueue<T> {
     /// that has got none finishes for another.
     ///
     /// # Errors
-    /// [`QueueError::TooManyDone`] when nothing is unfinished, and the others.
+    /// [`QueueError::TooManyDone`] when nothing is unfinished, [`QueueError::Unanswered`] when
+    /// the owner is another process and is stopped, and the others.
     pub fn task_done(&self) -> Result<(), QueueError> {
         self.0.open()?;
         self.0.raw.task_done()?.map_err(|_| QueueError::TooManyDone)

@@ -15,12 +15,11 @@ pub use lease::{Delivery, Lease};
 pub use simple::SimpleQueue;
 
 use crate::error::{EncodeError, Result};
-use procession_runtime::queue::{Options, Patience, RawQueue, tag};
+use procession_runtime::queue::{Options, Patience, RawQueue, Stopped, tag};
 use procession_runtime::sync::{after, lock};
 use procession_runtime::wait;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,10 +64,6 @@ pub struct Queue<T> {
 /// What the clones of a handle in one process share.
 struct Local<T> {
     is_closed: AtomicBool,
-    /// Items that came behind others in `get_many` and could not be decoded: what the next
-    /// gets say.
-    owed: Mutex<VecDeque<GetError>>,
-    is_owing: AtomicBool,
     hook: Mutex<Option<Arc<Hook<T>>>>,
 }
 
@@ -100,19 +95,15 @@ impl<T> Queue<T> {
     }
 
     fn of(raw: RawQueue) -> Self {
-        let local = Local {
-            is_closed: AtomicBool::new(false),
-            owed: Mutex::default(),
-            is_owing: AtomicBool::new(false),
-            hook: Mutex::new(None),
-        };
+        let local = Local { is_closed: AtomicBool::new(false), hook: Mutex::new(None) };
         Self { raw, tag: tag::<T>(), local: Arc::new(local) }
     }
 
     /// How many items are in the queue: put and not got yet. Exact at the moment of asking.
     ///
     /// # Errors
-    /// [`QueueError`].
+    /// [`QueueError`], also [`QueueError::Unanswered`] when the owner is another process and is
+    /// stopped.
     pub fn qsize(&self) -> Result<usize, QueueError> {
         self.open()?;
         Ok(usize::try_from(self.raw.count()?).unwrap_or(usize::MAX))
@@ -146,7 +137,8 @@ impl<T> Queue<T> {
     /// `immediate`, what is in the queue is dropped, and counts as finished.
     ///
     /// # Errors
-    /// [`QueueError`].
+    /// [`QueueError`], also [`QueueError::Unanswered`] when the owner is another process and is
+    /// stopped.
     pub fn shutdown(&self, immediate: bool) -> Result<(), QueueError> {
         self.open()?;
         Ok(self.raw.shutdown(immediate)?)
@@ -177,23 +169,17 @@ impl<T> Queue<T> {
 
     /// Whether the next item may be asked for.
     fn may_get(&self) -> Result<(), GetError> {
-        if self.is_closed() {
-            return Err(GetError::Closed);
-        }
-        if !self.local.is_owing.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let owed = &mut *lock(&self.local.owed);
-        let error = owed.pop_front();
-        self.local.is_owing.store(!owed.is_empty(), Ordering::Release);
-        error.map_or(Ok(()), Err)
+        if self.is_closed() { Err(GetError::Closed) } else { Ok(()) }
     }
 
-    /// The next get says this.
-    fn owe(&self, error: GetError) {
-        let owed = &mut *lock(&self.local.owed);
-        owed.push_back(error);
-        self.local.is_owing.store(true, Ordering::Release);
+    /// Tells the hook of an item that cannot be encoded.
+    fn tell_hook(&self, why: &PutFault, item: &T) {
+        if let PutFault::Encode(error) = why {
+            let hook = lock(&self.local.hook).clone();
+            if let Some(hook) = hook {
+                hook(error, item);
+            }
+        }
     }
 }
 
@@ -241,28 +227,21 @@ impl<T: Serialize> Queue<T> {
     }
 
     /// Puts several items, in their order. Waits while the queue is full. Others may see
-    /// them later than one by one: by some kilobytes, or when all are put.
+    /// them later than one by one: by some kilobytes, or when all are put. Should `items`
+    /// panic, the last of those that it gave may not be put.
     ///
     /// # Errors
     /// [`PutManyError`] with the items that were not put.
     pub fn put_many(&self, items: impl IntoIterator<Item = T>) -> Result<(), PutManyError<T>> {
-        let together = self.raw.together();
-        let mut put = 0;
-        let mut items = items.into_iter();
-        while let Some(item) = items.next() {
-            let result = if self.is_closed() {
-                Err(PutFault::Closed)
-            } else {
-                together.put(&item, self.tag).map_err(PutFault::from)
-            };
-            if let Err(PutError { item, why }) = self.put_ends(item, result) {
-                drop(together);
-                let rest = std::iter::once(item).chain(items).collect();
-                return Err(PutManyError { put, rest, why });
+        let goes_on = || !self.is_closed();
+        self.raw.put_many(self.tag, items, goes_on).map_err(|stopped| {
+            let Stopped { put, rest, why } = stopped;
+            let why = why.map_or(PutFault::Closed, PutFault::from);
+            if let Some(item) = rest.first() {
+                self.tell_hook(&why, item);
             }
-            put += 1;
-        }
-        Ok(())
+            PutManyError { put, rest, why }
+        })
     }
 
     fn put_with(&self, item: T, patience: Patience) -> Result<(), PutError<T>> {
@@ -276,12 +255,7 @@ impl<T: Serialize> Queue<T> {
 
     fn put_ends(&self, item: T, result: Result<(), PutFault>) -> Result<(), PutError<T>> {
         let Err(why) = result else { return Ok(()) };
-        if let PutFault::Encode(error) = &why {
-            let hook = lock(&self.local.hook).clone();
-            if let Some(hook) = hook {
-                hook(error, &item);
-            }
-        }
+        self.tell_hook(&why, &item);
         Err(PutError { item, why })
     }
 }
@@ -330,8 +304,8 @@ impl<T: DeserializeOwned> Queue<T> {
     /// `most`. Waits while there is none.
     ///
     /// # Errors
-    /// As [`get`](Self::get). An item behind others that cannot be decoded ends the call; it
-    /// is the error of the next get by this handle and its clones here.
+    /// As [`get`](Self::get). An item behind others that cannot be decoded ends the call, and
+    /// is what the next get of this process gets.
     pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
         self.get_many_with(most, Patience::Until(None))
     }
@@ -415,11 +389,7 @@ impl<T: DeserializeOwned> Queue<T> {
 
     fn get_many_with(&self, most: usize, patience: Patience) -> Result<Vec<T>, GetError> {
         self.may_get()?;
-        let (items, error) = self.raw.get_many(self.tag, most, patience)?;
-        if let Some(error) = error {
-            self.owe(error.into());
-        }
-        Ok(items)
+        Ok(self.raw.get_many(self.tag, most, patience)?)
     }
 
     fn lease_with(&self, patience: Patience) -> Result<Lease<T>, GetError> {

@@ -275,6 +275,40 @@ fn an_item_of_another_type_is_an_error_and_the_next_one_comes() {
     assert_eq!(queue.get_many(9).unwrap(), [6, 7]);
 }
 
+#[test]
+fn several_are_got_up_to_one_that_cannot_be_and_nothing_is_lost() {
+    let queue = Queue::<u32>::new().unwrap();
+    let text: Queue<String> = retyped(&queue);
+    let child = Process::spawn(
+        |queue: Queue<u32>, ready: Queue<()>| {
+            ready.get().unwrap();
+            let first = queue.get_many(9).unwrap();
+            // Whoever knows what it is gets it.
+            let text: Queue<String> = retyped(&queue);
+            let handles = (first, text.get().unwrap(), queue.get_many(9).unwrap());
+            queue.put_many((0..3000).chain([7])).unwrap();
+            handles
+        },
+        {
+            let ready = Queue::new().unwrap();
+            queue.put_many([1, 2]).unwrap();
+            text.put("words".into()).unwrap();
+            queue.put_many([3, 4]).unwrap();
+            ready.put(()).unwrap();
+            (queue.clone(), ready)
+        },
+    );
+    let (first, words, rest) = child.unwrap().result_timeout(SOON).unwrap();
+    assert_eq!((first, words.as_str(), rest), (vec![1, 2], "words", vec![3, 4]));
+    let mut left = Vec::new();
+    while left.len() <= 3000 {
+        left.extend(queue.get_many_timeout(700, SOON).unwrap());
+    }
+    // Some were lent to the child, and come later.
+    left.sort_unstable();
+    assert!(left.into_iter().eq((0..8).chain(7..3000)));
+}
+
 /// The same queue as one of items of another type.
 fn retyped<T: 'static>(queue: &Queue<u32>) -> Queue<T> {
     let encoded = procession_runtime::codec::encode(queue).unwrap();

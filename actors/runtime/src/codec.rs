@@ -63,16 +63,28 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, EncodeError> 
     encode_with(|encoder| encoder.value(value))
 }
 
-/// As [`encode`], into a buffer that the caller has used before.
+/// As [`encode`], behind what is in a buffer; gives the descriptors. A value that cannot be
+/// encoded leaves nothing there.
 ///
 /// # Errors
 /// As [`encode`].
-pub fn encode_into<T: Serialize + ?Sized>(
+pub(crate) fn encode_onto<T: Serialize + ?Sized>(
     value: &T,
-    mut buffer: Vec<u8>,
-) -> Result<Encoded, EncodeError> {
-    buffer.clear();
-    encode_to(buffer, |encoder| encoder.value(value))
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<OwnedFd>, EncodeError> {
+    let start = buffer.len();
+    let scope = Scope::enter(Transfer::Encoding(Vec::new()));
+    let mut encoder = Encoder { bytes: std::mem::take(buffer) };
+    let written = encoder.value(value);
+    *buffer = encoder.bytes;
+    let fds = written.and_then(|()| match scope.leave() {
+        Transfer::Encoding(attachments) => seal(attachments),
+        Transfer::Decoding(_) => unreachable!("a transfer does not change its direction"),
+    });
+    if fds.is_err() {
+        buffer.truncate(start);
+    }
+    fds
 }
 
 /// Encodes what `write` puts into the encoder, as one transfer.
@@ -82,15 +94,8 @@ pub fn encode_into<T: Serialize + ?Sized>(
 pub fn encode_with(
     write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
 ) -> Result<Encoded, EncodeError> {
-    encode_to(Vec::new(), write)
-}
-
-fn encode_to(
-    bytes: Vec<u8>,
-    write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
-) -> Result<Encoded, EncodeError> {
     let scope = Scope::enter(Transfer::Encoding(Vec::new()));
-    let mut encoder = Encoder { bytes };
+    let mut encoder = Encoder { bytes: Vec::new() };
     write(&mut encoder)?;
     let Transfer::Encoding(attachments) = scope.leave() else {
         unreachable!("a transfer does not change its direction")
@@ -203,14 +208,43 @@ impl Encoder {
 
 /// A value that is nothing but bytes, which [`Encoder::value`] writes as such; `None` if `T` is
 /// something else.
-fn of_bytes<T>(bytes: &[u8]) -> Option<T> {
+fn of_bytes<T>(bytes: Vec<u8>) -> Option<T> {
     let mut place = None;
     if let Ok(alone) = cast!(&mut place, &mut Option<Vec<u8>>) {
-        *alone = Some(bytes.to_vec());
+        *alone = Some(bytes);
     } else if let Ok(one) = cast!(&mut place, &mut Option<(Vec<u8>,)>) {
-        *one = Some((bytes.to_vec(),));
+        *one = Some((bytes,));
     }
     place
+}
+
+/// What a value that is nothing but bytes is made of, for those who write it without copying:
+/// its encoding is a [`head`] and then these. `None` for others.
+pub(crate) fn as_bytes<T: ?Sized>(value: &T) -> Option<&[u8]> {
+    cast!(value, &Vec<u8>).ok().map(Vec::as_slice)
+}
+
+/// What stands before so many bytes.
+///
+/// # Errors
+/// None: a number always encodes.
+pub(crate) fn head(count: usize) -> Result<Vec<u8>, EncodeError> {
+    bincode::encode_to_vec(count as u64, CONFIG)
+        .map_err(|why| EncodeError { type_name: "bytes".into(), why: why.to_string() })
+}
+
+/// Most bytes of a number before others.
+const LONGEST_HEAD: usize = 9;
+
+/// A value that is nothing but bytes, out of an encoding of so many bytes which `copy` copies
+/// from, so many from a place on. `None` for others, and for what is no such encoding.
+pub(crate) fn decode_as_bytes<T>(len: usize, copy: impl Fn(usize, usize) -> Vec<u8>) -> Option<T> {
+    of_bytes::<T>(Vec::new())?;
+    let head = copy(0, len.min(LONGEST_HEAD));
+    let (count, used): (u64, usize) = bincode::decode_from_slice(&head, CONFIG).ok()?;
+    let count = usize::try_from(count).ok().filter(|count| used + *count == len)?;
+    let bytes = copy(used, count);
+    (bytes.len() == count).then(|| of_bytes(bytes)).flatten()
 }
 
 /// Gives values back in the order in which they were appended.
@@ -226,11 +260,11 @@ impl Decoder<'_> {
     /// What its `Deserialize` says.
     pub fn value<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let fail = |why| DecodeError { type_name: type_name::<T>().into(), why };
-        let (value, used) = match of_bytes::<T>(&[]) {
+        let (value, used) = match of_bytes::<T>(Vec::new()) {
             None => bincode::serde::decode_from_slice(self.bytes, CONFIG)
                 .map(|(value, used)| (Some(value), used)),
             Some(_) => bincode::borrow_decode_from_slice(self.bytes, CONFIG)
-                .map(|(bytes, used)| (of_bytes(bytes), used)),
+                .map(|(bytes, used): (&[u8], usize)| (of_bytes(bytes.to_vec()), used)),
         }
         .map_err(|why| fail(why.to_string()))?;
         self.bytes = &self.bytes[used..];
@@ -456,6 +490,18 @@ mod tests {
         assert_eq!(decode::<Vec<u8>>(&alone.bytes, Vec::new()).unwrap(), bytes);
         assert_eq!(decode::<(Vec<u8>,)>(&alone.bytes, Vec::new()).unwrap().0, bytes);
         assert!(decode::<Vec<u8>>(&alone.bytes[..200], Vec::new()).is_err());
+    }
+
+    #[test]
+    fn bytes_are_written_and_read_where_they_are() {
+        let bytes = vec![7u8; 300];
+        let whole = encode(&bytes).unwrap().bytes;
+        assert_eq!([&head(300).unwrap(), as_bytes(&bytes).unwrap()].concat(), whole);
+        assert!(as_bytes(&"text").is_none());
+        let copy = |at: usize, count: usize| whole[at..][..count].to_vec();
+        assert_eq!(decode_as_bytes::<Vec<u8>>(whole.len(), copy), Some(bytes));
+        assert_eq!(decode_as_bytes::<Vec<u8>>(whole.len() - 1, copy), None);
+        assert_eq!(decode_as_bytes::<Vec<i8>>(whole.len(), copy), None);
     }
 
     #[test]

@@ -3,13 +3,11 @@
 //! Owns producers and consumers as children, with this process as the owner that both
 //! reach the queue through. It must never use what a user does not have.
 
-use std::fmt;
 use std::hint::black_box;
 use std::time::Instant;
 
 use procession::{Failure, Queue};
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::workers::{Crew, Gate, Report, WAIT_LIMIT, portion, timed};
 use crate::harness::{Answer, Error};
@@ -130,46 +128,21 @@ pub(super) fn round_trip(operations: u64) -> Result<Answer, Error> {
     Ok(Answer { value: u64::try_from(took.as_nanos())?, check })
 }
 
-/// Bytes as bytes: serde takes a `Vec<u8>` for a list of numbers.
-struct Bytes(Vec<u8>);
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Whole;
-        impl Visitor<'_> for Whole {
-            type Value = Bytes;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
-                Ok(Bytes(bytes))
-            }
-        }
-        deserializer.deserialize_byte_buf(Whole)
-    }
-}
-
-fn produce_large(gate: Gate, queue: Queue<Bytes>, count: u64) -> Result<Report, Failure> {
-    let item = Bytes(black_box(vec![7; MIB]));
+fn produce_large(gate: Gate, queue: Queue<Vec<u8>>, count: u64) -> Result<Report, Failure> {
+    let item = black_box(vec![7; MIB]);
     gate.pass(|| {
         for _ in 0..count {
-            queue.put(Bytes(item.0.clone()))?;
+            queue.put(item.clone())?;
         }
         Ok((0, 0))
     })
 }
 
-fn consume_large(gate: Gate, queue: Queue<Bytes>, count: u64) -> Result<Report, Failure> {
+fn consume_large(gate: Gate, queue: Queue<Vec<u8>>, count: u64) -> Result<Report, Failure> {
     gate.pass(|| {
         let mut whole = 0;
         for _ in 0..count {
-            let Bytes(item) = black_box(queue.get()?);
+            let item = black_box(queue.get()?);
             whole += u64::from(item.len() == MIB && item[0] == 7);
         }
         Ok((0, whole))

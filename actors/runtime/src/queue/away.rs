@@ -8,8 +8,8 @@
 
 use super::channel::{Channel, Heard};
 use super::host::{self, Answer, Ask};
-use super::page::{OWNER_SLEEPS, Page, flags, state, waits};
-use super::parcel::{Parcel, fds_of, header_of, span};
+use super::page::{Header, OWNER_SLEEPS, Page, flags, state, waits};
+use super::parcel::{Bytes, Parcel, fds_of, header_of, span};
 use super::points::{self, Point};
 use super::waits::{Looks, Patience, Waits};
 use super::{Got, NoItem, Refused};
@@ -19,6 +19,8 @@ use crate::share::{Connection, ShareError};
 use crate::sync::{after, lock, readable};
 use crate::sys::rings::{RING, Ring};
 use crate::sys::watch::{Held, watch};
+use crate::wait::at_once;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,31 +35,40 @@ pub struct Away {
     pub(super) object: u64,
     /// Most items in the queue.
     pub(super) capacity: Option<u64>,
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    page: Page,
+pub(super) struct Inner {
+    pub(super) page: Page,
     channel: Channel,
     waits: Waits,
     looks: Looks,
     /// Held while an item goes into the ring.
-    tx: Mutex<Tx>,
-    /// Held while an item is taken out: where the next one stands.
-    rx: Mutex<u64>,
+    pub(super) tx: Mutex<Tx>,
+    /// Held while an item is taken out.
+    pub(super) rx: Mutex<Rx>,
     is_gone: AtomicBool,
 }
 
 /// Where the ring to the owner stands.
 #[derive(Debug, Default)]
-struct Tx {
+pub(super) struct Tx {
     /// Where the next item goes.
-    tail: u64,
+    pub(super) tail: u64,
     /// Up to where the owner has been told.
     told: u64,
     /// The last item's number.
     number: u32,
+}
+
+/// Where the ring to this process stands.
+#[derive(Debug, Default)]
+pub(super) struct Rx {
+    /// Where the next item stands.
+    pub(super) head: u64,
+    /// Items that were taken together with others, and come before all that is lent.
+    pub(super) taken: VecDeque<Got>,
 }
 
 /// When an item that is in the ring is shown to the owner.
@@ -69,10 +80,10 @@ pub(super) enum Show {
 }
 
 /// So many bytes are shown to the owner together.
-const TOGETHER: u64 = 16 * 1024;
+pub(super) const TOGETHER: u64 = 16 * 1024;
 
 /// Why an item did not go into the ring.
-enum Blocked {
+pub(super) enum Blocked {
     /// There is no room in it.
     Room,
     /// No place of the bounded queue is lent to this process.
@@ -84,7 +95,7 @@ enum Blocked {
 
 /// An owner that does not answer a question for so long, which it does at once, is not
 /// waited for: it is stopped, or has no processor.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long to wait before descriptors are offered to a full socket again.
 const SOCKET_SLICE: Duration = Duration::from_millis(5);
@@ -106,7 +117,7 @@ impl Away {
             waits: Waits::default(),
             looks: Looks::default(),
             tx: Mutex::default(),
-            rx: Mutex::new(0),
+            rx: Mutex::default(),
             is_gone: AtomicBool::new(false),
         });
         Ok(Self { connection, object, capacity, inner })
@@ -137,6 +148,11 @@ impl Away {
         Ok(host::open(answer).map_err(io::Error::other)?)
     }
 
+    /// Asks what the owner answers at once.
+    pub(super) fn request_soon(&self, ask: &Ask) -> Result<Answer, ShareError> {
+        Ok(at_once(self.request(ask, Patience::Until(after(ANSWER_WITHIN))))?.0)
+    }
+
     /// Tells the owner, if it is still there.
     pub(super) fn post(&self, ask: &Ask) {
         if let Ok(message) = codec::encode(ask) {
@@ -147,11 +163,6 @@ impl Away {
     /// Shows the owner what it has not been shown.
     pub(super) fn show(&self) {
         self.inner.show(&mut lock(&self.inner.tx));
-    }
-
-    /// Puts an item if nothing is in its way, to be shown soon.
-    pub(super) fn put_at_once(&self, parcel: &Parcel) -> bool {
-        self.try_put(parcel, Show::Soon).is_ok()
     }
 
     /// Puts an item.
@@ -224,16 +235,7 @@ impl Away {
     fn try_put(&self, parcel: &Parcel, show: Show) -> Result<(), Blocked> {
         let inner = &*self.inner;
         let tx = &mut *lock(&inner.tx);
-        if inner.is_gone() {
-            return Err(Blocked::No(self.gone().into()));
-        }
-        if inner.page.is_shut() {
-            return Err(Blocked::No(Refused::Shutdown));
-        }
-        let Some(room) = inner.room_behind(tx.tail) else {
-            return Err(Blocked::No(damaged().into()));
-        };
-        if room < span(parcel) {
+        if self.room_to_put(tx)? < span(parcel) {
             return Err(Blocked::Room);
         }
         if self.capacity.is_some() && inner.page.places().look().left() == 0 {
@@ -257,10 +259,19 @@ impl Away {
         tx.tail = inner.page.write(Ring::Up, tx.tail, header, bytes);
         tx.number = number;
         points::reach(Point::Written);
-        if show == Show::AtOnce || tx.tail - tx.told >= TOGETHER {
-            inner.show(tx);
-        }
+        inner.show_when(show, tx);
         Ok(())
+    }
+
+    /// How many bytes can be put, if anything can.
+    pub(super) fn room_to_put(&self, tx: &Tx) -> Result<usize, Blocked> {
+        if self.inner.is_gone() {
+            return Err(Blocked::No(self.gone().into()));
+        }
+        if self.inner.page.is_shut() {
+            return Err(Blocked::No(Refused::Shutdown));
+        }
+        self.inner.room_behind(tx.tail).ok_or_else(|| Blocked::No(damaged().into()))
     }
 
     /// Gets an item.
@@ -293,29 +304,22 @@ impl Away {
     /// Takes an item that was lent.
     pub(super) fn take(&self) -> Result<Option<Got>, NoItem> {
         let inner = &*self.inner;
-        let head = &mut *lock(&inner.rx);
+        let rx = &mut *lock(&inner.rx);
+        if let Some(got) = rx.taken.pop_front() {
+            return Ok(Some(got));
+        }
         let Some(before) = inner.page.items().take() else {
             return if inner.is_gone() { Err(self.gone().into()) } else { Ok(None) };
         };
         points::reach(Point::Taken);
-        let header = inner.page.header(Ring::Down, *head);
+        let header = inner.page.header(Ring::Down, rx.head);
         let Some(span) = header.span() else { return Err(damaged().into()) };
-        let bytes = inner.page.bytes(Ring::Down, *head, header);
-        *head += span as u64;
-        inner.page.down_head().store(*head, Ordering::Release);
-        let is_file = header.flags & flags::FILE != 0;
-        let fds = match header.fds {
-            0 => Vec::new(),
-            _ => inner.channel.take_fds(header.number),
-        };
-        if inner.page.rings_now(before.wrapping_add(1)) {
-            inner.ring_owner();
-        }
-        let len = is_file.then_some(header.len);
-        Ok(Some(Got {
-            parcel: Parcel::received(header.tag, bytes, fds, len, false),
-            redelivered: header.flags & flags::REDELIVERED != 0,
-        }))
+        let bytes = inner.page.bytes(Ring::Down, rx.head, header);
+        rx.head += span as u64;
+        inner.page.down_head().store(rx.head, Ordering::Release);
+        let got = inner.received(header, Bytes::Here(bytes));
+        inner.ring_at(before.wrapping_add(1));
+        Ok(Some(got))
     }
 
     /// Has the owner do what it can at once, and waits until it has, or until it is enough.
@@ -373,7 +377,7 @@ impl Away {
         }
     }
 
-    fn gone(&self) -> ShareError {
+    pub(super) fn gone(&self) -> ShareError {
         ShareError::OwnerGone { name: self.connection.owner_name().to_owned() }
     }
 }
@@ -386,7 +390,7 @@ impl Drop for Away {
 }
 
 impl Inner {
-    fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Acquire)
     }
 
@@ -399,6 +403,33 @@ impl Inner {
             tx.told = tx.tail;
             self.page.up_tail().store(tx.tail, Ordering::Release);
             points::reach(Point::Put);
+            self.ring_owner();
+        }
+    }
+
+    /// Shows what is in the ring, now or when enough has gathered.
+    pub(super) fn show_when(&self, show: Show, tx: &mut Tx) {
+        if show == Show::AtOnce || tx.tail - tx.told >= TOGETHER {
+            self.show(tx);
+        }
+    }
+
+    /// An item that was taken out of the ring.
+    pub(super) fn received(&self, header: Header, bytes: Bytes) -> Got {
+        let fds = match header.fds {
+            0 => Vec::new(),
+            _ => self.channel.take_fds(header.number),
+        };
+        let len = (header.flags & flags::FILE != 0).then_some(header.len);
+        Got {
+            parcel: Parcel::received(header.tag, bytes, fds, len, false),
+            redelivered: header.flags & flags::REDELIVERED != 0,
+        }
+    }
+
+    /// So many have been taken: tells the owner, if it wants to know.
+    pub(super) fn ring_at(&self, taken: u32) {
+        if self.page.rings_now(taken) {
             self.ring_owner();
         }
     }
@@ -508,6 +539,6 @@ impl Drop for Hungry<'_> {
     }
 }
 
-fn damaged() -> ShareError {
+pub(super) fn damaged() -> ShareError {
     ShareError::Io(io::Error::other("the page of the queue is damaged"))
 }

@@ -29,18 +29,18 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { process: 0, chunks: VecDeque::new() });
 
-/// A file that begins with these bytes.
+/// A file that begins with these parts.
 ///
 /// # Errors
 /// No memory or descriptor for it.
-pub(super) fn file_of(bytes: &[u8]) -> io::Result<File> {
-    if bytes.len() > LARGEST {
-        return sealed::make(bytes);
+pub(super) fn file_of(parts: [&[u8]; 2]) -> io::Result<File> {
+    if parts[0].len() + parts[1].len() > LARGEST {
+        return sealed::make(parts);
     }
     let Ok(mut chunk) = take_free().map_or_else(Chunk::make, Ok) else {
-        return sealed::make(bytes);
+        return sealed::make(parts);
     };
-    let file = chunk.fill(bytes)?;
+    let file = chunk.fill(parts)?;
     let pool = &mut *lock(&POOL);
     if pool.chunks.len() == CHUNKS {
         // All are under way; this one will be there first.
@@ -69,18 +69,19 @@ mod tests {
 
     #[test]
     fn bytes_stay_as_long_as_anybody_has_them() {
-        let files: Vec<_> = (0..30_u8).map(|number| file_of(&[number; 100]).unwrap()).collect();
+        let files: Vec<_> =
+            (0..30_u8).map(|number| file_of([&[], &[number; 100]]).unwrap()).collect();
         assert!(files.len() > CHUNKS);
         for (file, number) in files.iter().zip(0..) {
             let mut bytes = Vec::new();
-            copy(file.as_fd(), 100, &mut bytes).unwrap();
+            copy(file.as_fd(), 0, 100, &mut bytes).unwrap();
             assert_eq!(bytes, [number; 100]);
         }
         drop(files);
-        let first = file_of(b"again").unwrap();
+        let first = file_of([b"again", b""]).unwrap();
         let inode = |file: &File| std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
         let seen = inode(&first);
         drop(first);
-        assert!((0..=CHUNKS).any(|_| inode(&file_of(b"and again").unwrap()) == seen));
+        assert!((0..=CHUNKS).any(|_| inode(&file_of([b"and", b"again"]).unwrap()) == seen));
     }
 }

@@ -103,15 +103,15 @@ fn answer(answer: &Answer, bytes: &[u8], fds: Vec<OwnedFd>) -> Encoded {
 fn leased(lease: Waiter, entry: &Entry<Parcel>) -> io::Result<Encoded> {
     let Entry { item, redelivered, .. } = entry;
     let mut fds = item.fds().iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
-    let (file, bytes) = match item.bytes() {
-        Bytes::Here(bytes) if bytes.len() <= super::page::INLINE => (None, bytes.as_slice()),
-        Bytes::Here(bytes) => {
-            fds.push(chunks::file_of(bytes)?.into());
-            (u32::try_from(bytes.len()).ok(), [].as_slice())
-        }
-        Bytes::File(file, len) => {
+    let (file, bytes) = match (item.bytes(), item.bytes().here().unwrap_or_default()) {
+        (Bytes::File(file, len), _) => {
             fds.push(file.0.try_clone()?.into());
             (Some(*len), [].as_slice())
+        }
+        (_, bytes) if bytes.len() <= super::page::INLINE => (None, bytes),
+        (_, bytes) => {
+            fds.push(chunks::file_of([bytes, &[]])?.into());
+            (u32::try_from(bytes.len()).ok(), [].as_slice())
         }
     };
     let words = Answer::Leased { lease, redelivered: *redelivered, tag: item.tag(), file };

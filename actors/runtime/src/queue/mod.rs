@@ -18,6 +18,7 @@
 //! | `waits`, `cell`, `bells` | who waits on what, at a client and at the owner |
 //! | `parcel`, `chunks` | an item's bytes, and the files of large ones |
 //! | `away` | a client's puts and gets |
+//! | `many` | several items put or got in one call |
 //! | `own`, `hear`, `streams`, `host` | the owner's, what clients put and want, its ends of the pages, their requests |
 //! | `points` | where tests kill |
 
@@ -28,6 +29,7 @@ mod channel;
 mod chunks;
 mod hear;
 mod host;
+mod many;
 mod own;
 mod page;
 mod parcel;
@@ -35,16 +37,18 @@ pub mod points;
 mod streams;
 mod waits;
 
+pub use many::Stopped;
 pub use waits::Patience;
 
 use crate::codec::{self, DecodeError, EncodeError, Encoded};
 use crate::function::type_tag;
 use crate::share::{Connection, Kind, Share, ShareError, Side};
+use crate::sync::after;
 use crate::wait::at_once;
-use away::{Away, Show};
+use away::{ANSWER_WITHIN, Away, Show};
 use host::{Answer, Ask, Welcome};
 use own::Own;
-use parcel::Parcel;
+use parcel::{Bytes, Parcel};
 use procession_protocols::queue::Waiter;
 pub use procession_protocols::queue::{Options, TooManyDone};
 use serde::de::DeserializeOwned;
@@ -158,16 +162,6 @@ impl RawQueue {
         tag: u32,
         patience: Patience,
     ) -> Result<(), Refused> {
-        self.put_with(item, tag, patience, Show::AtOnce).await
-    }
-
-    async fn put_with<T: Serialize + ?Sized>(
-        &self,
-        item: &T,
-        tag: u32,
-        patience: Patience,
-        show: Show,
-    ) -> Result<(), Refused> {
         match self.side(patience).await? {
             Side::Own(own) => {
                 let leaves = own.has_clients.load(Ordering::Relaxed);
@@ -175,7 +169,7 @@ impl RawQueue {
             }
             Side::Away(away) => {
                 let parcel = Parcel::encode(tag, item, true)?;
-                let result = away.put(&parcel, patience, show).await;
+                let result = away.put(&parcel, patience, Show::AtOnce).await;
                 parcel.leave();
                 result
             }
@@ -195,11 +189,6 @@ impl RawQueue {
         at_once(self.put(item, tag, patience))
     }
 
-    /// Items that go out together.
-    pub fn together(&self) -> Together<'_> {
-        Together(self)
-    }
-
     /// Gets an item, and decodes it. Gives whether a consumer had it before.
     ///
     /// # Errors
@@ -209,12 +198,11 @@ impl RawQueue {
         tag: u32,
         patience: Patience,
     ) -> Result<(T, bool), NoItem> {
-        let got = match self.side(patience).await? {
-            Side::Own(own) => own.get(patience).await?,
+        let mut got = match self.side(patience).await? {
+            Side::Own(own) => own.get(patience).await?.into(),
             Side::Away(away) => away.get(patience).await?,
         };
-        let redelivered = got.redelivered;
-        Ok((open(got.parcel, tag)?, redelivered))
+        Ok((open(&mut got.parcel, tag)?, got.redelivered))
     }
 
     /// As [`get`](Self::get), in this thread.
@@ -229,37 +217,6 @@ impl RawQueue {
         at_once(self.get(tag, patience))
     }
 
-    /// Gets at least one item, and as many more as are at hand, up to `most`: nobody is asked
-    /// for more. One behind others that cannot be decoded ends the call, and comes as the
-    /// error beside them.
-    ///
-    /// # Errors
-    /// [`NoItem`] when there was none.
-    pub fn get_many<T: DeserializeOwned>(
-        &self,
-        tag: u32,
-        most: usize,
-        patience: Patience,
-    ) -> Result<(Vec<T>, Option<NoItem>), NoItem> {
-        let mut items = Vec::new();
-        if most > 0 {
-            items.push(self.get_now(tag, patience)?.0);
-        }
-        while items.len() < most {
-            let at_hand = match self.0.ready() {
-                Some(Side::Away(away)) => away.take(),
-                Some(Side::Own(own)) => at_once(own.get(Patience::Never)).map(Some),
-                None => break,
-            };
-            let Ok(Some(got)) = at_hand else { break };
-            match open(got.parcel, tag) {
-                Ok(item) => items.push(item),
-                Err(error) => return Ok((items, Some(error))),
-            }
-        }
-        Ok((items, None))
-    }
-
     /// Gets an item that stays with the owner until its lease is ended.
     ///
     /// # Errors
@@ -269,7 +226,7 @@ impl RawQueue {
         tag: u32,
         patience: Patience,
     ) -> Result<(Waiter, T, bool), NoItem> {
-        let (lease, got) = match self.side(patience).await? {
+        let (lease, mut got) = match self.side(patience).await? {
             Side::Own(own) => own.lease(patience).await?,
             Side::Away(away) => {
                 let waits = !matches!(patience, Patience::Never);
@@ -277,7 +234,8 @@ impl RawQueue {
                     Err(ShareError::Timeout) => return Err(NoItem::Timeout),
                     Err(error) => return Err(error.into()),
                     Ok((Answer::Leased { lease, redelivered, tag, file }, rest)) => {
-                        let parcel = Parcel::received(tag, rest.bytes, rest.fds, file, false);
+                        let parcel =
+                            Parcel::received(tag, Bytes::Here(rest.bytes), rest.fds, file, false);
                         (lease, Got { parcel, redelivered })
                     }
                     Ok((Answer::Shutdown, _)) => return Err(NoItem::Shutdown),
@@ -286,7 +244,7 @@ impl RawQueue {
             }
         };
         let redelivered = got.redelivered;
-        match open(got.parcel, tag) {
+        match open(&mut got.parcel, tag) {
             Ok(item) => Ok((lease, item, redelivered)),
             Err(error) => {
                 // Nobody can take it: brought back, it would come again for ever.
@@ -309,11 +267,11 @@ impl RawQueue {
     /// How many items there are.
     ///
     /// # Errors
-    /// [`ShareError`].
+    /// [`ShareError`]; `Timeout` when the owner does not answer within five seconds.
     pub fn count(&self) -> Result<u64, ShareError> {
-        match self.0.side()? {
+        match self.side_soon()? {
             Side::Own(own) => Ok(own.len()),
-            Side::Away(away) => match at_once(away.request(&Ask::Len, Patience::Until(None)))?.0 {
+            Side::Away(away) => match away.request_soon(&Ask::Len)? {
                 Answer::Len(len) => Ok(len),
                 _ => Err(ShareError::NoReply),
             },
@@ -325,7 +283,7 @@ impl RawQueue {
     /// # Errors
     /// [`ShareError`].
     pub fn capacity(&self) -> Result<Option<u64>, ShareError> {
-        Ok(match self.0.side()? {
+        Ok(match self.side_soon()? {
             Side::Own(own) => own.options().capacity,
             Side::Away(away) => away.capacity,
         })
@@ -336,14 +294,12 @@ impl RawQueue {
     /// # Errors
     /// [`ShareError`]; [`TooManyDone`] when nothing is unfinished.
     pub fn task_done(&self) -> Result<Result<(), TooManyDone>, ShareError> {
-        match self.0.side()? {
+        match self.side_soon()? {
             Side::Own(own) => Ok(own.task_done(procession_protocols::queue::Holder::Owner)),
-            Side::Away(away) => {
-                match at_once(away.request(&Ask::TaskDone, Patience::Until(None)))?.0 {
-                    Answer::TooManyDone => Ok(Err(TooManyDone)),
-                    _ => Ok(Ok(())),
-                }
-            }
+            Side::Away(away) => match away.request_soon(&Ask::TaskDone)? {
+                Answer::TooManyDone => Ok(Err(TooManyDone)),
+                _ => Ok(Ok(())),
+            },
         }
     }
 
@@ -352,13 +308,15 @@ impl RawQueue {
     /// # Errors
     /// [`ShareError`].
     pub async fn join(&self, patience: Patience) -> Result<bool, ShareError> {
-        match self.side(patience).await? {
-            Side::Own(own) => own.join(patience).await,
-            Side::Away(away) => match away.request(&Ask::Join, patience).await {
-                Ok(_) => Ok(true),
-                Err(ShareError::Timeout) => Ok(false),
-                Err(error) => Err(error),
-            },
+        let joined = match self.side(patience).await {
+            Ok(Side::Own(own)) => return own.join(patience).await,
+            Ok(Side::Away(away)) => away.request(&Ask::Join, patience).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match joined {
+            Ok(()) => Ok(true),
+            Err(ShareError::Timeout) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -373,15 +331,23 @@ impl RawQueue {
     /// Nobody puts any more; see the machine's `shutdown`.
     ///
     /// # Errors
-    /// [`ShareError`].
+    /// [`ShareError`]; `Timeout` when the owner does not answer within five seconds.
     pub fn shutdown(&self, immediate: bool) -> Result<(), ShareError> {
-        match self.0.side()? {
+        match self.side_soon()? {
             Side::Own(own) => own.shutdown(immediate),
             Side::Away(away) => {
-                at_once(away.request(&Ask::Shutdown { immediate }, Patience::Until(None)))?;
+                away.request_soon(&Ask::Shutdown { immediate })?;
             }
         }
         Ok(())
+    }
+
+    /// For what the owner answers at once.
+    fn side_soon(&self) -> Result<Side<'_, QueueKind>, ShareError> {
+        match self.0.ready() {
+            Some(side) => Ok(side),
+            None => self.0.side_until(after(ANSWER_WITHIN)),
+        }
     }
 
     async fn side(&self, patience: Patience) -> Result<Side<'_, QueueKind>, ShareError> {
@@ -389,47 +355,12 @@ impl RawQueue {
             (Some(side), _) => Ok(side),
             (None, Patience::Async) => self.0.side_async().await,
             (None, Patience::Until(deadline)) => self.0.side_until(deadline),
-            (None, Patience::Never) => self.0.side(),
+            (None, Patience::Never) => self.side_soon(),
         }
     }
 }
 
-/// Puts several items. Others can see them when this is dropped, or before: when enough
-/// have gathered, and whenever the thread waits. Meanwhile they are put for nobody but this
-/// process, and go down with it.
-#[derive(Debug)]
-pub struct Together<'a>(&'a RawQueue);
-
-impl Together<'_> {
-    /// Encodes an item, and puts it; waits for room.
-    ///
-    /// # Errors
-    /// [`Refused`]; the item was not put, those before it are.
-    pub fn put<T: Serialize + ?Sized>(&self, item: &T, tag: u32) -> Result<(), Refused> {
-        if let Some(Side::Away(away)) = self.0.0.ready() {
-            let parcel = Parcel::encode(tag, item, true)?;
-            // The common way is short: most items find room.
-            let result = if away.put_at_once(&parcel) {
-                Ok(())
-            } else {
-                at_once(away.put(&parcel, Patience::Until(None), Show::Soon))
-            };
-            parcel.leave();
-            return result;
-        }
-        at_once(self.0.put_with(item, tag, Patience::Until(None), Show::Soon))
-    }
-}
-
-impl Drop for Together<'_> {
-    fn drop(&mut self) {
-        if let Some(Side::Away(away)) = self.0.0.ready() {
-            away.show();
-        }
-    }
-}
-
-fn open<T: DeserializeOwned>(parcel: Parcel, wanted: u32) -> Result<T, NoItem> {
+fn open<T: DeserializeOwned>(parcel: &mut Parcel, wanted: u32) -> Result<T, NoItem> {
     if parcel.tag() != wanted {
         return Err(NoItem::Decode(DecodeError {
             type_name: std::any::type_name::<T>().into(),

@@ -124,11 +124,11 @@ impl Own {
     }
 
     /// Gets an item.
-    pub(super) async fn get(&self, patience: Patience) -> Result<Got, NoItem> {
+    pub(super) async fn get(&self, patience: Patience) -> Result<Entry<Parcel>, NoItem> {
         let cell = {
             let core = &mut *lock(&self.core);
             if let Some(entry) = self.get_now(core) {
-                return Ok(entry.into());
+                return Ok(entry);
             }
             if core.machine.is_shut() {
                 return Err(NoItem::Shutdown);
@@ -139,10 +139,17 @@ impl Own {
             self.wait_for_item(core, None)
         };
         match self.wait(&cell, patience).await? {
-            Some(Outcome::Item(entry)) => Ok(entry.into()),
+            Some(Outcome::Item(entry)) => Ok(entry),
             Some(_) => Err(NoItem::Shutdown),
             None => Err(NoItem::Timeout),
         }
+    }
+
+    /// An item that was got, and cannot be used, comes back to its place.
+    pub(super) fn give_back(&self, entry: Entry<Parcel>) {
+        let core = &mut *lock(&self.core);
+        core.machine.cancel_delivered(entry, &mut core.clients);
+        self.settle(core);
     }
 
     /// Gets an item that stays here, under the number that comes with it, until it is

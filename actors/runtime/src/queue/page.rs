@@ -73,11 +73,16 @@ pub(super) struct Header {
 impl Header {
     /// How many bytes of a ring the item takes; `None` when that can't be.
     pub(super) fn span(&self) -> Option<usize> {
-        let len = if self.flags & flags::FILE != 0 { 0 } else { self.len as usize };
+        let len = self.inline();
         (len <= INLINE).then_some(HEADER + len)
     }
 
-    fn to_bytes(self) -> [u8; HEADER] {
+    /// How many bytes stand behind it.
+    pub(super) fn inline(&self) -> usize {
+        if self.flags & flags::FILE != 0 { 0 } else { self.len as usize }
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0..4].copy_from_slice(&self.len.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.tag.to_le_bytes());
@@ -85,6 +90,11 @@ impl Header {
         bytes[10..12].copy_from_slice(&self.flags.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.number.to_le_bytes());
         bytes
+    }
+
+    /// What stands at the beginning of these bytes.
+    pub(super) fn first_of(bytes: &[u8]) -> Option<Self> {
+        bytes.first_chunk().copied().map(Self::from_bytes)
     }
 
     fn from_bytes(bytes: [u8; HEADER]) -> Self {
@@ -208,6 +218,19 @@ impl Page {
         at + (HEADER + bytes.len()) as u64
     }
 
+    /// Writes items with their headers; the caller knows that there is room. Gives where the
+    /// last one ends.
+    pub(super) fn write_run(&self, ring: Ring, at: u64, run: &[u8]) -> u64 {
+        self.0.write(ring, at, run);
+        at + run.len() as u64
+    }
+
+    /// Reads so many bytes, which the caller knows to be in the ring: items with their
+    /// headers.
+    pub(super) fn run(&self, ring: Ring, at: u64, len: usize) -> Vec<u8> {
+        self.0.copy(ring, at, len)
+    }
+
     /// Reads the header of the item that stands here.
     pub(super) fn header(&self, ring: Ring, at: u64) -> Header {
         let mut bytes = [0; HEADER];
@@ -217,8 +240,7 @@ impl Page {
 
     /// Reads the bytes behind a header whose span has been checked.
     pub(super) fn bytes(&self, ring: Ring, at: u64, header: Header) -> Vec<u8> {
-        let len = header.span().map_or(0, |span| span - HEADER);
-        self.0.copy(ring, at + HEADER as u64, len)
+        self.0.copy(ring, at + HEADER as u64, header.inline())
     }
 }
 

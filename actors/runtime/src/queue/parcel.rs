@@ -6,7 +6,7 @@
 
 use super::page::{HEADER, Header, INLINE, flags};
 use super::{NoItem, Refused, chunks};
-use crate::codec::{self, DecodeError, EncodeError, Encoded, MAX_FDS};
+use crate::codec::{self, DecodeError, EncodeError, MAX_FDS};
 use crate::share::ShareError;
 use crate::sys::chunk;
 use crate::sys::sealed::Sealed;
@@ -48,7 +48,20 @@ pub(super) struct Parcel {
 #[derive(Debug, Clone)]
 pub(super) enum Bytes {
     Here(Vec<u8>),
+    /// A part of what has been copied out of a ring in one piece: where, and how long.
+    Part(Arc<Vec<u8>>, u32, u32),
     File(Arc<KeptFile>, u32),
+}
+
+impl Bytes {
+    /// Those in memory.
+    pub(super) fn here(&self) -> Option<&[u8]> {
+        match self {
+            Self::Here(bytes) => Some(bytes),
+            Self::Part(whole, at, len) => whole.get(*at as usize..)?.get(..*len as usize),
+            Self::File(..) => None,
+        }
+    }
 }
 
 /// A file, counted while it is open.
@@ -80,31 +93,59 @@ impl Parcel {
         item: &T,
         leaves: bool,
     ) -> Result<Self, Refused> {
-        let Encoded { mut bytes, fds } = codec::encode_into(item, BUFFER.take())?;
+        if leaves
+            && let Some(bytes) = codec::as_bytes(item)
+            && bytes.len() > INLINE
+        {
+            return Self::in_file::<T>(tag, [&codec::head(bytes.len())?, bytes], Vec::new());
+        }
+        let mut bytes = BUFFER.take();
+        bytes.clear();
+        let fds = codec::encode_onto(item, &mut bytes)?;
+        if leaves && bytes.len() > INLINE {
+            let parcel = Self::in_file::<T>(tag, [&bytes, &[]], fds);
+            keep_buffer(bytes);
+            return parcel;
+        }
         // A short item that stays in the queue does not hold a large buffer.
         if bytes.capacity() > 2 * bytes.len() + BUFFER_SLACK {
             let exact = bytes.as_slice().to_vec();
             keep_buffer(std::mem::replace(&mut bytes, exact));
         }
-        if !leaves || bytes.len() <= INLINE {
-            return Ok(Self::new(tag, Bytes::Here(bytes), fds));
+        Ok(Self::new(tag, Bytes::Here(bytes), fds))
+    }
+
+    /// An item that has been encoded, on its way out of this process.
+    ///
+    /// # Errors
+    /// There is no memory for a file.
+    pub(super) fn encoded<T: ?Sized>(
+        tag: u32,
+        bytes: Vec<u8>,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Self, Refused> {
+        if bytes.len() > INLINE {
+            return Self::in_file::<T>(tag, [&bytes, &[]], fds);
         }
-        let len = match u32::try_from(bytes.len()) {
+        Ok(Self::new(tag, Bytes::Here(bytes), fds))
+    }
+
+    fn in_file<T: ?Sized>(tag: u32, parts: [&[u8]; 2], fds: Vec<OwnedFd>) -> Result<Self, Refused> {
+        let len = parts[0].len() + parts[1].len();
+        let len = match u32::try_from(len) {
             Ok(len) if fds.len() < MAX_FDS => len,
             _ => {
                 return Err(Refused::Encode(EncodeError {
                     type_name: std::any::type_name::<T>().into(),
                     why: format!(
-                        "{} bytes, {} descriptors: an item has less than 4 GiB, and a large one \
-                         one descriptor less than others",
-                        bytes.len(),
+                        "{len} bytes, {} descriptors: an item has less than 4 GiB, and a large \
+                         one one descriptor less than others",
                         fds.len()
                     ),
                 }));
             }
         };
-        let file = KeptFile::new(chunks::file_of(&bytes).map_err(ShareError::Io)?);
-        keep_buffer(bytes);
+        let file = KeptFile::new(chunks::file_of(parts).map_err(ShareError::Io)?);
         Ok(Self::new(tag, Bytes::File(Arc::new(file), len), fds))
     }
 
@@ -123,7 +164,7 @@ impl Parcel {
     /// bytes. With `keep`, many files are read into memory.
     pub(super) fn received(
         tag: u32,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         mut fds: Vec<OwnedFd>,
         len: Option<u32>,
         keep: bool,
@@ -131,13 +172,13 @@ impl Parcel {
         let bytes = match (len, fds.pop()) {
             (None, last) => {
                 fds.extend(last);
-                Bytes::Here(bytes)
+                bytes
             }
             (Some(len), Some(file)) => {
                 let file = KeptFile::new(File::from(file));
                 if keep && FILES.load(Ordering::Relaxed) > MAX_FILES {
                     let mut bytes = Vec::new();
-                    read(&file, len, &mut bytes);
+                    read(&file, 0, len as usize, &mut bytes);
                     Bytes::Here(bytes)
                 } else {
                     Bytes::File(Arc::new(file), len)
@@ -164,13 +205,14 @@ impl Parcel {
         self.fds.as_ref().map_or(&[], |fds| fds.as_slice())
     }
 
-    /// Decodes it. Descriptors that somebody else may need still are duplicated.
+    /// Decodes it, which takes its descriptors out of it. Those that somebody else may need
+    /// still are duplicated.
     ///
     /// # Errors
     /// It is no `T`, or no descriptor is free.
-    pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, NoItem> {
+    pub(super) fn decode<T: DeserializeOwned>(&mut self) -> Result<T, NoItem> {
         let decode = |bytes: &[u8], fds| -> Result<T, DecodeError> { codec::decode(bytes, fds) };
-        let fds = match self.fds.map(Arc::try_unwrap) {
+        let fds = match self.fds.take().map(Arc::try_unwrap) {
             None => Vec::new(),
             Some(Ok(fds)) => fds,
             Some(Err(shared)) => shared
@@ -180,14 +222,21 @@ impl Parcel {
                 .map_err(ShareError::Io)?,
         };
         let decoded = match &self.bytes {
-            Bytes::Here(bytes) => decode(bytes, fds),
+            Bytes::Here(_) | Bytes::Part(..) => decode(self.bytes.here().unwrap_or_default(), fds),
             Bytes::File(file, len) => {
-                if let Some(bytes) = Sealed::map(file.0.as_fd(), *len as usize) {
+                let copy = |at, count| {
+                    let mut bytes = Vec::new();
+                    read(file, at, count, &mut bytes);
+                    bytes
+                };
+                if let Some(bytes) = codec::decode_as_bytes(*len as usize, copy) {
+                    Ok(bytes)
+                } else if let Some(bytes) = Sealed::map(file.0.as_fd(), *len as usize) {
                     decode(&bytes, fds)
                 } else {
                     let mut bytes = BUFFER.take();
                     bytes.clear();
-                    read(file, *len, &mut bytes);
+                    read(file, 0, *len as usize, &mut bytes);
                     let decoded = decode(&bytes, fds);
                     keep_buffer(bytes);
                     decoded
@@ -212,18 +261,17 @@ fn keep_buffer(buffer: Vec<u8>) {
 
 /// How many bytes of a ring an item takes.
 pub(super) fn span(parcel: &Parcel) -> usize {
-    match parcel.bytes() {
-        Bytes::Here(bytes) if bytes.len() <= INLINE => HEADER + bytes.len(),
-        _ => HEADER,
-    }
+    HEADER + parcel.bytes().here().filter(|bytes| bytes.len() <= INLINE).map_or(0, <[u8]>::len)
 }
 
 /// How an item stands in a ring. Its bytes are either in memory and short, or in a file.
 pub(super) fn header_of(parcel: &Parcel, number: u32, redelivered: bool) -> (Header, &[u8]) {
-    let (len, bytes, is_file) = match parcel.bytes() {
-        Bytes::Here(bytes) if bytes.len() <= INLINE => (bytes.len(), bytes.as_slice(), false),
-        Bytes::Here(bytes) => (bytes.len(), [].as_slice(), true),
-        Bytes::File(_, len) => (*len as usize, [].as_slice(), true),
+    let (len, bytes, is_file) = match (parcel.bytes().here(), parcel.bytes()) {
+        (Some(bytes), _) if bytes.len() <= INLINE => (bytes.len(), bytes, false),
+        (Some(bytes), _) => (bytes.len(), [].as_slice(), true),
+        (None, Bytes::File(_, len)) => (*len as usize, [].as_slice(), true),
+        // A part that is not there.
+        (None, _) => (0, [].as_slice(), false),
     };
     let fds = parcel.fds().len() + usize::from(is_file);
     let mut bits = 0;
@@ -244,6 +292,20 @@ pub(super) fn header_of(parcel: &Parcel, number: u32, redelivered: bool) -> (Hea
     (header, bytes)
 }
 
+/// The items that stand whole in one piece of a ring, one after another: their headers and
+/// their bytes.
+pub(super) fn parts(run: &Arc<Vec<u8>>) -> impl Iterator<Item = (Header, Bytes)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let header = Header::first_of(run.get(at..)?)?;
+        let end = at.checked_add(header.span()?).filter(|end| *end <= run.len())?;
+        let start = u32::try_from(at + HEADER).ok()?;
+        at = end;
+        let len = u32::try_from(header.inline()).ok()?;
+        Some((header, Bytes::Part(run.clone(), start, len)))
+    })
+}
+
 /// The descriptors that go with an item whose bytes are short or in a file.
 pub(super) fn fds_of(parcel: &Parcel) -> Vec<RawFd> {
     let mut fds: Vec<_> = parcel.fds().iter().map(AsRawFd::as_raw_fd).collect();
@@ -258,7 +320,7 @@ impl Item for Parcel {
         OVERHEAD
             + match &self.bytes {
                 Bytes::Here(bytes) => bytes.len() as u64,
-                Bytes::File(_, len) => u64::from(*len),
+                Bytes::Part(_, _, len) | Bytes::File(_, len) => u64::from(*len),
             }
     }
 
@@ -267,8 +329,8 @@ impl Item for Parcel {
     }
 }
 
-/// The bytes of a file, behind what is in `into`: fewer, when whoever wrote it lied, which
+/// Bytes of a file, behind what is in `into`: fewer, when whoever wrote it lied, which
 /// decoding finds out.
-fn read(file: &KeptFile, len: u32, into: &mut Vec<u8>) {
-    let _ = chunk::copy(file.0.as_fd(), len as usize, into);
+fn read(file: &KeptFile, from: usize, count: usize, into: &mut Vec<u8>) {
+    let _ = chunk::copy(file.0.as_fd(), from, count, into);
 }

@@ -7,8 +7,8 @@
 
 use super::channel::Channel;
 use super::chunks;
-use super::page::{HEADER, OWNER_SLEEPS, Page, flags, state, waits};
-use super::parcel::{Bytes, Parcel, fds_of, header_of, span};
+use super::page::{HEADER, Header, OWNER_SLEEPS, Page, flags, state, waits};
+use super::parcel::{Bytes, Parcel, fds_of, header_of, parts, span};
 use crate::sys::rings::{RING, Ring};
 use procession_protocols::queue::{Client, Entry, Streams};
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +18,9 @@ use std::sync::atomic::Ordering;
 
 /// Most bytes that are read from one client's ring in a turn.
 const TURN: u64 = 64 * 1024;
+
+/// Most bytes that are copied out of a ring together. All items in such a piece keep it.
+const PIECE: usize = 16 * 1024;
 
 /// What the owner has of one client.
 #[derive(Debug)]
@@ -109,25 +112,44 @@ impl Stream {
                 break;
             }
             let filled = tail.wrapping_sub(self.up_head);
-            let header = self.page.header(Ring::Up, self.up_head);
-            let span = header.span().unwrap_or(usize::MAX) as u64;
-            if filled > RING as u64 || filled < HEADER as u64 || span > filled {
+            if filled > RING as u64 || self.read_run(filled, found).is_none() {
                 tracing::warn!(target: "procession", "a client of a queue wrote what is no item");
                 self.is_broken = true;
                 self.channel.close();
                 return;
             }
-            let bytes = self.page.bytes(Ring::Up, self.up_head, header);
-            let fds = match header.fds {
-                0 => Vec::new(),
-                _ => self.channel.take_fds(header.number),
-            };
-            let len = (header.flags & flags::FILE != 0).then_some(header.len);
-            found.parcels.push(Parcel::received(header.tag, bytes, fds, len, true));
-            self.up_head += span;
         }
         self.page.up_head().store(self.up_head, Ordering::Release);
         self.wake(waits::ROOM);
+    }
+
+    /// Reads an item, or several in one piece, of those that fill so many bytes. `None` when
+    /// the first one cannot be.
+    fn read_run(&mut self, filled: u64, found: &mut Found) -> Option<()> {
+        let header = self.page.header(Ring::Up, self.up_head);
+        let span = header.span().filter(|span| *span as u64 <= filled)?;
+        if span as u64 == filled || span > PIECE {
+            let bytes = self.page.bytes(Ring::Up, self.up_head, header);
+            found.parcels.push(self.received(header, Bytes::Here(bytes)));
+            self.up_head += span as u64;
+            return Some(());
+        }
+        let len = usize::try_from(filled).map_or(PIECE, |filled| filled.min(PIECE));
+        let run = Arc::new(self.page.run(Ring::Up, self.up_head, len));
+        for (header, bytes) in parts(&run) {
+            found.parcels.push(self.received(header, bytes));
+            self.up_head += (HEADER + header.inline()) as u64;
+        }
+        Some(())
+    }
+
+    fn received(&self, header: Header, bytes: Bytes) -> Parcel {
+        let fds = match header.fds {
+            0 => Vec::new(),
+            _ => self.channel.take_fds(header.number),
+        };
+        let len = (header.flags & flags::FILE != 0).then_some(header.len);
+        Parcel::received(header.tag, bytes, fds, len, true)
     }
 
     /// Wakes the client if it waits for one of these.
@@ -164,9 +186,9 @@ impl Stream {
         // A large item that was put here while nobody was attached has no file yet.
         let file;
         if header.flags & flags::FILE != 0
-            && let Bytes::Here(large) = parcel.bytes()
+            && let Some(large) = parcel.bytes().here()
         {
-            match chunks::file_of(large) {
+            match chunks::file_of([large, &[]]) {
                 Ok(made) => file = made,
                 Err(_) => return false,
             }

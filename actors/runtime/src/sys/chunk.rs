@@ -28,13 +28,14 @@ impl Chunk {
         OpenOptions::new().read(true).write(true).open(path(&file)).map(Self)
     }
 
-    /// Writes bytes from its beginning on, and gives the descriptor for their readers. The
-    /// caller knows that it is free.
+    /// Writes these parts from its beginning on, and gives the descriptor for their readers.
+    /// The caller knows that it is free.
     ///
     /// # Errors
     /// No memory or descriptor for it.
-    pub(crate) fn fill(&mut self, bytes: &[u8]) -> io::Result<File> {
-        self.0.write_all_at(bytes, 0)?;
+    pub(crate) fn fill(&mut self, parts: [&[u8]; 2]) -> io::Result<File> {
+        self.0.write_all_at(parts[0], 0)?;
+        self.0.write_all_at(parts[1], parts[0].len() as u64)?;
         File::open(path(&self.0))
     }
 
@@ -53,16 +54,22 @@ fn path(file: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Copies the first `len` bytes of a file behind what is in `into`: fewer, when it has fewer.
+/// Copies `len` bytes of a file, from a place on, behind what is in `into`: fewer, when it has
+/// fewer.
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn copy(file: BorrowedFd<'_>, len: usize, into: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn copy(
+    file: BorrowedFd<'_>,
+    from: usize,
+    len: usize,
+    into: &mut Vec<u8>,
+) -> io::Result<()> {
     into.reserve(len);
     let mut done = 0;
     while done < len {
         let space = into.spare_capacity_mut().as_mut_ptr().cast();
-        let at = libc::off_t::try_from(done).map_err(io::Error::other)?;
+        let at = libc::off_t::try_from(from + done).map_err(io::Error::other)?;
         // SAFETY: so much was reserved, and `done` of it is behind the length by now.
         let got = unsafe { libc::pread(file.as_raw_fd(), space, len - done, at) };
         match usize::try_from(got) {
@@ -87,7 +94,7 @@ mod tests {
     fn it_is_free_when_its_last_reader_is_gone() {
         let mut chunk = Chunk::make().unwrap();
         assert!(chunk.is_free());
-        let reader = chunk.fill(b"first").unwrap();
+        let reader = chunk.fill([b"fi", b"rst"]).unwrap();
         let copy_of_it = reader.try_clone().unwrap();
         drop(reader);
         assert!(!chunk.is_free());
@@ -99,12 +106,12 @@ mod tests {
         drop(b);
         assert!(chunk.is_free());
 
-        let reader = chunk.fill(b"2nd").unwrap();
+        let reader = chunk.fill([b"", b"2nd"]).unwrap();
         let mut bytes = b">".to_vec();
-        copy(reader.as_fd(), 3, &mut bytes).unwrap();
+        copy(reader.as_fd(), 0, 3, &mut bytes).unwrap();
         assert_eq!(bytes, b">2nd");
-        copy(reader.as_fd(), 9, &mut bytes).unwrap();
-        assert_eq!(bytes, b">2nd2ndst");
+        copy(reader.as_fd(), 1, 9, &mut bytes).unwrap();
+        assert_eq!(bytes, b">2ndndst");
         assert!(reader.write_at(b"x", 0).is_err());
     }
 }

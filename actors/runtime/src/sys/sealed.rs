@@ -18,14 +18,15 @@ use std::ptr::NonNull;
 /// What must be sealed before a reference may be made.
 const CONSTANT: SealFlag = SealFlag::F_SEAL_WRITE.union(SealFlag::F_SEAL_SHRINK);
 
-/// Makes a sealed file of these bytes, without a name.
+/// Makes a sealed file of these parts, without a name.
 ///
 /// # Errors
 /// No memory or descriptor for it.
-pub(crate) fn make(bytes: &[u8]) -> io::Result<File> {
+pub(crate) fn make(parts: [&[u8]; 2]) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = File::from(memfd_create(c"procession-item", flags)?);
-    file.write_all(bytes)?;
+    file.write_all(parts[0])?;
+    file.write_all(parts[1])?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(CONSTANT | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
     Ok(file)
 }
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_what_cannot_change_is_shown() {
-        let mut file = make(b"constant").unwrap();
+        let mut file = make([b"const", b"ant"]).unwrap();
         assert_eq!(&*Sealed::map(file.as_fd(), 8).unwrap(), b"constant");
         assert!(Sealed::map(file.as_fd(), 9).is_none());
         assert!(Sealed::map(file.as_fd(), 0).is_none());

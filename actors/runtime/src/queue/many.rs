@@ -1,0 +1,312 @@
+//! Several items put, or got, in one call.
+//!
+//! Owns what that saves: a producer's items go into its ring in one piece, and a consumer
+//! takes all that it is lent in one step, copies them out in one piece, and decodes them
+//! there. It must never hold a lock of the queue while an item is encoded or decoded.
+//! Neighbours: `away` puts and gets single ones, and waits; `parcel` takes pieces apart.
+
+use super::away::{Away, Blocked, Show, TOGETHER, damaged};
+use super::page::{HEADER, Header, INLINE};
+use super::parcel::{Parcel, parts};
+use super::points::{self, Point};
+use super::waits::Patience;
+use super::{Got, NoItem, RawQueue, Refused, open};
+use crate::codec;
+use crate::share::Side;
+use crate::sync::lock;
+use crate::sys::rings::{RING, Ring};
+use crate::wait::at_once;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Some items were not put.
+#[derive(Debug)]
+pub struct Stopped<T> {
+    /// How many were put.
+    pub put: usize,
+    /// The others, the one that failed first.
+    pub rest: Vec<T>,
+    /// Why that one failed; `None` when the caller wanted no more to be put.
+    pub why: Option<Refused>,
+}
+
+impl RawQueue {
+    /// Puts items in their order, waiting for room, as long as it `goes_on`. Others can see
+    /// them at the end, or before: when enough have gathered, and whenever the thread waits.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn put_many<T: Serialize>(
+        &self,
+        tag: u32,
+        items: impl IntoIterator<Item = T>,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<(), Stopped<T>> {
+        let patience = Patience::Until(None);
+        let mut items = items.into_iter();
+        let mut put = 0;
+        let stopped = |put, first: Option<T>, items, why| {
+            let rest = first.into_iter().chain(items).collect();
+            Err(Stopped { put, rest, why })
+        };
+        let away = match at_once(self.side(patience)) {
+            Ok(Side::Away(away)) => away,
+            Ok(Side::Own(_)) => {
+                while let Some(item) = items.next() {
+                    if !goes_on() {
+                        return stopped(put, Some(item), items, None);
+                    }
+                    if let Err(why) = self.put_now(&item, tag, patience) {
+                        return stopped(put, Some(item), items, Some(why));
+                    }
+                    put += 1;
+                }
+                return Ok(());
+            }
+            Err(why) => return stopped(0, None, items, Some(why.into())),
+        };
+        // However it ends, what has been put is shown.
+        let _shown = Shown(away);
+        let mut run = Run { tag, bytes: Vec::new(), ends: Vec::new() };
+        let mut gathered = Vec::new();
+        loop {
+            let next = gather(&mut run, &mut gathered, &mut items, &goes_on);
+            if let Err((count, why)) = away.put_run(&run) {
+                let rest = gathered.into_iter().skip(count).chain(next.item()).chain(items);
+                return Err(Stopped { put: put + count, rest: rest.collect(), why: Some(why) });
+            }
+            put += gathered.len();
+            gathered.clear();
+            run.bytes.clear();
+            run.ends.clear();
+            match next {
+                Next::More => {}
+                Next::End => return Ok(()),
+                Next::Not(item, why) => return stopped(put, Some(item), items, why),
+                Next::Alone(item, parcel) => {
+                    let result = at_once(away.put(&parcel, patience, Show::Soon));
+                    parcel.leave();
+                    if let Err(why) = result {
+                        return stopped(put, Some(item), items, Some(why));
+                    }
+                    put += 1;
+                }
+            }
+        }
+    }
+
+    /// Gets at least one item, and as many more as are at hand, up to `most`: nobody is asked
+    /// for more. One behind others that cannot be decoded ends the call, and is got next.
+    ///
+    /// # Errors
+    /// [`NoItem`] when there was none.
+    pub fn get_many<T: DeserializeOwned>(
+        &self,
+        tag: u32,
+        most: usize,
+        patience: Patience,
+    ) -> Result<Vec<T>, NoItem> {
+        let mut items = Vec::new();
+        if most == 0 {
+            return Ok(items);
+        }
+        items.push(self.get_now(tag, patience)?.0);
+        while items.len() < most {
+            match self.0.ready() {
+                Some(Side::Own(own)) => {
+                    let Ok(mut entry) = at_once(own.get(Patience::Never)) else { break };
+                    let Ok(item) = open(&mut entry.item, tag) else {
+                        own.give_back(entry);
+                        break;
+                    };
+                    items.push(item);
+                }
+                Some(Side::Away(away)) => {
+                    let Ok(taken) = away.take_many(most - items.len()) else { break };
+                    let mut taken = taken.into_iter();
+                    let before = items.len();
+                    items.reserve(taken.len());
+                    while let Some(mut got) = taken.next() {
+                        let Ok(item) = open(&mut got.parcel, tag) else {
+                            away.keep(std::iter::once(got).chain(taken));
+                            return Ok(items);
+                        };
+                        items.push(item);
+                    }
+                    if items.len() == before {
+                        break;
+                    }
+                }
+                None => break,
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// Encoded items in one piece, each behind its header, none of them large or with
+/// descriptors.
+struct Run {
+    tag: u32,
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+/// What follows the items that were gathered.
+enum Next<T> {
+    More,
+    End,
+    /// One that goes alone.
+    Alone(T, Parcel),
+    /// One that is not put.
+    Not(T, Option<Refused>),
+}
+
+impl<T> Next<T> {
+    fn item(self) -> Option<T> {
+        match self {
+            Self::More | Self::End => None,
+            Self::Alone(item, _) | Self::Not(item, _) => Some(item),
+        }
+    }
+}
+
+/// Encodes items until they are enough to be shown together.
+fn gather<T: Serialize>(
+    run: &mut Run,
+    gathered: &mut Vec<T>,
+    items: &mut impl Iterator<Item = T>,
+    goes_on: impl Fn() -> bool,
+) -> Next<T> {
+    while (run.bytes.len() as u64) < TOGETHER {
+        let Some(item) = items.next() else { return Next::End };
+        if !goes_on() {
+            return Next::Not(item, None);
+        }
+        match run.push(&item) {
+            Ok(None) => gathered.push(item),
+            Ok(Some(parcel)) => return Next::Alone(item, parcel),
+            Err(why) => return Next::Not(item, Some(why)),
+        }
+    }
+    Next::More
+}
+
+impl Run {
+    /// Encodes an item behind the others; gives it back encoded when it must go alone.
+    fn push<T: Serialize>(&mut self, item: &T) -> Result<Option<Parcel>, Refused> {
+        if codec::as_bytes(item).is_some_and(|bytes| bytes.len() > INLINE) {
+            return Parcel::encode(self.tag, item, true).map(Some);
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; HEADER]);
+        let fds = codec::encode_onto(item, &mut self.bytes).inspect_err(|_| {
+            self.bytes.truncate(start);
+        })?;
+        let len = self.bytes.len() - start - HEADER;
+        if len > INLINE || !fds.is_empty() {
+            let bytes = self.bytes.split_off(start + HEADER);
+            self.bytes.truncate(start);
+            return Parcel::encoded::<T>(self.tag, bytes, fds).map(Some);
+        }
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        // Items without descriptors need no number.
+        let header = Header { len, tag: self.tag, fds: 0, flags: 0, number: 0 };
+        self.bytes[start..start + HEADER].copy_from_slice(&header.to_bytes());
+        self.ends.push(self.bytes.len());
+        Ok(None)
+    }
+}
+
+impl Away {
+    /// Puts a run of items, waiting for room. When not all are put, says how many are.
+    fn put_run(&self, run: &Run) -> Result<(), (usize, Refused)> {
+        let mut put = 0;
+        while put < run.ends.len() {
+            match self.try_put_run(run, put) {
+                Ok(count) => put += count,
+                Err(Blocked::No(why)) => return Err((put, why)),
+                Err(_) => {
+                    // This one waits for room as one alone does.
+                    let start = put.checked_sub(1).map_or(0, |before| run.ends[before]);
+                    let bytes = run.bytes[start + HEADER..run.ends[put]].to_vec();
+                    let one = Parcel::encoded::<()>(run.tag, bytes, Vec::new());
+                    let waits = Patience::Until(None);
+                    one.and_then(|one| at_once(self.put(&one, waits, Show::Soon)))
+                        .map_err(|why| (put, why))?;
+                    put += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts items of a run, from this one on, as many as there is room for: at least one.
+    fn try_put_run(&self, run: &Run, from: usize) -> Result<usize, Blocked> {
+        let inner = &*self.inner;
+        let tx = &mut *lock(&inner.tx);
+        let room = self.room_to_put(tx)?;
+        let start = from.checked_sub(1).map_or(0, |before| run.ends[before]);
+        let mut count = run.ends[from..].partition_point(|end| end - start <= room);
+        if count > 0 && self.capacity.is_some() {
+            let most = u32::try_from(count).unwrap_or(u32::MAX);
+            count = inner.page.places().take_many(most).map_or(0, |(_, count)| count as usize);
+            points::reach(Point::PlaceTaken);
+        }
+        let Some(last) = count.checked_sub(1) else { return Err(Blocked::Room) };
+        let piece = &run.bytes[start..run.ends[from + last]];
+        tx.tail = inner.page.write_run(Ring::Up, tx.tail, piece);
+        points::reach(Point::Written);
+        inner.show_when(Show::Soon, tx);
+        Ok(count)
+    }
+
+    /// Takes items that were lent, up to `most`.
+    fn take_many(&self, most: usize) -> Result<Vec<Got>, NoItem> {
+        let inner = &*self.inner;
+        let rx = &mut *lock(&inner.rx);
+        if !rx.taken.is_empty() {
+            let count = most.min(rx.taken.len());
+            return Ok(rx.taken.drain(..count).collect());
+        }
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let Some((first, count)) = inner.page.items().take_many(most) else {
+            return if inner.is_gone() { Err(self.gone().into()) } else { Ok(Vec::new()) };
+        };
+        points::reach(Point::Taken);
+        let mut len = 0;
+        for _ in 0..count {
+            let span = inner.page.header(Ring::Down, rx.head + len as u64).span();
+            len += span.ok_or_else(damaged)?;
+            if len > RING {
+                return Err(damaged().into());
+            }
+        }
+        let run = Arc::new(inner.page.run(Ring::Down, rx.head, len));
+        rx.head += len as u64;
+        inner.page.down_head().store(rx.head, Ordering::Release);
+        let got = parts(&run).map(|(header, bytes)| inner.received(header, bytes)).collect();
+        inner.ring_at(first.wrapping_add(count));
+        Ok(got)
+    }
+
+    /// Items that were taken, and not given to anybody, come next.
+    fn keep(&self, items: impl DoubleEndedIterator<Item = Got>) {
+        let rx = &mut *lock(&self.inner.rx);
+        for got in items.rev() {
+            rx.taken.push_front(got);
+        }
+    }
+}
+
+/// Shows what was put when it is dropped.
+struct Shown<'a>(&'a Away);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.show();
+    }
+}
