@@ -12,7 +12,7 @@ mod pipes;
 mod queues;
 mod rows;
 mod values;
-mod workers;
+pub(crate) mod workers;
 
 use crate::harness::{Answer, Area, Error, Side, Sides};
 use crate::helper::Helper;

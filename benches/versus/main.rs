@@ -6,7 +6,7 @@
 //! out. It must never measure anything itself. A session is a process of its own
 //! because a CPU set has to be in force before the first thread or child exists.
 //! Neighbours: `harness` measures inside a session, `report` prints, `process`,
-//! `ipc` and `pool` list the rows of their areas.
+//! `ipc`, `pool` and `manager` list the rows of their areas.
 //!
 //! ```text
 //! cargo bench --bench versus -- [AREA | ROW ...] [--list] [--json FILE] [--quick] [--cpus 0,1]
@@ -15,6 +15,7 @@
 mod harness;
 mod helper;
 mod ipc;
+mod manager;
 mod pool;
 mod process;
 mod python;
@@ -33,7 +34,7 @@ use std::time::{Duration, Instant};
 use harness::{Area, Effort, Error, Measured, Mode, Row};
 
 /// Every area of the comparison; a later part adds its own here.
-const AREAS: &[Area] = &[process::AREA, ipc::AREA, pool::AREA];
+const AREAS: &[Area] = &[process::AREA, ipc::AREA, pool::AREA, manager::AREA];
 
 /// The longest that a session may be silent. It speaks before each round of each
 /// side; the longest round is Python's 200 children by spawn, pinned to one CPU.

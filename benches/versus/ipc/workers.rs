@@ -3,7 +3,7 @@
 //! Owns the gate that they wait at, and the time from the first begin to the last end.
 //! It must never add to what is timed: each worker reads the clock after the gate and
 //! at its own end. The gate is a plain socket, so that no row is measured by means of
-//! another. Neighbours: the rows of `pipes`, `queues`, `words`, `memory` are built on it.
+//! another. Neighbours: the rows of this area and of `manager` are built on it.
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -17,7 +17,7 @@ use crate::harness::{Answer, Error};
 use crate::sys::now_ns;
 
 /// The longest wait for a worker, whatever it does.
-pub(super) const WAIT_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_mins(1);
 
 /// Between the word to start and the start, so that all have heard it by then.
 const GATE_NS: u64 = 1_000_000;
@@ -30,22 +30,22 @@ const LINE_WORDS: usize = 16;
 
 /// A worker's end of the gate.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Gate(Fd);
+pub(crate) struct Gate(Fd);
 
 /// What a worker did.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     began_ns: u64,
     ended_ns: u64,
-    pub(super) count: u64,
-    pub(super) check: u64,
+    pub(crate) count: u64,
+    pub(crate) check: u64,
 }
 
-pub(super) type Worker = Process<Result<Report, Failure>>;
+pub(crate) type Worker = Process<Result<Report, Failure>>;
 
 impl Gate {
     /// Waits for the start, then does the work, which gives a count and a check.
-    pub(super) fn pass(
+    pub(crate) fn pass(
         self,
         work: impl FnOnce() -> Result<(u64, u64), Failure>,
     ) -> Result<Report, Failure> {
@@ -61,7 +61,7 @@ impl Gate {
     }
 
     /// Takes turns for so many milliseconds; the count is that of the turns.
-    pub(super) fn pass_window(
+    pub(crate) fn pass_window(
         self,
         window_ms: u64,
         mut turn: impl FnMut() -> Result<(), Failure>,
@@ -82,13 +82,13 @@ impl Gate {
 
 /// The workers of one round.
 #[derive(Default)]
-pub(super) struct Crew {
+pub(crate) struct Crew {
     workers: Vec<(Worker, UnixStream)>,
 }
 
 impl Crew {
     /// Starts one more, which waits at its gate.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         start: impl FnOnce(&Context, Gate) -> procession::Result<Worker>,
     ) -> Result<(), Error> {
@@ -101,7 +101,7 @@ impl Crew {
     }
 
     /// Opens the gate, a little from now.
-    pub(super) fn open(&mut self) -> Result<(), Error> {
+    pub(crate) fn open(&mut self) -> Result<(), Error> {
         for (_, socket) in &mut self.workers {
             let mut ready = [0];
             socket.read_exact(&mut ready)?;
@@ -114,7 +114,7 @@ impl Crew {
     }
 
     /// Waits for all.
-    pub(super) fn reports(self) -> Result<Vec<Report>, Error> {
+    pub(crate) fn reports(self) -> Result<Vec<Report>, Error> {
         let report = |(worker, _): &(Worker, UnixStream)| {
             let report = worker.result_timeout(WAIT_LIMIT)?;
             report.map_err(|failure| failure.to_string().into())
@@ -122,7 +122,7 @@ impl Crew {
         self.workers.iter().map(report).collect()
     }
 
-    pub(super) fn run(mut self) -> Result<Vec<Report>, Error> {
+    pub(crate) fn run(mut self) -> Result<Vec<Report>, Error> {
         self.open()?;
         self.reports()
     }
@@ -139,7 +139,7 @@ impl Drop for Crew {
 }
 
 /// From the first begin to the last end, and the sum of the checks.
-pub(super) fn timed(reports: &[Report]) -> Answer {
+pub(crate) fn timed(reports: &[Report]) -> Answer {
     let began = reports.iter().map(|report| report.began_ns).min().unwrap_or(0);
     let ended = reports.iter().map(|report| report.ended_ns).max().unwrap_or(0);
     let check = reports.iter().map(|report| report.check).sum();
@@ -147,17 +147,17 @@ pub(super) fn timed(reports: &[Report]) -> Answer {
 }
 
 /// How many of the operations fall to one of `count` equal workers.
-pub(super) fn portion(operations: u64, worker: u64, count: u64) -> u64 {
+pub(crate) fn portion(operations: u64, worker: u64, count: u64) -> u64 {
     operations / count + u64::from(worker < operations % count)
 }
 
 /// Plain words that workers share, for a check or a time stamp.
-pub(super) fn words() -> Result<SharedMemory, Error> {
+pub(crate) fn words() -> Result<SharedMemory, Error> {
     Ok(SharedMemory::anonymous(WORDS * LINE_WORDS * size_of::<u64>())?)
 }
 
 /// One of them; each has cache lines of its own.
-pub(super) fn word(words: &SharedMemory, at: usize) -> SharedCell<'_, u64> {
+pub(crate) fn word(words: &SharedMemory, at: usize) -> SharedCell<'_, u64> {
     let word = words.view(0, WORDS * LINE_WORDS).and_then(|all| all.at(at * LINE_WORDS));
     word.expect("words are as many as they were made")
 }
