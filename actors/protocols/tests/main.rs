@@ -5,6 +5,8 @@
 mod custody;
 #[path = "fuzz/main.rs"]
 mod fuzz;
+#[path = "manager_model/main.rs"]
+mod manager_model;
 mod pipe_turn;
 #[path = "pool_model/main.rs"]
 mod pool_model;

@@ -14,10 +14,12 @@
 //! | `queue` | queues |
 //! | `lock` | locks, recursive ones, and the conditions on them |
 //! | `semaphore`, `event`, `barrier` | their kin |
+//! | `calls` | a client's calls under way on a stream, and who reads the answers |
 
 mod array;
 mod barrier;
 mod call;
+mod calls;
 mod dict;
 mod event;
 mod list;
@@ -26,6 +28,8 @@ mod ordered;
 mod queue;
 mod semaphore;
 mod set;
+
+pub use calls::{Calls, Over, Told, Turn};
 
 pub use call::{
     ArrayCall, BarrierCall, Call, DictCall, EventCall, Fault, ListCall, LockCall, Place, QueueCall,

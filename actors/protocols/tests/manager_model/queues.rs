@@ -1,0 +1,178 @@
+//! A queue and its clients: puts and gets that wait, time that is up, calls that are taken
+//! back, items that are out, deaths.
+//!
+//! Owns the reference: which items are where. Each item that was put is in the queue, out
+//! with one client, or gone to one; nobody waits for what there is; what comes back is in
+//! front, in its order, and marked.
+
+use super::{Object, caller};
+use procession_protocols::manager::{Answers, Call, Fault, QueueCall, Reply, Seed, Ticket};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+const CLIENTS: u8 = 3;
+const CAPACITY: usize = 3;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Put(u8),
+    Get(u8, bool),
+    /// The arrival of what a client was given longest ago.
+    Kept(u8),
+    Expire(usize),
+    Cancel(usize),
+    Die(u8),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let client = 0..CLIENTS;
+    prop_oneof![
+        client.clone().prop_map(Step::Put),
+        client.clone().prop_map(Step::Put),
+        (client.clone(), any::<bool>()).prop_map(|(client, kept)| Step::Get(client, kept)),
+        (client.clone(), any::<bool>()).prop_map(|(client, kept)| Step::Get(client, kept)),
+        client.clone().prop_map(Step::Kept),
+        any::<usize>().prop_map(Step::Expire),
+        any::<usize>().prop_map(Step::Cancel),
+        client.prop_map(Step::Die),
+    ]
+}
+
+#[derive(Debug)]
+enum Waits {
+    Putting(u8),
+    Getting { kept: bool },
+}
+
+struct World {
+    object: Object,
+    waiting: BTreeMap<Ticket, (u8, Waits)>,
+    /// In the queue, the next one first; whether it came back.
+    items: VecDeque<(u8, bool)>,
+    /// On their way to a client, by the calls.
+    out: BTreeMap<Ticket, (u8, u8)>,
+    last_item: u8,
+}
+
+impl World {
+    fn new() -> Self {
+        let seed = Seed::Queue { capacity: Some(CAPACITY as u64), joinable: false };
+        Self {
+            object: Object::new(seed),
+            waiting: BTreeMap::new(),
+            items: VecDeque::new(),
+            out: BTreeMap::new(),
+            last_item: 0,
+        }
+    }
+
+    /// Those who wait in the order of their calls: who is served next is known.
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Put(client) => {
+                self.last_item = self.last_item.wrapping_add(1);
+                let item = self.last_item;
+                let call = Call::Queue(QueueCall::Put(item));
+                let (ticket, due) = self.object.call(caller(client), call);
+                self.waiting.insert(ticket, (client, Waits::Putting(item)));
+                self.settle(due);
+            }
+            Step::Get(client, kept) => {
+                let call = Call::Queue(QueueCall::Get { kept });
+                let (ticket, due) = self.object.call(caller(client), call);
+                self.waiting.insert(ticket, (client, Waits::Getting { kept }));
+                self.settle(due);
+            }
+            Step::Kept(client) => {
+                let first = self.out.iter().find(|(_, (by, _))| *by == client);
+                let Some(ticket) = first.map(|(ticket, _)| *ticket) else { return };
+                self.out.remove(&ticket);
+                let call = Call::Queue(QueueCall::Kept(ticket));
+                let (_, due) = self.object.call(caller(client), call);
+                assert!(matches!(due[..], [(_, Reply::Done)]), "{due:?}");
+            }
+            Step::Expire(which) => {
+                let Some(ticket) = nth(self.waiting.keys(), which) else { return };
+                let Some((_, waits)) = self.waiting.remove(&ticket) else { return };
+                let mut due = self.object.after(|machine, due| machine.expire(ticket, due));
+                let (answered, reply) = due.remove(0);
+                let why = match waits {
+                    Waits::Putting(_) => Fault::Full,
+                    Waits::Getting { .. } => Fault::Empty,
+                };
+                assert_eq!((answered, reply), (ticket, Reply::Fault(why)));
+                self.settle(due);
+            }
+            Step::Cancel(which) => {
+                let all = self.waiting.keys().chain(self.out.keys()).copied();
+                let all: BTreeSet<_> = all.collect();
+                let Some(ticket) = nth(all.iter(), which) else { return };
+                self.waiting.remove(&ticket);
+                if let Some((_, item)) = self.out.remove(&ticket) {
+                    // Nobody has seen it.
+                    self.items.push_front((item, false));
+                }
+                let due = self.object.after(|machine, due| machine.cancel(ticket, due));
+                self.settle(due);
+            }
+            Step::Die(client) => {
+                self.waiting.retain(|_, (by, _)| *by != client);
+                let back: Vec<_> = self.out.extract_if(.., |_, (by, _)| *by == client).collect();
+                for (_, (_, item)) in back.into_iter().rev() {
+                    self.items.push_front((item, true));
+                }
+                let client = caller(client).client;
+                let due = self.object.after(|machine, due| machine.gone(client, due));
+                self.settle(due);
+            }
+        }
+        self.check();
+    }
+
+    /// Plays the answers: each must be what the reference says is next.
+    fn settle(&mut self, due: Answers<u8>) {
+        for (ticket, reply) in due {
+            let (client, waits) = self.waiting.remove(&ticket).expect("nobody else is answered");
+            match waits {
+                Waits::Putting(item) => {
+                    assert_eq!(reply, Reply::Done);
+                    self.items.push_back((item, false));
+                }
+                Waits::Getting { kept } => {
+                    let (item, redelivered) = self.items.pop_front().expect("there was one");
+                    let number = kept.then_some(ticket);
+                    assert_eq!(reply, Reply::Item { item, redelivered, kept: number });
+                    if kept {
+                        self.out.insert(ticket, (client, item));
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        let getting = self.waiting.values().any(|(_, one)| matches!(one, Waits::Getting { .. }));
+        assert!(!getting || self.items.is_empty(), "somebody waits for what there is");
+        let putting = self.waiting.values().any(|(_, one)| matches!(one, Waits::Putting(_)));
+        assert!(!putting || self.items.len() >= CAPACITY, "somebody waits for a place");
+        let len = self.object.ask(Call::Queue(QueueCall::Len));
+        assert_eq!(len, Reply::Number(self.items.len() as u64));
+    }
+}
+
+fn nth<'a>(mut all: impl ExactSizeIterator<Item = &'a Ticket>, which: usize) -> Option<Ticket> {
+    let len = all.len();
+    (len > 0).then(|| all.nth(which % len).copied()).flatten()
+}
+
+proptest! {
+    #[test]
+    fn a_queue_loses_nothing_and_lets_nobody_wait_for_what_it_has(
+        all in proptest::collection::vec(steps(), 0..80),
+    ) {
+        let mut world = World::new();
+        for step in all {
+            world.step(step);
+        }
+    }
+}
