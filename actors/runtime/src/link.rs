@@ -375,6 +375,11 @@ impl Link {
         let _ = nix::sys::socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 
+    /// How many bytes are kept that wait to be written.
+    pub(crate) fn kept(&self) -> usize {
+        lock(&self.tx).queued_bytes
+    }
+
     /// Whether something is kept that waits for room.
     pub fn wants_write(&self) -> bool {
         !lock(&self.tx).queue.is_empty()

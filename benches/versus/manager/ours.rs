@@ -144,7 +144,9 @@ fn client_body(
     for key in keys.clone() {
         dict.insert(&key, &key)?;
     }
-    (list.len()?, queue.qsize()?, value.get()?);
+    list.len()?;
+    queue.qsize()?;
+    value.get()?;
     let own_call = |n| own.as_ref().map_or(Ok(0), |own| own.more(n));
     own_call(0)?;
     gate.pass(|| {

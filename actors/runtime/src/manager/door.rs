@@ -112,7 +112,7 @@ impl Reception {
                 asker.answer(names.map_or_else(failed, Reply::Values));
             }
             Ask::Count => asker.answer(Reply::Number(count())),
-            Ask::Call { .. } | Ask::Change { .. } => {
+            Ask::Call { .. } | Ask::Change { .. } | Ask::Open(_) => {
                 asker.answer(Reply::Fault(Fault::NoSuchMethod));
             }
         }

@@ -19,6 +19,7 @@
 
 use super::Ask;
 use super::far_actor::{self, Packed};
+use super::far_reply;
 use super::object::{Asker, Object};
 use super::presence::Presence;
 use super::proxy::{ManagerError, Proxy, open};
@@ -121,7 +122,7 @@ pub(super) fn at<T>(end: End, act: impl FnOnce() -> T) -> T {
     act()
 }
 
-fn encode<T: Serialize>(end: End, value: &T) -> Result<Vec<u8>, String> {
+pub(super) fn encode<T: Serialize>(end: End, value: &T) -> Result<Vec<u8>, String> {
     let encoded = at(end, || codec::encode(value)).map_err(|error| error.to_string())?;
     if encoded.fds.is_empty() {
         Ok(encoded.bytes)
@@ -165,7 +166,7 @@ pub(super) struct Session {
     held: Mutex<HashMap<u64, (Proxy, u64)>>,
     presence: Presence,
     out: mpsc::Sender<(u64, Reply<Stored>)>,
-    under_way: AtomicUsize,
+    pub(super) under_way: AtomicUsize,
     /// Set with `held` locked, when the client is gone and nothing is given any more.
     is_over: AtomicBool,
 }
@@ -208,8 +209,7 @@ impl Session {
 
     /// Answers a call of the client's.
     pub(super) fn answer(&self, number: u64, reply: Reply<Stored>) {
-        // An error means that the session has ended.
-        let _ = self.out.send((number, reply));
+        far_reply::give(self, &self.out, (number, reply));
     }
 
     fn heard(self: &Arc<Self>, message: ToServer) -> bool {
@@ -312,7 +312,7 @@ fn attend(
     }
     let (of, to) = (Arc::downgrade(session), stream.clone());
     let thread = thread::Builder::new().name("procession-replies".into());
-    let spawned = thread.spawn(move || write(&of, &to, &replies));
+    let spawned = thread.spawn(move || far_reply::write(&of, &to, &replies));
     if spawned.is_err() {
         return;
     }
@@ -321,25 +321,7 @@ fn attend(
             tracing::warn!(target: "procession", "a client of the manager sent what is no message");
             return;
         };
-        if !session.heard(message) {
-            return;
-        }
-    }
-}
-
-/// Writes answers until the session has ended and nobody can give one any more.
-fn write(
-    session: &Weak<Session>,
-    stream: &Arc<dyn Stream>,
-    replies: &mpsc::Receiver<(u64, Reply<Stored>)>,
-) {
-    while let Ok((number, reply)) = replies.recv() {
-        let Some(session) = session.upgrade() else { return };
-        session.under_way.fetch_sub(1, Ordering::Relaxed);
-        let end = || End::Server(session.clone());
-        let answer = encode(end(), &(number, reply))
-            .or_else(|text| encode(end(), &(number, Reply::<Stored>::Fault(Fault::Failed(text)))));
-        if answer.is_ok_and(|answer| stream.send(&answer).is_err()) {
+        if !far_reply::carry_out(session, &**stream, || session.heard(message)) {
             return;
         }
     }

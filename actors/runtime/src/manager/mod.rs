@@ -15,23 +15,29 @@
 //! |---|---|
 //! | `stored` | a value as a server keeps it |
 //! | `proxy` | what is held of an object, and calls |
+//! | `channel` | a process's stream to a server, for all its calls |
+//! | `reactor` | the threads of a server that read channels and carry calls out |
 //! | `object` | an object in its server: who waits, whose time is up |
 //! | `door` | what a server is asked as a whole |
 //! | `far` | clients and servers outside the process tree |
 //! | `far_actor` | users' actors, as those clients use them |
+//! | `far_reply` | how answers go to those clients |
 //! | `function` | functions that run in a server |
 //! | `workers` | the threads that they run on |
 //! | `actor` | actors of users' types that a server hosts |
 //! | `presence` | which objects a client had, for its death |
 
 mod actor;
+mod channel;
 mod door;
 mod far;
 pub(crate) mod far_actor;
+mod far_reply;
 mod function;
 mod object;
 mod presence;
 mod proxy;
+mod reactor;
 mod stored;
 mod workers;
 
@@ -43,9 +49,10 @@ pub use proxy::{ManagerError, Patience, Proxy};
 pub use stored::Stored;
 pub use workers::MAX_FUNCTIONS;
 
-use crate::codec::Encoded;
+use crate::codec::{Encoded, Fd};
 use crate::function::FunctionRef;
 use crate::share::{Connection, Kind, ShareError};
+use channel::{Channel, Channels};
 use object::Object;
 use procession_protocols::manager::{Call, Place, Seed};
 use serde::{Deserialize, Serialize};
@@ -92,6 +99,9 @@ pub enum Ask {
     Names,
     /// Of the door: how many objects there are.
     Count,
+    /// Over a connection: from now on the client's calls come over the channel whose end
+    /// this is.
+    Open(Fd),
 }
 
 /// Managed objects, as a kind of shared objects.
@@ -109,12 +119,24 @@ impl Kind for Managed {
         object: u64,
         _answer: Encoded,
     ) -> Result<Away, ShareError> {
-        Ok(Away { connection: connection.clone(), object })
+        let channels = connection.extension();
+        Ok(Away { connection: connection.clone(), channels, object })
+    }
+
+    fn owner_gone(away: &Away) {
+        away.channels.end();
     }
 }
 
 /// The way to an object in another process.
 pub(crate) struct Away {
     connection: Arc<Connection>,
+    channels: Arc<Channels>,
     object: u64,
+}
+
+impl Away {
+    fn channel(&self) -> Result<Arc<Channel>, ShareError> {
+        self.channels.channel(&self.connection, self.object)
+    }
 }

@@ -10,6 +10,7 @@ use super::door::Reception;
 use super::function;
 use super::presence::Presence;
 use super::proxy::{ManagerError, open};
+use super::reactor::{self, Served};
 use super::stored::Stored;
 use super::{Ask, workers};
 use crate::actor::remote::LocalActor;
@@ -89,6 +90,8 @@ struct Waiting {
 pub(super) enum Asker {
     /// A process, over its connection.
     Client(ReplyTo),
+    /// A process, over its channel, and its number of the call.
+    Channel(Arc<Served>, u64),
     /// This process.
     Here(oneshot::Sender<Reply<Stored>>),
     /// A client outside the tree, and its number of the call.
@@ -105,6 +108,7 @@ impl Asker {
                 Ok(encoded) => client.send(encoded),
                 Err(error) => client.fail(&io::Error::other(error)),
             },
+            Self::Channel(channel, number) => channel.answer(number, &reply),
             Self::Here(sender) => {
                 // An error means that the caller has given up.
                 let _ = sender.send(reply);
@@ -122,6 +126,7 @@ impl Asker {
     fn number(&self) -> Option<(ClientId, u64)> {
         match self {
             Self::Client(client) => Some((client.client().id, client.number())),
+            Self::Channel(channel, number) => Some((channel.client(), *number)),
             Self::Far(client, number, _) => Some((*client, *number)),
             Self::Here(_) | Self::Nobody => None,
         }
@@ -233,19 +238,28 @@ impl Object {
                 if due.iter().all(|(answered, _)| *answered != ticket) && limit_ms == Some(0) {
                     state.machine.expire(ticket, &mut due);
                 }
-                state.waiting.insert(ticket, Waiting { asker, timer: None });
-                state.settle(due, outbox);
-                if let Some(waiting) = state.waiting.get_mut(&ticket) {
-                    waiting.timer =
+                if let Some(at) = due.iter().position(|(answered, _)| *answered == ticket) {
+                    let (_, reply) = due.remove(at);
+                    state.note(&asker, ticket, &reply);
+                    outbox.push((asker, reply));
+                } else {
+                    let timer =
                         limit_ms.filter(|ms| *ms > 0).and_then(|ms| self.set_timer(ticket, ms));
+                    state.waiting.insert(ticket, Waiting { asker, timer });
                 }
+                state.settle(due, outbox);
             }
             Ask::Change { place, function, args } => {
                 if let Err((asker, fault)) = self.change(state, place, &function, args, asker) {
                     outbox.push((asker, Reply::Fault(fault)));
                 }
             }
-            Ask::Create(_) | Ask::Run { .. } | Ask::Make { .. } | Ask::Names | Ask::Count => {
+            Ask::Create(_)
+            | Ask::Run { .. }
+            | Ask::Make { .. }
+            | Ask::Names
+            | Ask::Count
+            | Ask::Open(_) => {
                 outbox.push((asker, Reply::Fault(Fault::NoSuchMethod)));
             }
         }
@@ -389,17 +403,22 @@ impl State {
             if let Some(timer) = timer {
                 timer.abort();
             }
-            let gives = matches!(
-                reply,
-                Reply::Acquired { .. } | Reply::Bool(true) | Reply::Item { kept: Some(_), .. }
-            );
-            if gives && let Some((client, number)) = asker.number() {
-                if self.crossing.len() == CROSSING {
-                    self.crossing.pop_front();
-                }
-                self.crossing.push_back((client, number, ticket));
-            }
+            self.note(&asker, ticket, &reply);
             outbox.push((asker, reply));
+        }
+    }
+
+    /// Remembers who was given something, in case that nobody waits for it any more.
+    fn note(&mut self, asker: &Asker, ticket: Ticket, reply: &Reply<Stored>) {
+        let gives = matches!(
+            reply,
+            Reply::Acquired { .. } | Reply::Bool(true) | Reply::Item { kept: Some(_), .. }
+        );
+        if gives && let Some((client, number)) = asker.number() {
+            if self.crossing.len() == CROSSING {
+                self.crossing.pop_front();
+            }
+            self.crossing.push_back((client, number, ticket));
         }
     }
 
@@ -431,6 +450,12 @@ impl Stock for Object {
         reply: Option<ReplyTo>,
     ) -> Result<(), BadMessage> {
         let ask: Ask = codec::decode(&message.bytes, message.fds).map_err(|_| BadMessage)?;
+        if let Ask::Open(end) = ask {
+            if let Err(error) = reactor::serve(client, end.into()) {
+                tracing::warn!(target: "procession", ?client, %error, "no calls are read");
+            }
+            return Ok(());
+        }
         let thread = match &ask {
             Ask::Call { thread, .. } => *thread,
             _ => 0,

@@ -9,7 +9,7 @@ use super::far::{self, Far, Road};
 use super::object::Object;
 use super::stored::{Stored, put_beside, take_beside};
 use super::{Ask, Managed};
-use crate::codec::{self, DecodeError, EncodeError};
+use crate::codec::{DecodeError, EncodeError};
 use crate::node::hidden;
 use crate::share::{Share, ShareError, Side};
 use crate::wait;
@@ -212,11 +212,7 @@ impl Proxy {
                         .unwrap_or(Err(ShareError::Timeout.into())),
                 }
             }
-            Side::Away(away) => {
-                let message = codec::encode(&ask)?;
-                let answer = away.connection.request(away.object, message, deadline)?;
-                open(codec::decode(&answer.bytes, answer.fds)?)
-            }
+            Side::Away(away) => away.channel()?.ask(away.object, &ask, deadline),
         }
     }
 
@@ -235,9 +231,8 @@ impl Proxy {
         match share.side_async().await? {
             Side::Own(object) => object.ask_here(ask).await,
             Side::Away(away) => {
-                let message = codec::encode(&ask)?;
-                let answer = away.connection.request_async(away.object, message).await?;
-                open(codec::decode(&answer.bytes, answer.fds)?)
+                let channel = away.channel()?;
+                channel.ask_async(away.object, ask).await
             }
         }
     }
@@ -258,10 +253,7 @@ impl Proxy {
         };
         match share.side()? {
             Side::Own(object) => object.tell_here(ask),
-            Side::Away(away) => {
-                let message = codec::encode(&ask)?;
-                away.connection.post(away.object, message)?;
-            }
+            Side::Away(away) => away.channel()?.post(away.object, &ask)?,
         }
         Ok(())
     }

@@ -8,12 +8,13 @@ use super::connection::Extensions;
 use super::message::{self, Refusal};
 use crate::codec::{self, Encoded};
 use crate::link::{Link, LinkError};
+use crate::sync::lock;
 use procession_protocols::custody::ClientId;
 use procession_protocols::wire::Kind as FrameKind;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// A process that uses objects of this one.
@@ -29,13 +30,31 @@ pub struct Client {
     /// Wakes who writes what found no room.
     pub(super) wake: Arc<Notify>,
     pub(super) extensions: Extensions,
+    pub(super) other_ways: Mutex<Vec<OtherWay>>,
 }
+
+/// Reads out a way by which a client's messages come beside its connection.
+type OtherWay = Arc<dyn Fn() + Send + Sync>;
 
 impl Client {
     /// What a kind keeps for this client, over all objects of that kind; made when it is
     /// first asked for, and dropped after the client's death, when that is repaired.
     pub fn extension<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         self.extensions.get()
+    }
+
+    /// Messages of this client come another way too, which `read_out` empties: what came
+    /// before a release or a death counts. It must not block.
+    pub fn also_reads(&self, read_out: impl Fn() + Send + Sync + 'static) {
+        lock(&self.other_ways).push(Arc::new(read_out));
+    }
+
+    /// Takes what has come by other ways.
+    pub(super) fn catch_up(&self) {
+        let ways = lock(&self.other_ways).clone();
+        for read_out in ways {
+            read_out();
+        }
     }
 
     fn post(&self, kind: FrameKind, call: u64, message: Encoded) {

@@ -105,10 +105,12 @@ pub(super) fn end_ticket(ticket: u64) {
 
 /// A client's process has ended, and what it had sent has been read.
 pub(super) fn bury(client: &Arc<Client>) {
+    client.catch_up();
     let effects = lock(HOST.now()).custody.die(client.id);
     carry_out(effects);
     // What kinds keep for it goes before its number can be another's.
     client.extensions.clear();
+    lock(&client.other_ways).clear();
     let host = &mut *lock(HOST.now());
     host.clients.remove(&client.id);
     host.custody.bury(client.id);
@@ -147,6 +149,7 @@ pub(super) fn heard_on_ticket(frame: Frame) -> Result<(), Damaged> {
         link: link.clone(),
         wake: Arc::default(),
         extensions: Extensions::default(),
+        other_ways: Mutex::default(),
     });
     let own = pidfd_open(std::process::id().cast_signed()).ok().map(Fd);
     let _ = message::say(&link, 0, &ToClient::Welcome { client: id, pidfd: own });
@@ -174,6 +177,7 @@ pub(super) fn heard(client: &Arc<Client>, frame: Frame) -> Result<(), Damaged> {
             }
         }
         FrameKind::Release => {
+            client.catch_up();
             let effects = lock(HOST.now()).custody.release(client.id, object, call);
             carry_out(effects);
         }
@@ -198,7 +202,8 @@ pub(super) fn heard(client: &Arc<Client>, frame: Frame) -> Result<(), Damaged> {
     Ok(())
 }
 
-fn attached(client: &Arc<Client>, object: u64) -> Option<Arc<dyn Stock>> {
+/// The object, if this client is attached to it.
+pub(crate) fn attached(client: &Arc<Client>, object: u64) -> Option<Arc<dyn Stock>> {
     let host = &*lock(HOST.now());
     if !host.custody.is_attached(client.id, object) {
         return None;

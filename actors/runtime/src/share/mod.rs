@@ -39,7 +39,7 @@ mod travel;
 pub use client::{Client, ReplyTo};
 pub use connection::Connection;
 pub use handle::{Share, Side};
-pub(crate) use host::{discharge, enlist};
+pub(crate) use host::{attached, discharge, enlist};
 pub use procession_protocols::custody::ClientId;
 
 use crate::codec::Encoded;

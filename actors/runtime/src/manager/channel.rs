@@ -1,0 +1,425 @@
+//! A process's stream to a manager's server, over which all its calls go.
+//!
+//! Owns the stream, the calls under way on it, and the reading: a thread that waits reads
+//! the answers itself, whoever's they are, so that no other thread of the process stands
+//! between a call and its answer; for async calls the hidden thread reads while no thread
+//! does. Async calls that are many are written together. One stream for all keeps the order
+//! of what a thread asks. It must never decode a user's value, nor keep what a call gives
+//! beyond the call. Neighbours: `procession_protocols::manager::Calls` says who reads,
+//! `reactor` is the other end, `share` carries that end there and attaches objects.
+
+use super::Ask;
+use super::proxy::{ManagerError, open};
+use super::stored::Stored;
+use crate::codec::{self, Encoded, Fd};
+use crate::link::{Frame, Link, LinkError, OUTBOUND_LIMIT};
+use crate::node::hidden;
+use crate::share::{Connection, ShareError};
+use crate::sync::{after, lock, poll};
+use crate::sys::watch::{Held, watch};
+use nix::poll::{PollFd, PollFlags};
+use procession_protocols::manager::{Calls, Over, Reply, Told, Turn};
+use procession_protocols::wire::{Header, Kind};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::sync::{Notify, oneshot};
+
+/// Calls of a channel have numbers above this, so that they are never those of a connection.
+const FIRST_CALL: u64 = 1 << 63;
+
+/// So many calls are numbered by a channel before its numbers meet those of the next.
+const CALLS_EACH: u64 = 1 << 42;
+
+/// When so many async calls are under way, the next ones are written together.
+const GATHERS_FROM: usize = 4;
+
+/// What has been gathered is written when it is so much, or when the hidden thread comes to
+/// it.
+const GATHERED: usize = 16 * 1024;
+
+/// The hidden thread takes so many answers before others get their turn.
+const READ_AT_ONCE: usize = 1024;
+
+/// Who waits for room on the stream while another thread reads it looks this often.
+const ROOM_PERIOD: Duration = Duration::from_millis(10);
+
+/// What a connection keeps of its manager's channel.
+#[derive(Default)]
+pub(super) struct Channels(Mutex<Option<Arc<Channel>>>);
+
+impl Channels {
+    /// The channel over which an object of the connection's owner is called, opened if there
+    /// is none.
+    pub(super) fn channel(
+        &self,
+        connection: &Connection,
+        object: u64,
+    ) -> Result<Arc<Channel>, ShareError> {
+        let current = &mut *lock(&self.0);
+        if let Some(channel) = current.as_ref().filter(|channel| !channel.has_ended()) {
+            return Ok(channel.clone());
+        }
+        let channel = Channel::open(connection, object)?;
+        Ok(current.insert(channel).clone())
+    }
+
+    /// The owner is gone: whoever reads sees the end.
+    pub(super) fn end(&self) {
+        if let Some(channel) = lock(&self.0).as_ref() {
+            channel.link.shut_down();
+        }
+    }
+}
+
+/// An open channel.
+pub(super) struct Channel {
+    this: Weak<Channel>,
+    link: Arc<Link>,
+    /// The server's name.
+    server: String,
+    calls: Mutex<Calls<Thread, oneshot::Sender<Frame>, Frame>>,
+    /// Calls the hidden thread to look, once it attends the channel.
+    aside: Arc<Notify>,
+    attended: OnceLock<()>,
+}
+
+impl Channel {
+    fn open(connection: &Connection, object: u64) -> Result<Arc<Self>, ShareError> {
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let (ours, theirs) = Link::pair()?;
+        let message = codec::encode(&Ask::Open(Fd(theirs))).map_err(io::Error::other)?;
+        connection.post(object, message)?;
+        let first = FIRST_CALL + OPENED.fetch_add(1, Ordering::Relaxed) * CALLS_EACH;
+        Ok(Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            link: Arc::new(Link::new(ours)),
+            server: connection.owner_name().to_owned(),
+            calls: Mutex::new(Calls::after(first)),
+            aside: Arc::default(),
+            attended: OnceLock::new(),
+        }))
+    }
+
+    fn has_ended(&self) -> bool {
+        lock(&self.calls).is_over()
+    }
+
+    fn gone(&self) -> ManagerError {
+        ManagerError::OwnerGone { name: self.server.clone() }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(super) fn ask(
+        &self,
+        object: u64,
+        ask: &Ask,
+        deadline: Option<Instant>,
+    ) -> Result<Reply<Stored>, ManagerError> {
+        let message = codec::encode(ask)?;
+        let begun = lock(&self.calls).begin(thread::current());
+        let number = begun.map_err(|Over| self.gone())?;
+        let sent = self.send(Kind::Call, object, number, message);
+        let frame = sent.and_then(|()| self.wait(number, deadline));
+        let frame = frame.inspect_err(|error| {
+            self.tell(lock(&self.calls).leave(number));
+            if matches!(error, ManagerError::Share(ShareError::Timeout)) {
+                self.give_up(object, number);
+            }
+        })?;
+        answer(frame)
+    }
+
+    fn wait(&self, number: u64, deadline: Option<Instant>) -> Result<Frame, ManagerError> {
+        loop {
+            let turn = lock(&self.calls).turn(number);
+            match turn {
+                Turn::Leave(frame) => return Ok(frame),
+                Turn::Over => return Err(self.gone()),
+                Turn::Read => return self.read_until(number, deadline),
+                Turn::Wait if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    return Err(ShareError::Timeout.into());
+                }
+                // What this thread has sent may need its help to go out.
+                Turn::Wait if self.link.wants_write() => {
+                    let slice = [deadline, after(ROOM_PERIOD)].into_iter().flatten().min();
+                    let mut socket = [PollFd::new(self.link.as_fd(), PollFlags::POLLOUT)];
+                    poll(&mut socket, slice)?;
+                    // The reader sees the end.
+                    let _ = self.link.flush();
+                }
+                Turn::Wait => match deadline {
+                    None => thread::park(),
+                    Some(deadline) => {
+                        thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Reads until the answer to this call comes; hands out the others.
+    fn read_until(&self, number: u64, deadline: Option<Instant>) -> Result<Frame, ManagerError> {
+        loop {
+            match self.next_frame(deadline) {
+                Ok(Some(frame)) if frame.header.call == number => {
+                    self.tell(lock(&self.calls).leave(number));
+                    return Ok(frame);
+                }
+                Ok(Some(frame)) => self.hand_out(frame),
+                Ok(None) => return Err(ShareError::Timeout.into()),
+                Err(_) => {
+                    self.end();
+                    return Err(self.gone());
+                }
+            }
+        }
+    }
+
+    /// `None` when the deadline has passed.
+    fn next_frame(&self, deadline: Option<Instant>) -> Result<Option<Frame>, LinkError> {
+        while self.link.wants_write() {
+            if let Some(frame) = self.link.try_recv()? {
+                return Ok(Some(frame));
+            }
+            let both = PollFlags::POLLIN | PollFlags::POLLOUT;
+            if !poll(&mut [PollFd::new(self.link.as_fd(), both)], deadline)? {
+                return Ok(None);
+            }
+            self.link.flush()?;
+        }
+        match deadline {
+            None => self.link.recv_alone().map(Some),
+            Some(_) => self.link.recv(deadline),
+        }
+    }
+
+    fn hand_out(&self, frame: Frame) {
+        let told = lock(&self.calls).answered(frame.header.call, frame);
+        self.tell(told);
+    }
+
+    fn tell(&self, told: Told<Thread, oneshot::Sender<Frame>, Frame>) {
+        match told {
+            Told::Nobody => {}
+            Told::Thread(thread) => thread.unpark(),
+            Told::Task(task, frame) => drop(task.send(frame)),
+            Told::Aside => self.aside.notify_one(),
+        }
+    }
+
+    /// The stream has ended.
+    fn end(&self) {
+        let (threads, tasks) = lock(&self.calls).end();
+        drop(tasks);
+        for thread in threads {
+            thread.unpark();
+        }
+    }
+
+    /// Asks, without blocking the thread.
+    pub(super) async fn ask_async(
+        self: Arc<Self>,
+        object: u64,
+        ask: Ask,
+    ) -> Result<Reply<Stored>, ManagerError> {
+        /// Takes the call back unless it has been answered.
+        struct Back {
+            channel: Arc<Channel>,
+            object: u64,
+            number: u64,
+            is_over: bool,
+        }
+        impl Drop for Back {
+            fn drop(&mut self) {
+                if !self.is_over {
+                    lock(&self.channel.calls).leave_task(self.number);
+                    self.channel.give_up(self.object, self.number);
+                }
+            }
+        }
+        self.attend()?;
+        let message = codec::encode(&ask)?;
+        let (sender, receiver) = oneshot::channel();
+        let (number, others, calls_aside) = {
+            let calls = &mut *lock(&self.calls);
+            let others = calls.tasks();
+            let begun = calls.begin_task(sender);
+            begun.map(|(number, calls_aside)| (number, others, calls_aside))
+        }
+        .map_err(|Over| self.gone())?;
+        let mut back = Back { channel: self, object, number, is_over: false };
+        let channel = &back.channel;
+        if others < GATHERS_FROM {
+            channel.send(Kind::Call, object, number, message)?;
+        } else {
+            channel.gather(object, number, &message)?;
+        }
+        if calls_aside || channel.link.wants_write() {
+            channel.aside.notify_one();
+        }
+        let frame = receiver.await.map_err(|_| channel.gone());
+        back.is_over = true;
+        answer(frame?)
+    }
+
+    /// Tells an object something, without an answer. Never waits.
+    pub(super) fn post(&self, object: u64, ask: &Ask) -> Result<(), ManagerError> {
+        self.send(Kind::Cast, object, 0, codec::encode(ask)?)?;
+        if self.link.wants_write() {
+            self.attend()?;
+            self.aside.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for the answer any more.
+    fn give_up(&self, object: u64, number: u64) {
+        if self.send(Kind::Control, object, number, Encoded::default()).is_ok()
+            && self.link.wants_write()
+            && self.attend().is_ok()
+        {
+            self.aside.notify_one();
+        }
+    }
+
+    fn send(
+        &self,
+        kind: Kind,
+        object: u64,
+        number: u64,
+        message: Encoded,
+    ) -> Result<(), ManagerError> {
+        let header = header(kind, object, number, &message)?;
+        self.link.post(header, message, OUTBOUND_LIMIT).map_err(|error| self.failed(error))
+    }
+
+    fn gather(&self, object: u64, number: u64, message: &Encoded) -> Result<(), ManagerError> {
+        let kept = self.link.kept();
+        if kept > OUTBOUND_LIMIT {
+            return Err(self.failed(LinkError::Full));
+        }
+        let header = header(Kind::Call, object, number, message)?;
+        let pushed = self.link.push(header, &message.bytes, &message.fds);
+        let flushed = pushed.and_then(|()| match kept {
+            0..GATHERED => Ok(true),
+            _ => self.link.flush(),
+        });
+        flushed.map(drop).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: LinkError) -> ManagerError {
+        match error {
+            LinkError::Closed => self.gone(),
+            LinkError::Io(error) => error.into(),
+            other => io::Error::other(other).into(),
+        }
+    }
+
+    /// Has the hidden thread look when it is called.
+    fn attend(&self) -> Result<(), ManagerError> {
+        if self.attended.get().is_some() {
+            return Ok(());
+        }
+        let handle = hidden::handle()?;
+        self.attended.get_or_init(|| {
+            let (channel, aside) = (self.this.clone(), self.aside.clone());
+            handle.spawn(async move {
+                loop {
+                    aside.notified().await;
+                    let Some(channel) = channel.upgrade() else { return };
+                    if !channel.read_aside().await {
+                        return;
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+
+    /// On the hidden thread: reads for tasks while there are any, and writes what has found
+    /// no room. False when the stream has ended.
+    async fn read_aside(&self) -> bool {
+        let mut socket = None;
+        loop {
+            let is_reader = match lock(&self.calls).aside() {
+                Ok(()) => true,
+                Err(told) => {
+                    self.tell(told);
+                    false
+                }
+            };
+            let taken = if is_reader { self.take_answers() } else { Ok(0) };
+            let Ok((taken, is_written)) = taken.and_then(|n| Ok((n, self.link.flush()?))) else {
+                self.end();
+                return false;
+            };
+            if !is_reader && is_written {
+                return true;
+            }
+            if taken == READ_AT_ONCE {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if socket.is_none() {
+                let held = Held::new(&self.link, AsFd::as_fd);
+                socket = watch(held, Interest::READABLE | Interest::WRITABLE).ok();
+            }
+            let Some(socket) = &socket else {
+                // No room in the runtime's epoll: look again and again.
+                tokio::time::sleep(ROOM_PERIOD).await;
+                continue;
+            };
+            tokio::select! {
+                ready = socket.readable(), if is_reader => if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                },
+                ready = socket.writable(), if !is_written => if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                },
+                () = self.aside.notified() => {}
+            }
+        }
+    }
+
+    /// Takes what has come; how many answers.
+    fn take_answers(&self) -> Result<usize, LinkError> {
+        let mut taken = 0;
+        let mut next = self.link.try_recv()?;
+        while let Some(frame) = next {
+            self.hand_out(frame);
+            taken += 1;
+            if taken == READ_AT_ONCE {
+                break;
+            }
+            next = self.link.try_recv_more()?;
+        }
+        Ok(taken)
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // Who attends it sees that it is gone.
+        self.aside.notify_one();
+    }
+}
+
+fn header(kind: Kind, object: u64, number: u64, message: &Encoded) -> Result<Header, ManagerError> {
+    let mut header = Header::new(kind, message.bytes.len()).map_err(io::Error::other)?;
+    header.target = object;
+    header.call = number;
+    Ok(header)
+}
+
+fn answer(frame: Frame) -> Result<Reply<Stored>, ManagerError> {
+    match frame.header.kind {
+        Kind::Reply => open(codec::decode(&frame.payload, frame.fds)?),
+        Kind::Refused => Err(ShareError::NoReply.into()),
+        _ => Err(ManagerError::Unexpected),
+    }
+}

@@ -1,0 +1,73 @@
+//! How answers go to a client outside the tree.
+//!
+//! Owns the two ways: an answer that is there when its call has been read is written by the
+//! thread that read it, with no other thread between; any other, somebody else's call brings
+//! it about, goes to the session's own writer, since who gives it must not wait for this
+//! client. It must never hold a lock while it writes. Neighbour: `far` reads.
+
+use super::far::{End, Session, Stream, encode};
+use super::stored::Stored;
+use procession_protocols::manager::{Fault, Reply};
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak, mpsc};
+
+/// An answer, and the number of its call.
+pub(super) type Numbered = (u64, Reply<Stored>);
+
+thread_local! {
+    /// The session whose call this thread carries out just now, and the answers that it has
+    /// given to that session.
+    static READS: RefCell<Option<(*const Session, Vec<Numbered>)>> = const { RefCell::new(None) };
+}
+
+/// Gives an answer to the session's client.
+pub(super) fn give(session: &Session, out: &mpsc::Sender<Numbered>, answer: Numbered) {
+    let left = READS.with_borrow_mut(|reads| match reads {
+        Some((reader, answers)) if std::ptr::eq(*reader, session) => {
+            answers.push(answer);
+            None
+        }
+        _ => Some(answer),
+    });
+    if let Some(answer) = left {
+        // An error means that the session has ended.
+        let _ = out.send(answer);
+    }
+}
+
+/// Carries out a call of the session's, and writes the answers that it has at once. False
+/// when the session ends.
+pub(super) fn carry_out(
+    session: &Arc<Session>,
+    stream: &dyn Stream,
+    act: impl FnOnce() -> bool,
+) -> bool {
+    READS.set(Some((Arc::as_ptr(session), Vec::new())));
+    let goes_on = act();
+    let answers = READS.take().map(|(_, answers)| answers);
+    goes_on && answers.into_iter().flatten().all(|answer| send(session, stream, answer))
+}
+
+/// Writes answers until the session has ended and nobody can give one any more.
+pub(super) fn write(
+    session: &Weak<Session>,
+    stream: &Arc<dyn Stream>,
+    answers: &mpsc::Receiver<Numbered>,
+) {
+    while let Ok(answer) = answers.recv() {
+        let Some(session) = session.upgrade() else { return };
+        if !send(&session, &**stream, answer) {
+            return;
+        }
+    }
+}
+
+fn send(session: &Arc<Session>, stream: &dyn Stream, answer: Numbered) -> bool {
+    session.under_way.fetch_sub(1, Ordering::Relaxed);
+    let end = || End::Server(session.clone());
+    let number = answer.0;
+    let failed = |text| (number, Reply::<Stored>::Fault(Fault::Failed(text)));
+    let encoded = encode(end(), &answer).or_else(|text| encode(end(), &failed(text)));
+    encoded.map_or(true, |answer| stream.send(&answer).is_ok())
+}

@@ -1,0 +1,274 @@
+//! The threads of a server that read its clients' channels and carry out what is asked.
+//!
+//! Owns a few threads, each with the channels that fell to it. Who reads a call carries it
+//! out at once: a stock object never blocks, and what may block, a user's function, goes to
+//! `workers`. The answers to what came in one read go out in one write. It must never wait
+//! for a client: one that does not take its answers is not read from, and ends when too much
+//! is kept for it. Neighbours: `channel` is the other end; `share` brings a channel's end,
+//! and asks to read it out before a release or a death of its client.
+
+use super::Ask;
+use super::object::{Asker, Object};
+use super::stored::Stored;
+use crate::codec;
+use crate::link::{Frame, Link, OUTBOUND_LIMIT};
+use crate::share::era::Eras;
+use crate::share::{self, Client, ClientId};
+use crate::sync::lock;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use procession_protocols::manager::{Caller, Fault, Reply};
+use procession_protocols::wire::{Header, Kind};
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+
+/// Most threads that read.
+const MOST_THREADS: usize = 4;
+
+/// Bytes that one channel may bring before the others get their turn.
+const TURN: usize = 64 * 1024;
+
+/// More than a socket holds: reading so much reads what was there at the start.
+const READ_OUT: usize = 16 * 1024 * 1024;
+
+/// Channels that are ready at a time.
+const EVENTS: usize = 64;
+
+#[derive(Default)]
+struct Reactors {
+    all: Vec<Arc<Reactor>>,
+    last_channel: u64,
+}
+
+static REACTORS: Eras<Mutex<Reactors>> = Eras::new();
+
+/// One thread's channels.
+struct Reactor {
+    epoll: Epoll,
+    channels: Mutex<HashMap<u64, Arc<Served>>>,
+}
+
+/// The server's end of a channel.
+pub(super) struct Served {
+    number: u64,
+    client: Arc<Client>,
+    link: Link,
+    reactor: Weak<Reactor>,
+    /// Held by who reads: the thread above, or who reads it out. Whether it has ended.
+    turn: Mutex<bool>,
+    /// Whether answers wait for room.
+    is_full: Mutex<bool>,
+}
+
+thread_local! {
+    /// Channels with answers that this thread writes at the end of its turn, if it has one.
+    static ANSWERED: RefCell<Option<Vec<Arc<Served>>>> = const { RefCell::new(None) };
+}
+
+/// Serves a client over a channel of which this is the end.
+///
+/// # Errors
+/// No thread or descriptor is to be had.
+pub(super) fn serve(client: &Arc<Client>, end: OwnedFd) -> io::Result<()> {
+    let (reactor, number) = {
+        let reactors = &mut *lock(REACTORS.now());
+        reactors.last_channel += 1;
+        let cores = thread::available_parallelism().map_or(1, Into::into);
+        let threads = (cores / 2).clamp(1, MOST_THREADS);
+        if reactors.all.len() < threads {
+            reactors.all.push(Reactor::start()?);
+        }
+        let at = usize::try_from(reactors.last_channel).unwrap_or(0) % reactors.all.len();
+        (reactors.all[at].clone(), reactors.last_channel)
+    };
+    let served = Arc::new(Served {
+        number,
+        client: client.clone(),
+        link: Link::new(end),
+        reactor: Arc::downgrade(&reactor),
+        turn: Mutex::new(false),
+        is_full: Mutex::new(false),
+    });
+    let weak = Arc::downgrade(&served);
+    client.also_reads(move || {
+        if let Some(served) = weak.upgrade() {
+            served.read(READ_OUT);
+        }
+    });
+    lock(&reactor.channels).insert(number, served.clone());
+    let added = reactor.epoll.add(&served.link, EpollEvent::new(EpollFlags::EPOLLIN, number));
+    added.map_err(|error| {
+        lock(&reactor.channels).remove(&number);
+        error.into()
+    })
+}
+
+impl Reactor {
+    fn start() -> io::Result<Arc<Self>> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let this = Arc::new(Self { epoll, channels: Mutex::default() });
+        let reactor = this.clone();
+        let thread = thread::Builder::new().name("procession-calls".into());
+        thread.spawn(move || reactor.run())?;
+        Ok(this)
+    }
+
+    fn run(&self) {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        loop {
+            let ready = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => continue,
+                Err(error) => {
+                    tracing::error!(target: "procession", %error, "the manager reads no more calls");
+                    return lock(&self.channels).clear();
+                }
+            };
+            for event in &events[..ready] {
+                let served = lock(&self.channels).get(&event.data()).cloned();
+                let Some(served) = served else { continue };
+                let is_open = if event.events().contains(EpollFlags::EPOLLOUT) {
+                    served.flush()
+                } else {
+                    served.read(TURN)
+                };
+                if !is_open {
+                    // Its end says so to a client that lives.
+                    let _ = self.epoll.delete(&served.link);
+                    lock(&self.channels).remove(&served.number);
+                }
+            }
+        }
+    }
+}
+
+impl Served {
+    pub(super) fn client(&self) -> ClientId {
+        self.client.id
+    }
+
+    /// Carries out what has come, up to about so many bytes of it. False when the channel
+    /// has ended.
+    fn read(self: &Arc<Self>, limit: usize) -> bool {
+        let outer = ANSWERED.replace(Some(Vec::new()));
+        let is_open = {
+            let has_ended = &mut *lock(&self.turn);
+            if !*has_ended {
+                *has_ended = !self.take(limit);
+            }
+            !*has_ended
+        };
+        let answered = ANSWERED.replace(outer);
+        for served in answered.into_iter().flatten() {
+            served.flush();
+        }
+        is_open
+    }
+
+    fn take(self: &Arc<Self>, limit: usize) -> bool {
+        let mut taken = 0;
+        let mut next = self.link.try_recv();
+        loop {
+            match next {
+                Ok(Some(frame)) => {
+                    taken += size_of_val(&frame) + frame.payload.len();
+                    if self.heard(frame).is_err() {
+                        let client = &*self.client;
+                        tracing::warn!(target: "procession", ?client, "a client sent what is no message");
+                        self.link.shut_down();
+                        return false;
+                    }
+                }
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+            if taken > limit {
+                return true;
+            }
+            next = self.link.try_recv_more();
+        }
+    }
+
+    fn heard(self: &Arc<Self>, frame: Frame) -> Result<(), Damaged> {
+        let Frame { header, payload, fds } = frame;
+        let object = share::attached(&self.client, header.target);
+        let object = object.and_then(|stock| {
+            let stock: Arc<dyn Any + Send + Sync> = stock;
+            stock.downcast::<Object>().ok()
+        });
+        let asker = match header.kind {
+            Kind::Call => Asker::Channel(self.clone(), header.call),
+            Kind::Cast => Asker::Nobody,
+            Kind::Control => {
+                if let Some(object) = object {
+                    object.cancel_call(self.client.id, header.call);
+                }
+                return Ok(());
+            }
+            _ => return Err(Damaged),
+        };
+        let ask: Ask = codec::decode(&payload, fds).map_err(|_| Damaged)?;
+        let thread = match &ask {
+            Ask::Call { thread, .. } => *thread,
+            _ => 0,
+        };
+        match object {
+            Some(object) => object.take(Caller { client: self.client.id, thread }, ask, asker),
+            None => asker.answer(Reply::Fault(Fault::NoSuchObject("such object".into()))),
+        }
+        Ok(())
+    }
+
+    /// Answers a call: at the end of this thread's turn, if it has one, or at once.
+    pub(super) fn answer(self: &Arc<Self>, call: u64, reply: &Reply<Stored>) {
+        let message = codec::encode(reply).or_else(|error| {
+            let fault = Fault::Failed(error.to_string());
+            codec::encode(&Reply::<Stored>::Fault(fault))
+        });
+        let Ok(message) = message else { return self.link.shut_down() };
+        let Ok(mut header) = Header::new(Kind::Reply, message.bytes.len()) else {
+            return self.link.shut_down();
+        };
+        header.call = call;
+        let pushed = self.link.push(header, &message.bytes, &message.fds);
+        if pushed.is_err() || self.link.kept() > OUTBOUND_LIMIT {
+            // One that has gone needs no answer; one that has taken none for so long is
+            // not to wait for this one for ever.
+            self.link.shut_down();
+        }
+        let is_written_later = ANSWERED.with_borrow_mut(|answered| {
+            let Some(answered) = answered else { return false };
+            if answered.last().is_none_or(|last| !Arc::ptr_eq(last, self)) {
+                answered.push(self.clone());
+            }
+            true
+        });
+        if !is_written_later {
+            self.flush();
+        }
+    }
+
+    /// Writes what there is room for. While there is more, the channel is not read. False
+    /// when the channel has ended.
+    fn flush(&self) -> bool {
+        let is_full = &mut *lock(&self.is_full);
+        let Ok(is_written) = self.link.flush() else { return false };
+        if *is_full == is_written
+            && let Some(reactor) = self.reactor.upgrade()
+        {
+            let wanted = if is_written { EpollFlags::EPOLLIN } else { EpollFlags::EPOLLOUT };
+            // An error says that the channel is watched no longer.
+            let _ = reactor.epoll.modify(&self.link, &mut EpollEvent::new(wanted, self.number));
+            *is_full = !is_written;
+        }
+        true
+    }
+}
+
+/// What came from a client is no message.
+struct Damaged;

@@ -1,0 +1,166 @@
+//! The one stream over which a process calls its manager: threads and async calls at a
+//! time, calls that are given up, large values both ways, and the manager's death.
+
+use crate::util::SOON;
+use procession::manager::Pending;
+use procession::{Manager, ManagerError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+/// Runs `body` on a thread, and waits for it not longer than [`SOON`].
+fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, is_done) = channel();
+    thread::spawn(move || done.send(body()));
+    is_done.recv_timeout(SOON).expect("done in time")
+}
+
+/// Waits for all, in one task.
+fn all<T>(mut pending: Vec<Pending<T>>) -> Vec<Result<T, ManagerError>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut results: Vec<_> = pending.iter().map(|_| None).collect();
+    runtime.block_on(std::future::poll_fn(|context: &mut Context<'_>| {
+        for (one, result) in pending.iter_mut().zip(&mut results) {
+            if result.is_none()
+                && let Poll::Ready(ready) = Pin::new(one).poll(context)
+            {
+                *result = Some(ready);
+            }
+        }
+        if results.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    results.into_iter().flatten().collect()
+}
+
+/// Sends a call by a first poll; it may be answered at once.
+fn send<T>(pending: &mut Pending<T>) {
+    drop(Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())));
+}
+
+#[test]
+fn threads_and_tasks_get_their_own_answers() {
+    let manager = Manager::start().unwrap();
+    let (dict, queue) = (manager.dict::<u32, u32>().unwrap(), manager.queue::<u32>().unwrap());
+    let event = manager.event().unwrap();
+    // This one reads first, and for long: the answers of the others too.
+    let waits = {
+        let queue = queue.clone();
+        thread::spawn(move || queue.get().unwrap())
+    };
+    in_time(move || {
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let (dict, event) = (&dict, &event);
+                scope.spawn(move || {
+                    for n in 0..200 {
+                        let key = number * 1000 + n;
+                        dict.insert(&key, &n).unwrap();
+                        assert_eq!(dict.get(&key).unwrap(), Some(n));
+                        // With a time limit it is read in another way.
+                        let limit = Duration::from_micros(1);
+                        assert!(number != 0 || !event.wait_timeout(limit).unwrap());
+                    }
+                });
+            }
+            let calls = (0..300).map(|n| dict.insert_async(&(90_000 + n), &n)).collect();
+            assert!(all(calls).iter().all(Result::is_ok));
+            let calls = (0..300).map(|n| dict.get_async(&(90_000 + n))).collect();
+            let values: Vec<_> = all(calls).into_iter().map(|one| one.unwrap().unwrap()).collect();
+            assert_eq!(values, (0..300).collect::<Vec<_>>());
+        });
+        queue.put(7).unwrap();
+    });
+    assert_eq!(in_time(move || waits.join().unwrap()), 7);
+    manager.shutdown().unwrap();
+}
+
+#[test]
+fn a_call_that_is_given_up_takes_nothing() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.queue::<u32>().unwrap();
+    // Only an object that is attached is called by the first poll.
+    queue.qsize().unwrap();
+    in_time(move || {
+        for n in 0..20 {
+            let mut dropped: Vec<_> = (0..10).map(|_| queue.get_async()).collect();
+            dropped.iter_mut().for_each(send);
+            if n % 2 == 0 {
+                // Some are answered while they are given up.
+                queue.put(n).unwrap();
+            }
+            drop(dropped);
+            if n % 2 == 1 {
+                queue.put(n).unwrap();
+            }
+            assert_eq!(queue.get().unwrap(), n);
+            assert!(queue.is_empty().unwrap());
+        }
+        // What a thread asks comes in its order, whichever way it asks.
+        let list = manager.list::<u32>([]).unwrap();
+        assert!(list.is_empty().unwrap());
+        let mut calls: Vec<_> = (0..50).map(|n| list.append_async(&n)).collect();
+        calls.iter_mut().for_each(send);
+        list.append(&50).unwrap();
+        assert_eq!(list.to_vec().unwrap(), (0..=50).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn large_values_go_both_ways_at_a_time() {
+    let manager = Manager::start().unwrap();
+    let dict = Arc::new(manager.dict::<usize, Vec<u8>>().unwrap());
+    let large = |n: usize| vec![u8::try_from(n).unwrap(); 300_000 + n];
+    in_time(move || {
+        thread::scope(|scope| {
+            for n in 0..3 {
+                let dict = &dict;
+                scope.spawn(move || {
+                    for _ in 0..5 {
+                        dict.insert(&n, &large(n)).unwrap();
+                        assert_eq!(dict.get(&n).unwrap(), Some(large(n)));
+                    }
+                });
+            }
+            let calls = (10..40).map(|n| dict.insert_async(&n, &large(n))).collect();
+            assert!(all(calls).iter().all(Result::is_ok));
+            let calls = (10..40).map(|n| dict.get_async(&n)).collect();
+            for (n, value) in (10..).zip(all(calls)) {
+                assert_eq!(value.unwrap(), Some(large(n)));
+            }
+        });
+    });
+}
+
+#[test]
+fn everybody_who_waits_learns_of_the_managers_death() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.queue::<u32>().unwrap();
+    queue.qsize().unwrap();
+    let mut task = queue.get_async();
+    send(&mut task);
+    let threads: Vec<_> = (0..3)
+        .map(|n| {
+            let queue = queue.clone();
+            thread::spawn(move || match n {
+                0 => queue.get_timeout(SOON * 10),
+                _ => queue.get(),
+            })
+        })
+        .collect();
+    manager.process().unwrap().kill().unwrap();
+    in_time(move || {
+        for thread in threads {
+            let error = thread.join().unwrap().unwrap_err();
+            assert!(matches!(error, ManagerError::OwnerGone { .. }), "{error:?}");
+        }
+        for result in all(vec![task]) {
+            let error = result.unwrap_err();
+            assert!(matches!(error, ManagerError::OwnerGone { .. }), "{error:?}");
+        }
+        assert!(matches!(queue.qsize(), Err(ManagerError::OwnerGone { .. })));
+    });
+}
