@@ -3,7 +3,7 @@
 //! Owns [`Manager`] and the proxies of the stock objects. Which process lives how long is
 //! decided here; `stock` makes the objects; what an object does is `procession_protocols::manager`'s, and how it is
 //! reached the runtime's `manager`. Neighbours: `builder` (options), `server` (what the
-//! server process runs), `remote` (other programs' managers), `offer` (what has a name), `proxy` (what the proxies have in common), one file for each kind
+//! server process runs), `remote` (other programs' managers), `offer` (what has a name), `pool` (pools in the server), `proxy` (what the proxies have in common), one file for each kind
 //! of object.
 
 mod builder;
@@ -13,6 +13,7 @@ mod list;
 mod lock;
 mod namespace;
 mod offer;
+mod pool;
 mod proxy;
 mod queue;
 mod remote;
@@ -31,6 +32,7 @@ pub use lock::{
 };
 pub use namespace::NamespaceProxy;
 pub use offer::Offered;
+pub use pool::{PoolProxy, ResultProxy};
 pub use procession_protocols::manager::{Fault, Range};
 pub use proxy::Pending;
 pub use queue::{JoinableQueueProxy, QueueProxy, Unput};

@@ -9,7 +9,9 @@ mod deaths;
 mod kills;
 mod life;
 mod locks;
+mod pools;
 mod remote;
 mod remote_actors;
+mod rows;
 #[path = "../util/mod.rs"]
 mod util;
