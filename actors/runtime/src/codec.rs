@@ -14,7 +14,7 @@ use castaway::cast;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::{Any, type_name};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -94,13 +94,10 @@ pub(crate) fn encode_onto<T: Serialize + ?Sized>(
 pub fn encode_with(
     write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
 ) -> Result<Encoded, EncodeError> {
-    let scope = Scope::enter(Transfer::Encoding(Vec::new()));
+    let scope = Scope::encode(Vec::new());
     let mut encoder = Encoder { bytes: Vec::new() };
     write(&mut encoder)?;
-    let Transfer::Encoding(attachments) = scope.leave() else {
-        unreachable!("a transfer does not change its direction")
-    };
-    Ok(Encoded { bytes: encoder.bytes, fds: seal(attachments)? })
+    Ok(Encoded { bytes: encoder.bytes, fds: seal(scope.outgoing())? })
 }
 
 /// Makes descriptors of what goes along with a message.
@@ -140,7 +137,7 @@ pub fn decode_with<T>(
     fds: Vec<OwnedFd>,
     read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
-    let _scope = Scope::enter(Transfer::Decoding(fds.into_iter().map(Incoming::Fd).collect()));
+    let _scope = Scope::decode(fds.into_iter().map(Incoming::Fd).collect());
     let mut decoder = Decoder { bytes };
     let value = read(&mut decoder)?;
     decoder.end(value)
@@ -347,7 +344,7 @@ impl<'de> Deserialize<'de> for Fd {
 /// Whether this thread is encoding or decoding for another process right now. Handles
 /// ask before they serialise.
 pub fn in_transfer() -> bool {
-    TRANSFER.with_borrow(|stack| !stack.is_empty())
+    OPEN.get() != Open::Nothing
 }
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
@@ -366,8 +363,8 @@ pub(crate) fn pack<P: Parcel>(
     begin: impl FnOnce() -> P,
     add: impl FnOnce(&mut P),
 ) -> Option<u16> {
-    TRANSFER.with_borrow_mut(|stack| {
-        let Transfer::Encoding(attachments) = stack.last_mut()? else { return None };
+    in_current(|transfer| {
+        let Transfer::Encoding(attachments) = transfer else { return None };
         let known = |one: &Outgoing| matches!(one, Outgoing::Parcel(known, _) if *known == key);
         let at = attachments.iter().position(known).unwrap_or_else(|| {
             attachments.push(Outgoing::Parcel(key, Box::new(begin())));
@@ -387,8 +384,8 @@ pub(crate) fn unpack<P: Any + Send + Sync>(
     index: u16,
     open: impl FnOnce(OwnedFd) -> P,
 ) -> Option<Arc<P>> {
-    TRANSFER.with_borrow_mut(|stack| {
-        let Transfer::Decoding(attachments) = stack.last_mut()? else { return None };
+    in_current(|transfer| {
+        let Transfer::Decoding(attachments) = transfer else { return None };
         let place = attachments.get_mut(usize::from(index))?;
         let opened: Arc<dyn Any + Send + Sync> = match std::mem::replace(place, Incoming::Taken) {
             Incoming::Fd(fd) => Arc::new(open(fd)),
@@ -416,13 +413,39 @@ enum Incoming {
     Taken,
 }
 
+/// The transfer that is open on a thread. Most have no attachment, and are no more than
+/// this word; the first that is asked for puts them on the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Nothing,
+    Encoding,
+    Decoding,
+    /// The uppermost of the stack.
+    Stacked,
+}
+
 thread_local! {
+    static OPEN: Cell<Open> = const { Cell::new(Open::Nothing) };
     /// A stack, since a `Serialize` may itself encode something for another process.
-    static TRANSFER: RefCell<Vec<Transfer>> = const { RefCell::new(Vec::new()) };
+    static STACK: RefCell<Vec<Transfer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Does something with the attachments of the transfer that is open, if there is one.
+fn in_current<T>(with: impl FnOnce(&mut Transfer) -> Option<T>) -> Option<T> {
+    STACK.with_borrow_mut(|stack| {
+        match OPEN.get() {
+            Open::Nothing => return None,
+            Open::Encoding => stack.push(Transfer::Encoding(Vec::new())),
+            Open::Decoding => stack.push(Transfer::Decoding(Vec::new())),
+            Open::Stacked => {}
+        }
+        OPEN.set(Open::Stacked);
+        with(stack.last_mut()?)
+    })
 }
 
 fn attach(fd: OwnedFd) -> Option<u16> {
-    TRANSFER.with_borrow_mut(|stack| match stack.last_mut()? {
+    in_current(|transfer| match transfer {
         Transfer::Encoding(attachments) => {
             attachments.push(Outgoing::Fd(fd));
             u16::try_from(attachments.len() - 1).ok()
@@ -432,8 +455,8 @@ fn attach(fd: OwnedFd) -> Option<u16> {
 }
 
 fn detach(index: u16) -> Option<OwnedFd> {
-    TRANSFER.with_borrow_mut(|stack| {
-        let Transfer::Decoding(attachments) = stack.last_mut()? else { return None };
+    in_current(|transfer| {
+        let Transfer::Decoding(attachments) = transfer else { return None };
         let place = attachments.get_mut(usize::from(index))?;
         match std::mem::replace(place, Incoming::Taken) {
             Incoming::Fd(fd) => Some(fd),
@@ -445,25 +468,67 @@ fn detach(index: u16) -> Option<OwnedFd> {
     })
 }
 
-/// Leaves its transfer when dropped, also when a `Serialize` panics.
-struct Scope(bool);
+/// A transfer that is open. It is left when this is dropped, also when a `Serialize` panics.
+struct Scope {
+    /// What was open before.
+    outer: Open,
+}
 
 impl Scope {
-    fn enter(transfer: Transfer) -> Self {
-        TRANSFER.with_borrow_mut(|stack| stack.push(transfer));
-        Self(true)
+    #[inline]
+    fn encode(attachments: Vec<Outgoing>) -> Self {
+        if attachments.is_empty() {
+            return Self { outer: OPEN.replace(Open::Encoding) };
+        }
+        Self::stack(Transfer::Encoding(attachments))
     }
 
-    fn leave(mut self) -> Transfer {
-        self.0 = false;
-        TRANSFER.with_borrow_mut(Vec::pop).unwrap_or(Transfer::Encoding(Vec::new()))
+    #[inline]
+    fn decode(attachments: Vec<Incoming>) -> Self {
+        if attachments.is_empty() {
+            return Self { outer: OPEN.replace(Open::Decoding) };
+        }
+        Self::stack(Transfer::Decoding(attachments))
+    }
+
+    #[cold]
+    fn stack(transfer: Transfer) -> Self {
+        STACK.with_borrow_mut(|stack| stack.push(transfer));
+        Self { outer: OPEN.replace(Open::Stacked) }
+    }
+
+    /// Leaves it. Gives its attachments, if it has any.
+    #[inline]
+    fn leave(self) -> Option<Transfer> {
+        let taken = (OPEN.get() == Open::Stacked).then(|| STACK.with_borrow_mut(Vec::pop));
+        OPEN.set(self.outer);
+        std::mem::forget(self);
+        taken.flatten()
+    }
+
+    /// As [`leave`](Self::leave), of an encoding.
+    #[inline]
+    fn outgoing(self) -> Vec<Outgoing> {
+        match self.leave() {
+            Some(Transfer::Encoding(attachments)) => attachments,
+            _ => Vec::new(),
+        }
+    }
+
+    /// As [`leave`](Self::leave), of a decoding.
+    #[inline]
+    fn incoming(self) -> Vec<Incoming> {
+        match self.leave() {
+            Some(Transfer::Decoding(attachments)) => attachments,
+            _ => Vec::new(),
+        }
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        if self.0 {
-            TRANSFER.with_borrow_mut(Vec::pop);
+        if OPEN.replace(self.outer) == Open::Stacked {
+            STACK.with_borrow_mut(Vec::pop);
         }
     }
 }

@@ -5,9 +5,7 @@
 //! takes no other with it. The highest bit of the length is a mark that its user gives a
 //! meaning. Descriptors stand beside the batch as a whole. Neighbour: `codec` encodes.
 
-use super::{
-    DecodeError, Decoder, EncodeError, Encoded, Encoder, Incoming, Outgoing, Scope, Transfer, seal,
-};
+use super::{DecodeError, Decoder, EncodeError, Encoded, Encoder, Incoming, Outgoing, Scope, seal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
@@ -17,6 +15,9 @@ use std::os::fd::OwnedFd;
 pub const FRAME_HEADER: usize = 4;
 
 const MARK: u32 = 1 << 31;
+
+/// Room for a few small values, so that they do not have it grown one by one.
+const FIRST_SPACE: usize = 64;
 
 /// Takes values one after another. Between two of them no transfer is open, so that the
 /// next may come from user code.
@@ -46,14 +47,15 @@ impl BatchEncoder {
         is_marked: bool,
     ) -> Result<(), EncodeError> {
         let start = self.bytes.len();
+        if start == 0 {
+            self.bytes.reserve(FIRST_SPACE);
+        }
         let mut encoder = Encoder { bytes: std::mem::take(&mut self.bytes) };
         encoder.bytes.extend_from_slice(&[0; FRAME_HEADER]);
         let kept = self.attachments.len();
-        let scope = Scope::enter(Transfer::Encoding(std::mem::take(&mut self.attachments)));
+        let scope = Scope::encode(std::mem::take(&mut self.attachments));
         let written = encoder.value(value);
-        if let Transfer::Encoding(attachments) = scope.leave() {
-            self.attachments = attachments;
-        }
+        self.attachments = scope.outgoing();
         self.bytes = encoder.bytes;
         let len = self.bytes.len() - start - FRAME_HEADER;
         let header = u32::try_from(len).ok().filter(|len| len & MARK == 0);
@@ -127,15 +129,13 @@ impl<'a> BatchDecoder<'a> {
                 why: "the batch is cut off".into(),
             }));
         };
-        let scope = Scope::enter(Transfer::Decoding(std::mem::take(&mut self.attachments)));
+        let scope = Scope::decode(std::mem::take(&mut self.attachments));
         let decoded = if frame.is_marked {
             Decoder { bytes: value }.only().map(Marked::Marked)
         } else {
             Decoder { bytes: value }.only().map(Marked::Plain)
         };
-        if let Transfer::Decoding(attachments) = scope.leave() {
-            self.attachments = attachments;
-        }
+        self.attachments = scope.incoming();
         Some(decoded)
     }
 }
