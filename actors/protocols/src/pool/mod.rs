@@ -1,9 +1,10 @@
 //! A pool of workers: which of them gets which task, and what a death costs.
 //!
-//! Owns the two halves of it. The [`Scheduler`] is the owner's: tasks and workers as
-//! numbers, events in, effects out. The [`word`] is what owner and worker share: through
-//! it a worker *begins* an item, so that at every instant both agree on which items have
-//! been begun. It must never see a payload, a descriptor or a clock. Its neighbour above
+//! Owns the parts of it. The [`Scheduler`] is the owner's: tasks and workers as numbers,
+//! events in, effects out. The [`word`] is what owner and worker share: through it a worker
+//! *begins* an item, so that at every instant both agree on which items have been begun.
+//! [`Readers`] are the owner's threads: which of them reads what the workers have done, and
+//! who sleeps. It must never see a payload, a descriptor or a clock. Its neighbour above
 //! is the runtime's `pool`, which carries out the effects.
 //!
 //! A task is a row of *items*, calls of one function, sent to a worker together. A death,
@@ -11,13 +12,16 @@
 //! before it have their results, those behind it are given to another worker. Workers that
 //! have nothing to do take what others have not begun.
 
+mod by_id;
 mod effect;
+mod readers;
 mod scheduler;
 mod supply;
 pub mod word;
 mod worker;
 
 pub use effect::{Effect, End, Options, Record, TaskId, Terms};
+pub use readers::{Change, Duty, Readers, Successor};
 pub use scheduler::Scheduler;
 pub use worker::WorkerId;
 

@@ -4,12 +4,13 @@
 //! added to a list of effects, which the caller carries out in order before the next
 //! event. Time comes in as milliseconds of any steady clock. It must never wait.
 
+use super::by_id::ById;
 use super::effect::{Effect, End, Options, Record, TaskId, Terms};
 use super::supply::{condemn, take_back};
 use super::word::is_after;
 use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
 use crate::supervision::intensity::RestartWindow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(super) struct Task<T> {
 pub struct Scheduler<T> {
     pub(super) options: Options,
     pub(super) phase: Phase,
-    pub(super) tasks: HashMap<TaskId, Task<T>>,
+    pub(super) tasks: ById<Task<T>>,
     pub(super) queue: VecDeque<Piece>,
     pub(super) workers: Vec<Worker>,
     window: RestartWindow,
@@ -58,7 +59,7 @@ impl<T: Clone> Scheduler<T> {
         Self {
             options,
             phase: Phase::Running,
-            tasks: HashMap::new(),
+            tasks: ById::default(),
             queue: VecDeque::new(),
             workers: Vec::new(),
             window: RestartWindow::new(options.budget),

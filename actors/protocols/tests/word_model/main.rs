@@ -11,7 +11,7 @@
 mod barrier;
 mod condition;
 mod event;
-mod explorer;
+pub(crate) mod explorer;
 mod lock;
 mod plain;
 mod semaphore;

@@ -9,7 +9,7 @@ use super::error::TaskError;
 use super::job::{Cook, Job, Outcome, Then, Want};
 use super::memory;
 use super::staff::Recipe;
-use super::state::{State, Task};
+use super::state::{Reader, State, Task};
 use super::task::{Arguments, Initializer, TaskFunction};
 use crate::codec::Encoded;
 use crate::launcher::{self, StartError, StartMethod};
@@ -18,12 +18,11 @@ use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
-use procession_protocols::pool::{Effect, Options, Record, TaskId, Terms};
+use procession_protocols::pool::{Change, Effect, Options, Record, TaskId, Terms};
 use procession_protocols::supervision::intensity::Intensity;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -102,6 +101,7 @@ pub struct Core {
     owner: u32,
     epoch: Instant,
     workers: usize,
+    may_group: bool,
     pub(super) on_demand: bool,
     pub(super) recipe: Recipe,
     pub(super) state: Mutex<State>,
@@ -147,6 +147,7 @@ impl Core {
             owner: std::process::id(),
             epoch: Instant::now(),
             workers,
+            may_group: max_tasks.is_none() && idle_ms.is_none() && !on_demand,
             on_demand,
             recipe,
             state: Mutex::new(state),
@@ -173,6 +174,12 @@ impl Core {
     /// How many workers it has.
     pub fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// Whether items of one task are as good as tasks of one item: all workers are there to
+    /// share them, and nothing counts tasks.
+    pub fn may_group(&self) -> bool {
+        self.may_group
     }
 
     /// The process ids of the workers that are ready.
@@ -374,15 +381,13 @@ impl Core {
         }
         state.death = None;
         let after = std::mem::take(&mut state.after);
-        let wakes = if let Some(leader) = state.leader {
-            (after.wakes_reader || after.has_news) && leader != thread::current().id()
-        } else {
-            // The hidden thread waits for nothing itself; but it has to know when to stop.
-            let is_idle = state.scheduler.unfinished() == 0;
-            state.is_attended && !state.is_served && (after.wakes_reader || is_idle)
+        let change = Change {
+            is_read: std::mem::take(&mut state.is_served),
+            has_news: after.has_news,
+            has_moment: after.wakes_reader,
+            is_idle: state.scheduler.unfinished() == 0,
         };
-        state.is_served = false;
-        if wakes {
+        if state.readers.rings_own_bell(&Reader::me(), change) {
             let _ = self.event.write(1);
         }
         drop(guard);
@@ -478,8 +483,7 @@ impl Core {
             for event in events {
                 let id = event.data();
                 if id == EVENT {
-                    // It is the leader's, who may be about to sleep on it.
-                    if state.leader.is_none_or(|leader| leader == thread::current().id()) {
+                    if state.readers.empties_own_bell(&Reader::me()) {
                         self.silence();
                     }
                     continue;
@@ -491,11 +495,10 @@ impl Core {
                     worker.read(&self.epoll);
                 }
             }
-            let is_anybody_asleep = state.sleepers > 0;
+            let arms_bells = state.readers.arms_bells();
             for at in 0..state.staff.len() {
                 let tray = &state.staff[at].tray;
-                if is_anybody_asleep {
-                    // The ring that ended this one's sleep was theirs as well.
+                if arms_bells {
                     tray.may_sleep();
                 } else {
                     tray.wake_up();
@@ -513,7 +516,7 @@ impl Core {
         // All of them are to be told, so no short cut.
         let busy = state.staff.iter().filter(|worker| !worker.tray.may_sleep()).count();
         (busy == 0).then(|| {
-            state.sleepers += 1;
+            state.readers.fall_asleep();
             Asleep(self)
         })
     }
@@ -524,7 +527,7 @@ pub(super) struct Asleep<'a>(&'a Core);
 
 impl Drop for Asleep<'_> {
     fn drop(&mut self) {
-        lock(&self.0.state).sleepers -= 1;
+        lock(&self.0.state).readers.wake_up();
     }
 }
 

@@ -12,13 +12,13 @@ use super::staff::Worker;
 use super::task::{Arguments, Definition, Key, TaskFunction};
 use crate::codec::{EncodeError, Encoded};
 use crate::launcher::StartError;
-use procession_protocols::pool::{Effect, End, Options, Scheduler, TaskId, WorkerId};
+use procession_protocols::pool::{Effect, End, Options, Readers, Scheduler, TaskId, WorkerId};
 use procession_protocols::wire::{Header, Kind};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::thread::{Thread, ThreadId};
+use std::thread::{self, Thread};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -32,25 +32,34 @@ pub(super) struct Task {
     pub(super) index: u64,
 }
 
+/// A thread that waits for a pool.
+#[derive(Clone)]
+pub(super) struct Reader(pub(super) Thread);
+
+impl Reader {
+    /// The calling thread.
+    pub(super) fn me() -> Self {
+        Self(thread::current())
+    }
+}
+
+impl PartialEq for Reader {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
 pub(super) struct State {
     pub(super) scheduler: Scheduler<Arc<Task>>,
     pub(super) staff: Vec<Worker>,
     /// The functions by their numbers, and what they are called.
-    pub(super) functions: HashMap<Key, u32>,
+    functions: HashMap<Key, u32>,
+    last_function: Option<(Key, u32)>,
     pub(super) definitions: Vec<(Definition, Arc<str>)>,
-    /// The thread that reads the streams, and those that wait beside it.
-    pub(super) leader: Option<ThreadId>,
-    pub(super) followers: VecDeque<Thread>,
-    /// How often the reader's role has been taken.
-    pub(super) led: u64,
-    /// How many sleep until a worker rings.
-    pub(super) sleepers: usize,
-    /// Whether the hidden thread's part is awake.
-    pub(super) is_attended: bool,
+    /// The threads that wait, one of which reads the streams.
+    pub(super) readers: Readers<Reader>,
     /// Whether the change under way is what the streams brought.
     pub(super) is_served: bool,
-    /// Whether it is to read at once: somebody waits without a thread.
-    pub(super) is_urgent: bool,
     /// Who made the pool waits for the starts of its first workers.
     pub(super) builder: Option<Sender<Result<(), StartError>>>,
     /// The death that is being dealt with.
@@ -80,14 +89,10 @@ impl State {
             scheduler: Scheduler::new(options),
             staff: Vec::new(),
             functions: HashMap::new(),
+            last_function: None,
             definitions: Vec::new(),
-            leader: None,
-            followers: VecDeque::new(),
-            led: 0,
-            sleepers: 0,
-            is_attended: false,
+            readers: Readers::default(),
             is_served: false,
-            is_urgent: false,
             builder: Some(builder),
             death: None,
             why_broken: String::new(),
@@ -139,13 +144,21 @@ impl State {
 
     /// The number of a function.
     pub(super) fn function(&mut self, function: &TaskFunction) -> Result<u32, TaskError> {
-        if let Some(number) = self.functions.get(&function.key()) {
+        let key = function.key();
+        // Most often it is that of the task before.
+        if let Some((_, number)) = self.last_function.as_ref().filter(|(last, _)| *last == key) {
             return Ok(*number);
         }
-        let definition = function.definition().map_err(|_| TaskError::NotInImage)?;
-        let number = u32::try_from(self.definitions.len()).map_err(io::Error::other)?;
-        self.definitions.push((definition, function.name().clone()));
-        self.functions.insert(function.key(), number);
+        let number = if let Some(number) = self.functions.get(&key) {
+            *number
+        } else {
+            let definition = function.definition().map_err(|_| TaskError::NotInImage)?;
+            let number = u32::try_from(self.definitions.len()).map_err(io::Error::other)?;
+            self.definitions.push((definition, function.name().clone()));
+            self.functions.insert(key.clone(), number);
+            number
+        };
+        self.last_function = Some((key, number));
         Ok(number)
     }
 
@@ -201,7 +214,8 @@ impl State {
 
     /// Wakes the hidden thread's part, if there is something for it to watch.
     pub(super) fn wants_attendant(&mut self, attend: &Notify) {
-        if self.has_business() && !std::mem::replace(&mut self.is_attended, true) {
+        let has_business = self.has_business();
+        if self.readers.wants_attendant(has_business) {
             attend.notify_one();
         }
     }

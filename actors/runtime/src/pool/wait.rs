@@ -1,18 +1,19 @@
 //! Who reads the workers' streams.
 //!
-//! Owns the turns. A thread that waits for a result reads the streams itself, whoever's
-//! results come; others that wait meanwhile sleep until theirs is there, or until the
-//! reader leaves and one of them takes its place. When no thread waits, the hidden thread
-//! reads. It must never hold the pool's lock across a wait.
+//! Owns the waiting itself. Who reads, who follows, and who has to be woken is decided by
+//! `procession_protocols::pool::Readers`; the attendant of those is a part of the hidden
+//! thread. It must never hold the pool's lock across a wait.
 
 use super::core::Core;
 use super::error::TaskError;
 use super::job::{Job, Want};
+use super::state::Reader;
 use crate::node::hidden;
 use crate::sync::lock;
 use crate::sys::watch::{Held, watch};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollTimeout};
+use procession_protocols::pool::{Duty, Successor};
 use std::io;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -48,14 +49,14 @@ impl Core {
         if hidden::is_current() || waits_for_itself {
             return Err(TaskError::WouldDeadlock);
         }
-        let me = thread::current();
+        let me = Reader::me();
         loop {
-            if self.take_lead() {
+            if lock(&self.state).readers.take_lead(&me) {
                 let ready = self.lead(job, want, deadline);
                 self.give_up_lead();
                 return ready;
             }
-            job.register(me.clone());
+            job.register(me.0.clone());
             if !job.is_ready(want) {
                 match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
                     None => thread::park(),
@@ -63,10 +64,11 @@ impl Core {
                     Some(left) => thread::park_timeout(left),
                 }
             }
-            job.unregister(&me);
+            job.unregister(&me.0);
             let is_over =
                 job.is_ready(want) || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if self.stop_following(is_over) {
+            self.stop_following(&me, is_over);
+            if is_over {
                 return Ok(job.is_ready(want));
             }
         }
@@ -78,7 +80,7 @@ impl Core {
             return Poll::Ready(());
         }
         let state = &mut *lock(&self.state);
-        state.is_urgent = true;
+        state.readers.hurry();
         state.wants_attendant(&self.attend);
         Poll::Pending
     }
@@ -89,50 +91,33 @@ impl Core {
     /// What the system says: out of memory.
     pub fn look(&self) -> Result<(), TaskError> {
         loop {
-            let leader = lock(&self.state).leader;
-            let is_led = leader.is_some_and(|leader| leader != thread::current().id());
+            let is_led = lock(&self.state).readers.has_reader_beside(&Reader::me());
             if is_led || !self.serve_ready(EpollTimeout::ZERO)? {
                 return Ok(());
             }
         }
     }
 
-    /// Becomes the reader, or joins those that wait for its place.
-    fn take_lead(&self) -> bool {
-        let state = &mut *lock(&self.state);
-        if state.leader.is_some() {
-            state.followers.push_back(thread::current());
-            return false;
-        }
-        state.leader = Some(thread::current().id());
-        state.led += 1;
-        true
-    }
-
     fn give_up_lead(&self) {
         let state = &mut *lock(&self.state);
-        state.leader = None;
-        match state.followers.pop_front() {
-            Some(next) => next.unpark(),
-            None => state.wants_attendant(&self.attend),
-        }
+        let has_business = state.has_business();
+        let successor = state.readers.give_up_lead(has_business);
+        self.call(successor);
     }
 
-    /// Leaves the list of followers. One that wants nothing more, and was called to read,
-    /// calls the next. Gives `is_over`.
-    fn stop_following(&self, is_over: bool) -> bool {
+    fn stop_following(&self, me: &Reader, for_good: bool) {
         let state = &mut *lock(&self.state);
-        let me = thread::current().id();
-        let before = state.followers.len();
-        state.followers.retain(|follower| follower.id() != me);
-        let was_called = state.followers.len() == before;
-        if is_over && was_called && state.leader.is_none() {
-            match state.followers.pop_front() {
-                Some(next) => next.unpark(),
-                None => state.wants_attendant(&self.attend),
-            }
+        let has_business = state.has_business();
+        let successor = state.readers.stop_following(me, for_good, has_business);
+        self.call(successor);
+    }
+
+    fn call(&self, successor: Successor<Reader>) {
+        match successor {
+            Successor::Follower(next) => next.0.unpark(),
+            Successor::Attendant => self.attend.notify_one(),
+            Successor::Nobody => {}
         }
-        is_over
     }
 
     fn lead(&self, job: &Job, want: Want, deadline: Option<Instant>) -> Result<bool, TaskError> {
@@ -191,25 +176,21 @@ pub(super) fn attend(core: &Arc<Core>) -> io::Result<()> {
 
 /// False when the pool is gone.
 async fn attend_while_busy(pool: &Weak<Core>) -> bool {
-    let mut led = None;
+    let mut seen = None;
     loop {
         let Some(core) = pool.upgrade() else { return false };
-        let is_led = {
+        let duty = {
             let state = &mut *lock(&core.state);
-            if !state.has_business() {
-                state.is_attended = false;
-                return true;
-            }
-            // A thread that took the role lately will take it again.
-            let is_led = state.leader.is_some() || led != Some(state.led);
-            led = Some(state.led);
-            is_led && !std::mem::take(&mut state.is_urgent)
+            let has_business = state.has_business();
+            state.readers.duty(has_business, &mut seen)
         };
-        if is_led {
-            drop(core);
-            tokio::time::sleep(PERIOD).await;
-        } else {
-            read_while_alone(&core).await;
+        match duty {
+            Duty::Rest => return true,
+            Duty::StandBy => {
+                drop(core);
+                tokio::time::sleep(PERIOD).await;
+            }
+            Duty::Read => read_while_alone(&core).await,
         }
     }
 }
@@ -226,7 +207,7 @@ async fn read_while_alone(core: &Arc<Core>) {
         }
         let next = {
             let state = lock(&core.state);
-            if state.leader.is_some() || !state.has_business() {
+            if !state.readers.attendant_reads_on(state.has_business()) {
                 return;
             }
             state.scheduler.next_deadline().and_then(|ms| core.moment(ms))
