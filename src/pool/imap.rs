@@ -18,11 +18,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// So many tasks for each worker are under way or wait for their turn, at most.
-const LOOK_AHEAD: usize = 2 * MOST_AHEAD;
+/// So many chunks for each worker are under way or wait for their turn, at most.
+const LOOK_AHEAD: usize = 4 * MOST_AHEAD;
 
-/// As long as nothing says that the tasks are short, so many.
+/// As long as nothing says that they are short, so many.
 const FIRST_LOOK_AHEAD: usize = 4;
+
+/// Short ones take a worker less than this.
+const SHORT: Duration = Duration::from_micros(100);
+
+/// What a worker has ahead of it is at least so many tasks, where single inputs are put
+/// together in one, so that there is something to be shared out.
+const GROUPS: usize = 8;
 
 /// The results of a lazy map; see [`Tasks::imap`](super::Tasks::imap).
 ///
@@ -33,11 +40,15 @@ pub struct Imap<'a, R> {
     job: Arc<Job>,
     function: TaskFunction,
     terms: Terms,
-    source: Box<dyn FnMut() -> (Option<Arguments>, Then) + 'a>,
+    source: Source<'a>,
     is_ordered: bool,
     is_drawn: bool,
-    /// So many tasks are under way or wait for their turn, at most.
+    /// Whether chunks are single inputs, of which a task may have several.
+    is_grouped: bool,
+    /// So many chunks are under way or wait for their turn, at most.
     most: usize,
+    /// When results came last.
+    received: Instant,
     /// Whether they are to go on though nobody waits.
     is_alone: bool,
     /// How many are.
@@ -52,6 +63,9 @@ pub struct Imap<'a, R> {
     ready: VecDeque<std::result::Result<R, TaskError>>,
     progress: Option<Progress>,
 }
+
+/// Draws inputs for one task: a chunk, or as many single ones as it is told.
+type Source<'a> = Box<dyn FnMut(usize) -> (Option<Arguments>, Then) + 'a>;
 
 /// What comes after the inputs that were drawn.
 pub(super) enum Then {
@@ -68,7 +82,7 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         core: Arc<Core>,
         function: TaskFunction,
         terms: Terms,
-        source: Box<dyn FnMut() -> (Option<Arguments>, Then) + 'a>,
+        source: Source<'a>,
         is_ordered: bool,
     ) -> Self {
         let most = FIRST_LOOK_AHEAD * core.workers();
@@ -80,7 +94,9 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
             source,
             is_ordered,
             is_drawn: false,
+            is_grouped: false,
             most,
+            received: Instant::now(),
             is_alone: false,
             open: 0,
             drawn: 0,
@@ -97,10 +113,16 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         self.progress = Some(progress);
     }
 
-    /// The same with so many tasks ahead, which are submitted now and go on by themselves.
+    /// Lets a task have several inputs, each of which is a chunk of its own.
+    pub(super) fn group(&mut self) {
+        self.is_grouped = true;
+    }
+
+    /// The same with so many chunks ahead, which are submitted now and go on by themselves.
     pub(crate) fn ahead(mut self, most: u64) -> Self {
         self.most = usize::try_from(most).unwrap_or(usize::MAX);
         self.is_alone = true;
+        self.is_grouped = false;
         self.fill();
         self
     }
@@ -196,13 +218,15 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
     /// Draws inputs and submits them, as far ahead as it may look. They go out together.
     fn fill(&mut self) {
         let mut requests = Vec::new();
-        while !self.is_drawn && self.open < self.most {
-            let (args, then) = (self.source)();
+        let groups = GROUPS * self.core.workers();
+        let group = if self.is_grouped { (self.most / groups).max(1) } else { 1 };
+        while !self.is_drawn && self.most.saturating_sub(self.open) >= group {
+            let (args, then) = (self.source)(group);
             if let Some(args) = args {
                 let (function, terms) = (self.function.clone(), self.terms);
                 let (index, count) = (self.drawn, args.count());
                 self.drawn += u64::from(count);
-                self.open += 1;
+                self.open += if self.is_grouped { count as usize } else { 1 };
                 requests.push((index, count, Request { function, args, terms }));
             }
             match then {
@@ -247,18 +271,38 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
     fn receive(&mut self) {
         let outcomes = self.job.take();
         let mut ended = 0;
-        for outcome in outcomes.iter().filter(|outcome| outcome.is_last) {
-            // It may be any part of its task.
-            let task = self.under_way.range(..=outcome.index).next_back();
-            let first = task.map(|(first, _)| *first);
-            first.and_then(|first| self.under_way.remove(&first));
-            ended += 1;
+        for outcome in &outcomes {
+            ended += self.chunks(outcome);
+            if outcome.is_last {
+                // It may be any part of its task.
+                let task = self.under_way.range(..=outcome.index).next_back();
+                let first = task.map(|(first, _)| *first);
+                first.and_then(|first| self.under_way.remove(&first));
+            }
         }
-        if ended > 0 && ended == self.open && !self.is_alone {
-            // All were done before anybody looked: the tasks are short.
-            self.most = (self.most * 2).min(LOOK_AHEAD * self.core.workers());
+        if ended > 0 && !self.is_alone {
+            self.keep_pace(ended);
         }
         self.early.extend(outcomes.into_iter().map(|outcome| (outcome.index, outcome)));
+    }
+
+    /// How many chunks an outcome ends.
+    fn chunks(&self, outcome: &Outcome) -> usize {
+        if self.is_grouped { outcome.items as usize } else { usize::from(outcome.is_last) }
+    }
+
+    /// So many chunks were done since the last time. As long as they are short it looks
+    /// further ahead.
+    fn keep_pace(&mut self, ended: usize) {
+        let workers = self.core.workers();
+        let now = Instant::now();
+        let took = now - std::mem::replace(&mut self.received, now);
+        let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        if took.saturating_mul(count(workers)) < SHORT.saturating_mul(count(ended)) {
+            self.most = (self.most * 2).min(LOOK_AHEAD * workers);
+        } else {
+            self.most = (self.most / 2).max(FIRST_LOOK_AHEAD * workers);
+        }
     }
 
     /// Decodes what has its turn.
@@ -267,11 +311,10 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
             if self.is_ordered && *entry.key() != self.taken {
                 return;
             }
-            let Outcome { items: count, is_last, result, .. } = entry.remove();
+            let outcome = entry.remove();
+            self.open -= self.chunks(&outcome);
+            let Outcome { items: count, result, .. } = outcome;
             self.taken += u64::from(count);
-            if is_last {
-                self.open -= 1;
-            }
             let before = self.ready.len();
             let decoded =
                 result.and_then(|results| items(results, count, |item| self.ready.push_back(item)));

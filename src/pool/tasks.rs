@@ -405,7 +405,7 @@ impl Tasks {
         given: &mut Submitted,
     ) -> std::result::Result<(), TaskError> {
         loop {
-            let (args, then) = draw(&mut items, size);
+            let (args, then) = draw(&mut items, size, false);
             if let Then::Failed(error) | Then::Unencodable(error) = then {
                 return Err(error);
             }
@@ -435,9 +435,16 @@ impl Tasks {
             (least, Some(most)) if least == most => u64::try_from(most).ok(),
             _ => None,
         };
-        let source = Box::new(move || draw(&mut items, size));
+        let source = Box::new(move |most| match draw(&mut items, size.max(most), size == 1) {
+            // What was drawn for the same chunk is lost, as in Python.
+            (Some(_), then @ Then::Failed(_)) if size > 1 => (None, then),
+            drawn => drawn,
+        });
         let terms = self.options.terms();
         let mut imap = Imap::new(self.core.clone(), function, terms, source, is_ordered);
+        if size == 1 && self.core.may_group() {
+            imap.group();
+        }
         imap.show(Progress::new(self.options.progress, Some(&self.core), total));
         Ok(imap)
     }
@@ -465,19 +472,20 @@ fn input<T, E: fmt::Display>(item: std::result::Result<T, E>) -> std::result::Re
     item.map_err(|error| TaskError::Input(error.to_string()))
 }
 
-/// Encodes the next inputs, as they are drawn. Says how that went on.
+/// Encodes the next inputs, as they are drawn: so many, or fewer that are heavy. Says how that
+/// went on.
 fn draw<T: Serialize + 'static>(
     items: &mut impl Iterator<Item = std::result::Result<T, TaskError>>,
     size: usize,
+    only_light: bool,
 ) -> (Option<Arguments>, Then) {
     let mut args = ArgumentsBuilder::default();
     let then = loop {
-        if args.count() as usize == size {
+        if args.count() as usize == size || only_light && args.is_heavy() {
             break Then::More;
         }
         match items.next() {
-            // What was drawn for the same chunk is lost, as in Python.
-            Some(Err(error)) => return (None, Then::Failed(error)),
+            Some(Err(error)) => break Then::Failed(error),
             Some(Ok(item)) => {
                 if let Err(error) = args.push(&item) {
                     break Then::Unencodable(error.into());

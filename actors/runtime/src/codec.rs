@@ -73,14 +73,11 @@ pub(crate) fn encode_onto<T: Serialize + ?Sized>(
     buffer: &mut Vec<u8>,
 ) -> Result<Vec<OwnedFd>, EncodeError> {
     let start = buffer.len();
-    let scope = Scope::enter(Transfer::Encoding(Vec::new()));
+    let scope = Scope::encode(Vec::new());
     let mut encoder = Encoder { bytes: std::mem::take(buffer) };
     let written = encoder.value(value);
     *buffer = encoder.bytes;
-    let fds = written.and_then(|()| match scope.leave() {
-        Transfer::Encoding(attachments) => seal(attachments),
-        Transfer::Decoding(_) => unreachable!("a transfer does not change its direction"),
-    });
+    let fds = written.and_then(|()| seal(scope.outgoing()));
     if fds.is_err() {
         buffer.truncate(start);
     }

@@ -16,6 +16,7 @@
 //! | `task` | functions of tasks by name, their arguments, and their calls |
 //! | `worker` | a worker's process |
 //! | `outbox` | how results come from a worker to its owner |
+//! | `large` | what is too large for stream and outbox |
 //! | `staff` | a worker as its owner sees it, and its start |
 //! | `core`, `state` | the scheduler's effects, and what they change |
 //! | `hiring` | workers come and go |
@@ -31,6 +32,7 @@ mod core;
 mod error;
 mod hiring;
 mod job;
+mod large;
 mod lifetime;
 mod memory;
 mod outbox;

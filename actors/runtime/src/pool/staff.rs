@@ -3,6 +3,7 @@
 //! Owns the owner's end of a worker's stream and outbox, and the recipe from which its
 //! successors are made. Which worker gets what is the scheduler's.
 
+use super::large;
 use super::outbox::{Results, Tray};
 use super::state::Task;
 use super::task::{Definition, Initializer};
@@ -16,7 +17,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::signal::Signal;
 use procession_protocols::pool::WorkerId;
 use procession_protocols::wire::{Header, Kind};
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -38,8 +39,8 @@ pub(super) struct Worker {
     stream: Link,
     /// Results that came over the stream; their places are in the tray.
     spilled: VecDeque<Frame>,
-    /// The functions that it knows by their numbers.
-    known: HashSet<u32>,
+    /// Whether it knows the function of each number.
+    known: Vec<bool>,
     /// Whether its stream is watched for room as well.
     is_blocked: bool,
     /// Whether its stream has ended; its process follows.
@@ -52,7 +53,7 @@ impl Worker {
         epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, id.0))?;
         // Whoever reads may be asleep, and did not tell this one.
         tray.may_sleep();
-        let (spilled, known) = (VecDeque::new(), HashSet::new());
+        let (spilled, known) = (VecDeque::new(), Vec::new());
         Ok(Self { id, child, tray, stream, spilled, known, is_blocked: false, has_ended: false })
     }
 
@@ -65,7 +66,7 @@ impl Worker {
         items: Range<u32>,
         number: u32,
     ) {
-        if self.known.insert(task.function)
+        if self.is_new(task.function)
             && let Ok(name) = codec::encode(&(task.function, function))
             && let Ok(header) = Header::new(DEFINE, name.bytes.len())
         {
@@ -80,7 +81,23 @@ impl Worker {
         let header = worker::task_header(part.len(), task.function, count, number);
         let Some(mut header) = header else { return };
         header.flags = if task.limit_ms.is_some() { WATCHED } else { 0 };
-        let _ = self.stream.push(header, &bytes[part], fds);
+        let bytes = &bytes[part];
+        let _ = match large::file_for(bytes, fds) {
+            Some(file) => {
+                let (header, payload) = large::filed(header);
+                self.stream.push(header, &payload, &[file.into()])
+            }
+            None => self.stream.push(header, bytes, fds),
+        };
+    }
+
+    /// Whether it is to be told what this number stands for.
+    fn is_new(&mut self, function: u32) -> bool {
+        let at = function as usize;
+        if self.known.len() <= at {
+            self.known.resize(at + 1, false);
+        }
+        !std::mem::replace(&mut self.known[at], true)
     }
 
     /// Tells it that nothing more will come.
@@ -119,11 +136,10 @@ impl Worker {
         let mut next = self.stream.try_recv();
         loop {
             match next {
-                Ok(Some(frame)) => {
-                    if frame.header.kind == Kind::Reply {
-                        self.spilled.push_back(frame);
-                    }
+                Ok(Some(frame)) if frame.header.kind == Kind::Reply => {
+                    self.spilled.push_back(frame);
                 }
+                Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(error) => {
                     if !matches!(error, LinkError::Closed) {
@@ -155,11 +171,15 @@ impl Worker {
         match self.tray.next(most)? {
             Results::Frames(count, bytes) => Some((count, Encoded { bytes, fds: Vec::new() })),
             Results::Spilled => {
-                let frame = self.spilled.pop_front();
-                if frame.is_none() {
+                let Some(mut frame) = self.spilled.pop_front() else {
                     self.tray.put_back();
+                    return None;
+                };
+                if let Err(error) = large::take_out(&mut frame) {
+                    // Whoever decodes what is left of it finds no result.
+                    tracing::warn!(target: "procession", %error, "a large result is lost");
                 }
-                frame.map(|frame| (1, Encoded { bytes: frame.payload, fds: frame.fds }))
+                Some((1, Encoded { bytes: frame.payload, fds: frame.fds }))
             }
         }
     }

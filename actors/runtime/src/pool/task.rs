@@ -50,6 +50,9 @@ impl Arguments {
     }
 }
 
+/// So many bytes of arguments are enough for one task.
+const HEAVY: usize = 64 * 1024;
+
 /// Puts the arguments of several calls together, for one task.
 #[derive(Default)]
 pub struct ArgumentsBuilder {
@@ -72,6 +75,12 @@ impl ArgumentsBuilder {
     /// For how many calls they are so far.
     pub fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Whether they are as many bytes as should travel together, or have descriptors beside
+    /// them.
+    pub fn is_heavy(&self) -> bool {
+        self.count > 0 && self.batch.plain().is_none_or(|bytes| bytes.len() > HEAVY)
     }
 
     /// Those of all calls so far.
@@ -270,17 +279,28 @@ fn run_each<A: DeserializeOwned + 'static, R: Serialize + 'static>(
     calls: &mut Calls<'_>,
     mut call: impl FnMut(A, &mut State) -> Result<R, TaskError>,
 ) {
+    // A panic ends the inner loop, and is what came of the call that had been begun.
+    while let Err(report) = catch_quietly(|| run_until_panic(calls, &mut call)) {
+        if !calls.answer_for_panic(report) {
+            return;
+        }
+    }
+}
+
+fn run_until_panic<A: DeserializeOwned + 'static, R: Serialize + 'static>(
+    calls: &mut Calls<'_>,
+    call: &mut impl FnMut(A, &mut State) -> Result<R, TaskError>,
+) {
     while calls.begin() {
         let (args, state) = calls.next();
-        let run = || match args.take::<A, ()>() {
+        let result = match args.take::<A, ()>() {
             Some(Ok(Marked::Plain(args))) => call(args, state),
             Some(Ok(Marked::Marked(()))) | None => {
                 Err(TaskError::Io("arguments are missing".into()))
             }
             Some(Err(error)) => Err(error.into()),
         };
-        let result = catch_quietly(run).unwrap_or_else(|report| Err(report.into()));
-        if !calls.answer(result) {
+        if !calls.answer(&result) {
             return;
         }
     }

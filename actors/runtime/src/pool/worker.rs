@@ -6,15 +6,16 @@
 //! to whoever waits for the task.
 
 use super::error::TaskError;
+use super::large;
 use super::memory;
 use super::outbox::{LARGEST, Outbox};
 use super::task::{self, Definition, State, TaskBody};
-use crate::codec::{self, BatchDecoder, BatchEncoder};
+use crate::codec::{self, BatchDecoder, BatchEncoder, Encoded};
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::launcher::hello::{Report, StartFault};
 use crate::link::{Frame, Link, LinkError};
-use crate::panic::catch_quietly;
 use crate::sys::function::Descriptor;
+use procession_protocols::exit::PanicReport;
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -106,6 +107,8 @@ pub(super) struct Calls<'a> {
     args: BatchDecoder<'a>,
     next: u32,
     left: u32,
+    /// Whether a call has been begun and its result is not handed over.
+    is_open: bool,
     is_watched: bool,
 }
 
@@ -132,7 +135,11 @@ impl Worker {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the field")]
-    fn task(&mut self, frame: Frame) {
+    fn task(&mut self, mut frame: Frame) {
+        if let Err(error) = large::take_out(&mut frame) {
+            // The calls below find no arguments.
+            tracing::warn!(target: "procession", %error, "a task's arguments are lost");
+        }
         let Header { target, call, flags, .. } = frame.header;
         let (items, function) = ((target >> 32) as u32, target as u32);
         let known = self.functions.get(&function);
@@ -145,6 +152,7 @@ impl Worker {
             args: BatchDecoder::new(&frame.payload, frame.fds),
             next: call as u32,
             left: items,
+            is_open: false,
             is_watched: flags & WATCHED != 0,
         };
         {
@@ -153,7 +161,7 @@ impl Worker {
             let _entered = span.entered();
             match body.flatten() {
                 Some(run) => run(&mut calls),
-                None => while calls.begin() && calls.answer::<()>(Err(TaskError::NotInImage)) {},
+                None => while calls.begin() && calls.answer::<()>(&Err(TaskError::NotInImage)) {},
             }
         }
         if self.max_memory.is_some_and(|most| memory::of_this_process() > most) {
@@ -175,6 +183,7 @@ impl<'a> Calls<'a> {
         if begins {
             self.left -= 1;
             self.next = self.next.wrapping_add(1);
+            self.is_open = true;
         }
         begins
     }
@@ -190,10 +199,20 @@ impl<'a> Calls<'a> {
         (&mut self.args, self.state)
     }
 
-    /// Hands over what came of the call. False when the owner is gone.
+    /// Hands over what came of the call. False when the owner is gone. Panics as the
+    /// result's `Serialize` does.
     #[inline]
-    pub(super) fn answer<R: Serialize + 'static>(&mut self, result: Result<R, TaskError>) -> bool {
-        self.desk.hand_over(&result, self.is_watched).is_ok()
+    pub(super) fn answer<R: Serialize + 'static>(&mut self, result: &Result<R, TaskError>) -> bool {
+        let handed_over = self.desk.hand_over(result, self.is_watched).is_ok();
+        self.is_open = false;
+        handed_over
+    }
+
+    /// Hands over that the call panicked, or the `Serialize` of its result. When the drop of
+    /// a result did, that has been handed over. False when the owner is gone.
+    #[cold]
+    pub(super) fn answer_for_panic(&mut self, report: PanicReport) -> bool {
+        !self.is_open || self.answer::<()>(&Err(report.into()))
     }
 }
 
@@ -208,14 +227,12 @@ impl Desk {
         is_watched: bool,
     ) -> Result<(), LinkError> {
         self.encoder.clear();
-        let encode = || match result {
+        let encoded = match result {
             Ok(value) => self.encoder.push(value),
             Err(error) => self.encoder.push_marked(error, true),
         };
-        match catch_quietly(encode) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.put_in_place(error.into())?,
-            Err(report) => self.put_in_place(report.into())?,
+        if let Err(error) = encoded {
+            self.put_in_place(error.into())?;
         }
         if self.encoder.plain().is_none_or(|frame| frame.len() > LARGEST) {
             return self.spill();
@@ -237,7 +254,7 @@ impl Desk {
 
     /// Sends a result over the stream that is large, or has descriptors beside it.
     fn spill(&mut self) -> Result<(), LinkError> {
-        let encoded = match self.encoder.finish() {
+        let mut encoded = match self.encoder.finish() {
             Ok(encoded) => encoded,
             Err(error) => {
                 self.put_in_place(error.into())?;
@@ -247,7 +264,12 @@ impl Desk {
         while !self.outbox.put_spilled() {
             self.wait_for_room()?;
         }
-        let header = Header::new(Kind::Reply, encoded.bytes.len()).map_err(io::Error::other)?;
+        let mut header = Header::new(Kind::Reply, encoded.bytes.len()).map_err(io::Error::other)?;
+        if let Some(file) = large::file_for(&encoded.bytes, &encoded.fds) {
+            let (filed, payload) = large::filed(header);
+            header = filed;
+            encoded = Encoded { bytes: payload.to_vec(), fds: vec![file.into()] };
+        }
         self.stream.send(header, &encoded, None)
     }
 
@@ -267,6 +289,6 @@ impl Desk {
 
     fn ring(&self) -> Result<(), LinkError> {
         let header = Header::new(RING, 0).map_err(io::Error::other)?;
-        self.stream.send(header, &codec::Encoded::default(), None)
+        self.stream.send(header, &Encoded::default(), None)
     }
 }

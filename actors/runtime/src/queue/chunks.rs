@@ -33,7 +33,7 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { process: 0, chunks: VecDeque::new()
 ///
 /// # Errors
 /// No memory or descriptor for it.
-pub(super) fn file_of(parts: [&[u8]; 2]) -> io::Result<File> {
+pub(crate) fn file_of(parts: [&[u8]; 2]) -> io::Result<File> {
     if parts[0].len() + parts[1].len() > LARGEST {
         return sealed::make(parts);
     }

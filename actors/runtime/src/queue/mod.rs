@@ -37,6 +37,7 @@ pub mod points;
 mod streams;
 mod waits;
 
+pub(crate) use chunks::file_of;
 pub use many::Stopped;
 pub use waits::Patience;
 
