@@ -6,8 +6,8 @@
 //! processes, or a supervised tree, or is about the starts themselves, and sends SIGKILL and
 //! SIGSTOP at random moments. In the area `ipc` those are hit who share a queue, a pipe, a
 //! lock, a semaphore, a condition, an event or a barrier, and what they have put, got, held
-//! and waited for is accounted for. In the area `pool` a pool's workers are hit, and each
-//! input is to end once. After each trial the invariants are checked: every call was
+//! and waited for is accounted for. In the area `pool` workers of pools and executors are hit,
+//! and each input is to end once. After each trial the invariants are checked: every call was
 //! answered within its limit and five seconds, each incarnation had one `Down`, no zombie is
 //! left, and no descendant that the library does not list. At the end descriptors and
 //! threads are back at the baseline. The last line sums up; a violation is printed with the
@@ -92,7 +92,8 @@ fn trial(
         (Area::Ipc, 7) => ("a condition", kin::tokens(random)),
         (Area::Ipc, 8) => ("an event", kin::events(random)),
         (Area::Ipc, _) => ("a barrier", kin::parties(random)),
-        (Area::Pool, _) => ("a pool", pools::trial(random)),
+        (Area::Pool, 0..6) => ("a pool", pools::trial(random)),
+        (Area::Pool, _) => ("an executor", pools::executor(random)),
     };
     let checked = tally.and_then(|tally| seen.all_gone(helpers).map(|()| tally));
     checked.map_err(|Violation(what)| Violation(format!("{kind}: {what}")))

@@ -1,11 +1,13 @@
-//! Trials of pools: a random worker is killed every few milliseconds while tasks are done.
+//! Trials of pools and executors: a random worker is killed every few milliseconds while
+//! tasks are done.
 //!
 //! Checked: each input ends in its own result or in its own error, in its place; a kill
-//! costs one of them at most; with retries all have results; the pool goes on and ends.
+//! costs one of them at most; with retries all have results; what was cancelled has not
+//! begun; pool or executor goes on and ends.
 
 use crate::random::Random;
 use crate::world::{Check, Tally, Target, Violation, ensure};
-use procession::{Error, Pool, TaskError, TaskOptions};
+use procession::{Error, Pool, ProcessPoolExecutor, TaskError, TaskOptions};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ pub(crate) fn trial(random: &mut Random) -> Check<Tally> {
     let is_over = AtomicBool::new(false);
     let mut chances = random.fork();
     let (results, tally) = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| kill_workers(&pool, &mut chances, &is_over));
+        let killer = scope.spawn(|| kill_workers(|| pool.pids(), &mut chances, &is_over));
         let results = tasks.imap(work, 0..inputs).map(Iterator::collect::<Vec<_>>);
         is_over.store(true, Ordering::Release);
         let tally = killer.join().map_err(|_| Violation("the killer panicked".into()));
@@ -55,11 +57,60 @@ pub(crate) fn trial(random: &mut Random) -> Check<Tally> {
     Ok(tally)
 }
 
-fn kill_workers(pool: &Pool, random: &mut Random, is_over: &AtomicBool) -> Tally {
+/// The same for an executor, some of whose calls are cancelled.
+pub(crate) fn executor(random: &mut Random) -> Check<Tally> {
+    let workers = 1 + random.index(3);
+    let calls = 100 + random.below(300);
+    let failed = |error: Error| Violation(error.to_string());
+    let executor = ProcessPoolExecutor::builder().max_workers(workers).restarts(u32::MAX, BEAT);
+    let executor = executor.build().map_err(failed)?;
+    let is_over = AtomicBool::new(false);
+    let mut chances = random.fork();
+    let (ended, tally) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_workers(|| executor.pids(), &mut chances, &is_over));
+        let ended = finish(&executor, calls, random);
+        is_over.store(true, Ordering::Release);
+        (ended, killer.join().map_err(|_| Violation("the killer panicked".into())))
+    });
+    let (lost, mut tally) = (ended?, tally?);
+    tally.calls += calls;
+    ensure(lost <= tally.kills, || format!("{lost} calls were lost by {} kills", tally.kills))?;
+    let has_ended = executor.shutdown_timeout(PATIENCE, false).map_err(failed)?;
+    ensure(has_ended, || "the executor does not end".into())?;
+    Ok(tally)
+}
+
+/// Submits all calls, cancels some, and gives how many ended in their worker's death.
+fn finish(executor: &ProcessPoolExecutor, calls: u64, random: &mut Random) -> Check<u64> {
+    let failed = |error: Error| Violation(error.to_string());
+    let mut futures = Vec::new();
+    for x in 0..calls {
+        let future = executor.submit(work, (x,)).map_err(failed)?;
+        let is_cancelled = random.once_in(8) && future.cancel();
+        futures.push((x, future, is_cancelled));
+    }
+    let mut lost = 0;
+    for (x, future, is_cancelled) in futures {
+        match future.result_timeout(PATIENCE) {
+            Ok(value) if !is_cancelled => {
+                ensure(value == x * x, || format!("call {x} gave {value}"))?;
+            }
+            Err(Error::Task(TaskError::Cancelled)) if is_cancelled => {}
+            Err(Error::Task(TaskError::Died(_))) if !is_cancelled => lost += 1,
+            other => {
+                let what = other.map_or_else(|error| error.to_string(), |_| "a result".into());
+                return Err(Violation(format!("call {x}, cancelled: {is_cancelled}: {what}")));
+            }
+        }
+    }
+    Ok(lost)
+}
+
+fn kill_workers(pids: impl Fn() -> Vec<u32>, random: &mut Random, is_over: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     while !is_over.load(Ordering::Acquire) {
         random.pause(BEAT);
-        let pids = pool.pids();
+        let pids = pids();
         if !pids.is_empty()
             // One that has just ended cannot be opened any more.
             && let Ok(target) = Target::new(pids[random.index(pids.len())])

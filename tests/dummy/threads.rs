@@ -3,10 +3,12 @@
 
 use crate::util::{self, Folder, SOON, alone, alone_command, is_alone, run, until};
 use real::dummy::{
-    Pool, Process, Queue, TaskOptions, ThreadPoolExecutor, active_children, current_process,
+    Connection, Pipe, Pool, Process, Queue, TaskOptions, ThreadPoolExecutor, active_children,
+    current_process,
 };
 use real::{
-    Error, Event, GetError, JoinError, PutFault, QueueError, StartMethod, TaskError, cpu_count,
+    Error, Event, Fd, GetError, JoinError, PipeError, PutFault, QueueError, StartMethod, TaskError,
+    cpu_count,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -388,4 +390,61 @@ fn pools_of_processes_are_made_beside_busy_threads() {
             work.wait().unwrap();
         }
     });
+}
+
+/// Rows conn-02, conn-03, conn-05, conn-07, conn-08 and poll-04, between threads.
+#[test]
+fn pipes_lead_from_thread_to_thread() {
+    let (receiver, sender) = Pipe::one_way().unwrap();
+    let p = Process::spawn(
+        |sender: Connection| {
+            assert!(matches!(sender.recv::<i32>(), Err(PipeError::NotReadable)));
+            for word in ["a", "b", "cd"] {
+                sender.send_bytes(word.as_bytes()).unwrap();
+            }
+        },
+        (sender.clone(),),
+    );
+    // The copy here is closed straight after the start; the thread has its own.
+    drop(sender);
+    assert!(matches!(receiver.send(&1), Err(PipeError::NotWritable)));
+    for word in ["a", "b", "cd"] {
+        assert!(receiver.poll_timeout(SOON).unwrap());
+        assert_eq!(receiver.recv_bytes().unwrap(), word.as_bytes());
+    }
+    p.unwrap().result().unwrap();
+    assert!(matches!(receiver.recv_bytes(), Err(PipeError::EndOfFile)));
+
+    let (mut ours, theirs) = Pipe::duplex().unwrap();
+    let p = Process::spawn(
+        |end: Connection| {
+            let file: Fd = end.recv().unwrap();
+            assert!(matches!(end.recv::<Fd>(), Err(PipeError::Decode(_))));
+            let mut writer = std::fs::File::from(std::os::fd::OwnedFd::from(file));
+            std::io::Write::write_all(&mut writer, b"foo").unwrap();
+        },
+        (theirs,),
+    );
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    ours.send(&Fd::from(std::os::fd::OwnedFd::from(writer))).unwrap();
+    ours.send(&0_u16).unwrap();
+    p.unwrap().result().unwrap();
+    ours.close();
+    assert!(matches!(ours.poll(), Err(PipeError::Closed)));
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+    assert_eq!(text, "foo");
+}
+
+/// Row pool-07 for threads: an argument is handed over as it is, whether or not it could be
+/// encoded.
+#[test]
+fn arguments_for_threads_are_not_encoded() {
+    let pool = Pool::new(2).unwrap();
+    let (tell, told) = mpsc::channel();
+    let senders: Vec<_> = (0..3).map(|number| (number, tell.clone())).collect();
+    let sent = pool.starmap(|number: i64, to: mpsc::Sender<i64>| to.send(number).is_ok(), senders);
+    assert_eq!(sent.unwrap(), [true; 3]);
+    drop(tell);
+    assert_eq!(told.iter().sum::<i64>(), 3);
 }
