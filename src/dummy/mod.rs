@@ -2,8 +2,8 @@
 //!
 //! A program switches by its import: where `use procession::{Pool, Process}` gives workers in
 //! processes of their own, `use procession::dummy::{Pool, Process}` gives threads of this
-//! one. Queues, pipes, locks and what memory processes share work between threads as they
-//! are, and are here under the same names.
+//! one. Queues, pipes, locks, what processes share and what managers keep work between
+//! threads as they are, and are here under the same names.
 //!
 //! What differs, because threads are no processes:
 //! - A thread cannot be ended: there is no `terminate`, `kill` or `interrupt`, and a pool's
@@ -39,6 +39,7 @@ mod result;
 mod tasks;
 
 pub use crate::context::{cpu_count, freeze_support};
+pub use crate::manager::{Manager, ManagerBuilder};
 pub use crate::pipe::{Connection, Pipe, Receiver, Sender};
 pub use crate::pool::TaskOptions;
 pub use crate::queue::{JoinableQueue, Queue, SimpleQueue};

@@ -38,14 +38,14 @@ impl<T: Clone> Scheduler<T> {
             let Some(worker) = room.min_by_key(load) else { return };
             let Some(piece) = self.queue.pop_front() else { return };
             let number = worker.sent.wrapping_add(1);
-            let (items, task) = (piece.items.clone(), task.payload.clone());
+            let (items, limit) = (piece.items.clone(), task.terms.limit_ms);
+            let task = task.payload.clone();
             out.push(Effect::Send { worker: worker.id, task, items, number });
             let given = Given { piece, number };
             worker.sent = given.last();
             worker.given += 1;
             if worker.current.is_none() {
                 (worker.moved, worker.busy_since) = (now, now);
-                let limit = self.tasks.get(&given.piece.task).and_then(|task| task.terms.limit_ms);
                 worker.deadline = limit.map(|limit| now.saturating_add(limit));
                 worker.current = Some(given);
             } else {

@@ -219,9 +219,14 @@ impl Core {
         index: u64,
         is_alone: bool,
     ) -> Result<TaskId, TaskError> {
-        self.submit_all([(index, request)], job, is_alone)
-            .pop()
-            .unwrap_or(Err(TaskError::NotRunning))
+        let job = job.clone();
+        self.change(|state, now, out| {
+            let given = self.take_on(state, request, job, index, now, out);
+            if is_alone {
+                state.wants_attendant(&self.attend);
+            }
+            given
+        })
     }
 
     /// As [`submit`](Self::submit), of several tasks at once.
@@ -231,21 +236,30 @@ impl Core {
         job: &Arc<Job>,
         is_alone: bool,
     ) -> Vec<Result<TaskId, TaskError>> {
-        let is_copy = self.owner != std::process::id();
-        let take = |(index, request), state: &mut State, now, out: &mut _| {
-            if is_copy {
-                return Err(TaskError::NotRunning);
-            }
-            state.take_on(request, job.clone(), index, now, out)
-        };
         self.change(|state, now, out| {
-            let given = requests.into_iter().map(|request| take(request, state, now, out));
-            let given = given.collect();
+            let mut take =
+                |(index, request)| self.take_on(state, request, job.clone(), index, now, out);
+            let given = requests.into_iter().map(&mut take).collect();
             if is_alone {
                 state.wants_attendant(&self.attend);
             }
             given
         })
+    }
+
+    fn take_on(
+        &self,
+        state: &mut State,
+        request: Request,
+        job: Arc<Job>,
+        index: u64,
+        now: u64,
+        out: &mut Vec<Effect<Arc<Task>>>,
+    ) -> Result<TaskId, TaskError> {
+        if self.owner != std::process::id() {
+            return Err(TaskError::NotRunning);
+        }
+        state.take_on(request, job, index, now, out)
     }
 
     /// Says that a job has so many tasks.

@@ -55,7 +55,7 @@ pub(super) struct State {
     /// The functions by their numbers, and what they are called.
     functions: HashMap<Key, u32>,
     last_function: Option<(Key, u32)>,
-    pub(super) definitions: Vec<(Definition, Arc<str>)>,
+    pub(super) definitions: Vec<(Definition, String)>,
     /// The threads that wait, one of which reads the streams.
     pub(super) readers: Readers<Reader>,
     /// Whether the change under way is what the streams brought.
@@ -154,7 +154,7 @@ impl State {
         } else {
             let definition = function.definition().map_err(|_| TaskError::NotInImage)?;
             let number = u32::try_from(self.definitions.len()).map_err(io::Error::other)?;
-            self.definitions.push((definition, function.name().clone()));
+            self.definitions.push((definition, function.name().to_owned()));
             self.functions.insert(key.clone(), number);
             number
         };
@@ -191,7 +191,7 @@ impl State {
             (End::Died, Some(death)) => {
                 let function = self.definitions.get(task.function as usize);
                 TaskError::Died(Box::new(WorkerDeath {
-                    function: function.map(|(_, name)| name.to_string()).unwrap_or_default(),
+                    function: function.map(|(_, name)| name.clone()).unwrap_or_default(),
                     index: task.index + u64::from(item),
                     ..death.clone()
                 }))

@@ -100,7 +100,8 @@ const INIT_TAG: u64 = 4;
 #[derive(Clone)]
 pub struct TaskFunction {
     descriptor: &'static Descriptor<TaskBody>,
-    name: Arc<str>,
+    /// The function's own, or its body's where it is a value.
+    type_name: &'static str,
     /// The function that the body calls, where that is a value.
     value: Option<Arc<FunctionRef>>,
 }
@@ -114,7 +115,7 @@ impl TaskFunction {
         F::Output: Serialize + 'static,
     {
         let descriptor = const { &Descriptor::new(TASK_TAG, run::<F, A> as TaskBody) };
-        Self { descriptor, name: type_name::<F>().into(), value: None }
+        Self { descriptor, type_name: type_name::<F>(), value: None }
     }
 
     /// A function of the worker's state and one argument.
@@ -127,7 +128,7 @@ impl TaskFunction {
     {
         let descriptor =
             const { &Descriptor::new(TASK_TAG, run_with_state::<F, S, T, R> as TaskBody) };
-        Self { descriptor, name: type_name::<F>().into(), value: None }
+        Self { descriptor, type_name: type_name::<F>(), value: None }
     }
 
     /// A function that is a value, of the arguments alone.
@@ -138,7 +139,7 @@ impl TaskFunction {
     {
         let descriptor = const { &Descriptor::new(TASK_TAG, run_value::<A, R> as TaskBody) };
         let value = Some(Arc::new(function.reference().clone()));
-        Self { descriptor, name: function.name().into(), value }
+        Self { descriptor, type_name: type_name::<Remembered<A, R>>(), value }
     }
 
     /// Tells functions apart within one process.
@@ -147,13 +148,13 @@ impl TaskFunction {
         (std::ptr::from_ref(self.descriptor).addr(), value)
     }
 
-    pub(super) fn name(&self) -> &Arc<str> {
-        &self.name
+    pub(super) fn name(&self) -> &str {
+        self.value.as_ref().map_or(self.type_name, |value| &value.name)
     }
 
     /// What a worker is told of it.
     pub(super) fn definition(&self) -> Result<Definition, NotInImage> {
-        let body = reference(self.descriptor, TASK_TAG, &self.name)?;
+        let body = reference(self.descriptor, TASK_TAG, self.type_name)?;
         Ok(Definition { body, value: self.value.as_deref().cloned() })
     }
 }
