@@ -1,6 +1,7 @@
 //! The cases of docs/failures.md that have no test elsewhere: a worker that is killed while it
 //! sends, and descriptors that siblings could hold; and one whom the kernel kills.
 
+use super::util::{Folder, lines, note};
 use super::{METHODS, SOON, pause, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -66,6 +67,7 @@ fn streams(pid: u32) -> BTreeSet<String> {
 /// F6: no worker holds another's stream, and a death is seen while its siblings are busy.
 #[test]
 fn no_sibling_holds_a_workers_stream() {
+    let folder = Folder::new("pool-siblings");
     for method in METHODS {
         let pool = Pool::builder().processes(3).start_method(method).build().unwrap();
         let pids = pool.pids();
@@ -74,8 +76,13 @@ fn no_sibling_holds_a_workers_stream() {
         let all: BTreeSet<_> = held.iter().flatten().collect();
         assert_eq!(all.len(), held.iter().map(BTreeSet::len).sum::<usize>(), "{held:?}");
 
-        let calls = [(); 3].map(|()| pool.apply_async(pause, (60_000,)).unwrap());
-        until("all are busy", || pool.stats().workers.iter().all(|worker| worker.busy > 0.0));
+        let file = folder.file(method.to_string());
+        let begin = |file: String| {
+            note(&file, "begun");
+            pause(60_000);
+        };
+        let calls = [(); 3].map(|()| pool.apply_async(begin, (file.clone(),)).unwrap());
+        assert_eq!(lines(&file, 3).len(), 3);
         for (killed, pid) in (1..).zip(pids) {
             kill_now(pid);
             until("its call has ended, and no other", || {
