@@ -1,5 +1,6 @@
 //! `Lock`.
 
+use super::taking::taking;
 use super::{Acquired, HolderDied, SyncError, SyncResult};
 use procession_runtime::sync::after;
 use procession_runtime::words::{self, Death, Held};
@@ -72,32 +73,6 @@ impl Lock {
         Ok(Self { inner: words::Lock::new(true)? })
     }
 
-    /// Takes it, waiting for as long as that needs.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`]; [`SyncError::WouldDeadlock`] for a [checked](Self::checked)
-    /// lock, and on a thread of the library's own.
-    #[inline]
-    pub fn acquire(&self) -> SyncResult<Acquired> {
-        Ok(self.acquired(self.inner.acquire()?))
-    }
-
-    /// Takes it, waiting at most so long. `None` when the time was up.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn acquire_timeout(&self, timeout: Duration) -> SyncResult<Option<Acquired>> {
-        Ok(self.inner.acquire_until(after(timeout))?.map(|held| self.acquired(held)))
-    }
-
-    /// Takes it if it can be had at once.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn try_acquire(&self) -> SyncResult<Option<Acquired>> {
-        Ok(self.inner.try_acquire()?.map(|held| self.acquired(held)))
-    }
-
     /// Takes it without blocking a thread. It is then held by the process, not by a thread
     /// of it.
     ///
@@ -110,43 +85,6 @@ impl Lock {
         Ok(self.acquired(self.inner.acquire_async().await?))
     }
 
-    /// Gives it back, whoever took it.
-    ///
-    /// # Errors
-    /// [`SyncError::ReleasedTooOften`] when nobody holds it; [`SyncError::OwnerGone`].
-    #[inline]
-    pub fn release(&self) -> SyncResult<()> {
-        self.inner.release()?.map_err(|_| SyncError::ReleasedTooOften)
-    }
-
-    /// Takes it for as long as the guard lives.
-    ///
-    /// # Errors
-    /// As [`acquire`](Self::acquire).
-    #[inline]
-    pub fn lock(&self) -> SyncResult<LockGuard<'_>> {
-        let held = self.inner.acquire()?;
-        Ok(LockGuard { lock: self, held })
-    }
-
-    /// Takes it for as long as the guard lives, waiting at most so long. `None` when the
-    /// time was up.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn lock_timeout(&self, timeout: Duration) -> SyncResult<Option<LockGuard<'_>>> {
-        let held = self.inner.acquire_until(after(timeout))?;
-        Ok(held.map(|held| LockGuard { lock: self, held }))
-    }
-
-    /// Takes it for as long as the guard lives, if it can be had at once.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn try_lock(&self) -> SyncResult<Option<LockGuard<'_>>> {
-        Ok(self.inner.try_acquire()?.map(|held| LockGuard { lock: self, held }))
-    }
-
     /// Takes it for as long as the guard lives, without blocking a thread.
     ///
     /// # Errors
@@ -155,54 +93,34 @@ impl Lock {
     /// # Cancel safety
     /// Dropped before it is ready, it does not take the lock.
     pub async fn lock_async(&self) -> SyncResult<LockGuard<'_>> {
-        Ok(LockGuard { lock: self, held: self.inner.acquire_async().await? })
-    }
-
-    /// Whether anybody holds it.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn locked(&self) -> SyncResult<bool> {
-        Ok(self.inner.is_locked()?)
+        Ok(self.guard(self.inner.acquire_async().await?))
     }
 
     #[inline]
-    fn acquired(&self, held: Held) -> Acquired {
-        self.inner.death(held).map_or(Acquired::Clean, Acquired::AfterDeath)
+    fn guard(&self, held: Held) -> LockGuard<'_> {
+        LockGuard { lock: self, held }
     }
+}
 
-    pub(super) fn inner(&self) -> &words::Lock {
-        &self.inner
-    }
+taking! {
+    Lock, LockGuard, "it";
+    /// Takes it, waiting for as long as that needs.
+    ///
+    /// # Errors
+    /// [`SyncError::OwnerGone`]; [`SyncError::WouldDeadlock`] for a [checked](Self::checked)
+    /// lock, and on a thread of the library's own.
+    acquire;
+    /// Gives it back, whoever took it.
+    ///
+    /// # Errors
+    /// [`SyncError::ReleasedTooOften`] when nobody holds it; [`SyncError::OwnerGone`].
+    release, SyncError::ReleasedTooOften
 }
 
 impl<'a> LockGuard<'a> {
-    /// Who held the lock before and died with it, if that was so.
-    pub fn previous_holder(&self) -> Option<Death> {
-        self.lock.inner.death(self.held)
-    }
-
-    /// Makes it an error that the holder before died, for what cannot be mended.
-    ///
-    /// # Errors
-    /// [`HolderDied`], with the guard in it.
-    pub fn strict(self) -> Result<Self, Box<HolderDied<Self>>> {
-        match self.previous_holder() {
-            None => Ok(self),
-            Some(death) => Err(Box::new(HolderDied { death, guard: self })),
-        }
-    }
-
     /// The lock.
     pub fn of(&self) -> &'a Lock {
         self.lock
-    }
-}
-
-impl Drop for LockGuard<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.inner.release_held(self.held);
     }
 }
 

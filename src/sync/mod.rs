@@ -12,6 +12,7 @@ mod event;
 mod lock;
 mod rlock;
 mod semaphore;
+mod taking;
 
 pub use barrier::Barrier;
 pub use condition::{CondGuard, Condition, ConditionLock};

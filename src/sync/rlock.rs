@@ -1,5 +1,6 @@
 //! `RLock`.
 
+use super::taking::taking;
 use super::{Acquired, HolderDied, SyncError, SyncResult};
 use procession_runtime::sync::after;
 use procession_runtime::words::{self, Death, Held};
@@ -56,114 +57,26 @@ impl RLock {
         Ok(Self { inner: words::RLock::new(true)? })
     }
 
+    #[inline]
+    fn guard(&self, held: Held) -> RLockGuard<'_> {
+        RLockGuard { lock: self, held, thread: PhantomData }
+    }
+}
+
+taking! {
+    RLock, RLockGuard, "it once more";
     /// Takes it once more, waiting for as long as that needs.
     ///
     /// # Errors
     /// [`SyncError::OwnerGone`]; [`SyncError::WouldDeadlock`] with the cycle that this wait
     /// closed, and on a thread of the library's own.
-    #[inline]
-    pub fn acquire(&self) -> SyncResult<Acquired> {
-        Ok(self.acquired(self.inner.acquire()?))
-    }
-
-    /// Takes it once more, waiting at most so long. `None` when the time was up.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn acquire_timeout(&self, timeout: Duration) -> SyncResult<Option<Acquired>> {
-        Ok(self.inner.acquire_until(after(timeout))?.map(|held| self.acquired(held)))
-    }
-
-    /// Takes it once more if it can be had at once.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn try_acquire(&self) -> SyncResult<Option<Acquired>> {
-        Ok(self.inner.try_acquire()?.map(|held| self.acquired(held)))
-    }
-
+    acquire;
     /// Gives it back once.
     ///
     /// # Errors
     /// [`SyncError::NotOwner`] when the calling thread does not hold it;
     /// [`SyncError::OwnerGone`].
-    #[inline]
-    pub fn release(&self) -> SyncResult<()> {
-        self.inner.release()?.map_err(|_| SyncError::NotOwner)
-    }
-
-    /// Takes it once more, for as long as the guard lives.
-    ///
-    /// # Errors
-    /// As [`acquire`](Self::acquire).
-    #[inline]
-    pub fn lock(&self) -> SyncResult<RLockGuard<'_>> {
-        let held = self.inner.acquire()?;
-        Ok(self.guard(held))
-    }
-
-    /// Takes it once more for as long as the guard lives, waiting at most so long. `None`
-    /// when the time was up.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn lock_timeout(&self, timeout: Duration) -> SyncResult<Option<RLockGuard<'_>>> {
-        Ok(self.inner.acquire_until(after(timeout))?.map(|held| self.guard(held)))
-    }
-
-    /// Takes it once more for as long as the guard lives, if it can be had at once.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn try_lock(&self) -> SyncResult<Option<RLockGuard<'_>>> {
-        Ok(self.inner.try_acquire()?.map(|held| self.guard(held)))
-    }
-
-    /// Whether anybody holds it.
-    ///
-    /// # Errors
-    /// [`SyncError::OwnerGone`].
-    pub fn locked(&self) -> SyncResult<bool> {
-        Ok(self.inner.is_locked()?)
-    }
-
-    fn guard(&self, held: Held) -> RLockGuard<'_> {
-        RLockGuard { lock: self, held, thread: PhantomData }
-    }
-
-    #[inline]
-    fn acquired(&self, held: Held) -> Acquired {
-        self.inner.death(held).map_or(Acquired::Clean, Acquired::AfterDeath)
-    }
-
-    pub(super) fn inner(&self) -> &words::RLock {
-        &self.inner
-    }
-}
-
-impl RLockGuard<'_> {
-    /// Who held the lock before and died with it, if that was so.
-    pub fn previous_holder(&self) -> Option<Death> {
-        self.lock.inner.death(self.held)
-    }
-
-    /// Makes it an error that the holder before died, for what cannot be mended.
-    ///
-    /// # Errors
-    /// [`HolderDied`], with the guard in it.
-    pub fn strict(self) -> Result<Self, Box<HolderDied<Self>>> {
-        match self.previous_holder() {
-            None => Ok(self),
-            Some(death) => Err(Box::new(HolderDied { death, guard: self })),
-        }
-    }
-}
-
-impl Drop for RLockGuard<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.inner.release_held(self.held);
-    }
+    release, SyncError::NotOwner
 }
 
 /// As Python's: `RLock(MainProcess, 2)`, the holder and how often it holds it.
