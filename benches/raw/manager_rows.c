@@ -254,7 +254,7 @@ static const struct row ROWS[] = {
     {"manager_dict_set", one}, {"manager_dict_get", one}, {"manager_list_append", one},
     {"manager_queue", pair}, {"manager_value_set", one}, {"manager_own_call", one},
     {"manager_dict_set_4", four}, {"manager_dict_get_4", four}, {"manager_list_append_4", four},
-    {"manager_queue_4", four_pairs}, {"manager_value_set_4", four}, {"manager_own_call_4", four},
+    {"manager_dict_set_threads_4", four}, {"manager_queue_4", four_pairs}, {"manager_value_set_4", four}, {"manager_own_call_4", four},
     {"manager_tcp_dict_set", tcp_one}, {"manager_tcp_dict_get", tcp_one},
     {"manager_tcp_list_append", tcp_one}, {"manager_tcp_queue", tcp_pair},
     {"manager_tcp_value_set", tcp_one}, {"manager_tcp_dict_set_4", tcp_four},

@@ -47,6 +47,8 @@ const ROWS: &[Row] = &[
     of_four("manager_queue_4"),
     of_four("manager_value_set_4"),
     Row { targets: &[Target::RateOfRaw(0.6)], ..of_four("manager_own_call_4") },
+    // From four threads of one process.
+    of_four("manager_dict_set_threads_4"),
     // The same of a manager that is another program's, over TCP on this machine.
     Row { python: Share::new(3_000, 100), ..alone("manager_tcp_dict_set") },
     alone("manager_tcp_dict_get"),

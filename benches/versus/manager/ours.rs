@@ -37,6 +37,11 @@ impl Side for Ours {
             Some(name) => (name, true),
             None => (name, false),
         };
+        let (name, threads) = match name.strip_suffix("_threads") {
+            Some(name) => (name, clients),
+            None => (name, 1),
+        };
+        let clients = clients / threads;
         let work = match name {
             "dict_set" => Work::DictSet,
             "dict_get" => Work::DictGet,
@@ -49,7 +54,7 @@ impl Side for Ours {
             "start" => return start(operations).map(Some),
             _ => return Ok(None),
         };
-        calls(work, by_tcp, clients, operations).map(Some)
+        calls(work, by_tcp, (clients, threads), operations).map(Some)
     }
 }
 
@@ -114,7 +119,12 @@ fn objects(manager: &Manager, own: Option<EchoRef>) -> Result<Objects, processio
     })
 }
 
-fn calls(work: Work, by_tcp: bool, clients: u64, operations: u64) -> Result<Answer, Error> {
+fn calls(
+    work: Work,
+    by_tcp: bool,
+    (clients, threads): (u64, u64),
+    operations: u64,
+) -> Result<Answer, Error> {
     let manager = manager(by_tcp.then_some("127.0.0.1:0"))?;
     let mut crew = Crew::default();
     for client in 0..clients {
@@ -123,7 +133,8 @@ fn calls(work: Work, by_tcp: bool, clients: u64, operations: u64) -> Result<Answ
             _ => Way::Tree(objects(&manager, Some(manager.create(Echo)?))?),
         };
         let share = portion(operations, client, clients);
-        crew.add(|context, gate| context.spawn(client_body, (gate, way, work, client, share)))?;
+        let callers = (client, threads);
+        crew.add(|context, gate| context.spawn(client_body, (gate, way, work, callers, share)))?;
     }
     Ok(timed(&crew.run()?))
 }
@@ -132,45 +143,66 @@ fn client_body(
     gate: Gate,
     way: Way,
     work: Work,
-    client: u64,
+    (client, threads): (u64, u64),
     operations: u64,
 ) -> Result<Report, Failure> {
     let objects = match way {
         Way::Tree(objects) => objects,
         Way::Tcp(address) => objects(&Manager::connect(address, KEY)?, None)?,
     };
-    let Objects { dict, list, queue, value, own } = objects;
     let keys = client * KEYS..(client + 1) * KEYS;
     for key in keys.clone() {
-        dict.insert(&key, &key)?;
+        objects.dict.insert(&key, &key)?;
     }
-    list.len()?;
-    queue.qsize()?;
-    value.get()?;
-    let own_call = |n| own.as_ref().map_or(Ok(0), |own| own.more(n));
-    own_call(0)?;
+    objects.list.len()?;
+    objects.queue.qsize()?;
+    objects.value.get()?;
+    if let Some(own) = &objects.own {
+        own.more(0)?;
+    }
     gate.pass(|| {
-        let mut good = 0;
-        for (n, key) in (0..operations).zip(keys.clone().cycle()) {
-            good += u64::from(match work {
-                Work::DictSet => dict.insert(&key, &n).map(|()| true)?,
-                Work::DictGet => dict.get(&key)? == Some(key),
-                Work::ListAppend => list.append(&n).map(|()| true)?,
-                Work::Queue => {
-                    queue.put(n)?;
-                    // It may be another client's.
-                    queue.get().map(|_| true)?
-                }
-                Work::ValueSet => value.set(&n).map(|()| true)?,
-                Work::OwnCall => own_call(n)? == n + 1,
-                Work::Pipelined => break,
-            });
-        }
         if let Work::Pipelined = work {
-            good = pipelined(operations, |n| dict.insert_async(&(n % KEYS), &n))?;
+            let call = |n| objects.dict.insert_async(&(n % KEYS), &n);
+            return Ok((0, pipelined(operations, call)?));
         }
-        Ok((0, good))
+        let turns = |thread| turns(&objects, work, &keys, portion(operations, thread, threads));
+        if threads == 1 {
+            return Ok((0, turns(0)?));
+        }
+        let good: Result<u64, Failure> = thread::scope(|scope| {
+            let turns = &turns;
+            let all: Vec<_> = (0..threads).map(|n| scope.spawn(move || turns(n))).collect();
+            all.into_iter().map(|one| one.join().expect("it does not panic")).sum()
+        });
+        Ok((0, good?))
     })
+}
+
+/// One call after another: how many went well.
+fn turns(
+    objects: &Objects,
+    work: Work,
+    keys: &std::ops::Range<u64>,
+    operations: u64,
+) -> Result<u64, Failure> {
+    let Objects { dict, list, queue, value, own } = objects;
+    let mut good = 0;
+    for (n, key) in (0..operations).zip(keys.clone().cycle()) {
+        good += u64::from(match work {
+            Work::DictSet => dict.insert(&key, &n).map(|()| true)?,
+            Work::DictGet => dict.get(&key)? == Some(key),
+            Work::ListAppend => list.append(&n).map(|()| true)?,
+            Work::Queue => {
+                queue.put(n)?;
+                // It may be another client's.
+                queue.get().map(|_| true)?
+            }
+            Work::ValueSet => value.set(&n).map(|()| true)?,
+            Work::OwnCall => own.as_ref().map_or(Ok(0), |own| own.more(n))? == n + 1,
+            Work::Pipelined => false,
+        });
+    }
+    Ok(good)
 }
 
 /// Keeps a window of calls under way; each that ends is followed by the next.

@@ -17,6 +17,7 @@ use crate::share::{self, Client, ClientId};
 use crate::sync::lock;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::SigSet;
 use procession_protocols::manager::{Caller, Fault, Reply};
 use procession_protocols::wire::{Header, Kind};
 use std::any::Any;
@@ -114,7 +115,11 @@ impl Reactor {
         let this = Arc::new(Self { epoll, channels: Mutex::default() });
         let reactor = this.clone();
         let thread = thread::Builder::new().name("procession-calls".into());
-        thread.spawn(move || reactor.run())?;
+        thread.spawn(move || {
+            // The user's handlers run on the user's threads.
+            let _ = SigSet::all().thread_block();
+            reactor.run();
+        })?;
         Ok(this)
     }
 
