@@ -14,6 +14,7 @@
 //! not start. Neighbours: `crate::child` holds what a start yields; `crate::node`
 //! keeps the children.
 
+mod birth;
 pub(crate) mod child;
 mod fork;
 mod forkserver;

@@ -16,11 +16,13 @@
 //! that the zygote dies between the clone and its word: without it nobody would know of
 //! the worker, and its end would never be reaped.
 
+use super::birth::Birth;
 use super::child::{CONTROL_FD, DATA_FD, REFUSED_CODE, receive_hello, serve};
 use super::hello::{Hello, Place, StartFault, ToParent};
 use super::names::{Kept, MAX_MESSAGE};
 use super::pages;
 use super::spec::null_device;
+use crate::codec::Fd;
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::link::Link;
 use crate::node::{self, Parent};
@@ -39,8 +41,8 @@ use std::ffi::OsString;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// The bytes of a request for a worker; a message about names is longer.
-pub(super) const WORKER_REQUEST: [u8; 1] = [0];
+/// A request for a worker is its number; a message about names is longer.
+pub(super) type RequestNumber = u32;
 
 /// What comes with it: the worker's end of the control link, and of the data link.
 const REQUEST_FDS: usize = 2;
@@ -67,7 +69,9 @@ pub(super) fn is_wanted(hello: &Hello) -> bool {
 /// were any.
 pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Result<Request, bool>, StartFault> {
     let failed = |error: io::Error| StartFault::Failed(error.to_string());
-    let preload: Option<FunctionRef> = start.decode()?;
+    let (preload, file): (Option<FunctionRef>, Fd) = start.decode()?;
+    let birth = Birth::open(&file).map_err(failed)?;
+    drop(file);
     if let Some(preload) = preload {
         let before = Before::look().map_err(failed)?;
         run_preload(&preload)?;
@@ -99,7 +103,7 @@ pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Result<Request, boo
                 continue;
             }
         };
-        match clone_brother(&alone) {
+        match clone_brother(&alone, birth.expect(request.number)) {
             Ok(Side::Copy) => {
                 say(&request.control, &ToParent::Born(std::process::id()), None);
                 return Ok(Ok(request));
@@ -176,8 +180,9 @@ impl Before {
     }
 }
 
-/// A worker's ends of its links.
+/// A request, and the worker's ends of its links.
 pub(super) struct Request {
+    number: RequestNumber,
     control: OwnedFd,
     data: OwnedFd,
 }
@@ -212,10 +217,13 @@ fn next_request(parent: &Parent, names: &Kept) -> Option<Asked> {
     let mut fds = VecDeque::with_capacity(REQUEST_FDS);
     match socket::receive(requests, &mut bytes, &mut fds, true) {
         Ok(0) => None,
-        Ok(length) if length > WORKER_REQUEST.len() => Some(Asked::Names(bytes[..length].to_vec())),
-        Ok(_) => {
+        Ok(length) => {
+            let Ok(number) = bytes[..length].try_into() else {
+                return Some(Asked::Names(bytes[..length].to_vec()));
+            };
+            let number = RequestNumber::from_le_bytes(number);
             let ends = fds.pop_front().zip(fds.pop_front());
-            Some(Asked::Worker(ends.map(|(control, data)| Request { control, data })))
+            Some(Asked::Worker(ends.map(|(control, data)| Request { number, control, data })))
         }
         Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Some(Asked::Worker(None)),
         Err(_) => None,

@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
 
 /// Which side of a copy this is.
 #[derive(Debug)]
@@ -48,24 +49,28 @@ pub(crate) fn thread_id() -> i32 {
     nix::unistd::gettid().as_raw()
 }
 
-/// Copies this process into a brother: the copy is a child of our own parent.
+/// Copies this process into a brother: the copy is a child of our own parent. The kernel
+/// notes its id before the copy runs (where it has `clone3`), so that a note in shared
+/// memory tells of it even if this process and the copy are killed at once.
 ///
 /// # Errors
 /// `EAGAIN` and `ENOMEM` when there is no room for a process; `EPERM`, `EINVAL` or
 /// `ENOSYS` where such a copy is not to be had.
-pub(crate) fn clone_brother(_alone: &OnlyThread) -> io::Result<Side> {
+pub(crate) fn clone_brother(_alone: &OnlyThread, note: &AtomicU32) -> io::Result<Side> {
     let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
-    match clone_by(clone3, flags, 0) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => clone_by(clone2, flags, 0),
+    match clone_by(clone3, flags, 0, note) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            clone_by(clone2, flags, 0, note)
+        }
         other => other,
     }
 }
 
 /// Makes a copy: flags, exit signal, where the pidfd goes, where the copy's thread id goes
-/// (null when nowhere).
-type Way = fn(c_int, c_int, &mut RawFd, *mut c_int) -> c_long;
+/// (null when nowhere), where the kernel notes its id.
+type Way = fn(c_int, c_int, &mut RawFd, *mut c_int, &AtomicU32) -> c_long;
 
-fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int) -> io::Result<Side> {
+fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int, note: &AtomicU32) -> io::Result<Side> {
     let robust = robust_list()?;
     let mut tid = ptr::null_mut::<c_int>();
     // glibc keeps the thread's id in a place of its own, which the kernel knows because
@@ -78,7 +83,7 @@ fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int) -> io::Result<Side> 
         flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
     }
     let mut pidfd = -1;
-    let pid = Errno::result(way(flags, exit_signal, &mut pidfd, tid))?;
+    let pid = Errno::result(way(flags, exit_signal, &mut pidfd, tid, note))?;
     if pid == 0 {
         // The kernel does not copy the registration of the list that the C library's
         // robust mutexes are in.
@@ -102,7 +107,13 @@ fn robust_list() -> io::Result<(*mut libc::c_void, usize)> {
 }
 
 /// `clone3`.
-fn clone3(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
+fn clone3(
+    flags: c_int,
+    exit_signal: c_int,
+    pidfd: &mut RawFd,
+    tid: *mut c_int,
+    note: &AtomicU32,
+) -> c_long {
     /// `struct clone_args` of linux/sched.h in its first published size.
     #[repr(C)]
     #[derive(Default)]
@@ -117,22 +128,29 @@ fn clone3(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) 
         tls: u64,
     }
     let args = CloneArgs {
-        flags: u64::from(flags.cast_unsigned()),
+        flags: u64::from((flags | libc::CLONE_PARENT_SETTID).cast_unsigned()),
         pidfd: ptr::from_mut(pidfd) as u64,
         child_tid: tid as u64,
+        parent_tid: note.as_ptr() as u64,
         exit_signal: u64::from(exit_signal.cast_unsigned()),
         ..CloneArgs::default()
     };
-    // SAFETY: the size says how far the structure goes, and both addresses in it are of
-    // live memory. Without CLONE_VM the copy has memory of its own, and with a stack of 0 it
+    // SAFETY: the size says how far the structure goes, and the addresses in it are of
+    // live memory; the note is atomic, and the kernel writes it whole. Without CLONE_VM the copy has memory of its own, and with a stack of 0 it
     // goes on where this call is. The only caller outside the tests has one thread, so that
     // no lock is held by a thread that is not copied.
     unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }
 }
 
 /// `clone`, for kernels and sandboxes without `clone3`. It puts the pidfd where it would
-/// put the parent's copy of the thread id.
-fn clone2(flags: c_int, exit_signal: c_int, pidfd: &mut RawFd, tid: *mut c_int) -> c_long {
+/// note the id.
+fn clone2(
+    flags: c_int,
+    exit_signal: c_int,
+    pidfd: &mut RawFd,
+    tid: *mut c_int,
+    _note: &AtomicU32,
+) -> c_long {
     let flags = c_long::from(flags | exit_signal);
     let (none, pidfd) = (ptr::null_mut::<libc::c_void>(), ptr::from_mut(pidfd));
     // SAFETY: as for `clone3`. x86-64 and riscv differ from the others in the place of
@@ -183,19 +201,22 @@ mod tests {
     use crate::sys::process::waitid_pidfd;
     use procession_protocols::exit::RawStatus;
     use std::os::fd::AsFd;
+    use std::sync::atomic::Ordering::Relaxed;
 
     /// The tests' process has threads, so the copy does nothing but end, and it is a
     /// plain child: a brother would be cargo's.
     #[test]
     fn both_ways_copy_and_the_copy_knows_its_thread_id() {
-        for way in [clone3 as Way, clone2] {
-            match clone_by(way, libc::CLONE_PIDFD, 0).unwrap() {
+        for (way, is_noted) in [(clone3 as Way, true), (clone2, false)] {
+            let note = AtomicU32::new(0);
+            match clone_by(way, libc::CLONE_PIDFD, 0, &note).unwrap() {
                 Side::Copy => {
                     let known = thread_id() == std::process::id().cast_signed();
                     crate::sys::exit::now(if known { 7 } else { 8 });
                 }
                 Side::Original(pid, pidfd) => {
                     assert!(pid > 1);
+                    assert_eq!(note.load(Relaxed), if is_noted { pid } else { 0 });
                     let (status, _) = waitid_pidfd(pidfd.as_fd(), false).unwrap().unwrap();
                     assert_eq!(status, RawStatus::Code(7));
                 }

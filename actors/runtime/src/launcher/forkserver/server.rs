@@ -11,6 +11,7 @@ use super::{Kind, PLAIN_START_TIMEOUT, REQUEST_TIMEOUT, keeper};
 use crate::child::Child;
 use crate::codec;
 use crate::function::NotInImage;
+use crate::launcher::birth::Birth;
 use crate::launcher::hello::{Hello, LogSettings};
 use crate::launcher::names::Word;
 use crate::launcher::spec::{EnvChanges, OpenStdio, START_TIMEOUT};
@@ -29,7 +30,7 @@ use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// At exit a zygote has this long to end by itself.
@@ -50,6 +51,10 @@ pub(crate) struct Zygote {
     pub(super) kind: Kind,
     /// What its workers have without being told.
     pub(super) home: Surrounds,
+    /// Which worker it has made last.
+    birth: Birth,
+    /// How many it was asked for.
+    requests: AtomicU32,
     /// At most one worker that waits for its hello, so that the next start finds a process.
     spare: Mutex<Option<Worker>>,
     /// Whether it has served. A program that starts one process needs no spare.
@@ -83,7 +88,8 @@ impl Zygote {
         let node = node::current();
         let start_timeout =
             if kind.preload.is_some() { START_TIMEOUT } else { PLAIN_START_TIMEOUT };
-        let args = codec::encode(&kind.preload).map_err(io::Error::other)?;
+        let (birth, file) = Birth::new()?;
+        let args = codec::encode(&(&kind.preload, file)).map_err(io::Error::other)?;
         let entry = zygote::entry().map_err(|NotInImage| StartError::NoSuchFunction)?;
         let name = format!("ForkServer-{}", node.path.child(0));
         let mut spec = LaunchSpec {
@@ -126,8 +132,9 @@ impl Zygote {
         // Reaped as soon as it dies, though nobody asks for it then.
         node::tree::reap_alone(child.clone(), keeper::ended)?;
         tracing::debug!(target: "procession", pid = child.pid(), "started the fork server");
-        let (spare, has_served) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { child, kind: kind.clone(), home, spare, has_served })
+        let (requests, spare) = (AtomicU32::new(0), Mutex::default());
+        let has_served = AtomicBool::new(false);
+        Ok(Self { child, kind: kind.clone(), home, birth, requests, spare, has_served })
     }
 
     /// Gives a worker that waits for its hello.
@@ -138,7 +145,7 @@ impl Zygote {
         {
             return Ok(Answer::Made(worker));
         }
-        let Some(asked) = Worker::ask(self.requests())? else {
+        let Some(asked) = self.ask()? else {
             // It has died, or leaves requests lying.
             self.child.kill_and_reap();
             return Ok(Answer::Lost);
@@ -153,7 +160,7 @@ impl Zygote {
         }
         let slot = &mut *lock(&self.spare);
         if slot.is_none()
-            && let Ok(Some(asked)) = Worker::ask(self.requests())
+            && let Ok(Some(asked)) = self.ask()
         {
             node::reaper::watch_spare(asked.control());
             *slot = Some(asked);
@@ -166,6 +173,11 @@ impl Zygote {
         drop(ended);
     }
 
+    fn ask(&self) -> io::Result<Option<Worker>> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        Worker::ask(self.to_it(), number, self.birth.clone())
+    }
+
     fn take_spare(&self) -> Option<Worker> {
         let spare = lock(&self.spare).take()?;
         node::reaper::leave_spare(spare.control());
@@ -176,11 +188,8 @@ impl Zygote {
     /// the launcher thread, which alone reads the answers.
     pub(super) fn tell(&self, word: Word<'_>) -> io::Result<bool> {
         let number = LAST_WORD.fetch_add(1, Ordering::Relaxed) + 1;
-        let sent = socket::send(
-            self.requests(),
-            &[IoSlice::new(&word.to_bytes(number))],
-            &[] as &[OwnedFd],
-        );
+        let sent =
+            socket::send(self.to_it(), &[IoSlice::new(&word.to_bytes(number))], &[] as &[OwnedFd]);
         let is_noted = match sent {
             Ok(_) => self.has_noted(number)?,
             Err(error) if is_gone(&error) => false,
@@ -198,15 +207,14 @@ impl Zygote {
         let deadline = after(REQUEST_TIMEOUT);
         loop {
             let mut bytes = [0; size_of::<u64>()];
-            match socket::receive(self.requests(), &mut bytes, &mut VecDeque::new(), false) {
+            match socket::receive(self.to_it(), &mut bytes, &mut VecDeque::new(), false) {
                 Ok(0) => return Ok(false),
                 Ok(_) if u64::from_le_bytes(bytes) == number => return Ok(true),
                 Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Ok(false),
             }
-            let mut fds =
-                [self.requests(), self.pidfd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut fds = [self.to_it(), self.pidfd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             if !poll(&mut fds, deadline)? || fds[0].any() != Some(true) {
                 return Ok(false);
             }
@@ -214,7 +222,7 @@ impl Zygote {
     }
 
     /// Where requests go.
-    fn requests(&self) -> BorrowedFd<'_> {
+    fn to_it(&self) -> BorrowedFd<'_> {
         self.child.data().as_fd()
     }
 
@@ -241,7 +249,7 @@ impl Zygote {
     pub(super) fn dismiss(&self) {
         drop(self.take_spare());
         // It is told by the end of its socket; a zygote that has died has closed it itself.
-        let _ = shutdown(self.requests().as_raw_fd(), Shutdown::Both);
+        let _ = shutdown(self.to_it().as_raw_fd(), Shutdown::Both);
     }
 
     /// Ends it, if need be by force.

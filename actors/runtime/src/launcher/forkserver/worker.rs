@@ -15,8 +15,9 @@
 
 use super::REQUEST_TIMEOUT;
 use super::server::{Zygote, is_gone};
+use crate::launcher::birth::Birth;
 use crate::launcher::hello::{self, ToParent};
-use crate::launcher::zygote::WORKER_REQUEST;
+use crate::launcher::zygote::RequestNumber;
 use crate::launcher::{Ends, Raw, end_unheld, hold_making};
 use crate::link::{Link, LinkError};
 use crate::reap::try_reap;
@@ -49,6 +50,10 @@ pub(crate) struct Worker {
     raw: Option<Raw>,
     /// Its id, by its own word: it may be there before its pidfd is.
     pid: Option<i32>,
+    /// The request that it answers, and where the zygote's last worker is noted: when both
+    /// are killed at once, nobody else says that it was there.
+    request: RequestNumber,
+    birth: Birth,
 }
 
 /// What has been said of a worker.
@@ -63,15 +68,19 @@ enum News {
 
 impl Worker {
     /// Sends the request; `None` when nobody takes it.
-    pub(super) fn ask(requests: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+    pub(super) fn ask(
+        zygote: BorrowedFd<'_>,
+        request: RequestNumber,
+        birth: Birth,
+    ) -> io::Result<Option<Self>> {
         // A fork in this moment would keep the worker's ends of its links open.
         let _making = hold_making();
         let ends = Ends::new()?;
         let theirs = [ends.control.1.as_fd(), ends.data.1.as_fd()];
-        match socket::send(requests, &[IoSlice::new(&WORKER_REQUEST)], &theirs) {
+        match socket::send(zygote, &[IoSlice::new(&request.to_le_bytes())], &theirs) {
             Ok(_) => {
                 let links = Some((Link::new(ends.control.0), Link::new(ends.data.0)));
-                Ok(Some(Self { links, raw: None, pid: None }))
+                Ok(Some(Self { links, raw: None, pid: None, request, birth }))
             }
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
@@ -109,11 +118,11 @@ impl Worker {
                 News::End => {
                     // One that lives lacked the descriptors to take the request.
                     let lives = zygote.is_some_and(|zygote| !zygote.ends_within(END_DELAY));
-                    let lacks = self.pid.is_none() && lives;
+                    let lacks = self.pid().is_none() && lives;
                     let lack = io::Error::from_raw_os_error(libc::EMFILE);
                     return Ok(lacks.then_some(Err(lack)));
                 }
-                News::Nothing if zygote.is_none() && self.pid.is_some() => return Ok(None),
+                News::Nothing if zygote.is_none() && self.pid().is_some() => return Ok(None),
                 News::Nothing => {}
             }
             let mut fds = [self.control(), zygote.map_or(self.control(), Zygote::pidfd)]
@@ -154,9 +163,14 @@ impl Worker {
         }
     }
 
-    /// Gets hold of a worker that only its own word is known of; false when there is none.
+    /// Its id, by its own word or by the kernel's.
+    fn pid(&self) -> Option<i32> {
+        self.pid.or_else(|| self.birth.of(self.request))
+    }
+
+    /// Gets hold of a worker whose pidfd did not come; false when there is none.
     fn hold(&mut self) -> io::Result<bool> {
-        if let Some(pid) = self.pid.filter(|_| self.raw.is_none()) {
+        if let Some(pid) = self.pid().filter(|_| self.raw.is_none()) {
             // It is our child and nobody has waited for it, so the number is still its own.
             let pidfd = pidfd_open(pid)?;
             self.raw = Some(Raw { pid: pid.cast_unsigned(), pidfd });
@@ -204,7 +218,7 @@ impl Drop for Worker {
                 break;
             }
         }
-        match (&self.raw, self.pid) {
+        match (&self.raw, self.pid()) {
             (Some(raw), _) => {
                 let _ = pidfd_send_signal(raw.pidfd.as_fd(), Signal::SIGKILL);
                 let _ = waitid_pidfd(raw.pidfd.as_fd(), false);
@@ -212,5 +226,26 @@ impl Drop for Worker {
             (None, Some(pid)) => end_unheld(pid),
             (None, None) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    #[test]
+    fn one_that_died_with_its_zygote_before_either_spoke_is_reaped() {
+        let (birth, _file) = Birth::new().unwrap();
+        let asked = Link::pair().unwrap();
+        let worker = Worker::ask(asked.0.as_fd(), 1, birth.clone()).unwrap().unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        birth.expect(1).store(child.id(), SeqCst);
+        // The request, with the worker's ends in it, is gone with its receiver.
+        drop(asked);
+        drop(worker);
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        assert_eq!(nix::sys::wait::waitpid(pid, None), Err(nix::errno::Errno::ECHILD));
     }
 }
