@@ -240,12 +240,11 @@ mod tests {
         let (birth, _file) = Birth::new().unwrap();
         let asked = Link::pair().unwrap();
         let worker = Worker::ask(asked.0.as_fd(), 1, birth.clone()).unwrap().unwrap();
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         birth.expect(1).store(child.id(), SeqCst);
         // The request, with the worker's ends in it, is gone with its receiver.
         drop(asked);
         drop(worker);
-        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-        assert_eq!(nix::sys::wait::waitpid(pid, None), Err(nix::errno::Errno::ECHILD));
+        assert_eq!(child.wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
     }
 }
