@@ -65,8 +65,8 @@ pub use finalizer::{Finalizer, at_exit};
 pub use function::{Function, NotInImage};
 pub use listener::{
     Address, AddressError, AuthError, Client, ClientBuilder, Credentials, Digest, IntoAddress,
-    Listener, ListenerBuilder, ListenerError, Protocol, PythonPeers, Serializer, answer_challenge,
-    deliver_challenge, deliver_challenge_with,
+    Listener, ListenerBuilder, ListenerError, PEER_SILENCE, Protocol, PythonPeers, Serializer,
+    answer_challenge, deliver_challenge, deliver_challenge_with,
 };
 pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};

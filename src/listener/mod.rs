@@ -12,6 +12,7 @@ pub use challenge::{answer_challenge, deliver_challenge, deliver_challenge_with}
 pub use procession_protocols::auth::{AuthError, Digest, Python as PythonPeers};
 pub use procession_runtime::listener::{
     Address, AddressError, Credentials, IntoAddress, ListenerError, Protocol,
+    SILENCE as PEER_SILENCE,
 };
 
 use crate::pipe::{Connection, PeerInfo, Wire};
@@ -33,6 +34,9 @@ use std::time::{Duration, Instant};
 /// The key proves who the peer is; it does not encrypt. Over TCP each message between
 /// programs of this library carries a code that only the two can make, so that nobody
 /// changes, repeats or leaves one out on the way.
+///
+/// A TCP peer that cannot be reached for [`PEER_SILENCE`] is gone, and its connection ends: so
+/// does each wait for what was to come over it.
 ///
 /// A Unix socket belongs to this user alone: file mode 0600, and processes of other users
 /// are sent away. The file is removed when the listener is closed, dropped, or its process

@@ -53,6 +53,9 @@ impl Manager {
     /// Connects to a manager of another program, perhaps on another machine, that
     /// [serves at an address](super::ManagerBuilder::address).
     ///
+    /// A server that cannot be reached any more ends every call after
+    /// [`PEER_SILENCE`](crate::PEER_SILENCE) at most, as its own end does.
+    ///
     /// Stock objects work as anywhere else; a proxy travels only to its own manager. No
     /// function is accepted from outside the process tree, so
     /// [`call`](Self::call) and `update` are refused there.

@@ -9,6 +9,7 @@ mod deaths;
 mod kills;
 mod life;
 mod locks;
+mod namespaces;
 mod pools;
 mod remote;
 mod remote_actors;

@@ -23,7 +23,7 @@ mod talk;
 pub use address::{Address, AddressError, IntoAddress};
 pub use client::{dial, dial_async};
 pub use error::ListenerError;
-pub use socket::Credentials;
+pub use socket::{Credentials, SILENCE};
 
 use crate::node::hidden;
 use crate::pipe::{self, End, Guard};

@@ -6,9 +6,10 @@
 use super::place::{Folder, Place};
 use super::{Address, ListenerError};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::sockopt::{self, PeerCredentials};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen,
+    setsockopt, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
 use std::io;
@@ -22,6 +23,17 @@ use std::time::{Duration, Instant};
 
 /// How long a connect waits until it tries again at a listener whose backlog is full.
 const NAP: Duration = Duration::from_millis(1);
+
+/// A TCP peer that has been silent for so long is asked whether it is there.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// And again after so long, so many times.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
+const ASKED_TIMES: u32 = 4;
+
+/// A TCP peer that acknowledges nothing for so long is gone, and its connection ends: so a
+/// cut link ends each wait for what was to come over it.
+pub const SILENCE: Duration = Duration::from_secs(30);
 
 /// Whose process is at the other end of a Unix socket, by the kernel's word. It says who
 /// connected; the descriptor may have been passed on since.
@@ -114,7 +126,7 @@ impl Listening {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                stream.set_nodelay(true)?;
+                prepare(&stream)?;
                 Ok((stream.into(), Some(peer.into())))
             }
             Self::Unix(listener) => {
@@ -132,6 +144,19 @@ impl AsFd for Listening {
             Self::Unix(listener) => listener.as_fd(),
         }
     }
+}
+
+/// Has a TCP connection send at once, and end when its peer cannot be reached any more.
+fn prepare(stream: &impl AsFd) -> io::Result<()> {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let silence_ms = u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(stream, sockopt::TcpNoDelay, &true)?;
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &seconds(IDLE))?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &seconds(ASKED_EVERY))?;
+    setsockopt(stream, sockopt::TcpKeepCount, &ASKED_TIMES)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &silence_ms)?;
+    Ok(())
 }
 
 /// The name of a Unix socket, if it has one; clients seldom do.
@@ -162,7 +187,7 @@ pub(super) fn dial(address: &Address, deadline: Instant) -> Result<OwnedFd, List
                 }
                 match TcpStream::connect_timeout(&at, left) {
                     Ok(stream) => {
-                        stream.set_nodelay(true)?;
+                        prepare(&stream)?;
                         return Ok(stream.into());
                     }
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -194,7 +219,7 @@ pub(super) async fn dial_async(
         match &address {
             Address::Tcp { host, port } => {
                 let stream = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
+                prepare(&stream)?;
                 let stream = stream.into_std()?;
                 stream.set_nonblocking(false)?;
                 Ok(stream.into())
