@@ -1,7 +1,7 @@
 //! Peers that do not keep to the rules: each is turned away alone, and the listener serves.
 
 use super::{KEY, pair};
-use crate::util::SOON;
+use crate::util::{self, SOON};
 use procession::{Client, Listener, ListenerError, PipeError};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -136,6 +136,42 @@ fn a_thousand_who_say_nothing_do_not_keep_a_good_one_out() {
     besieged(&listener, || silent.extend((0..1000).map(|_| raw(&listener))));
     // And with some of them still kept.
     pair(&listener);
+}
+
+/// A number of kibibytes that the kernel keeps of this process.
+fn memory_kib(of: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(of)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Who has not proved itself costs at most 64 KiB, whatever it says; a listener has 128 of
+/// those at a time.
+#[test]
+fn strangers_cost_little_memory() {
+    util::alone("attacks::strangers_cost_little_memory", || {
+        let listener = Listener::bind("127.0.0.1:0", KEY).unwrap();
+        pair(&listener);
+        let before = memory_kib("VmRSS:");
+        let mut strangers = Vec::new();
+        let much = vec![b'x'; 1 << 20];
+        besieged(&listener, || {
+            for n in 0..1000_u32 {
+                let mut stream = raw(&listener);
+                // The longest word that may be said, but for its end; or far more than that.
+                let mut words = 256_u32.to_be_bytes().to_vec();
+                words.extend([b'x'; 255]);
+                let words = if n % 100 == 0 { &much } else { &words };
+                stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+                // Some have been sent away already.
+                let _ = stream.write_all(words);
+                strangers.push(stream);
+            }
+        });
+        let most = memory_kib("VmHWM:");
+        assert!(most < before + 128 * 64, "{before} KiB became {most}");
+        pair(&listener);
+    });
 }
 
 /// Somebody between the two changes a message, or sends one twice.
