@@ -167,6 +167,33 @@ impl Spin for Yields {
     }
 }
 
+/// Polls for a moment and keeps the processor, which on a busy machine would come back late:
+/// whoever sets an event may be far from doing so, and a sleeper is woken soon.
+pub(super) struct Pauses(Option<Instant>);
+
+impl Pauses {
+    const MOMENT: Duration = Duration::from_micros(5);
+    const BETWEEN: u32 = 10;
+
+    pub(super) fn new() -> Self {
+        Self(None)
+    }
+}
+
+impl Spin for Pauses {
+    fn advise(&mut self, wait: &Wait<'_>) -> Advice {
+        let now = Instant::now();
+        if now.duration_since(*self.0.get_or_insert(now)) > Self::MOMENT {
+            self.0 = None;
+            return if wait.is_late(now) { Advice::Leave } else { Advice::Sleep };
+        }
+        for _ in 0..Self::BETWEEN {
+            std::hint::spin_loop();
+        }
+        Advice::Take
+    }
+}
+
 /// The one spinner of a lock.
 ///
 /// Short polls first, then one each two microseconds, for a poll slows the holder down.

@@ -2,7 +2,7 @@
 //!
 //! Owns setting it and waiting for it.
 
-use super::drive::{Wait, Yields, drive, finish};
+use super::drive::{Pauses, Wait, drive, finish};
 use super::handle::Handle;
 use super::host::{Form, Gone, Own, Spot};
 use super::waiters::{Claim, Waiters, Waiting};
@@ -120,7 +120,7 @@ impl Event {
         }
         let mut machine = event::Wait::new();
         let mut wait = Wait::new(&at.spot.page, deadline);
-        let set = drive(&mut wait, &mut Yields::new(), &words.word, &|| at.ring(), |told| {
+        let set = drive(&mut wait, &mut Pauses::new(), &words.word, &|| at.ring(), |told| {
             probe::at(|| machine.place());
             machine.step(words, told)
         });
