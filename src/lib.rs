@@ -140,7 +140,7 @@ pub use value::{
     ValueError, ValueGuard, ValueLock, sharedctypes,
 };
 pub use wait::{wait, wait_async};
-pub use wrappers::{Json, MsgPack};
+pub use wrappers::{Json, MsgPack, PlainData};
 
 /// Results that are to come, as Python's `concurrent.futures` has them.
 pub mod futures {

@@ -128,6 +128,13 @@ pub struct PeerInfo {
     pub credentials: Option<Credentials>,
 }
 
+impl PeerInfo {
+    /// Whether it proved itself as Python does.
+    pub fn is_python(&self) -> bool {
+        matches!(self.protocol, Protocol::Python(_))
+    }
+}
+
 impl Connection {
     fn new(end: End) -> Self {
         Self { end: Some(Arc::new(end)), wire: Wire::Relatives, peer: None }

@@ -1,10 +1,11 @@
 //! Values that travel in another format, for types that the usual one cannot carry.
 //!
-//! Owns two wrappers. The usual format says nothing of a value's shape, so that it has no
+//! Owns three wrappers. The usual format says nothing of a value's shape, so that it has no
 //! way for serde's `flatten`, `untagged`, `skip_serializing_if` and `serde_json::Value`;
-//! JSON and `MessagePack` have one. Each wrapper is one string of bytes to the format
-//! outside. Descriptors ([`Fd`](crate::Fd)) do not travel inside.
+//! JSON and `MessagePack` have one: each of these two is one string of bytes to the format
+//! outside. The third is plain data. Descriptors ([`Fd`](crate::Fd)) do not travel inside.
 
+use procession_protocols::dynamic::Dynamic;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -37,6 +38,38 @@ pub struct Json<T>(pub T);
 /// with bytes and numbers as they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MsgPack<T>(pub T);
+
+/// A value that is kept and travels as plain data: what a [`Dynamic`] of it is.
+///
+/// A [`Manager`](crate::Manager) keeps the values of Rust types as their own bytes, but for
+/// numbers, texts and the like. In a `PlainData` all parts can be seen, by Python programs too,
+/// and two are the same key when Python's `==` says so. Structs are dicts by the names of
+/// their fields; `Some(None)` is `None`.
+///
+/// ```
+/// use procession::{Dynamic, Manager, PlainData, manager::ListProxy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let manager = Manager::start()?;
+/// let list: ListProxy<PlainData<(String, u8)>> = manager.list([PlainData(("a".into(), 1))])?;
+/// assert_eq!(list.get(0)?.0, ("a".into(), 1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlainData<T>(pub T);
+
+impl<T: Serialize> Serialize for PlainData<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Dynamic::of(&self.0).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for PlainData<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Dynamic::deserialize(deserializer)?.to().map(Self).map_err(serde::de::Error::custom)
+    }
+}
 
 impl<T: Serialize> Serialize for Json<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

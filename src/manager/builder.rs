@@ -2,10 +2,10 @@
 //!
 //! Owns the options. It starts nothing but at the end.
 
-use super::server::{Plan, Server, Start};
+use super::server::{Plan, Public, Server, Start};
 use super::{Manager, ManagerError, ManagerServer, Offered, not_in_image};
 use crate::error::{Error, Result};
-use crate::listener::{Address, IntoAddress, Listener, ListenerError};
+use crate::listener::{Address, IntoAddress, ListenerError, PythonPeers};
 use procession_protocols::id::NodeId;
 use procession_runtime::actor::{Actor, IntoActor, Wire};
 use procession_runtime::function::{Entry, FunctionRef, NotInImage};
@@ -25,6 +25,7 @@ pub struct ManagerBuilder {
     shutdown_timeout: Duration,
     address: Option<Address>,
     authkey: Option<Vec<u8>>,
+    python: PythonPeers,
     initializer: Option<Start>,
     offers: BTreeMap<String, Offer>,
     /// The first thing that went wrong; it is told at the start.
@@ -38,6 +39,7 @@ impl Default for ManagerBuilder {
             shutdown_timeout: Duration::from_secs(1),
             address: None,
             authkey: None,
+            python: PythonPeers::default(),
             initializer: None,
             offers: BTreeMap::new(),
             failed: None,
@@ -75,6 +77,25 @@ impl ManagerBuilder {
     /// The key that they have to know; by default this process's.
     pub fn authkey(mut self, authkey: impl AsRef<[u8]>) -> Self {
         self.authkey = Some(authkey.as_ref().to_vec());
+        self
+    }
+
+    /// Whether, and how, Python programs may be clients; by default as Python from 3.12 on
+    /// proves the key. They speak Python's own protocol on the same port.
+    ///
+    /// A Python program uses what is [offered](Self::offer), and makes stock objects by
+    /// Python's names for them. It sees numbers, texts, bytes and what is kept as
+    /// [`Dynamic`](crate::Dynamic) or [`PlainData`](crate::PlainData), whoever put it there; a value
+    /// of another type of a Rust program's is an error of the call that meets it. What it
+    /// puts there itself a Rust program reads as a `Dynamic`, or as a type that it fits. Its
+    /// connections are clients like others: what one holds goes back when it ends. Objects
+    /// that it made and let go of without a word, killed, stay until the manager ends, as in
+    /// Python.
+    ///
+    /// The key proves who a peer is, but Python's handshake cannot prevent that somebody
+    /// between the two sides passes it on.
+    pub fn python_peers(mut self, peers: PythonPeers) -> Self {
+        self.python = peers;
         self
     }
 
@@ -224,7 +245,9 @@ impl ManagerBuilder {
             return Err(error);
         }
         let authkey = self.authkey.unwrap_or_else(|| node::current().authkey());
-        let plan = Plan::new(self.address.map(|at| (at, authkey)), self.initializer, self.offers);
+        let python = self.python;
+        let public = self.address.map(|address| Public { address, authkey, python });
+        let plan = Plan::new(public, self.initializer, self.offers);
         let (server, door, address) = Server::start(self.name, self.shutdown_timeout, &plan)?;
         Ok(Manager { door, server: Some(server), address })
     }
@@ -240,7 +263,7 @@ impl ManagerBuilder {
         }
         let address = self.address.ok_or(Error::Invalid("a server needs an address"))?;
         let authkey = self.authkey.unwrap_or_else(|| node::current().authkey());
-        let listener = Listener::bind(address, authkey)?;
+        let listener = Public { address, authkey, python: self.python }.bind()?;
         if let Some(Start { function, args }) = self.initializer {
             Routine::run(&function, &args).map_err(ManagerError::from)?;
         }

@@ -153,6 +153,9 @@ impl<T: Item> Message for Step<T> {
 impl<T: Item> Wire for Step<T> {
     const FINGERPRINT: u64 = u64::from_le_bytes(*b"Iterator");
 
+    /// It is made by who has the type.
+    const METHODS: &'static [&'static str] = &[];
+
     fn encode(&self, _encoder: &mut Encoder) -> Result<(), EncodeError> {
         Ok(())
     }

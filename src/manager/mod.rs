@@ -3,7 +3,7 @@
 //! Owns [`Manager`] and the proxies of the stock objects. Which process lives how long is
 //! decided here; `stock` makes the objects; what an object does is `procession_protocols::manager`'s, and how it is
 //! reached the runtime's `manager`. Neighbours: `builder` (options), `server` (what the
-//! server process runs), `remote` (other programs' managers), `offer` (what has a name), `pool` (pools in the server), `proxy` (what the proxies have in common), one file for each kind
+//! server process runs), `remote` (other programs' managers), `python` (those of Python programs), `offer` (what has a name), `pool` (pools in the server), `proxy` (what the proxies have in common), one file for each kind
 //! of object.
 
 mod builder;
@@ -15,6 +15,7 @@ mod namespace;
 mod offer;
 mod pool;
 mod proxy;
+mod python;
 mod queue;
 mod remote;
 mod server;
@@ -35,6 +36,7 @@ pub use offer::Offered;
 pub use pool::{PoolProxy, ResultProxy};
 pub use procession_protocols::manager::{Fault, Range};
 pub use proxy::Pending;
+pub use python::{PythonError, PythonManager, PythonProxy};
 pub use queue::{JoinableQueueProxy, QueueProxy, Unput};
 pub use remote::ManagerServer;
 pub use set::SetProxy;

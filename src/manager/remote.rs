@@ -6,10 +6,11 @@
 use super::{Manager, ManagerError};
 use crate::error::{Error, Result};
 use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError};
-use crate::pipe::Connection;
-use procession_runtime::manager::{self as runtime, Proxy, Stream};
+use crate::pipe::{Connection, PeerInfo};
+use procession_runtime::manager::{self as runtime, Proxy, PythonDoor, Stream};
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -28,15 +29,39 @@ impl Stream for Talk {
     fn recv(&self) -> io::Result<Vec<u8>> {
         self.0.recv_bytes().map_err(io::Error::other)
     }
+
+    fn heard(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            // An error is an end as well.
+            while let Ok(false) = self.0.poll_async(LONG).await {}
+        })
+    }
 }
 
+/// A wait without an end is made of such.
+const LONG: Duration = Duration::from_hours(1);
+
 /// Lets clients in until the listener is closed.
-pub(super) fn accept(listener: &Listener, door: &Proxy) {
+pub(super) fn accept(listener: &Arc<Listener>, door: &Proxy) {
     tracing::info!(target: "procession", "manager serving at {}", listener.address());
+    let at = Arc::downgrade(listener);
+    let stop = move || {
+        if let Some(listener) = at.upgrade() {
+            tracing::info!(target: "procession", "a Python program shuts the manager down");
+            listener.close();
+        }
+    };
+    let python = PythonDoor::new(door, listener.address(), stop);
     loop {
         match listener.accept() {
             Ok(connection) => {
-                if let Err(error) = runtime::serve(door, Arc::new(Talk(connection))) {
+                let is_python = connection.peer().is_some_and(PeerInfo::is_python);
+                let stream = Arc::new(Talk(connection));
+                let served = match &python {
+                    Some(python) if is_python => python.serve(stream),
+                    _ => runtime::serve(door, stream),
+                };
+                if let Err(error) = served {
                     tracing::warn!(target: "procession", %error, "a client was sent away");
                 }
             }
@@ -115,8 +140,8 @@ pub struct ManagerServer {
 }
 
 impl ManagerServer {
-    pub(super) fn new(listener: Listener, door: Proxy) -> Self {
-        Self { listener: Arc::new(listener), door }
+    pub(super) fn new(listener: Arc<Listener>, door: Proxy) -> Self {
+        Self { listener, door }
     }
 
     /// Where it serves, with the port that it got.

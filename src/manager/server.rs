@@ -7,7 +7,7 @@
 use super::{Fault, ManagerError, remote};
 use crate::builder::ProcessBuilder;
 use crate::error::{Error, Result};
-use crate::listener::{Address, Listener};
+use crate::listener::{Address, Listener, ListenerError, PythonPeers};
 use crate::pipe::{Connection, Pipe};
 use crate::process::{Process, ProcessRef};
 use procession_runtime::codec;
@@ -33,14 +33,30 @@ pub(super) struct Start {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Plan {
     /// Where it serves others, and the key that they have to know.
-    public: Option<(Address, Vec<u8>)>,
+    public: Option<Public>,
     initializer: Option<Start>,
     offers: BTreeMap<String, Offer>,
 }
 
+/// Where a server serves programs outside the process tree, and whom.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Public {
+    pub(super) address: Address,
+    pub(super) authkey: Vec<u8>,
+    pub(super) python: PythonPeers,
+}
+
+impl Public {
+    pub(super) fn bind(self) -> std::result::Result<Arc<Listener>, ListenerError> {
+        let Self { address, authkey, python } = self;
+        let listener = Listener::builder().address(address).authkey(authkey).python_peers(python);
+        listener.bind().map(Arc::new)
+    }
+}
+
 impl Plan {
     pub(super) fn new(
-        public: Option<(Address, Vec<u8>)>,
+        public: Option<Public>,
         initializer: Option<Start>,
         offers: BTreeMap<String, Offer>,
     ) -> Self {
@@ -129,33 +145,44 @@ fn serve(plan: Plan, starter: Connection) {
         Ok((door, listener)) => {
             let address = listener.as_ref().map(|listener| listener.address().clone());
             if starter.send(&Ready::Ok((door.clone(), address))).is_ok() {
-                // Whatever comes, and the end of the pipe, says the same.
-                let _ = starter.recv::<ShutDown>();
-            }
-            if let Some(listener) = listener {
-                listener.close();
+                // Whatever comes, and the end of the pipe, says that it is over.
+                let told = move || drop(starter.recv::<ShutDown>());
+                match listener {
+                    None => told(),
+                    Some(listener) => serve_others(&listener, &door, told),
+                }
             }
         }
     }
     tracing::info!(target: "procession", "manager exiting with exitcode 0");
 }
 
-/// Opens the door, and begins to let others in.
+/// Lets others in until its starter, or one of them, says that it is over.
+fn serve_others(listener: &Arc<Listener>, door: &Proxy, told: impl FnOnce() + Send + 'static) {
+    let closing = listener.clone();
+    let thread = std::thread::Builder::new().name("procession-starter".into());
+    let waiting = thread.spawn(move || {
+        told();
+        closing.close();
+    });
+    match waiting {
+        Ok(_) => remote::accept(listener, door),
+        Err(error) => tracing::warn!(target: "procession", %error, "no thread for the manager"),
+    }
+    listener.close();
+}
+
+/// Opens the door, and listens where others may come.
 fn open(plan: Plan) -> std::result::Result<(Proxy, Option<Arc<Listener>>), String> {
     let Plan { public, initializer, offers } = plan;
     if let Some(Start { function, args }) = initializer {
         Routine::run(&function, &args).map_err(|fault| fault.to_string())?;
     }
     let door = Reception::open(offers).map_err(|error| error.to_string())?;
-    let Some((address, authkey)) = public else {
+    let Some(public) = public else {
         tracing::info!(target: "procession", "manager serving the processes of its tree");
         return Ok((door, None));
     };
-    let listener = Listener::bind(address, authkey).map_err(|error| error.to_string())?;
-    let listener = Arc::new(listener);
-    let (accepting, within) = (listener.clone(), door.clone());
-    let thread = std::thread::Builder::new().name("procession-accept".into());
-    let accepting = thread.spawn(move || remote::accept(&accepting, &within));
-    accepting.map_err(|error| error.to_string())?;
+    let listener = public.bind().map_err(|error| error.to_string())?;
     Ok((door, Some(listener)))
 }

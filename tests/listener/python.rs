@@ -5,48 +5,13 @@
 //! knows only MD5.
 
 use super::KEY;
+use crate::util::python::Python;
 use crate::util::{Folder, SOON};
 use procession::{
     AuthError, Client, Connection, Digest, Dynamic, Listener, ListenerError, PipeError, Protocol,
     PythonPeers, deliver_challenge_with,
 };
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
-
-/// A Python process; killed when a test fails.
-struct Python {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
-impl Python {
-    fn run(script: &str, args: &[&str]) -> Self {
-        let path = format!("{}/tests/listener/{script}", env!("CARGO_MANIFEST_DIR"));
-        let mut command = Command::new("python3");
-        command.args(["-I", "-B", &path]).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("these tests need python3");
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
-    }
-
-    /// The next line that it prints.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn end(mut self) {
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use std::process::{Command, Stdio};
 
 /// The script's side sends a value and gets it back, doubled; then raw bytes.
 fn talk(connection: &Connection) {
@@ -76,7 +41,7 @@ fn a_python_client_talks_to_our_listener() {
     {
         let builder = Listener::builder().address(address).authkey(KEY);
         let listener = builder.python_peers(PythonPeers::Md5).bind().unwrap();
-        let python = Python::run("client.py", &[&listener.address().to_string()]);
+        let python = Python::run("listener/client.py", &[&listener.address().to_string()]);
         let connection = listener.accept_timeout(SOON).unwrap();
         let peer = connection.peer().unwrap();
         assert!(matches!(peer.protocol, Protocol::Python(_)), "{peer:?}");
@@ -89,7 +54,7 @@ fn a_python_client_talks_to_our_listener() {
 fn our_client_talks_to_a_python_listener() {
     let folder = Folder::new("python-listener");
     for address in ["127.0.0.1:0".to_owned(), folder.file("socket")] {
-        let mut python = Python::run("listener.py", &[&address]);
+        let mut python = Python::run("listener/listener.py", &[&address]);
         let address = python.line();
         let client = Client::builder(address.as_str()).authkey(KEY);
         let connection = client.python_peers(PythonPeers::Md5).connect().unwrap();
@@ -109,14 +74,15 @@ fn the_handshake_of_later_pythons_is_spoken_both_ways() {
     for peers in [PythonPeers::Sha256, PythonPeers::Md5] {
         let builder = Listener::builder().address("127.0.0.1:0").authkey(KEY);
         let listener = builder.python_peers(peers).bind().unwrap();
-        let python = Python::run("sha256.py", &["client", &listener.address().to_string()]);
+        let python =
+            Python::run("listener/sha256.py", &["client", &listener.address().to_string()]);
         let connection = listener.accept_timeout(SOON).unwrap();
         assert_eq!(connection.peer().unwrap().protocol, Protocol::Python(Digest::Sha256));
         assert_eq!(connection.recv_bytes().unwrap(), b"hello");
         connection.send_bytes(b"welcome").unwrap();
         python.end();
     }
-    let mut python = Python::run("sha256.py", &["listener"]);
+    let mut python = Python::run("listener/sha256.py", &["listener"]);
     let connection = Client::connect(python.line(), KEY).unwrap();
     assert_eq!(connection.peer().unwrap().protocol, Protocol::Python(Digest::Sha256));
     assert_eq!(connection.recv_bytes().unwrap(), b"hello");
@@ -135,7 +101,7 @@ fn python_is_refused_where_it_is_not_allowed() {
         let listener = builder.bind().unwrap();
         let address = listener.address().to_string();
         let args: &[&str] = if script == "client.py" { &[&address] } else { &["client", &address] };
-        let mut python = Python::run(script, args);
+        let mut python = Python::run(&format!("listener/{script}"), args);
         let error = listener.accept_timeout(SOON).unwrap_err();
         let ListenerError::Authentication(error) = error else { panic!("{error}") };
         // The installed Python may be one that speaks SHA-256.

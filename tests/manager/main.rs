@@ -3,6 +3,7 @@
 
 mod cells;
 mod channel;
+mod command;
 mod containers;
 mod custom;
 mod deaths;
@@ -11,6 +12,7 @@ mod life;
 mod locks;
 mod namespaces;
 mod pools;
+mod python;
 mod remote;
 mod remote_actors;
 mod rows;

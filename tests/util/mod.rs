@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod program;
+pub(crate) mod python;
 pub(crate) mod signals;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,8 @@ pub(crate) struct Messages {
 /// One message.
 pub(crate) struct Variant {
     pub(crate) ident: Ident,
+    /// What it is called by who knows no types.
+    pub(crate) method: String,
     /// What it carries, but for the reply.
     pub(crate) fields: Vec<(Member, Type)>,
     /// Where the reply is, and the type of its value.
@@ -49,7 +51,8 @@ pub(crate) fn derive(input: DeriveInput) -> TokenStream {
 }
 
 fn read(ident: Ident, fields: &Fields, errors: &mut Errors) -> Variant {
-    let mut variant = Variant { ident, fields: Vec::new(), reply: None };
+    let method = method_name(&ident);
+    let mut variant = Variant { ident, method, fields: Vec::new(), reply: None };
     for (field, member) in fields.iter().zip(fields.members()) {
         match reply_type(&field.ty) {
             None => variant.fields.push((member, field.ty.clone())),
@@ -60,6 +63,18 @@ fn read(ident: Ident, fields: &Fields, errors: &mut Errors) -> Variant {
         }
     }
     variant
+}
+
+/// `FetchAll` gives `fetch_all`.
+fn method_name(variant: &Ident) -> String {
+    let mut name = String::new();
+    for letter in variant.unraw().to_string().chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
 }
 
 /// The `T` of `Reply<T>`.
@@ -78,6 +93,7 @@ impl Messages {
     pub(crate) fn impls(&self) -> TokenStream {
         let Self { ident, variants } = self;
         let bounds = self.bounds();
+        let methods = variants.iter().map(|variant| &variant.method);
         let assertions = self.assertions();
         let names = self.matched(|Variant { ident: variant, .. }| {
             let name = variant.unraw().to_string();
@@ -104,7 +120,7 @@ impl Messages {
             }
         });
         let decodes = variants.iter().zip(0u32..).map(|(variant, index)| {
-            let Variant { ident: variant, fields, reply } = variant;
+            let Variant { ident: variant, fields, reply, .. } = variant;
             let fields = fields.iter().map(|(member, ty)| quote!(#member: decoder.value::<#ty>()?));
             // The last, so that a decode that fails leaves the port where it is.
             let reply = reply
@@ -144,6 +160,8 @@ impl Messages {
                 {
                     const FINGERPRINT: u64 = #fingerprint;
 
+                    const METHODS: &'static [&'static str] = &[#(#methods),*];
+
                     fn encode(
                         &self,
                         encoder: &mut __private::Encoder,
@@ -174,7 +192,7 @@ impl Messages {
     /// A hash (FNV-1a, 64 bits) of the variants and the types that they carry, as written.
     fn fingerprint(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for Variant { ident, fields, reply } in &self.variants {
+        for Variant { ident, fields, reply, .. } in &self.variants {
             let types = fields.iter().chain(reply).map(|(_, ty)| ty.to_token_stream());
             let mut text = format!("{ident}(");
             for ty in types {

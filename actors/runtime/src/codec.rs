@@ -11,6 +11,7 @@ mod batch;
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
 
 use castaway::cast;
+use procession_protocols::dynamic::Dynamic;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::{Any, type_name};
@@ -135,9 +136,28 @@ pub fn decode_with<T>(
     read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
     let _scope = Scope::decode(fds.into_iter().map(Incoming::Fd).collect());
-    let mut decoder = Decoder { bytes };
+    let mut decoder = Decoder::new(bytes);
     let value = read(&mut decoder)?;
     decoder.end(value)
+}
+
+/// Takes values that came as plain data; all must be taken.
+///
+/// # Errors
+/// What `read` returns, and values that are left over.
+pub(crate) fn decode_plain<T>(
+    values: Vec<Dynamic>,
+    read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut decoder = Decoder { bytes: &[], plain: Some(values.into_iter()) };
+    let value = read(&mut decoder)?;
+    match decoder.plain.map_or(0, |left| left.len()) {
+        0 => Ok(value),
+        left => Err(DecodeError {
+            type_name: type_name::<T>().into(),
+            why: format!("{left} arguments too many"),
+        }),
+    }
 }
 
 /// Decodes a value of which these are the first bytes; more may follow.
@@ -145,7 +165,7 @@ pub fn decode_with<T>(
 /// # Errors
 /// As [`decode`].
 pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    Decoder { bytes }.value()
+    Decoder::new(bytes).value()
 }
 
 /// Encodes a part of a value as bytes of its own, within the transfer under way.
@@ -245,6 +265,14 @@ pub(crate) fn decode_as_bytes<T>(len: usize, copy: impl Fn(usize, usize) -> Vec<
 #[derive(Debug)]
 pub struct Decoder<'a> {
     bytes: &'a [u8],
+    /// The values themselves, where they came as plain data.
+    plain: Option<std::vec::IntoIter<Dynamic>>,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, plain: None }
+    }
 }
 
 impl Decoder<'_> {
@@ -254,6 +282,10 @@ impl Decoder<'_> {
     /// What its `Deserialize` says.
     pub fn value<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let fail = |why| DecodeError { type_name: type_name::<T>().into(), why };
+        if let Some(plain) = &mut self.plain {
+            let value = plain.next().ok_or_else(|| fail("an argument is missing".into()))?;
+            return value.to().map_err(|why| fail(why.to_string()));
+        }
         let (value, used) = match of_bytes::<T>(Vec::new()) {
             None => bincode::serde::decode_from_slice(self.bytes, CONFIG)
                 .map(|(value, used)| (Some(value), used)),

@@ -294,6 +294,7 @@ impl Protocol {
     fn messages(&self) -> Messages {
         let variants = self.methods.iter().map(|method| Variant {
             ident: method.variant.clone(),
+            method: method.ident.unraw().to_string(),
             fields: method
                 .arguments
                 .iter()

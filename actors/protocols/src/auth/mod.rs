@@ -19,6 +19,8 @@ pub use handshake::{Acceptor, Connector, Session, Step, Terms};
 pub use native::{MAJOR, MINOR};
 pub use seal::{SEAL, Seal};
 
+use serde::{Deserialize, Serialize};
+
 /// Longest message of a handshake, in bytes, as in Python.
 pub const LONGEST: u64 = 256;
 
@@ -26,7 +28,7 @@ pub const LONGEST: u64 = 256;
 ///
 /// Python's proves to each side that the other knows the key, but not whom it talks to: who
 /// stands between the two can pass the messages on, and use the connection then.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Python {
     /// Not at all.
     Off,

@@ -3,11 +3,12 @@
 //!
 //! Owns [`Dynamic`], when two of them are the same (`same`: as in Python, `1`, `1.0` and `True`
 //! are one key), how they look (`text`), and the ways to and from values of Rust's (`ser`,
-//! `de`). It must never hold code: an exception here is a name with arguments, a proxy is an
+//! `de`), and which values are plain as they stand (`probe`). It must never hold code: an exception here is a name with arguments, a proxy is an
 //! address. Neighbour: `pickle`, which reads and writes them.
 
 mod big;
 mod de;
+mod probe;
 mod same;
 mod ser;
 mod text;
@@ -20,6 +21,7 @@ pub use ser::NotPlain;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// The name by which the conversions know a [`Dynamic`] inside of another value.
 pub(crate) const NAME: &str = "procession::Dynamic";
@@ -118,6 +120,13 @@ impl Dynamic {
         value.serialize(ser::ToDynamic)
     }
 
+    /// A value that is plain as it stands: a `Dynamic`, or one text, number, truth value, string
+    /// of bytes, or nothing. `None` of a value that is made of parts, which is plain data only
+    /// if somebody asks for it, by [`of`](Self::of).
+    pub fn as_it_stands<T: Serialize + ?Sized>(value: &T) -> Option<Self> {
+        if probe::is_plain(value) { Self::of(value).ok() } else { None }
+    }
+
     /// The value that this is the plain data of.
     ///
     /// # Errors
@@ -174,6 +183,20 @@ impl Dynamic {
         let key = key.into();
         let Self::Dict(entries) = self else { return None };
         entries.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    /// Which of two comes first, as Python's `<` has it: numbers, texts, bytes, and lists and
+    /// tuples of such. `None` of what has no order.
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Str(a), Self::Str(b)) => Some(a.cmp(b)),
+            (Self::Bytes(a), Self::Bytes(b)) => Some(a.cmp(b)),
+            (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => {
+                let differ = a.iter().zip(b).find(|(a, b)| a != b);
+                differ.map_or(Some(a.len().cmp(&b.len())), |(a, b)| a.compare(b))
+            }
+            _ => same::compare(self, other),
+        }
     }
 
     /// Whether it can be a key, or in a set.

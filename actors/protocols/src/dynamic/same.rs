@@ -1,10 +1,11 @@
 //! When two values are the same, as Python's `==` and `hash` have it.
 //!
-//! Owns equality and hash. Numbers are the same across their kinds; dicts and sets whatever
+//! Owns equality and hash, and the order of numbers. Numbers are the same across their kinds; dicts and sets whatever
 //! their order; a set and a frozenset of the same items are. Unlike in Python, a NaN is the
 //! same as itself, since Rust asks that of keys.
 
 use super::{BigInt, Dynamic};
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::mem::discriminant;
@@ -39,6 +40,29 @@ fn float(value: f64) -> Number {
         return Number::Int(whole);
     }
     BigInt::from_whole(value).map_or(Number::Float(value.to_bits()), Number::Big)
+}
+
+/// Which of two numbers comes first. Between an integer and a float it is as exact as a float.
+pub(super) fn compare(a: &Dynamic, b: &Dynamic) -> Option<Ordering> {
+    match (whole(a), whole(b)) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => approximate(a)?.partial_cmp(&approximate(b)?),
+    }
+}
+
+fn whole(value: &Dynamic) -> Option<i128> {
+    match value {
+        Dynamic::Big(value) => value.to_i128(),
+        other => other.as_int().map(i128::from),
+    }
+}
+
+fn approximate(value: &Dynamic) -> Option<f64> {
+    match value {
+        Dynamic::Float(value) => Some(*value),
+        #[expect(clippy::cast_precision_loss, reason = "it is compared with a float")]
+        other => whole(other).map(|value| value as f64),
+    }
 }
 
 impl PartialEq for Dynamic {

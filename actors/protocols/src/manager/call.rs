@@ -139,6 +139,8 @@ pub enum QueueCall<V> {
     /// The item that was the answer to this call has arrived.
     Kept(u64),
     Len,
+    /// Whether it has as many items as it may have.
+    IsFull,
     /// Answers `None` when the queue has no bound.
     Capacity,
     TaskDone,

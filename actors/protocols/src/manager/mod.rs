@@ -15,6 +15,8 @@
 //! | `lock` | locks, recursive ones, and the conditions on them |
 //! | `semaphore`, `event`, `barrier` | their kin |
 //! | `calls` | a client's calls under way on a stream, and who reads the answers |
+//! | `map` | the same calls over other values |
+//! | `python` | Python's words for all of it |
 
 mod array;
 mod barrier;
@@ -24,7 +26,9 @@ mod dict;
 mod event;
 mod list;
 mod lock;
+mod map;
 mod ordered;
+pub mod python;
 mod queue;
 mod semaphore;
 mod set;

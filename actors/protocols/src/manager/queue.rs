@@ -98,6 +98,10 @@ impl<V: Value> Queue<V> {
                 Reply::Done
             }
             QueueCall::Len => Reply::Number(self.items.len() as u64),
+            QueueCall::IsFull => {
+                let len = self.items.len() as u64;
+                Reply::Bool(self.capacity.is_some_and(|capacity| len >= capacity))
+            }
             QueueCall::Capacity => self.capacity.map_or(Reply::None, Reply::Number),
             QueueCall::TaskDone if self.joinable && self.unfinished > 0 => {
                 // The item that this client has had for longest is the one.

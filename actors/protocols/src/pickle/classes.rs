@@ -15,6 +15,7 @@ pub(super) enum Class {
     Dict,
     Bytes,
     Slice,
+    Range,
     /// `_codecs.encode`, by which the older protocols write bytes.
     Encode,
     /// An exception, by its name.
@@ -136,6 +137,7 @@ pub(super) fn of_name(module: &str, name: &str) -> Option<Class> {
         ("builtins", "dict") => Class::Dict,
         ("builtins", "bytes") => Class::Bytes,
         ("builtins", "slice") => Class::Slice,
+        ("builtins", "range" | "xrange") => Class::Range,
         ("_codecs", "encode") => Class::Encode,
         (MANAGERS, "Token") => Class::Token,
         (MANAGERS, "RebuildProxy") => Class::RebuildProxy,

@@ -23,6 +23,23 @@ fn token() -> Token {
 }
 
 /// Made by `CPython`'s `pickle.dumps`.
+/// As `range(10, 0, -3)` and the like come.
+#[test]
+fn ranges_are_lists_within_the_budget() {
+    let range = |parts: &[u8]| {
+        let mut bytes = b"\x80\x02cbuiltins\nrange\n(".to_vec();
+        bytes.extend_from_slice(parts);
+        bytes.extend_from_slice(b"tR.");
+        read(&bytes, Limits::default())
+    };
+    assert_eq!(range(b"K\x0aK\x00J\xfd\xff\xff\xff").unwrap().to_string(), "[10, 7, 4, 1]");
+    assert_eq!(range(b"K\x00K\x03K\x01").unwrap().to_string(), "[0, 1, 2]");
+    assert_eq!(range(b"K\x03K\x00K\x01").unwrap().to_string(), "[]");
+    assert!(range(b"K\x00K\x03K\x00").is_err());
+    let long = b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fK\x01";
+    assert!(matches!(range(long), Err(PickleError::TooLarge(_))));
+}
+
 #[test]
 fn what_python_writes_is_read() {
     let vectors = [

@@ -5,12 +5,14 @@
 //! be held by the actor's own thread, which would then keep the actor alive.
 
 use super::MailboxOptions;
+use super::error::CallError;
 use super::mailbox::Mailbox;
 use super::message::Message;
 use super::remote::{LocalActor, Undelivered};
 use super::reply::ReplyPort;
-use crate::codec::Encoded;
+use crate::codec::{self, Encoded};
 use crate::down::{Down, DownSink};
+use procession_protocols::dynamic::Dynamic;
 use procession_protocols::id::ActorId;
 use std::any::Any;
 use std::sync::Arc;
@@ -55,6 +57,25 @@ impl<M: Message> LocalActor for Local<M> {
 
     fn deliver(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), Box<Undelivered>> {
         self.mailbox.deliver(message, reply)
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        M::wire().map_or(&[], |wire| wire.methods)
+    }
+
+    fn deliver_plain(
+        &self,
+        method: &str,
+        args: Vec<Dynamic>,
+        reply: ReplyPort,
+    ) -> Result<(), CallError> {
+        let wire = M::wire().ok_or(CallError::NotExposed)?;
+        let index = wire.methods.iter().position(|known| *known == method);
+        let index = index.and_then(|at| i64::try_from(at).ok()).ok_or(CallError::NotExposed)?;
+        let values = std::iter::once(Dynamic::from(index)).chain(args).collect();
+        let mut reply = Some(reply);
+        let message = codec::decode_plain(values, |decoder| (wire.decode)(decoder, &mut reply))?;
+        Ok(self.mailbox.send(message, None)?)
     }
 
     fn notify(&self, down: Down) {

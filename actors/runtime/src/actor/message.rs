@@ -33,6 +33,9 @@ pub trait Wire: Message {
     /// that are not the same program compare it.
     const FINGERPRINT: u64;
 
+    /// What the variants are called by who knows no types, in their order: the methods.
+    const METHODS: &'static [&'static str];
+
     /// Appends the variant's number and all fields but the reply.
     ///
     /// # Errors
@@ -77,6 +80,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> WireArg<'_> for T {}
 #[derive(Debug)]
 pub struct WireFns<M> {
     pub(crate) fingerprint: u64,
+    pub(crate) methods: &'static [&'static str],
     pub(crate) encode: fn(&M, &mut Encoder) -> Result<(), EncodeError>,
     pub(crate) take_reply: fn(&mut M) -> Option<ReplyPort>,
     pub(crate) decode: fn(&mut Decoder<'_>, &mut Option<ReplyPort>) -> Result<M, DecodeError>,
@@ -87,6 +91,7 @@ impl<M: Wire> WireFns<M> {
     pub fn of() -> Self {
         Self {
             fingerprint: M::FINGERPRINT,
+            methods: M::METHODS,
             encode: M::encode,
             take_reply: M::take_reply,
             decode: M::decode,

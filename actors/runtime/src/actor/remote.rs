@@ -11,6 +11,7 @@ use super::error::CallError;
 use super::reply::ReplyPort;
 use crate::codec::{Encoded, Fd, Lent};
 use crate::down::DownSink;
+use procession_protocols::dynamic::Dynamic;
 use procession_protocols::id::{ActorId, NodeId, NodePath};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::any::Any;
@@ -119,6 +120,22 @@ pub trait LocalActor: Send + Sync {
     /// # Errors
     /// Gives both back when the mailbox is full (whatever its policy) or has closed.
     fn deliver(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), Box<Undelivered>>;
+
+    /// The names of its messages; none of those that do not travel.
+    fn methods(&self) -> &'static [&'static str];
+
+    /// Sends it a message by name, of arguments that are plain data; waits while the mailbox
+    /// is full. The reply's port takes plain data.
+    ///
+    /// # Errors
+    /// [`CallError::NotExposed`] when it has no such message; [`CallError::Decode`] when the
+    /// arguments do not fit; as sending says.
+    fn deliver_plain(
+        &self,
+        method: &str,
+        args: Vec<Dynamic>,
+        reply: ReplyPort,
+    ) -> Result<(), CallError>;
 
     /// Gives its `on_down` the notice of another actor's end.
     fn notify(&self, down: crate::down::Down);

@@ -10,6 +10,7 @@ use super::error::CallError;
 use super::remote::{Scope, within};
 use crate::codec::{self, DecodeError, EncodeError, Encoded};
 use crate::wait;
+use procession_protocols::dynamic::{Dynamic, NotPlain};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -24,6 +25,12 @@ use tokio::sync::oneshot;
 pub trait ReplySink: Send {
     /// Takes the reply. It must not block, and must not decode.
     fn complete(self: Box<Self>, result: Result<Encoded, CallError>);
+
+    /// Whether it takes the reply as plain data, with whether it is a method's `Result`: the
+    /// encoding of `(bool, Dynamic)`.
+    fn wants_plain(&self) -> bool {
+        false
+    }
 
     /// What the message is decoded in, and the reply encoded in; `None` is nothing.
     fn scope(&self) -> Option<Arc<dyn Scope>> {
@@ -78,7 +85,15 @@ impl<R: Send + 'static> Reply<R> {
     where
         R: Serialize,
     {
-        Self { port: port.map(|port| Port::Wire(port, |value| codec::encode(value))) }
+        let encode = |port: &ReplyPort| -> fn(&R) -> Result<Encoded, EncodeError> {
+            if port.wants_plain() { plain } else { |value| codec::encode(value) }
+        };
+        Self {
+            port: port.map(|port| {
+                let encode = encode(&port);
+                Port::Wire(port, encode)
+            }),
+        }
     }
 
     /// The port that completes this reply from wire bytes; `None` when nobody waits.
@@ -189,6 +204,14 @@ impl<R: Send + 'static> ReplySink for Incoming<R> {
             (Port::Wire(port, _), encoded) => port.complete(encoded),
         }
     }
+}
+
+/// A reply as plain data.
+fn plain<R: Serialize>(value: &R) -> Result<Encoded, EncodeError> {
+    let type_name = std::any::type_name::<R>();
+    let fail = |why: NotPlain| EncodeError { type_name: type_name.into(), why: why.to_string() };
+    let value = Dynamic::of(value).map_err(fail)?;
+    codec::encode(&(type_name.starts_with("core::result::Result<"), value))
 }
 
 fn decode<R: DeserializeOwned>(encoded: Encoded) -> Result<R, DecodeError> {

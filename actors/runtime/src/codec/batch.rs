@@ -131,9 +131,9 @@ impl<'a> BatchDecoder<'a> {
         };
         let scope = Scope::decode(std::mem::take(&mut self.attachments));
         let decoded = if frame.is_marked {
-            Decoder { bytes: value }.only().map(Marked::Marked)
+            Decoder::new(value).only().map(Marked::Marked)
         } else {
-            Decoder { bytes: value }.only().map(Marked::Plain)
+            Decoder::new(value).only().map(Marked::Plain)
         };
         self.attachments = scope.incoming();
         Some(decoded)

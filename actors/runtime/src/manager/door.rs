@@ -80,6 +80,11 @@ impl Reception {
         HERE.with_borrow(Clone::clone)
     }
 
+    /// What is offered under this name.
+    pub(super) fn offer(&self, name: &str) -> Option<&Offer> {
+        self.0.get(name)
+    }
+
     /// Answers, at once or from a worker's thread.
     pub(super) fn ask(&self, ask: Ask, asker: Asker) {
         match ask {

@@ -38,6 +38,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread;
@@ -66,6 +67,9 @@ pub trait Stream: Send + Sync + 'static {
     /// # Errors
     /// The stream has ended.
     fn recv(&self) -> io::Result<Vec<u8>>;
+
+    /// Waits until something has come, or the stream has ended.
+    fn heard(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 #[derive(Serialize, Deserialize)]

@@ -22,6 +22,7 @@
 //! | `far` | clients and servers outside the process tree |
 //! | `far_actor` | users' actors, as those clients use them |
 //! | `far_reply` | how answers go to those clients |
+//! | `python` | Python programs as clients |
 //! | `function` | functions that run in a server |
 //! | `workers` | the threads that they run on |
 //! | `actor` | actors of users' types that a server hosts |
@@ -37,6 +38,7 @@ mod function;
 mod object;
 mod presence;
 mod proxy;
+mod python;
 mod reactor;
 mod stored;
 mod workers;
@@ -46,6 +48,7 @@ pub use door::{Factory, Offer, Reception};
 pub use far::{MAX_SESSIONS, Stream, meet, serve};
 pub use function::{Change, Routine};
 pub use proxy::{ManagerError, Patience, Proxy};
+pub use python::{MAX_PYTHON_CONNECTIONS, PythonDoor};
 pub use stored::Stored;
 pub use workers::MAX_FUNCTIONS;
 

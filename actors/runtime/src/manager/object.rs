@@ -180,6 +180,29 @@ impl Object {
         Arc::new_cyclic(|this| Self { this: this.clone(), body })
     }
 
+    /// What the server as a whole offers, if it is that.
+    pub(super) fn reception(&self) -> Option<&Reception> {
+        match &self.body {
+            Body::Door(reception) => Some(reception),
+            Body::Stock(_) | Body::Actor(_) => None,
+        }
+    }
+
+    /// Which kind of stock object it is, by Python's name.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        match &self.body {
+            Body::Stock(state) => Some(lock(state).machine.kind()),
+            Body::Door(_) | Body::Actor(_) => None,
+        }
+    }
+
+    /// Changes the object in one step; `None` while a function of a user's does.
+    pub(super) fn amend<R>(&self, act: impl FnOnce(&mut Machine<Stored>) -> R) -> Option<R> {
+        let Body::Stock(state) = &self.body else { return None };
+        let state = &mut *lock(state);
+        (!state.is_changing).then(|| act(&mut state.machine))
+    }
+
     /// A question from this process.
     pub(super) async fn ask_here(&self, ask: Ask) -> Result<Reply<Stored>, ManagerError> {
         let (sender, receiver) = oneshot::channel();
@@ -350,9 +373,12 @@ impl Object {
     }
 
     /// A client outside the tree has got a reference.
-    pub(super) fn admit(&self, client: ClientId) {
-        if let Body::Stock(state) = &self.body {
-            lock(state).attached.insert(client);
+    ///
+    /// Whether it had none before.
+    pub(super) fn admit(&self, client: ClientId) -> bool {
+        match &self.body {
+            Body::Stock(state) => lock(state).attached.insert(client),
+            Body::Door(_) | Body::Actor(_) => false,
         }
     }
 

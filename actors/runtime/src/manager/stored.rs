@@ -1,14 +1,20 @@
 //! A value as a server keeps it: its bytes, and what stands beside them.
 //!
-//! Owns the encoding of values for a server. A proxy within a value, if it is one of the
-//! same server's, stands beside the bytes: so the server holds the object for as long as
-//! it keeps the value, and gives every reader a reference of its own. Two values are equal
-//! when their bytes are, and their proxies are for the same objects. It must never decode
-//! for the server's own use.
+//! Owns the encoding of values for a server. A value has one of two forms. *Plain* is what
+//! means the same to every reader: a [`Dynamic`], or one number, text or the like; Python
+//! programs see it, and it is read into any type that it fits. All others are *native*: the
+//! bytes of their type, which only its readers understand. A proxy within a native value, if
+//! it is one of the same server's, stands beside the bytes: so the server holds the object
+//! for as long as it keeps the value, and gives every reader a reference of its own. Two
+//! native values are equal when their bytes are, and their proxies are for the same objects;
+//! two plain ones when Python's `==` says so. It must never decode a native value for the
+//! server's own use.
 
 use super::proxy::Proxy;
 use crate::codec::{self, DecodeError, EncodeError, Fd};
+use procession_protocols::dynamic::{Dynamic, NotPlain};
 use procession_protocols::id::NodeId;
+use procession_protocols::pickle::{self, Limits};
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::type_name;
@@ -21,13 +27,23 @@ use std::sync::Arc;
 /// An encoded value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stored {
-    bytes: Bytes,
+    form: Form,
     beside: Company,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Form {
+    Native(Bytes),
+    Plain(Plain),
+}
+
 /// Bytes that serde carries as such.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Bytes(Arc<[u8]>);
+
+/// Plain data; clones of the value share it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Plain(Arc<Dynamic>);
 
 /// What stands beside a value, if anything does; clones of the value share it.
 #[derive(Debug, Clone)]
@@ -39,7 +55,13 @@ struct Beside {
     held: Vec<Proxy>,
     /// Descriptors, and the tickets of other handles.
     fds: Vec<Fd>,
+    /// What the server holds for as long as it keeps the value.
+    #[serde(skip)]
+    keeps: Vec<Keep>,
 }
+
+/// Something that is held until it is dropped.
+pub(super) type Keep = Box<dyn fmt::Debug + Send + Sync>;
 
 impl Stored {
     /// Encodes a value for the server that has this identity.
@@ -47,6 +69,9 @@ impl Stored {
     /// # Errors
     /// What its `Serialize` says.
     pub fn encode<T: Serialize + ?Sized>(value: &T, server: NodeId) -> Result<Self, EncodeError> {
+        if let Some(plain) = Dynamic::as_it_stands(value) {
+            return Ok(Self::plain(plain, Vec::new()));
+        }
         let scope = Scope::enter(Transfer::Keeping { server, held: Vec::new() });
         let encoded = codec::encode(value)?;
         let held = match scope.leave() {
@@ -55,8 +80,28 @@ impl Stored {
         };
         let fds: Vec<_> = encoded.fds.into_iter().map(Fd).collect();
         let is_alone = held.is_empty() && fds.is_empty();
-        let beside = (!is_alone).then(|| Arc::new(Beside { held, fds }));
-        Ok(Self { bytes: Bytes(encoded.bytes.into()), beside: Company(beside) })
+        let beside = (!is_alone).then(|| Arc::new(Beside { held, fds, keeps: Vec::new() }));
+        Ok(Self { form: Form::Native(Bytes(encoded.bytes.into())), beside: Company(beside) })
+    }
+
+    /// Plain data, and what is to be held for as long as it is kept.
+    pub(super) fn plain(value: Dynamic, keeps: Vec<Keep>) -> Self {
+        let beside = Beside { keeps, ..Beside::default() };
+        let beside = (!beside.keeps.is_empty()).then(|| Arc::new(beside));
+        Self { form: Form::Plain(Plain(Arc::new(value))), beside: Company(beside) }
+    }
+
+    /// The plain data that it is; `None` of a native value.
+    pub(super) fn as_plain(&self) -> Option<&Dynamic> {
+        match &self.form {
+            Form::Plain(Plain(value)) => Some(value),
+            Form::Native(_) => None,
+        }
+    }
+
+    /// The proxies that stand beside it.
+    pub(super) fn proxies(&self) -> &[Proxy] {
+        self.beside.0.as_deref().map_or(&[], |beside| &beside.held)
     }
 
     /// Decodes it.
@@ -64,8 +109,18 @@ impl Stored {
     /// # Errors
     /// What `Deserialize` says; a descriptor that cannot be duplicated.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let bytes = match &self.form {
+            Form::Native(Bytes(bytes)) => bytes,
+            Form::Plain(Plain(value)) => {
+                let fail = |why: NotPlain| DecodeError {
+                    type_name: type_name::<T>().into(),
+                    why: why.to_string(),
+                };
+                return Dynamic::clone(value).to().map_err(fail);
+            }
+        };
         let Some(beside) = &self.beside.0 else {
-            return codec::decode(&self.bytes.0, Vec::new());
+            return codec::decode(bytes, Vec::new());
         };
         let fds: Result<Vec<OwnedFd>, _> = beside.fds.iter().map(|fd| fd.0.try_clone()).collect();
         let fds = fds.map_err(|error| DecodeError {
@@ -73,17 +128,17 @@ impl Stored {
             why: error.to_string(),
         })?;
         let _scope = Scope::enter(Transfer::Giving(beside.clone()));
-        codec::decode(&self.bytes.0, fds)
+        codec::decode(bytes, fds)
     }
 
     fn held(&self) -> impl Iterator<Item = u64> {
-        self.beside.0.iter().flat_map(|beside| &beside.held).map(Proxy::object)
+        self.proxies().iter().map(Proxy::object)
     }
 }
 
 impl PartialEq for Stored {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes.0 == other.bytes.0 && self.held().eq(other.held())
+        self.form == other.form && self.held().eq(other.held())
     }
 }
 
@@ -91,7 +146,7 @@ impl Eq for Stored {}
 
 impl Hash for Stored {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.bytes.0.hash(state);
+        self.form.hash(state);
     }
 }
 
@@ -120,6 +175,25 @@ impl<'de> Deserialize<'de> for Bytes {
             }
         }
         deserializer.deserialize_byte_buf(Taker)
+    }
+}
+
+/// It travels as a pickle, whose reader has bounds for what comes from outside.
+impl Serialize for Plain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = pickle::write(&self.0).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_bytes(&bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Bytes(bytes) = Bytes::deserialize(deserializer)?;
+        let limits = Limits::default();
+        // What is one long text may be as long as its message.
+        let limits = Limits { memory: limits.memory + 4 * bytes.len(), ..limits };
+        let value = pickle::read(&bytes, limits).map_err(serde::de::Error::custom)?;
+        Ok(Self(Arc::new(value)))
     }
 }
 

@@ -68,6 +68,7 @@ impl Builder<'_> {
                 self.value(*to, deeper)?,
                 self.value(*by, deeper)?,
             ])),
+            Node::Range(parts) => Dynamic::List(self.range(*parts, deeper)?),
             Node::Exception(class, args) => {
                 self.budget.spend(class.len())?;
                 let args = self.values(args, deeper)?;
@@ -93,6 +94,20 @@ impl Builder<'_> {
             }
         }
         Ok(built)
+    }
+
+    /// The integers of a range: what is iterated over them is what Python would have made.
+    fn range(&mut self, parts: [Id; 3], depth: usize) -> Result<Vec<Dynamic>, PickleError> {
+        let mut part = |id| self.value(id, depth)?.as_int().map(i128::from).ok_or(UNFIT);
+        let (from, to, by) = (part(parts[0])?, part(parts[1])?, part(parts[2])?);
+        let distance = if by > 0 { to - from } else { from - to };
+        if by == 0 || distance <= 0 {
+            return if by == 0 { Err(UNFIT) } else { Ok(Vec::new()) };
+        }
+        let count = (distance - 1) / by.abs() + 1;
+        let cost = count.saturating_mul(size_of::<Dynamic>() as i128);
+        self.budget.spend(usize::try_from(cost).unwrap_or(usize::MAX))?;
+        Ok((0..count).map(|n| Dynamic::integer(&(from + n * by).to_le_bytes())).collect())
     }
 
     fn text(&mut self, id: Id) -> Result<String, PickleError> {

@@ -53,6 +53,8 @@ enum Node<'a> {
     FrozenSet(Vec<Id>),
     Class(Class),
     Slice([Id; 3]),
+    /// The integers that it is are made at the end.
+    Range([Id; 3]),
     Exception(String, Vec<Id>),
     /// Its parts, once they have come.
     Token(Option<[Id; 3]>),
@@ -251,6 +253,7 @@ impl<'a> Machine<'a> {
                 Node::Proxy([*class, *token, *serializer, *rest])
             }
             (Class::Slice, [from, to, by], _) => Node::Slice([*from, *to, *by]),
+            (Class::Range, [from, to, by], _) => Node::Range([*from, *to, *by]),
             (Class::Encode, [encoded, encoding], _) => {
                 if !matches!(&*text(encoding)?, "latin1" | "latin-1") {
                     return Err(UNFIT);

@@ -1,0 +1,101 @@
+//! Sets, by Python's methods.
+//!
+//! Owns which call each method is. Those that take any number of others take at most one here,
+//! and there is no `__rsub__`.
+
+use super::args::{Args, Refused, hashable, items};
+use super::{Relation, Step, Then};
+use crate::dynamic::{Dynamic, Exception};
+use crate::manager::{Call, SetCall, Union};
+
+pub(super) const METHODS: &[&str] = &[
+    "__and__",
+    "__contains__",
+    "__ge__",
+    "__gt__",
+    "__iand__",
+    "__ior__",
+    "__isub__",
+    "__iter__",
+    "__ixor__",
+    "__le__",
+    "__len__",
+    "__lt__",
+    "__or__",
+    "__rand__",
+    "__ror__",
+    "__rxor__",
+    "__sub__",
+    "__xor__",
+    "add",
+    "clear",
+    "copy",
+    "difference",
+    "difference_update",
+    "discard",
+    "intersection",
+    "intersection_update",
+    "isdisjoint",
+    "issubset",
+    "issuperset",
+    "pop",
+    "remove",
+    "symmetric_difference",
+    "symmetric_difference_update",
+    "union",
+    "update",
+];
+
+pub(super) fn set(method: &str, mut args: Args) -> Result<Step, Refused> {
+    let (call, then) = match method {
+        "add" => (SetCall::Add(args.key("object")?), Then::Nothing),
+        "discard" => (SetCall::Remove(args.key("object")?), Then::Nothing),
+        "remove" => {
+            let key = args.key("object")?;
+            (SetCall::Remove(key.clone()), Then::OrKey(key))
+        }
+        "pop" => (SetCall::Pop, Then::OrKey("pop from an empty set".into())),
+        "clear" => (SetCall::Clear, Then::Nothing),
+        "copy" => (SetCall::Items, Then::Set),
+        // Python iterates over a copy of this.
+        "__iter__" => (SetCall::Items, Then::Itself),
+        "__len__" => (SetCall::Len, Then::Itself),
+        "__contains__" => (SetCall::Contains(args.key("object")?), Then::Itself),
+        "issubset" | "__le__" => relate(&mut args, Relation::Subset)?,
+        "__lt__" => relate(&mut args, Relation::ProperSubset)?,
+        "issuperset" | "__ge__" => relate(&mut args, Relation::Superset)?,
+        "__gt__" => relate(&mut args, Relation::ProperSuperset)?,
+        "isdisjoint" => relate(&mut args, Relation::Disjoint)?,
+        _ => {
+            let (how, in_place) = combination(method).ok_or(Refused::NoSuchMethod)?;
+            let other = args.maybe("other").map_or(Ok(Vec::new()), members)?;
+            let then = if in_place { Then::Nothing } else { Then::Set };
+            (SetCall::Combine { how, other, in_place }, then)
+        }
+    };
+    args.end()?;
+    Ok(Step::Call { call: Call::Set(call), limit_ms: None, then })
+}
+
+fn members(value: Dynamic) -> Result<Vec<Dynamic>, Exception> {
+    items(value)?.into_iter().map(hashable).collect()
+}
+
+fn relate(args: &mut Args, relation: Relation) -> Result<(SetCall<Dynamic>, Then), Exception> {
+    Ok((SetCall::Relate(members(args.take("other")?)?), Then::Related(relation)))
+}
+
+/// How two sets are put together by this method, and whether in place.
+fn combination(method: &str) -> Option<(Union, bool)> {
+    Some(match method {
+        "union" | "__or__" | "__ror__" => (Union::Either, false),
+        "intersection" | "__and__" | "__rand__" => (Union::Both, false),
+        "difference" | "__sub__" => (Union::Without, false),
+        "symmetric_difference" | "__xor__" | "__rxor__" => (Union::OneOf, false),
+        "update" | "__ior__" => (Union::Either, true),
+        "intersection_update" | "__iand__" => (Union::Both, true),
+        "difference_update" | "__isub__" => (Union::Without, true),
+        "symmetric_difference_update" | "__ixor__" => (Union::OneOf, true),
+        _ => return None,
+    })
+}

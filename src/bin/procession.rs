@@ -1,0 +1,172 @@
+//! `procession`: a manager for Rust and Python programs, from the command line.
+//!
+//! Owns the arguments, the reading of the key, and the end by a signal. What is served, and
+//! to whom, is the library's business.
+
+use nix::sys::signal::{SigSet, Signal};
+use procession::manager::{
+    BoundedSemaphoreProxy, DictProxy, EventProxy, JoinableQueueProxy, ListProxy, LockProxy,
+    NamespaceProxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy,
+};
+use procession::{Dynamic, LogLevel, Manager, ManagerBuilder, PythonPeers, log_to_stderr};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: procession manager --address ADDRESS --authkey-file FILE [OPTIONS]
+
+Keeps objects for programs that know the key, Rust and Python ones, until SIGINT or SIGTERM,
+or until a Python program shuts it down. Prints where it serves.
+
+  --address ADDRESS       HOST:PORT (0 is any free port), or the path of a Unix socket
+  --authkey-file FILE     where the key is; only its owner may be able to read it. A line
+                          break at its end does not belong to the key
+  --serve NAME=KIND,...   objects that are there under names: queue, joinable_queue, dict,
+                          list, set, namespace, lock, rlock, semaphore, bounded_semaphore,
+                          event. Rust programs get those of values as `QueueProxy<Dynamic>`
+                          and the like. May stand several times
+  --python-peers WHICH    off, sha256 (Python 3.12 and later; the default) or md5 (any)
+
+Exit code: 0 after an end in order, 1 when it could not serve, 2 for wrong arguments.";
+
+/// Longest key, in bytes.
+const LONGEST_KEY: u64 = 4096;
+
+/// Why it does not serve.
+enum Failure {
+    Usage(String),
+    Other(String),
+}
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => {
+            eprintln!("procession: {text}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Other(text)) => {
+            eprintln!("procession: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut args: impl Iterator<Item = String>) -> Result<(), Failure> {
+    match args.next().as_deref() {
+        Some("manager") => serve(read(args)?),
+        Some("--help" | "-h" | "help") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Some(other) => Err(Failure::Usage(format!("there is no command '{other}'"))),
+        None => Err(Failure::Usage("a command is missing: manager".into())),
+    }
+}
+
+/// A builder of what the arguments say.
+fn read(mut args: impl Iterator<Item = String>) -> Result<ManagerBuilder, Failure> {
+    let (mut address, mut key_file) = (None, None);
+    let mut builder = Manager::builder();
+    while let Some(option) = args.next() {
+        let mut value = || {
+            let missing = || Failure::Usage(format!("{option} needs a value"));
+            args.next().ok_or_else(missing)
+        };
+        match option.as_str() {
+            "--address" => address = Some(value()?),
+            "--authkey-file" => key_file = Some(value()?),
+            "--serve" => {
+                for object in value()?.split(',') {
+                    builder = offer(builder, object)?;
+                }
+            }
+            "--python-peers" => builder = builder.python_peers(peers(&value()?)?),
+            _ => return Err(Failure::Usage(format!("there is no option '{option}'"))),
+        }
+    }
+    let missing = |what| move || Failure::Usage(format!("{what} is missing"));
+    let address = address.ok_or_else(missing("--address"))?;
+    let key_file = key_file.ok_or_else(missing("--authkey-file"))?;
+    Ok(builder.address(address).authkey(key(&key_file)?))
+}
+
+fn peers(which: &str) -> Result<PythonPeers, Failure> {
+    match which {
+        "off" => Ok(PythonPeers::Off),
+        "sha256" => Ok(PythonPeers::Sha256),
+        "md5" => Ok(PythonPeers::Md5),
+        other => Err(Failure::Usage(format!("'{other}' is none of off, sha256 and md5"))),
+    }
+}
+
+/// Offers an object: `NAME=KIND`.
+fn offer(builder: ManagerBuilder, object: &str) -> Result<ManagerBuilder, Failure> {
+    let unfit = || Failure::Usage(format!("'{object}' is no NAME=KIND with a kind that there is"));
+    let (name, kind) = object.split_once('=').ok_or_else(unfit)?;
+    if name.is_empty() {
+        return Err(unfit());
+    }
+    Ok(match kind {
+        "queue" => builder.offer::<QueueProxy<Dynamic>>(name),
+        "joinable_queue" => builder.offer::<JoinableQueueProxy<Dynamic>>(name),
+        "dict" => builder.offer::<DictProxy<Dynamic, Dynamic>>(name),
+        "list" => builder.offer::<ListProxy<Dynamic>>(name),
+        "set" => builder.offer::<SetProxy<Dynamic>>(name),
+        "namespace" => builder.offer::<NamespaceProxy>(name),
+        "lock" => builder.offer::<LockProxy>(name),
+        "rlock" => builder.offer::<RLockProxy>(name),
+        "semaphore" => builder.offer::<SemaphoreProxy>(name),
+        "bounded_semaphore" => builder.offer::<BoundedSemaphoreProxy>(name),
+        "event" => builder.offer::<EventProxy>(name),
+        _ => return Err(unfit()),
+    })
+}
+
+/// The key of a file that nobody but its owner can read.
+fn key(path: &str) -> Result<Vec<u8>, Failure> {
+    let failed = |error: io::Error| Failure::Other(format!("the key file {path}: {error}"));
+    let file = File::open(path).map_err(failed)?;
+    // Of the file that is open, not of what has the name by then.
+    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let text = format!(
+            "others may use the key file {path} (mode {:03o}): chmod 600 {path}",
+            mode & 0o777
+        );
+        return Err(Failure::Other(text));
+    }
+    let mut key = Vec::new();
+    file.take(LONGEST_KEY + 1).read_to_end(&mut key).map_err(failed)?;
+    if key.ends_with(b"\n") {
+        key.pop();
+    }
+    if key.is_empty() || key.len() as u64 > LONGEST_KEY {
+        return Err(Failure::Other(format!("the key file {path} has no key of a length that is")));
+    }
+    Ok(key)
+}
+
+fn serve(builder: ManagerBuilder) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
+    log_to_stderr(LogLevel::Info).map_err(|error| failed(&error))?;
+    // Before there is another thread, so that all of them leave the signals to the one below.
+    let ends: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    ends.thread_block().map_err(|error| failed(&error))?;
+    let server = builder.get_server().map_err(|error| failed(&error))?;
+    let stop = server.clone();
+    let waiting = std::thread::Builder::new().name("procession-signals".into());
+    let waiting = waiting.spawn(move || {
+        // An error says that these are no signals, and then they do not come either.
+        let _ = ends.wait();
+        stop.stop();
+    });
+    waiting.map_err(|error| failed(&error))?;
+    println!("serving at {}", server.address());
+    io::stdout().flush().map_err(|error| failed(&error))?;
+    server.serve_forever();
+    println!("stopped");
+    Ok(())
+}

@@ -1,0 +1,300 @@
+"""A Python program at a manager of ours: client.py WHAT ADDRESS."""
+import os
+import pickle
+import queue
+import sys
+import threading
+import time
+from multiprocessing.connection import Client
+from multiprocessing.managers import BaseManager, RemoteError, SyncManager
+
+KEY = b"abracadabra"
+
+
+def address(text):
+    if "/" in text:
+        return text
+    host, port = text.rsplit(":", 1)
+    return host, int(port)
+
+
+AT = address(sys.argv[2])
+
+
+class Offers(BaseManager):
+    pass
+
+
+for name in ("tasks", "results", "items", "lock", "typed", "nothing"):
+    Offers.register(name)
+Offers.register("pairs", proxytype=SyncManager._registry["dict"][3])
+Offers.register("ns", proxytype=SyncManager._registry["Namespace"][3])
+
+
+def offers():
+    manager = Offers(AT, KEY)
+    manager.connect()
+    return manager
+
+
+def stock():
+    manager = SyncManager(AT, KEY)
+    manager.connect()
+    # Proxies within values prove themselves with the key of the process.
+    import multiprocessing
+    multiprocessing.current_process().authkey = KEY
+    return manager
+
+
+def raises(error, call, *args):
+    try:
+        call(*args)
+    except error as raised:
+        return raised
+    raise AssertionError("%s did not raise" % call)
+
+
+def containers():
+    m = stock()
+    d = m.dict({"a": 1}, b=2)
+    d[1] = "one"
+    assert d[True] == "one" and d[1.0] == "one" and len(d) == 3
+    assert d.copy() == {"a": 1, "b": 2, 1: "one"} and list(d) == ["a", "b", 1]
+    assert d.get("x", 5) == 5 and d.pop("a") == 1 and "a" not in d
+    assert raises(KeyError, lambda: d["gone"]).args == ("gone",)
+    d.update([("c", (1, 2))], e=None)
+    assert d["c"] == (1, 2) and sorted(map(str, d.keys())) == ["1", "b", "c", "e"]
+    assert d.setdefault("f", []) == [] and ("b", 2) in d.items() and 2 in d.values()
+    raises(TypeError, d.__getitem__, [])
+    iterator = iter(d)
+    next(iterator)
+    d.clear()
+    raises(RuntimeError, next, iterator)
+
+    items = m.list(range(5))
+    items.append(7)
+    items[1:3] = [9]
+    assert items[:] == [0, 9, 3, 4, 7] and items[-1] == 7 and items + [1] == [0, 9, 3, 4, 7, 1]
+    items.sort(reverse=True)
+    assert str(items) == "[9, 7, 4, 3, 0]" and items * 2 == items[:] * 2
+    items *= 2
+    assert len(items) == 10 and items.count(9) == 2 and items.index(7) == 1
+    items.extend("ab")
+    raises(TypeError, items.sort)
+    raises(IndexError, lambda: items[99])
+    raises(ValueError, items.remove, "x")
+    del items[2:]
+    items += [5]
+    items.reverse()
+    assert items._getvalue() == [5, 7, 9] and 5 in items and items.pop(0) == 5
+
+    inner = m.list([1])
+    outer = m.list([inner, {"k": inner}])
+    del inner
+    outer[0].append(2)
+    assert outer[1]["k"][:] == [1, 2] and outer[0][1] == 2
+
+    n = m.Namespace(x=1)
+    n.y = [1, "two"]
+    assert n.x == 1 and n.y == [1, "two"] and str(n) == "Namespace(x=1, y=[1, 'two'])"
+    del n.x
+    raises(AttributeError, lambda: n.x)
+    v = m.Value("i", 3)
+    v.value += 4
+    assert v.value == 7 and v.get() == 7
+    a = m.Array("d", [1.5, 2.5])
+    a[0] = 9.25
+    assert a[:] == [9.25, 2.5] and len(a) == 2
+    print(m._number_of_objects(), flush=True)
+
+
+def waits():
+    m = stock()
+    q = m.Queue(2)
+    q.put(1)
+    q.put({"two": 2}, timeout=1)
+    assert q.full() and q.qsize() == 2
+    raises(queue.Full, q.put_nowait, 3)
+    raises(queue.Full, q.put, 3, True, 0.01)
+    assert q.get() == 1 and q.get_nowait() == {"two": 2} and q.empty()
+    raises(queue.Empty, q.get, True, 0.01)
+    late = threading.Timer(0.05, q.put, ("late",))
+    late.start()
+    assert q.get(timeout=30) == "late"
+
+    j = m.JoinableQueue()
+    j.put("x")
+    j.get()
+    j.task_done()
+    j.join()
+    raises(ValueError, j.task_done)
+
+    lock = m.Lock()
+    with lock:
+        assert not lock.acquire(False)
+        other = []
+        thread = threading.Thread(target=lambda: other.append(lock.acquire(True, 0.01)))
+        thread.start()
+        thread.join()
+        assert other == [False]
+    raises(RuntimeError, lock.release)
+    rlock = m.RLock()
+    with rlock, rlock:
+        pass
+    raises(RuntimeError, rlock.release)
+    s = m.BoundedSemaphore(1)
+    assert s.acquire() and not s.acquire(False)
+    s.release()
+    raises(ValueError, s.release)
+
+    c = m.Condition()
+    done = []
+
+    def waiter():
+        with c:
+            done.append(c.wait_for(lambda: bool(done) or done.append("waits"), 30))
+
+    thread = threading.Thread(target=waiter)
+    thread.start()
+    while not done:
+        time.sleep(0.001)
+    with c:
+        c.notify_all()
+    thread.join()
+    assert done == ["waits", True], done
+    with m.Condition(lock) as held:
+        assert held and not lock.acquire(False)
+
+    e = m.Event()
+    assert not e.wait(0.01)
+    threading.Timer(0.05, e.set).start()
+    assert e.wait(30) and e.is_set()
+    b = m.Barrier(2)
+    places = []
+    thread = threading.Thread(target=lambda: places.append(b.wait(30)))
+    thread.start()
+    places.append(b.wait())
+    thread.join()
+    assert sorted(places) == [0, 1] and b.parties == 2 and not b.broken
+    b.abort()
+    raises(threading.BrokenBarrierError, b.wait)
+
+
+def offered():
+    m = offers()
+    tasks, results = m.tasks(), m.results()
+    for _ in range(10):
+        n = tasks.get(timeout=30)
+        results.put("%d * %d = %d" % (n, n, n * n))
+    d, n, items = m.pairs(), m.ns(), m.items()
+    assert d["from rust"] == [1, "two"]
+    d["from python"] = {"three": 3}
+    assert n.x == 10
+    n.y = 2.5
+    items.append(("a", 1))
+    assert items[:] == [("r", 0), ("a", 1)]
+    error = raises(RemoteError, m.typed().get, True, 1)
+    assert "only Rust programs read" in str(error), error
+    # It is still there.
+    assert m.typed().qsize() == 1
+    error = raises(RemoteError, m.nothing)
+    assert "offers nothing as 'nothing'" in str(error), error
+
+
+def holds():
+    m = offers()
+    lock, tasks = m.lock(), m.tasks()
+    lock.acquire()
+    tasks.get()
+    print("ready", flush=True)
+    time.sleep(60)
+
+
+def waits_for_ever():
+    tasks = offers().tasks()
+    print("ready", flush=True)
+    tasks.get()
+
+
+def crafted():
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("true",)
+
+    def service():
+        connection = Client(AT, authkey=KEY)
+        connection.send((None, "accept_connection", ("x",), {}))
+        assert connection.recv() == ("#RETURN", None)
+        return connection
+
+    nested = []
+    for _ in range(90):
+        nested = [nested]
+    deep = b"\x80\x04" + b"]" * 100000 + b"a" * 99999 + b"."
+    for message in [
+        pickle.dumps((None, "dummy", (Evil(),), {})), b"", b"garbage", deep,
+        pickle.dumps("dummy"), pickle.dumps((None, "system", (), {})),
+        pickle.dumps((7, "get", (), {})), pickle.dumps((None, "incref", (7,), {})),
+    ]:
+        connection = Client(AT, authkey=KEY)
+        connection.send_bytes(message)
+        kind, text = connection.recv()
+        assert kind == "#TRACEBACK" and isinstance(text, str), (kind, text)
+        raises((EOFError, ConnectionResetError), connection.recv)
+    connection = service()
+    for ident in ("0", "7f00", ""):
+        connection.send((ident, "get", (), {}))
+        assert connection.recv()[0] == "#TRACEBACK"
+    items = stock().list([nested])
+    assert items[0] == nested
+    connection.send((items._id, "__class__", (), {}))
+    assert "AttributeError" in connection.recv()[1]
+    connection.send((items._id, "append", (Evil(),), {}))
+    kind, text = connection.recv()
+    assert kind == "#TRACEBACK" and "only plain data" in text, text
+    raises((EOFError, ConnectionResetError), connection.recv)
+    assert len(items) == 1
+    # It says more before it has its answer.
+    tasks = offers().tasks()
+    connection = service()
+    connection.send((tasks._id, "get", (), {}))
+    connection.send((tasks._id, "get", (), {}))
+    raises((EOFError, ConnectionResetError), connection.recv)
+
+
+def own():
+    class Own(BaseManager):
+        pass
+
+    Own.register("Maths")
+    Own.register("Half")
+    m = Own(AT, KEY)
+    m.connect()
+    maths = m.Maths([0])
+    assert maths.add(4, 3) == 7 and maths.mul(7, 8) == 56
+    assert maths.note({"k": [1, 2]}) == 2 and maths.note("x") == 3
+    assert maths.notes() == [0, {"k": [1, 2]}, "x"]
+    assert maths.half(8) == 4
+    error = raises(RuntimeError, maths.half, 7)
+    assert "odd" in str(error), error
+    raises(TypeError, maths.add, 1)
+    raises(TypeError, maths.add, "a", 2)
+    raises(TypeError, maths.add, 1, 2, 3)
+    raises(AttributeError, lambda: maths.gone)
+    half = m.Half()
+    assert half.add(1, 2) == 3
+    raises(AttributeError, lambda: half.mul)
+    error = raises(RemoteError, half._callmethod, "mul", (1, 2))
+    assert "AttributeError" in str(error), error
+    error = raises(RuntimeError, maths.fail)
+    assert "panic" in str(error), error
+
+
+def shutdown():
+    connection = Client(AT, authkey=KEY)
+    connection.send((None, "shutdown", (), {}))
+    assert [connection.recv(), connection.recv()] == [("#RETURN", None)] * 2
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()

@@ -1,0 +1,91 @@
+//! The command line's manager, with a Rust and a Python client.
+#![cfg(feature = "cli")]
+
+use crate::util::python::Python;
+use crate::util::{Folder, SOON, run};
+use procession::manager::{DictProxy, QueueProxy};
+use procession::{Dynamic, Manager};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_procession"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn key_file(folder: &Folder, mode: u32) -> String {
+    let path = folder.file(format!("key-{mode:o}"));
+    std::fs::write(&path, "abracadabra\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+#[test]
+fn a_server_of_the_command_line_serves_rust_and_python() {
+    let folder = Folder::new("command");
+    let key = key_file(&folder, 0o600);
+    let args = ["manager", "--address", "127.0.0.1:0", "--authkey-file", &key, "--serve"];
+    let more = ["tasks=queue,results=queue", "--serve", "pairs=dict", "--python-peers", "md5"];
+    let mut server = Server(command(&[&args[..], &more[..]].concat()).spawn().unwrap());
+    let mut out = BufReader::new(server.0.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("serving at ").unwrap();
+    let remote = Manager::connect(address, b"abracadabra").unwrap();
+    let tasks = remote.get::<QueueProxy<Dynamic>>("tasks").unwrap();
+    let results = remote.get::<QueueProxy<Dynamic>>("results").unwrap();
+    let python = Python::run("manager/worker.py", &["worker", address]);
+    for n in 0..3 {
+        tasks.put(n.into()).unwrap();
+    }
+    for line in ["0 * 0 = 0", "1 * 1 = 1", "2 * 2 = 4"] {
+        assert_eq!(results.get_timeout(SOON).unwrap(), line.into());
+    }
+    python.end();
+    remote
+        .get::<DictProxy<Dynamic, Dynamic>>("pairs")
+        .unwrap()
+        .insert(&1.into(), &2.into())
+        .unwrap();
+    // SIGTERM is an end in order.
+    let pid = i32::try_from(server.0.id()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).unwrap();
+    assert!(server.0.wait().unwrap().success());
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "stopped\n");
+    server.0.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("manager serving at"), "{rest}");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_told() {
+    let folder = Folder::new("mistakes");
+    let (open, good) = (key_file(&folder, 0o644), key_file(&folder, 0o400));
+    let address = ["manager", "--address", "127.0.0.1:0", "--authkey-file"];
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&[], 2, "a command is missing"),
+        (&["manager"], 2, "--address is missing"),
+        (&[&address[..], &[&good, "--serve", "x=nothing"]].concat(), 2, "'x=nothing' is no"),
+        (&[&address[..], &[&good, "--python-peers", "md4"]].concat(), 2, "'md4' is none of"),
+        (&[&address[..], &[&open]].concat(), 1, "chmod 600"),
+        (&["manager", "--address", "/nowhere/at", "--authkey-file", &good], 1, "No such file"),
+    ];
+    for (args, code, text) in cases {
+        let output = run(command(args));
+        let said = output.stderr;
+        assert_eq!(output.code, code, "{args:?}: {said}");
+        assert!(said.contains(text), "{args:?}: {said}");
+    }
+}

@@ -1,0 +1,58 @@
+"""Two sides of one task, by Python's own managers: worker.py master|worker ADDRESS."""
+import queue
+import sys
+from multiprocessing.managers import BaseManager
+
+KEY = b"abracadabra"
+
+
+class Queues(BaseManager):
+    pass
+
+
+def worker(address):
+    for name in ("tasks", "results"):
+        Queues.register(name)
+    host, port = address.rsplit(":", 1)
+    manager = Queues((host, int(port)), KEY)
+    manager.connect()
+    tasks, results = manager.tasks(), manager.results()
+    n = tasks.get(timeout=30)
+    while True:
+        results.put("%d * %d = %d" % (n, n, n * n))
+        try:
+            n = tasks.get(timeout=0.3)
+        except queue.Empty:
+            return
+
+
+def master(address):
+    tasks, results = queue.Queue(), queue.Queue()
+    Queues.register("tasks", lambda: tasks)
+    Queues.register("results", lambda: results)
+    Queues.register("Maths", Maths)
+    host, port = address.rsplit(":", 1)
+    server = Queues((host, int(port)), KEY).get_server()
+    print("%s:%d" % server.address, flush=True)
+    import threading
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for n in range(10):
+        tasks.put(n)
+    lines = [results.get(timeout=30) for _ in range(10)]
+    print(lines[-1], flush=True)
+    sys.stdin.read()
+
+
+class Maths:
+    def add(self, a, b):
+        return a + b
+
+    def fail(self):
+        raise LookupError("nothing is there", 7)
+
+    def code(self):
+        return Maths()
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](sys.argv[2])
