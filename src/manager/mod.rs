@@ -8,6 +8,7 @@
 
 mod builder;
 mod dict;
+mod dynamic;
 mod iterator;
 mod list;
 mod lock;
@@ -25,6 +26,7 @@ mod value;
 
 pub use builder::ManagerBuilder;
 pub use dict::{DictIter, DictProxy};
+pub use dynamic::DynDict;
 pub use iterator::IteratorProxy;
 pub use list::ListProxy;
 pub use lock::{

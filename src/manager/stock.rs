@@ -8,8 +8,8 @@ use super::lock::{
 };
 use super::proxy::{Result, value};
 use super::{
-    ArrayProxy, DictProxy, JoinableQueueProxy, ListProxy, Manager, NamespaceProxy, QueueProxy,
-    SetProxy, ValueProxy,
+    ArrayProxy, DictProxy, DynDict, JoinableQueueProxy, ListProxy, Manager, NamespaceProxy,
+    QueueProxy, SetProxy, ValueProxy,
 };
 use crate::function::Function;
 use procession_protocols::manager::Seed;
@@ -26,6 +26,14 @@ impl Manager {
     /// [`ManagerError`](crate::ManagerError).
     pub fn dict<K, V>(&self) -> Result<DictProxy<K, V>> {
         self.stock(Seed::Dict(Vec::new())).map(DictProxy::of)
+    }
+
+    /// An empty dict of keys and values that are plain data.
+    ///
+    /// # Errors
+    /// [`ManagerError`](crate::ManagerError).
+    pub fn dyn_dict(&self) -> Result<DynDict> {
+        self.dict().map(DynDict)
     }
 
     /// A dict of these pairs.

@@ -290,6 +290,36 @@ def own():
     assert "panic" in str(error), error
 
 
+def modern():
+    """As Python 3.12 and later prove the key, whatever this one does."""
+    import hmac
+    from multiprocessing import AuthenticationError, connection as module
+
+    def answer(connection, authkey):
+        message = connection.recv_bytes(256)
+        assert message.startswith(b"#CHALLENGE#{sha256}"), message
+        message = message[len(b"#CHALLENGE#"):]
+        connection.send_bytes(b"{sha256}" + hmac.new(authkey, message, "sha256").digest())
+        if connection.recv_bytes(256) != b"#WELCOME#":
+            raise AuthenticationError("digest sent was rejected")
+
+    def deliver(connection, authkey):
+        message = b"{sha256}" + os.urandom(40)
+        connection.send_bytes(b"#CHALLENGE#" + message)
+        right = b"{sha256}" + hmac.new(authkey, message, "sha256").digest()
+        if not hmac.compare_digest(connection.recv_bytes(256), right):
+            connection.send_bytes(b"#FAILURE#")
+            raise AuthenticationError("digest received was wrong")
+        connection.send_bytes(b"#WELCOME#")
+
+    module.answer_challenge, module.deliver_challenge = answer, deliver
+    m = stock()
+    d, q = m.dict(), m.Queue()
+    d["k"] = [1, 2]
+    q.put(d["k"])
+    assert q.get() == [1, 2] and len(d) == 1
+
+
 def shutdown():
     connection = Client(AT, authkey=KEY)
     connection.send((None, "shutdown", (), {}))

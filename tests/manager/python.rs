@@ -102,6 +102,16 @@ fn crafted_requests_are_errors_of_their_senders() {
 }
 
 #[test]
+fn later_pythons_are_served_unless_they_are_not_wanted() {
+    let builder = Manager::builder().address("127.0.0.1:0").authkey(KEY);
+    let manager = builder.start().unwrap();
+    run("modern", &manager.address().unwrap().to_string()).end();
+    let builder = Manager::builder().address("127.0.0.1:0").authkey(KEY);
+    let manager = builder.python_peers(PythonPeers::Off).start().unwrap();
+    run("modern", &manager.address().unwrap().to_string()).fails();
+}
+
+#[test]
 fn a_python_client_may_shut_the_manager_down() {
     let (manager, address) = served("127.0.0.1:0");
     run("shutdown", &address).end();

@@ -45,6 +45,11 @@ impl Python {
         self.child.wait().unwrap();
     }
 
+    /// Its end, which is a bad one.
+    pub(crate) fn fails(mut self) {
+        assert!(!self.child.wait().unwrap().success());
+    }
+
     /// What else it prints, once it has ended well.
     pub(crate) fn rest(mut self) -> String {
         let mut rest = String::new();
