@@ -25,7 +25,7 @@ impl TaskOptions {
 
     /// How long a task may take from when a worker begins it, to the millisecond. When its
     /// time is up its worker is killed, no other task is lost, and the task ends in
-    /// [`TaskError::TimedOut`].
+    /// [`TaskError::TimedOut`](crate::TaskError::TimedOut).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -47,7 +47,7 @@ impl Tasks {
     /// Runs one call in a worker and waits for its result.
     ///
     /// # Errors
-    /// [`Error::Task`]: its own error, or that the pool takes no tasks.
+    /// [`Error::Task`](crate::Error::Task): its own error, or that the pool takes no tasks.
     pub fn apply<F, A, R>(&self, function: F, args: A) -> Result<R>
     where
         F: Callable<A, Output = R>,
@@ -64,7 +64,7 @@ impl Tasks {
     /// Runs one call in a worker; returns at once.
     ///
     /// # Errors
-    /// [`Error::Task`]: its arguments cannot be encoded, or the pool takes no tasks.
+    /// [`Error::Task`](crate::Error::Task): its arguments cannot be encoded, or the pool takes no tasks.
     pub fn apply_async<F, A, R>(&self, function: F, args: A) -> Result<AsyncResult<R>>
     where
         F: Callable<A, Output = R>,
@@ -81,7 +81,7 @@ impl Tasks {
     /// when all are done.
     ///
     /// # Errors
-    /// [`Error::Task`] with the first error in the order of the inputs, once all others are
+    /// [`Error::Task`](crate::Error::Task) with the first error in the order of the inputs, once all others are
     /// done; an input that cannot be encoded ends the map at once. The pool stays usable.
     pub fn map<F, T, R>(&self, function: F, items: impl IntoIterator<Item = T>) -> Result<Vec<R>>
     where
@@ -179,7 +179,7 @@ impl Tasks {
     /// As [`map`](Self::map), but returns when all inputs are submitted.
     ///
     /// # Errors
-    /// [`Error::Task`]: an input cannot be encoded, or the pool takes no tasks.
+    /// [`Error::Task`](crate::Error::Task): an input cannot be encoded, or the pool takes no tasks.
     pub fn map_async<F, T, R>(
         &self,
         function: F,
@@ -228,7 +228,7 @@ impl Tasks {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a chunk size of 0.
+    /// [`Error::Invalid`](crate::Error::Invalid) for a chunk size of 0.
     pub fn imap<'a, F, T, R>(
         &self,
         function: F,
