@@ -178,12 +178,7 @@ macro_rules! queue_calls {
             pub fn get_async(&self) -> Pending<T> {
                 let proxy = self.proxy.clone();
                 let call = Ok(Call::Queue(QueueCall::Get { kept: true }));
-                Pending::begin(&self.proxy, call, None, move |answer| {
-                    if let Reply::Item { kept: Some(number), .. } = &answer {
-                        proxy.tell(Call::Queue(QueueCall::Kept(*number)))?;
-                    }
-                    item(answer)
-                })
+                Pending::begin(&self.proxy, call, None, move |answer| keep(&proxy, answer))
             }
         }
     };
@@ -221,12 +216,21 @@ fn put<T: Serialize>(proxy: &Proxy, item: T, patience: Patience) -> Result<(), U
 }
 
 fn get<T: DeserializeOwned>(proxy: &Proxy, patience: Patience) -> Result<T> {
-    item(proxy.call(Call::Queue(QueueCall::Get { kept: false }), patience)?)
+    // The way to another tree can break under the answer: the item stays the queue's until it
+    // is known to be here.
+    let kept = proxy.is_far();
+    keep(proxy, proxy.call(Call::Queue(QueueCall::Get { kept }), patience)?)
 }
 
-fn item<T: DeserializeOwned>(answer: Answer) -> Result<T> {
+/// Says that an item has come, if the queue wants to know, and gives it.
+fn keep<T: DeserializeOwned>(proxy: &Proxy, answer: Answer) -> Result<T> {
     match answer {
-        Reply::Item { item, .. } => Ok(item.decode()?),
+        Reply::Item { item, kept, .. } => {
+            if let Some(number) = kept {
+                proxy.tell(Call::Queue(QueueCall::Kept(number)))?;
+            }
+            Ok(item.decode()?)
+        }
         Reply::Fault(fault) => Err(fault.into()),
         _ => Err(ManagerError::Unexpected),
     }

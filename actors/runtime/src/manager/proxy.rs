@@ -116,6 +116,11 @@ impl Proxy {
         matches!(&self.way, Way::Far(far) if Arc::ptr_eq(far.road(), road))
     }
 
+    /// Whether its server is outside the tree.
+    pub fn is_far(&self) -> bool {
+        matches!(self.way, Way::Far(_))
+    }
+
     /// The road to a server outside the tree.
     pub(super) fn road(&self) -> Option<&Arc<Road>> {
         match &self.way {
