@@ -82,12 +82,20 @@ pub(super) fn ended() {
             return;
         }
         // One that cannot live here is not started for ever; at the next name it is tried again.
-        if REVIVALS.fetch_add(1, Ordering::Relaxed) < MAX_REVIVALS
-            && let Err(error) = start_for_names()
-        {
-            tracing::warn!(target: "procession", %error,
-                "no fork server is to be had; names of shared memory may be left behind");
+        while REVIVALS.fetch_add(1, Ordering::Relaxed) < MAX_REVIVALS {
+            match start_for_names() {
+                Ok(_) => return,
+                // It was killed before it was ready: nobody else replaces that one.
+                Err(StartError::Died { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(target: "procession", %error,
+                        "no fork server is to be had; names of shared memory may be left behind");
+                    return;
+                }
+            }
         }
+        tracing::warn!(target: "procession", MAX_REVIVALS,
+            "fork servers die again and again; names of shared memory may be left behind");
     };
     // Without a launcher thread there were no names.
     let _ = thread::submit(Box::new(revive));
