@@ -208,6 +208,10 @@ impl Core {
             machine.short(client, clients);
         }
         if found.asks.is_some() {
+            // Whoever asks may have learned by other ways of what others had put by then.
+            for (other, parcel) in clients.read_news(reads) {
+                machine.put(other, parcel);
+            }
             machine.ask(client, clients);
         }
         if found.asks_place.is_some() {

@@ -215,6 +215,17 @@ impl Stream {
 }
 
 impl Clients {
+    /// What all have put that has not been read; nothing unless it `reads`.
+    pub(super) fn read_news(&mut self, reads: bool) -> Vec<(Client, Parcel)> {
+        let mut news = Vec::new();
+        for (client, stream) in self.0.iter_mut().filter(|(_, stream)| reads && stream.has_news()) {
+            let mut found = Found::default();
+            stream.read(&mut found);
+            news.extend(found.parcels.into_iter().map(|parcel| (*client, parcel)));
+        }
+        news
+    }
+
     fn stream(&mut self, client: Client) -> Option<&mut Stream> {
         self.0.get_mut(&client)
     }
