@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -267,7 +268,10 @@ fn answer(took: Duration, good: u64) -> Result<Answer, Error> {
 }
 
 fn connect(by_tcp: bool, operations: u64) -> Result<Answer, Error> {
-    let name = format!("/tmp/procession-versus-{}", std::process::id());
+    // The manager of the round before may not have closed its own yet: nothing waits for that.
+    static ROUNDS: AtomicU64 = AtomicU64::new(0);
+    let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("/tmp/procession-versus-{}-{round}", std::process::id());
     let manager = manager(Some(if by_tcp { "127.0.0.1:0" } else { &name }))?;
     let Some(address) = manager.address().cloned() else { return Err("no address".into()) };
     let begun = Instant::now();
