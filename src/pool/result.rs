@@ -217,24 +217,27 @@ pub(super) fn append<R: DeserializeOwned + 'static>(
     all: &mut std::result::Result<Vec<R>, TaskError>,
     outcome: Outcome,
 ) -> u64 {
-    let (mut failed, count) = (0, u64::from(outcome.items));
+    let (mut failed, mut first) = (0, None);
+    let mut values = all.as_mut().ok();
+    if let Some(values) = &mut values {
+        values.reserve(outcome.items as usize);
+    }
     let added = outcome.result.and_then(|results| {
-        items(results, outcome.items, |item| match (item, &mut *all) {
-            (Ok(value), Ok(values)) => values.push(value),
-            (Ok(_), Err(_)) => {}
-            (Err(error), so_far) => {
+        items(results, outcome.items, |item| match (item, &mut values) {
+            (Ok(value), Some(values)) => values.push(value),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
                 failed += 1;
-                if so_far.is_ok() {
-                    *so_far = Err(error);
-                }
+                first.get_or_insert(error);
             }
         })
     });
     if let Err(error) = added {
-        failed = count;
-        if all.is_ok() {
-            *all = Err(error);
-        }
+        failed = u64::from(outcome.items);
+        first.get_or_insert(error);
+    }
+    if let (Some(error), Ok(_)) = (first, &all) {
+        *all = Err(error);
     }
     failed
 }

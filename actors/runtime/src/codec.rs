@@ -77,10 +77,8 @@ pub(crate) fn encode_onto<T: Serialize + ?Sized>(
 ) -> Result<Vec<OwnedFd>, EncodeError> {
     let start = buffer.len();
     let scope = Scope::encode(Vec::new());
-    let mut encoder = Encoder { bytes: std::mem::take(buffer) };
-    let written = encoder.value(value);
-    *buffer = encoder.bytes;
-    let fds = written.and_then(|()| seal(scope.outgoing()));
+    let written = append(buffer, value);
+    let fds = written.and_then(|()| seal(scope.outgoing().unwrap_or_default()));
     if fds.is_err() {
         buffer.truncate(start);
     }
@@ -97,7 +95,7 @@ pub fn encode_with(
     let scope = Scope::encode(Vec::new());
     let mut encoder = Encoder { bytes: Vec::new() };
     write(&mut encoder)?;
-    Ok(Encoded { bytes: encoder.bytes, fds: seal(scope.outgoing())? })
+    Ok(Encoded { bytes: encoder.bytes, fds: seal(scope.outgoing().unwrap_or_default())? })
 }
 
 /// Makes descriptors of what goes along with a message.
@@ -175,9 +173,9 @@ pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Deco
 /// # Errors
 /// As [`encode`].
 pub(crate) fn encode_within<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    let mut encoder = Encoder { bytes: Vec::new() };
-    encoder.value(value)?;
-    Ok(encoder.bytes)
+    let mut bytes = Vec::new();
+    append(&mut bytes, value)?;
+    Ok(bytes)
 }
 
 /// Takes values one after another.
@@ -204,22 +202,27 @@ impl Encoder {
     /// # Errors
     /// What its `Serialize` says.
     pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        // serde hands over the bytes of a `Vec<u8>` one by one.
-        if let Ok(bytes) = cast!(value, &Vec<u8>) {
-            return self.bytes(bytes);
-        }
-        if let Ok((bytes,)) = cast!(value, &(Vec<u8>,)) {
-            return self.bytes(bytes);
-        }
-        bincode::serde::encode_into_writer(value, Append(&mut self.bytes), CONFIG)
-            .map_err(|why| EncodeError { type_name: type_name::<T>().into(), why: why.to_string() })
+        append(&mut self.bytes, value)
     }
+}
 
-    /// Appends bytes, as a value of `Vec<u8>` would be.
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        bincode::encode_into_writer(bytes, Append(&mut self.bytes), CONFIG)
-            .map_err(|why| EncodeError { type_name: "bytes".into(), why: why.to_string() })
-    }
+#[inline]
+fn append<T: Serialize + ?Sized>(buffer: &mut Vec<u8>, value: &T) -> Result<(), EncodeError> {
+    // serde hands over the bytes of a `Vec<u8>` one by one.
+    let bytes = match cast!(value, &Vec<u8>) {
+        Ok(bytes) => Some(bytes),
+        Err(value) => cast!(value, &(Vec<u8>,)).ok().map(|(bytes,)| bytes),
+    };
+    let written = match bytes {
+        Some(bytes) => bincode::encode_into_writer(bytes.as_slice(), Append(buffer), CONFIG),
+        None => bincode::serde::encode_into_writer(value, Append(buffer), CONFIG),
+    };
+    written.map_err(|why| unencodable(type_name::<T>(), &why))
+}
+
+#[cold]
+fn unencodable(type_name: &str, why: &bincode::error::EncodeError) -> EncodeError {
+    EncodeError { type_name: type_name.into(), why: why.to_string() }
 }
 
 /// A value that is nothing but bytes, which [`Encoder::value`] writes as such; `None` if `T` is
@@ -245,8 +248,7 @@ pub(crate) fn as_bytes<T: ?Sized>(value: &T) -> Option<&[u8]> {
 /// # Errors
 /// None: a number always encodes.
 pub(crate) fn head(count: usize) -> Result<Vec<u8>, EncodeError> {
-    bincode::encode_to_vec(count as u64, CONFIG)
-        .map_err(|why| EncodeError { type_name: "bytes".into(), why: why.to_string() })
+    bincode::encode_to_vec(count as u64, CONFIG).map_err(|why| unencodable("bytes", &why))
 }
 
 /// Most bytes of a number before others.
@@ -288,21 +290,9 @@ impl Decoder<'_> {
             let value = plain.next().ok_or_else(|| fail("an argument is missing".into()))?;
             return value.to().map_err(|why| fail(why.to_string()));
         }
-        let (value, used) = match of_bytes::<T>(Vec::new()) {
-            None => bincode::serde::decode_from_slice(self.bytes, CONFIG)
-                .map(|(value, used)| (Some(value), used)),
-            Some(_) => bincode::borrow_decode_from_slice(self.bytes, CONFIG)
-                .map(|(bytes, used): (&[u8], usize)| (of_bytes(bytes.to_vec()), used)),
-        }
-        .map_err(|why| fail(why.to_string()))?;
+        let (value, used) = read(self.bytes)?;
         self.bytes = &self.bytes[used..];
-        value.ok_or_else(|| fail("it is not made of bytes".into()))
-    }
-
-    /// The value that is all that is left.
-    fn only<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
-        let value = self.value()?;
-        self.end(value)
+        Ok(value)
     }
 
     /// Gives the value, if nothing is left behind it.
@@ -310,14 +300,36 @@ impl Decoder<'_> {
         if self.bytes.is_empty() {
             return Ok(value);
         }
-        Err(DecodeError {
-            type_name: type_name::<T>().into(),
-            why: format!(
-                "{} bytes left over; a type that skips fields, flattens or is untagged needs \
-                 the Json or MsgPack wrapper",
-                self.bytes.len()
-            ),
-        })
+        Err(left_over(type_name::<T>(), self.bytes.len()))
+    }
+}
+
+/// The value that these bytes begin with, and how many of them it takes.
+#[inline]
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    if of_bytes::<T>(Vec::new()).is_none() {
+        return bincode::serde::decode_from_slice(bytes, CONFIG)
+            .map_err(|why| undecodable(type_name::<T>(), &why));
+    }
+    let (bytes, used): (&[u8], usize) = bincode::borrow_decode_from_slice(bytes, CONFIG)
+        .map_err(|why| undecodable(type_name::<T>(), &why))?;
+    let value = of_bytes(bytes.to_vec());
+    Ok((value.ok_or_else(|| left_over(type_name::<T>(), used))?, used))
+}
+
+#[cold]
+fn undecodable(type_name: &str, why: &bincode::error::DecodeError) -> DecodeError {
+    DecodeError { type_name: type_name.into(), why: why.to_string() }
+}
+
+#[cold]
+fn left_over(type_name: &str, count: usize) -> DecodeError {
+    DecodeError {
+        type_name: type_name.into(),
+        why: format!(
+            "{count} bytes left over; a type that skips fields, flattens or is untagged needs \
+             the Json or MsgPack wrapper"
+        ),
     }
 }
 
@@ -539,19 +551,19 @@ impl Scope {
 
     /// As [`leave`](Self::leave), of an encoding.
     #[inline]
-    fn outgoing(self) -> Vec<Outgoing> {
+    fn outgoing(self) -> Option<Vec<Outgoing>> {
         match self.leave() {
-            Some(Transfer::Encoding(attachments)) => attachments,
-            _ => Vec::new(),
+            Some(Transfer::Encoding(attachments)) => Some(attachments),
+            _ => None,
         }
     }
 
     /// As [`leave`](Self::leave), of a decoding.
     #[inline]
-    fn incoming(self) -> Vec<Incoming> {
+    fn incoming(self) -> Option<Vec<Incoming>> {
         match self.leave() {
-            Some(Transfer::Decoding(attachments)) => attachments,
-            _ => Vec::new(),
+            Some(Transfer::Decoding(attachments)) => Some(attachments),
+            _ => None,
         }
     }
 }

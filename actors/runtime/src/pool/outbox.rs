@@ -180,9 +180,7 @@ impl Tray {
         }
         let len = usize::try_from(len).ok().filter(|len| *len <= RING).ok_or(Damaged)?;
         self.pending.drain(..std::mem::take(&mut self.taken));
-        let start = self.pending.len();
-        self.pending.resize(start + len, 0);
-        self.memory.read(self.head, &mut self.pending[start..]);
+        self.memory.read(self.head, len, &mut self.pending);
         self.head = tail;
         self.memory.word(HEAD).store(tail, Release);
         fence(SeqCst);

@@ -301,7 +301,11 @@ fn run_until_panic<A: DeserializeOwned + 'static, R: Serialize + 'static>(
             }
             Some(Err(error)) => Err(error.into()),
         };
-        if !calls.answer(&result) {
+        let handed_over = match &result {
+            Ok(value) => calls.answer(value),
+            Err(error) => calls.answer_error(error),
+        };
+        if !handed_over {
             return;
         }
     }

@@ -10,7 +10,7 @@ use super::large;
 use super::memory;
 use super::outbox::{LARGEST, Outbox};
 use super::task::{self, Definition, State, TaskBody};
-use crate::codec::{self, BatchDecoder, BatchEncoder, Encoded};
+use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded};
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::launcher::hello::{Report, StartFault};
 use crate::link::{Frame, Link, LinkError};
@@ -161,7 +161,7 @@ impl Worker {
             let _entered = span.entered();
             match body.flatten() {
                 Some(run) => run(&mut calls),
-                None => while calls.begin() && calls.answer::<()>(&Err(TaskError::NotInImage)) {},
+                None => while calls.begin() && calls.answer_error(&TaskError::NotInImage) {},
             }
         }
         if self.max_memory.is_some_and(|most| memory::of_this_process() > most) {
@@ -199,20 +199,41 @@ impl<'a> Calls<'a> {
         (&mut self.args, self.state)
     }
 
-    /// Hands over what came of the call. False when the owner is gone. Panics as the
-    /// result's `Serialize` does.
+    /// Hands over what the call returned. False when the owner is gone. Panics as the
+    /// `Serialize` of the value does.
     #[inline]
-    pub(super) fn answer<R: Serialize + 'static>(&mut self, result: &Result<R, TaskError>) -> bool {
-        let handed_over = self.desk.hand_over(result, self.is_watched).is_ok();
-        self.is_open = false;
-        handed_over
+    pub(super) fn answer<R: Serialize + 'static>(&mut self, value: &R) -> bool {
+        self.desk.encoder.clear();
+        let encoded = self.desk.encoder.push(value);
+        self.hand_over(encoded)
+    }
+
+    /// Hands over an error in place of a value. False when the owner is gone.
+    #[cold]
+    pub(super) fn answer_error(&mut self, error: &TaskError) -> bool {
+        self.desk.encoder.clear();
+        let encoded = self.desk.encoder.push_marked(error, true);
+        self.hand_over(encoded)
     }
 
     /// Hands over that the call panicked, or the `Serialize` of its result. When the drop of
     /// a result did, that has been handed over. False when the owner is gone.
     #[cold]
     pub(super) fn answer_for_panic(&mut self, report: PanicReport) -> bool {
-        !self.is_open || self.answer::<()>(&Err(report.into()))
+        !self.is_open || self.answer_error(&report.into())
+    }
+
+    #[inline]
+    fn hand_over(&mut self, encoded: Result<(), EncodeError>) -> bool {
+        let desk = &mut *self.desk;
+        let is_put = encoded.is_ok() && desk.put();
+        let handed_over = if is_put && !self.is_watched && !desk.outbox.is_heavy() {
+            true
+        } else {
+            desk.hand_over_slowly(encoded, is_put).is_ok()
+        };
+        self.is_open = false;
+        handed_over
     }
 }
 
@@ -221,26 +242,33 @@ impl Desk {
         self.inbox.pop_front().map_or_else(|| self.stream.recv_alone(), Ok)
     }
 
-    fn hand_over<R: Serialize + 'static>(
+    /// Puts what is encoded into the outbox. False when it does not go there, or not now.
+    #[inline]
+    fn put(&mut self) -> bool {
+        self.encoder.plain().is_some_and(|frame| frame.len() <= LARGEST && self.outbox.put(frame))
+    }
+
+    /// What it takes besides, when that was not all.
+    #[cold]
+    fn hand_over_slowly(
         &mut self,
-        result: &Result<R, TaskError>,
-        is_watched: bool,
+        encoded: Result<(), EncodeError>,
+        mut is_put: bool,
     ) -> Result<(), LinkError> {
-        self.encoder.clear();
-        let encoded = match result {
-            Ok(value) => self.encoder.push(value),
-            Err(error) => self.encoder.push_marked(error, true),
-        };
         if let Err(error) = encoded {
             self.put_in_place(error.into())?;
         }
-        if self.encoder.plain().is_none_or(|frame| frame.len() > LARGEST) {
-            return self.spill();
+        while !is_put {
+            if self.encoder.plain().is_none_or(|frame| frame.len() > LARGEST) {
+                return self.spill();
+            }
+            is_put = self.put();
+            if !is_put {
+                self.wait_for_room()?;
+            }
         }
-        while !self.encoder.plain().is_some_and(|frame| self.outbox.put(frame)) {
-            self.wait_for_room()?;
-        }
-        if (is_watched || self.outbox.is_heavy()) && self.outbox.must_ring() {
+        // A watched result is looked at now, and so are many that have come together.
+        if self.outbox.must_ring() {
             self.ring()?;
         }
         Ok(())

@@ -65,17 +65,20 @@ impl OutboxMemory {
         }
     }
 
-    /// Copies bytes out, from this position on.
+    /// Copies so many bytes out, from this position on, behind what is in `into`.
     ///
     /// # Panics
     /// When more are wanted than the ring has.
-    pub(crate) fn read(&self, position: u64, bytes: &mut [u8]) {
-        let (at, first) = Self::place(position, bytes.len());
+    pub(crate) fn read(&self, position: u64, len: usize, into: &mut Vec<u8>) {
+        let (at, first) = Self::place(position, len);
         let ring = self.ring();
-        // SAFETY: as for `write`.
+        into.reserve(len);
+        let space = into.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        // SAFETY: as for `write`; so much room was reserved, and is written before it counts.
         unsafe {
-            ring.add(at).copy_to_nonoverlapping(bytes.as_mut_ptr(), first);
-            ring.copy_to_nonoverlapping(bytes.as_mut_ptr().add(first), bytes.len() - first);
+            ring.add(at).copy_to_nonoverlapping(space, first);
+            ring.copy_to_nonoverlapping(space.add(first), len - first);
+            into.set_len(into.len() + len);
         }
     }
 
@@ -110,9 +113,9 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         for position in [0, RING as u64 - 100, 5 * RING as u64 - 1] {
             ours.write(position, &bytes);
-            let mut back = [0; 256];
-            theirs.read(position, &mut back);
-            assert_eq!(back.as_slice(), bytes);
+            let mut back = b">".to_vec();
+            theirs.read(position, 256, &mut back);
+            assert_eq!((back[0], &back[1..]), (b'>', bytes.as_slice()));
         }
     }
 }
