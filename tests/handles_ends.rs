@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use util::{SOON, alone, signal, until};
 
@@ -354,6 +355,26 @@ impl<'de> Deserialize<'de> for Disguise {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(None, Some(Share::deserialize(deserializer)?)))
     }
+}
+
+/// Polls a first use once and keeps it, while another thread uses the object.
+fn keeps_a_first_use(counter: Counter) -> u64 {
+    let mut first = Box::pin(counter.0.side_async());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let added = std::thread::scope(|scope| scope.spawn(|| counter.add(1)).join());
+    drop(first);
+    added.unwrap().unwrap()
+}
+
+#[test]
+fn a_first_use_that_is_kept_and_not_polled_holds_up_nobody() {
+    let counter = Counter::new();
+    let process = Process::spawn(keeps_a_first_use, (counter.clone(),)).unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), 1);
+    // It was given up, and the handle with it.
+    until("nobody is attached", || counter.seen().detached.len() == 1);
+    assert_eq!(counter.seen().attached.len(), 1);
 }
 
 #[test]

@@ -5,20 +5,22 @@
 //! share it. The fast path ([`Share::side`]) is two loads and a compare. It must never hold
 //! a lock across a wait. Neighbours: `roads` finds the owner, `travel` encodes.
 
-use super::connection::{Connection, Owner, wait_until};
+use super::connection::{Call, Connection, Owner, wait_until};
 use super::era::{self, Era};
 use super::message::check_room;
 use super::roads::{self, Name, Ticket};
 use super::{Kind, ShareError, Stock, host};
+use crate::codec::Encoded;
 use crate::node;
 use crate::sync::lock;
 use procession_protocols::id::NodeId;
 use std::any::Any;
 use std::fmt;
-use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
+use tokio::sync::Notify;
 
 /// A handle to an object of a kind.
 pub struct Share<K: Kind>(pub(super) Arc<Inner<K>>);
@@ -92,18 +94,21 @@ impl<K: Kind> Share<K> {
     /// As [`side`](Self::side).
     ///
     /// # Cancel safety
-    /// Dropped, it gives back an attachment that was under way.
+    /// Dropped, it leaves an attachment that is under way to whoever uses the object next;
+    /// the last handle gives it back.
     pub async fn side_async(&self) -> Result<Side<'_, K>, ShareError> {
         let life = self.0.life();
-        if let Some(side) = life.side.get() {
-            return Ok(side.borrow());
+        loop {
+            let mut changed = pin!(life.changed.0.notified());
+            changed.as_mut().enable();
+            if life.side.get().is_none() {
+                self.0.attach(life)?;
+            }
+            if let Some(side) = life.side.get() {
+                return Ok(side.borrow());
+            }
+            changed.await;
         }
-        let turn = life.turn().await;
-        if life.side.get().is_none() {
-            self.attach(life, &turn).await?;
-        }
-        drop(turn);
-        life.side.get().map(Ready::borrow).ok_or(ShareError::Forked)
     }
 
     /// The object, if this process is ready to use it at once.
@@ -112,28 +117,6 @@ impl<K: Kind> Share<K> {
         let first = &self.0.first;
         let life = if first.is_now() { &first.state } else { self.0.life() };
         life.side.get().map(Ready::borrow)
-    }
-
-    /// Attaches; called by one at a time.
-    async fn attach<'a>(&'a self, life: &'a Life<K>, turn: &Turn<'a>) -> Result<(), ShareError> {
-        let ticket = lock(&life.start).ticket.clone().ok_or(ShareError::Forked)?;
-        check_room(&ticket.link)?;
-        let connection = roads::connection(&ticket)?;
-        let call = connection.begin_attach(self.0.object, K::NAME)?;
-        let number = call.number;
-        let reply = call.await?;
-        let away = K::attached(&connection, self.0.object, reply)
-            .inspect_err(|_| connection.release(self.0.object, number))?;
-        let attached = Attached { away, connection: connection.clone(), number };
-        if life.side.set(Ready::Away(attached)).is_err() {
-            unreachable!("one attaches at a time")
-        }
-        let weak: Weak<Inner<K>> = Arc::downgrade(&self.0);
-        if !connection.tell(self.0.object, number, weak) {
-            self.0.owner_gone();
-        }
-        turn.done_with_ticket();
-        Ok(())
     }
 }
 
@@ -205,6 +188,7 @@ pub(super) struct Inner<K: Kind> {
 /// What a handle is in one generation of its process.
 struct Life<K: Kind> {
     start: Mutex<Start>,
+    changed: Arc<Changed>,
     side: OnceLock<Ready<K>>,
 }
 
@@ -212,9 +196,29 @@ struct Life<K: Kind> {
 #[derive(Default)]
 struct Start {
     ticket: Option<Arc<Ticket>>,
-    /// Whether somebody is attaching; these wait for him.
-    is_busy: bool,
-    waiting: Vec<Waker>,
+    step: Step,
+}
+
+/// How far attaching has come. It belongs to all who wait for it: any of them takes the next
+/// step, so that a future which is kept and not polled holds up nobody.
+#[derive(Default)]
+enum Step {
+    #[default]
+    None,
+    /// A thread takes a step, which does not wait.
+    Busy,
+    /// The owner has been asked.
+    Asked(Arc<Connection>, Call),
+}
+
+/// Wakes all who wait for the object.
+#[derive(Default)]
+struct Changed(Notify);
+
+impl Wake for Changed {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_waiters();
+    }
 }
 
 enum Ready<K: Kind> {
@@ -241,50 +245,50 @@ impl<K: Kind> Ready<K> {
 
 impl<K: Kind> Life<K> {
     fn own(own: Arc<K::Own>) -> Self {
-        Self { start: Mutex::default(), side: OnceLock::from(Ready::Own(own)) }
+        let side = OnceLock::from(Ready::Own(own));
+        Self { start: Mutex::default(), changed: Arc::default(), side }
     }
 
     /// Without a ticket it cannot attach.
     fn away(ticket: Option<Arc<Ticket>>) -> Self {
-        Self { start: Mutex::new(Start { ticket, ..Start::default() }), side: OnceLock::new() }
+        let start = Mutex::new(Start { ticket, step: Step::None });
+        Self { start, changed: Arc::default(), side: OnceLock::new() }
     }
 
-    /// Waits for the turn to attach.
-    async fn turn(&self) -> Turn<'_> {
-        poll_fn(|context| {
-            let start = &mut *lock(&self.start);
-            if start.is_busy {
-                start.waiting.push(context.waker().clone());
-                return Poll::Pending;
+    /// Takes the turn, with what has been answered; `None` when there is nothing to do now.
+    fn turn(&self) -> Option<(Turn<'_>, Option<Answered>)> {
+        let start = &mut *lock(&self.start);
+        let answered = match &mut start.step {
+            Step::None => None,
+            Step::Busy => return None,
+            Step::Asked(connection, call) => {
+                let waker = Waker::from(self.changed.clone());
+                match Pin::new(&mut *call).poll(&mut Context::from_waker(&waker)) {
+                    Poll::Pending => return None,
+                    Poll::Ready(reply) => Some((connection.clone(), call.number, reply)),
+                }
             }
-            start.is_busy = true;
-            Poll::Ready(())
-        })
-        .await;
-        Turn(&self.start)
+        };
+        let done = std::mem::replace(&mut start.step, Step::Busy);
+        drop(done);
+        Some((Turn { start: &self.start, changed: &self.changed, next: Step::None }, answered))
     }
 }
 
-/// The turn to attach.
-struct Turn<'a>(&'a Mutex<Start>);
+/// What an owner says to an attachment of this number.
+type Answered = (Arc<Connection>, u64, Result<Encoded, ShareError>);
 
-impl Turn<'_> {
-    fn done_with_ticket(&self) {
-        let ticket = lock(self.0).ticket.take();
-        drop(ticket);
-    }
+/// The turn to take a step; when it is over, those who wait look again.
+struct Turn<'a> {
+    start: &'a Mutex<Start>,
+    changed: &'a Changed,
+    next: Step,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let waiting = {
-            let start = &mut *lock(self.0);
-            start.is_busy = false;
-            std::mem::take(&mut start.waiting)
-        };
-        for waker in waiting {
-            waker.wake();
-        }
+        lock(self.start).step = std::mem::take(&mut self.next);
+        self.changed.0.notify_waiters();
     }
 }
 
@@ -302,6 +306,34 @@ impl<K: Kind> Inner<K> {
 
     fn life(&self) -> &Life<K> {
         self.first.now(|| Life::away(None))
+    }
+
+    /// Asks the owner to attach this process, or takes its answer, if it is time for either.
+    fn attach(self: &Arc<Self>, life: &Life<K>) -> Result<(), ShareError> {
+        let Some((mut turn, answered)) = life.turn() else { return Ok(()) };
+        let Some((connection, number, reply)) = answered else {
+            if life.side.get().is_none() {
+                let ticket = lock(&life.start).ticket.clone().ok_or(ShareError::Forked)?;
+                check_room(&ticket.link)?;
+                let connection = roads::connection(&ticket)?;
+                let call = connection.begin_attach(self.object, K::NAME)?;
+                turn.next = Step::Asked(connection, call);
+            }
+            return Ok(());
+        };
+        let away = K::attached(&connection, self.object, reply?)
+            .inspect_err(|_| connection.release(self.object, number))?;
+        let attached = Attached { away, connection: connection.clone(), number };
+        if life.side.set(Ready::Away(attached)).is_err() {
+            unreachable!("one attaches at a time")
+        }
+        let weak: Weak<Self> = Arc::downgrade(self);
+        if !connection.tell(self.object, number, weak) {
+            self.owner_gone();
+        }
+        let ticket = lock(&life.start).ticket.take();
+        drop(ticket);
+        Ok(())
     }
 
     /// Its name in this process; `None` when it is out of reach.
@@ -371,8 +403,8 @@ impl<K: Kind> Drop for Inner<K> {
         let mut era = Some(&mut self.first);
         while let Some(one) = era {
             let is_now = one.is_now();
-            let Life { start, side } = &mut one.state;
-            let ticket = start.get_mut().map(|start| start.ticket.take());
+            let Life { start, side, .. } = &mut one.state;
+            let start = start.get_mut().map(std::mem::take);
             match (side.take(), is_now) {
                 (Some(Ready::Own(_)), true) => host::let_go(object),
                 (Some(Ready::Away(Attached { away, connection, number })), true) => {
@@ -382,7 +414,7 @@ impl<K: Kind> Drop for Inner<K> {
                 (None, true) => {}
                 // What an older generation had is the business of the process that this
                 // one is a copy of; locks in it may be held for ever.
-                (side, false) => std::mem::forget((side, ticket)),
+                (side, false) => std::mem::forget((side, start)),
             }
             era = one.next_mut();
         }
