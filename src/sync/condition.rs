@@ -183,7 +183,9 @@ impl Condition {
         wait_for(deadline, is_so, || self.wait_until(deadline))
     }
 
-    /// Notifies the one that has waited longest, if any waits.
+    /// Notifies the one that has waited longest, if any waits. It wakes at once, and then
+    /// waits for the lock, which the caller has still: [`CondGuard::notify`] has it wake when
+    /// the guard gives the lock back, which is sooner for both.
     ///
     /// # Errors
     /// [`SyncError::NotOwner`] when the calling thread does not hold the lock;
@@ -380,7 +382,8 @@ impl CondGuard<'_> {
         wait_for(deadline, is_so, || self.wait_until(deadline))
     }
 
-    /// See [`Condition::notify`].
+    /// As [`Condition::notify`]; the waiter wakes when the guard gives the lock back, at its
+    /// end or in a wait.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).

@@ -4,12 +4,7 @@
 //! Owns lending and recalling. Nobody waits while an item is ready, or is lent to somebody
 //! who has neither taken it nor been waiting for it.
 
-use super::{
-    Client, Effect, Entry, Getter, Holder, Item, LEND_BYTES, LEND_ITEMS, Machine, Streams, Who,
-};
-
-/// A consumer with so many left, or fewer, is lent more.
-const LOW: u32 = LEND_ITEMS / 2;
+use super::{Client, Effect, Entry, Getter, Holder, Item, LEND_BYTES, Machine, Streams, Who};
 
 impl<I: Item> Machine<I> {
     /// A client's thread waits for an item.
@@ -245,7 +240,7 @@ impl<I: Item> Machine<I> {
     /// Lends up to `most` of the first items to a client.
     fn lend(&mut self, client: Client, most: usize, streams: &mut impl Streams<I>) -> usize {
         let Some(member) = self.members.get_mut(&client) else { return 0 };
-        let most = most.min((LEND_ITEMS.saturating_sub(member.untaken())) as usize);
+        let most = most.min(member.room() as usize);
         let mut count = 0;
         while count < most
             && let Some(entry) = self.ready.front()
@@ -266,7 +261,8 @@ impl<I: Item> Machine<I> {
 
     fn lend_ahead(&mut self, streams: &mut impl Streams<I>) {
         let low = |(client, member): (&Client, &super::Member<I>)| {
-            (member.consumes && member.untaken() <= LOW).then_some((member.untaken(), *client))
+            (member.consumes && member.untaken() <= member.low())
+                .then_some((member.untaken(), *client))
         };
         if self.ready.is_empty() {
             return;
@@ -294,7 +290,7 @@ impl<I: Item> Machine<I> {
                 Some(member.taken.wrapping_add(1))
             } else if !self.ready.is_empty() && member.consumes {
                 // One with fewer would have been lent more just now, had there been room.
-                Some(member.taken.wrapping_add(left.saturating_sub(LOW).max(1)))
+                Some(member.taken.wrapping_add(left.saturating_sub(member.low()).max(1)))
             } else {
                 None
             };

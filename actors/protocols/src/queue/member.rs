@@ -3,7 +3,7 @@
 //! Owns the counts on the owner's side of a client's two cursors, and the items that lie
 //! between them. What a client says of itself is believed only within what it was lent.
 
-use super::{Entry, Item};
+use super::{Entry, Item, LEND_ITEMS, LEND_MOST};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -13,6 +13,10 @@ pub(super) struct Member<I> {
     pub(super) lent: VecDeque<Entry<I>>,
     /// What those count for together.
     burden: u64,
+    /// How many may be lent to it, beyond what it has taken.
+    window: u32,
+    /// It was lent that many.
+    is_full: bool,
     /// Taken and not finished; the oldest first. Only of a joinable queue.
     pub(super) kept: VecDeque<Entry<I>>,
     /// How many it has taken, as far as the owner knows, modulo 2^32.
@@ -39,6 +43,8 @@ impl<I> Default for Member<I> {
         Self {
             lent: VecDeque::new(),
             burden: 0,
+            window: LEND_ITEMS,
+            is_full: false,
             kept: VecDeque::new(),
             taken: 0,
             consumes: false,
@@ -60,14 +66,30 @@ impl<I: Item> Member<I> {
         self.owed_place = false;
     }
 
+    /// How many more may be lent to it. One that has taken all of what it might be lent,
+    /// before there was more, is fast: it may be lent twice as many.
+    pub(super) fn room(&mut self) -> u32 {
+        if self.lent.is_empty() && std::mem::take(&mut self.is_full) {
+            self.window = LEND_MOST.min(2 * self.window);
+        }
+        self.window.saturating_sub(self.untaken())
+    }
+
+    /// One with so many left, or fewer, is lent more.
+    pub(super) fn low(&self) -> u32 {
+        self.window / 2
+    }
+
     /// One more item is lent to it.
     pub(super) fn lend(&mut self, entry: Entry<I>) {
         self.burden += entry.item.burden();
         self.lent.push_back(entry);
+        self.is_full = self.untaken() >= self.window;
     }
 
-    /// All but the first `keep` items are lent to it no longer.
+    /// All but the first `keep` items are lent to it no longer: others wait for them.
     pub(super) fn take_back(&mut self, keep: usize) -> VecDeque<Entry<I>> {
+        (self.window, self.is_full) = (LEND_ITEMS, false);
         let back = self.lent.split_off(keep.min(self.lent.len()));
         self.burden -= back.iter().map(|entry| entry.item.burden()).sum::<u64>();
         back

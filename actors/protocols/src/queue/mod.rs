@@ -34,8 +34,11 @@ pub type Client = u16;
 /// reply is due. The host draws the numbers.
 pub type Waiter = u64;
 
-/// Most items that are lent to a client beyond what it has taken.
+/// Most items that are lent to a client beyond what it has taken, at first.
 pub const LEND_ITEMS: u32 = 64;
+
+/// Most that are lent so to one that takes them faster than it is lent more.
+pub const LEND_MOST: u32 = 1024;
 
 /// Most bytes that are lent to a client beyond what it has taken (one item may be more).
 pub const LEND_BYTES: u64 = 256 * 1024;
@@ -465,8 +468,13 @@ impl<I: Item> Machine<I> {
     }
 
     /// Puts items back to where they stood by arrival. Their bytes are counted still.
-    fn give_back(&mut self, entries: impl IntoIterator<Item = Entry<I>>, redelivered: bool) {
-        for mut entry in entries {
+    fn give_back(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry<I>, IntoIter: DoubleEndedIterator>,
+        redelivered: bool,
+    ) {
+        // The youngest first: most often all go to the front.
+        for mut entry in entries.into_iter().rev() {
             entry.redelivered |= redelivered;
             let place = self.ready.partition_point(|other| other.number < entry.number);
             self.ready.insert(place, entry);

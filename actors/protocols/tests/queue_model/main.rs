@@ -7,7 +7,7 @@
 
 mod world;
 
-use procession_protocols::queue::{BYTES, Options};
+use procession_protocols::queue::{BYTES, LEND_ITEMS, LEND_MOST, Options};
 use proptest::prelude::*;
 use world::World;
 
@@ -22,6 +22,7 @@ enum Step {
     Hear(u16),
     Dies(u16),
     OwnPut,
+    OwnPutsMany,
     OwnPutWaits,
     OwnGet,
     OwnGetWaits,
@@ -33,7 +34,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let client = 2u16..6;
     // One, or several together.
-    let gets = (client.clone(), prop_oneof![Just(1), 2..9u32]);
+    let gets = (client.clone(), prop_oneof![4 => Just(1), 4 => 2..9u32, 1 => Just(LEND_MOST)]);
     prop_oneof![
         2 => client.clone().prop_map(Step::Attach),
         10 => client.clone().prop_map(Step::Put),
@@ -44,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => client.clone().prop_map(Step::Hear),
         1 => client.prop_map(Step::Dies),
         4 => Just(Step::OwnPut),
+        1 => Just(Step::OwnPutsMany),
         2 => Just(Step::OwnPutWaits),
         2 => Just(Step::OwnGet),
         2 => Just(Step::OwnGetWaits),
@@ -76,6 +78,8 @@ fn play(options: Options, steps: &[Step]) -> World {
             Step::Hear(client) => world.hear(client),
             Step::Dies(client) => world.dies(client),
             Step::OwnPut => world.owner_puts(false),
+            // More than a consumer is lent at first.
+            Step::OwnPutsMany => (0..LEND_ITEMS + 9).for_each(|_| world.owner_puts(false)),
             Step::OwnPutWaits => world.owner_puts(true),
             Step::OwnGet => world.owner_gets(false),
             Step::OwnGetWaits => world.owner_gets(true),
@@ -137,4 +141,29 @@ proptest! {
             prop_assert!(before < thing.number, "{thing:?} after {before}");
         }
     }
+}
+
+#[test]
+fn who_takes_all_before_more_comes_is_lent_more_until_others_want_some() {
+    let mut world = World::new(options(None, false));
+    for client in [2, 3] {
+        world.attach(client);
+    }
+    (0..6 * LEND_MOST).for_each(|_| world.owner_puts(false));
+    let mut lent = Vec::new();
+    for _ in 0..8 {
+        world.client_gets(2, LEND_MOST, true, false);
+        world.hear(2);
+        lent.push(world.lent(2));
+    }
+    assert_eq!(lent, [64, 128, 256, 512, 1024, 1024, 1024, 1024]);
+    while world.lent(2) > 0 {
+        world.client_gets(2, 300, true, false);
+        world.hear(2);
+    }
+    // Of what the fast one has and has not taken, another gets half.
+    (0..500).for_each(|_| world.owner_puts(false));
+    world.client_gets(3, 1, true, false);
+    world.hear(3);
+    assert_eq!((world.lent(2), world.lent(3)), (64, 64));
 }

@@ -18,8 +18,8 @@ pub(crate) struct Thing {
 
 impl Item for Thing {
     fn weight(&self) -> u64 {
-        // Some are large, so that bytes bound the lending too.
-        if self.number.is_multiple_of(7) { 100_000 } else { 64 }
+        // Some are large, so that bytes bound the lending too; not the owner's.
+        if self.producer != 0 && self.number.is_multiple_of(7) { 100_000 } else { 64 }
     }
 }
 
@@ -159,6 +159,11 @@ impl World {
             Bell(&place.insert(Page::default()).owner_sleeps).arm(1);
             self.machine.attach(client);
         }
+    }
+
+    /// How many items are lent to a client, and not taken.
+    pub(crate) fn lent(&self, client: Client) -> u32 {
+        Cursor(&self.pages.pages[&client].items).look().left()
     }
 
     fn page(&mut self, client: Client) -> Option<&mut Page> {

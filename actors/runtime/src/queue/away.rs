@@ -4,29 +4,29 @@
 //! its tail; getting is a compare-and-swap on the cursor and copying out. Neither makes a
 //! system call while the other side keeps up. What was put needs nothing more from this
 //! process, which may be killed at any instant. It must never decide who gets what.
-//! Neighbours: `page`, `channel` and `waits` below; `own` is the other side.
+//! Neighbours: `page`, `channel` and `waits` below, `waiting` beside it; `own` is the other
+//! side.
 
-use super::channel::{Channel, Heard};
+use super::channel::Channel;
 use super::host::{self, Answer, Ask};
 use super::page::{Header, OWNER_SLEEPS, Page, flags, state, waits};
 use super::parcel::{Bytes, Parcel, fds_of, header_of, span};
 use super::points::{self, Point};
+use super::waiting::{Hungry, Short, answer_within};
 use super::waits::{Looks, Patience, Waits};
 use super::{Got, NoItem, Refused};
 use crate::codec::{self, Encoded};
 use crate::node::hidden;
 use crate::share::{Connection, ShareError};
-use crate::sync::{after, lock, readable};
+use crate::sync::{after, lock};
 use crate::sys::rings::{RING, Ring};
-use crate::sys::watch::{Held, watch};
 use crate::wait::at_once;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
 
 /// An attached queue.
 #[derive(Debug)]
@@ -41,14 +41,14 @@ pub struct Away {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) page: Page,
-    channel: Channel,
-    waits: Waits,
-    looks: Looks,
+    pub(super) channel: Channel,
+    pub(super) waits: Waits,
+    pub(super) looks: Looks,
     /// Held while an item goes into the ring.
     pub(super) tx: Mutex<Tx>,
     /// Held while an item is taken out.
     pub(super) rx: Mutex<Rx>,
-    is_gone: AtomicBool,
+    pub(super) is_gone: AtomicBool,
 }
 
 /// Where the ring to the owner stands.
@@ -322,61 +322,6 @@ impl Away {
         Ok(Some(got))
     }
 
-    /// Has the owner do what it can at once, and waits until it has, or until it is enough.
-    /// False when the owner gave no answer.
-    async fn ask(
-        &self,
-        (asked, answered): (&AtomicU64, &AtomicU64),
-        enough: impl Fn() -> bool,
-        patience: Patience,
-    ) -> Result<bool, ShareError> {
-        let number = asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let done = || enough() || answered.load(Ordering::Acquire) >= number;
-        let bits = waits::ANSWER | waits::ITEM | waits::PLACE;
-        self.wait(bits, answer_within(patience), done).await
-    }
-
-    /// Waits for what the owner will do. False when the time is up.
-    async fn wait(
-        &self,
-        bits: u64,
-        patience: Patience,
-        ready: impl Fn() -> bool,
-    ) -> Result<bool, ShareError> {
-        let inner = &*self.inner;
-        let ready = || ready() || inner.page.is_shut() && bits & waits::ANSWER == 0;
-        if let Patience::Until(_) = patience {
-            if hidden::is_current() {
-                return Err(ShareError::WouldDeadlock);
-            }
-            if inner.linger(bits, ready) {
-                return Ok(true);
-            }
-        }
-        loop {
-            let round = inner.waits.round();
-            inner.page.client_bell().arm(bits);
-            if ready() {
-                return Ok(true);
-            }
-            if inner.is_gone() {
-                return Err(self.gone());
-            }
-            inner.ring_for(bits);
-            match patience {
-                Patience::Never => return Ok(false),
-                Patience::Until(deadline) => {
-                    if !inner.waits.block(round, deadline, |deadline| inner.listen(deadline)) {
-                        return Ok(ready());
-                    }
-                }
-                Patience::Async => {
-                    inner.waits.wait(round, || Inner::lead(&self.inner)).await;
-                }
-            }
-        }
-    }
-
     pub(super) fn gone(&self) -> ShareError {
         ShareError::OwnerGone { name: self.connection.owner_name().to_owned() }
     }
@@ -434,26 +379,10 @@ impl Inner {
         }
     }
 
-    fn ring_owner(&self) {
+    pub(super) fn ring_owner(&self) {
         if self.page.owner_bell().ring(OWNER_SLEEPS) {
             self.channel.ring();
         }
-    }
-
-    /// Has the owner look, unless it knows all there is to know.
-    fn ring_for(&self, bits: u64) {
-        if bits != waits::ITEM || self.page.hungry().must_ring() {
-            self.ring_owner();
-        }
-    }
-
-    /// Looks a few times whether a wait is over before it has begun: no bell is needed then.
-    fn linger(&self, bits: u64, is_over: impl Fn() -> bool) -> bool {
-        if is_over() {
-            return true;
-        }
-        self.ring_for(bits);
-        self.looks.find(is_over)
     }
 
     fn room(&self) -> Option<usize> {
@@ -466,76 +395,6 @@ impl Inner {
         let head = self.page.up_head().load(Ordering::Acquire);
         let filled = usize::try_from(tail.wrapping_sub(head)).ok()?;
         RING.checked_sub(filled)
-    }
-
-    fn listen(&self, deadline: Option<Instant>) {
-        if readable(self.channel.as_fd(), deadline).unwrap_or(true)
-            && self.channel.hear() == Heard::End
-        {
-            self.is_gone.store(true, Ordering::Release);
-        }
-    }
-
-    /// Has the hidden thread listen once.
-    fn lead(self: &Arc<Self>) {
-        let weak = Arc::downgrade(self);
-        let socket = self.channel.as_fd().try_clone_to_owned();
-        let listen = async move {
-            if let Ok(watched) = socket.and_then(|fd| watch(Held::own(fd), Interest::READABLE)) {
-                drop(watched.readable().await);
-            }
-            if let Some(inner) = weak.upgrade() {
-                inner.listen(Some(Instant::now()));
-                inner.waits.end_round();
-            }
-        };
-        match hidden::handle() {
-            Ok(handle) => drop(handle.spawn(listen)),
-            // No thread to be had: the future looks again at once.
-            Err(_) => self.is_gone.store(true, Ordering::Release),
-        }
-    }
-}
-
-/// How an answer is waited for that the owner gives at once.
-fn answer_within(patience: Patience) -> Patience {
-    let latest = after(ANSWER_WITHIN);
-    match patience {
-        Patience::Async => Patience::Async,
-        Patience::Never | Patience::Until(None) => Patience::Until(latest),
-        Patience::Until(at) => Patience::Until(at.min(latest)),
-    }
-}
-
-/// A thread of this process waits for a place, as the owner sees it, until this is dropped.
-struct Short<'a>(&'a AtomicU64);
-
-impl<'a> Short<'a> {
-    fn new(word: &'a AtomicU64) -> Self {
-        word.fetch_add(1, Ordering::AcqRel);
-        Self(word)
-    }
-}
-
-impl Drop for Short<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The same, for an item.
-struct Hungry<'a>(&'a Page);
-
-impl<'a> Hungry<'a> {
-    fn new(page: &'a Page) -> Self {
-        page.hungry().enter();
-        Self(page)
-    }
-}
-
-impl Drop for Hungry<'_> {
-    fn drop(&mut self) {
-        self.0.hungry().leave();
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `channel` | bells and descriptors |
 //! | `waits`, `cell`, `bells` | who waits on what, at a client and at the owner |
 //! | `parcel`, `chunks` | an item's bytes, and the files of large ones |
-//! | `away` | a client's puts and gets |
+//! | `away`, `waiting` | a client's puts and gets, and its waits |
 //! | `many` | several items put or got in one call |
 //! | `own`, `hear`, `streams`, `host` | the owner's, what clients put and want, its ends of the pages, their requests |
 //! | `points` | where tests kill |
@@ -35,6 +35,7 @@ mod page;
 mod parcel;
 pub mod points;
 mod streams;
+mod waiting;
 mod waits;
 
 pub(crate) use chunks::file_of;
