@@ -219,21 +219,23 @@ fn putting_waits_when_the_owner_keeps_too_many_bytes() {
         count += 1;
     }
     assert!((95..=100).contains(&count), "{count}");
+    let tried = Queue::new().unwrap();
     let child = Process::spawn(
-        |queue: RawQueue| {
+        |queue: RawQueue, tried: Queue<()>| {
             let text = "x".repeat(10_000);
             let mut count = 0;
             while queue.put_now(&text, tag::<String>(), Patience::Never).is_ok() {
                 count += 1;
             }
+            tried.put(()).unwrap();
             queue.put_now(&text, tag::<String>(), Patience::Until(None)).unwrap();
             count + 1
         },
-        (queue.clone(),),
+        (queue.clone(), tried.clone()),
     )
     .unwrap();
     // Somebody makes room only when the child is done trying.
-    std::thread::sleep(Duration::from_millis(200));
+    tried.get_timeout(SOON).unwrap();
     let mut got = 0;
     let deadline = Instant::now() + SOON;
     while child.is_alive().unwrap() || queue.count().unwrap() > 0 {
