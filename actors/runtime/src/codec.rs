@@ -100,6 +100,9 @@ pub fn encode_with(
 
 /// Makes descriptors of what goes along with a message.
 fn seal(attachments: Vec<Outgoing>) -> Result<Vec<OwnedFd>, EncodeError> {
+    if attachments.is_empty() {
+        return Ok(Vec::new());
+    }
     let failed = |why| EncodeError { type_name: "message".into(), why };
     if attachments.len() > MAX_FDS {
         return Err(failed(format!("{} descriptors, at most {MAX_FDS} fit", attachments.len())));

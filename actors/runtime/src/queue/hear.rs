@@ -192,13 +192,9 @@ impl Core {
     /// One look at a client. True when it found something.
     fn look_once(&mut self, client: Client) -> bool {
         let reads = !self.machine.is_heavy();
-        let Some(stream) = self.clients.0.get_mut(&client) else { return false };
-        let found = stream.look(reads);
         let (machine, clients) = (&mut self.machine, &mut self.clients);
-        let is_any = !found.parcels.is_empty();
-        for parcel in found.parcels {
-            machine.put(client, parcel);
-        }
+        let Some(stream) = clients.0.get_mut(&client) else { return false };
+        let found = stream.look(reads, |parcel| machine.put(client, parcel));
         machine.rung(client, clients);
         machine.distribute(clients);
         if found.is_hungry {
@@ -209,8 +205,8 @@ impl Core {
         }
         if found.asks.is_some() {
             // Whoever asks may have learned by other ways of what others had put by then.
-            for (other, parcel) in clients.read_news(reads) {
-                machine.put(other, parcel);
+            if reads {
+                clients.read_news(|other, parcel| machine.put(other, parcel));
             }
             machine.ask(client, clients);
         }
@@ -228,6 +224,6 @@ impl Core {
                 stream.wake(waits::ANSWER);
             }
         }
-        is_any || found.more
+        found.count > 0 || found.more
     }
 }

@@ -157,11 +157,7 @@ impl Own {
         let id = client.id.0;
         // All that it had put, also beyond what a heavy queue reads.
         while let Some(stream) = core.clients.0.get_mut(&id) {
-            let found = stream.look(true);
-            for parcel in found.parcels {
-                core.machine.put(id, parcel);
-            }
-            if !found.more {
+            if !stream.look(true, |parcel| core.machine.put(id, parcel)).more {
                 break;
             }
         }

@@ -7,7 +7,7 @@
 
 use super::away::{Away, Blocked, Show, TOGETHER, damaged};
 use super::page::{HEADER, Header, INLINE};
-use super::parcel::{Parcel, parts};
+use super::parcel::{BUFFER, Parcel, keep_buffer, parts};
 use super::points::{self, Point};
 use super::waits::Patience;
 use super::{Got, NoItem, RawQueue, Refused, open};
@@ -69,8 +69,9 @@ impl RawQueue {
         };
         // However it ends, what has been put is shown.
         let _shown = Shown(away);
-        let mut run = Run { tag, bytes: Vec::new(), ends: Vec::new() };
-        let mut gathered = Vec::new();
+        let expected = items.size_hint().0.min(EXPECTED);
+        let mut run = Run::new(tag, expected);
+        let mut gathered = Vec::with_capacity(expected);
         loop {
             let next = gather(&mut run, &mut gathered, &mut items, &goes_on);
             if let Err((count, why)) = away.put_run(&run) {
@@ -109,42 +110,47 @@ impl RawQueue {
         patience: Patience,
     ) -> Result<Vec<T>, NoItem> {
         let mut items = Vec::new();
-        if most == 0 {
-            return Ok(items);
+        self.take_at_hand(tag, most, &mut items);
+        if items.is_empty() && most > 0 {
+            items.push(self.get_now(tag, patience)?.0);
+            self.take_at_hand(tag, most, &mut items);
         }
-        items.push(self.get_now(tag, patience)?.0);
+        Ok(items)
+    }
+
+    /// Gets what is at hand, up to the first item that cannot be decoded.
+    fn take_at_hand<T: DeserializeOwned>(&self, tag: u32, most: usize, items: &mut Vec<T>) {
         while items.len() < most {
             match self.0.ready() {
                 Some(Side::Own(own)) => {
-                    let Ok(mut entry) = at_once(own.get(Patience::Never)) else { break };
+                    let Ok(mut entry) = at_once(own.get(Patience::Never)) else { return };
                     let Ok(item) = open(&mut entry.item, tag) else {
-                        own.give_back(entry);
-                        break;
+                        return own.give_back(entry);
                     };
                     items.push(item);
                 }
                 Some(Side::Away(away)) => {
-                    let Ok(taken) = away.take_many(most - items.len()) else { break };
-                    let mut taken = taken.into_iter();
-                    let before = items.len();
+                    let Ok(taken) = away.take_many(most - items.len()) else { return };
+                    if taken.is_empty() {
+                        return;
+                    }
                     items.reserve(taken.len());
+                    let mut taken = taken.into_iter();
                     while let Some(mut got) = taken.next() {
                         let Ok(item) = open(&mut got.parcel, tag) else {
-                            away.keep(std::iter::once(got).chain(taken));
-                            return Ok(items);
+                            return away.keep(std::iter::once(got).chain(taken));
                         };
                         items.push(item);
                     }
-                    if items.len() == before {
-                        break;
-                    }
                 }
-                None => break,
+                None => return,
             }
         }
-        Ok(items)
     }
 }
+
+/// Memory is taken at once for so many items of a run at most.
+const EXPECTED: usize = 256;
 
 /// Encoded items in one piece, each behind its header, none of them large or with
 /// descriptors.
@@ -196,6 +202,12 @@ fn gather<T: Serialize>(
 }
 
 impl Run {
+    fn new(tag: u32, expected: usize) -> Self {
+        let mut bytes = BUFFER.take();
+        bytes.clear();
+        Self { tag, bytes, ends: Vec::with_capacity(expected) }
+    }
+
     /// Encodes an item behind the others; gives it back encoded when it must go alone.
     fn push<T: Serialize>(&mut self, item: &T) -> Result<Option<Parcel>, Refused> {
         if codec::as_bytes(item).is_some_and(|bytes| bytes.len() > INLINE) {
@@ -218,6 +230,12 @@ impl Run {
         self.bytes[start..start + HEADER].copy_from_slice(&header.to_bytes());
         self.ends.push(self.bytes.len());
         Ok(None)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        keep_buffer(std::mem::take(&mut self.bytes));
     }
 }
 

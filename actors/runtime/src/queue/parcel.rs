@@ -249,10 +249,10 @@ impl Parcel {
 
 thread_local! {
     /// For what this thread encodes next.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    pub(super) static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-fn keep_buffer(buffer: Vec<u8>) {
+pub(super) fn keep_buffer(buffer: Vec<u8>) {
     if buffer.capacity() <= KEPT_BUFFER {
         // A thread that is ending keeps nothing.
         let _ = BUFFER.try_with(|kept| kept.set(buffer));

@@ -48,7 +48,8 @@ pub(super) struct Clients(pub(super) BTreeMap<Client, Stream>);
 /// What the owner finds in a client's page.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    pub(super) parcels: Vec<Parcel>,
+    /// How many items have been read.
+    pub(super) count: usize,
     /// There may be more.
     pub(super) more: bool,
     pub(super) is_hungry: bool,
@@ -78,8 +79,9 @@ impl Stream {
         self.page.up_tail().load(Ordering::Acquire) != self.up_head && !self.is_broken
     }
 
-    /// Reads what the client has put and asks. Without `reads`, only what it asks.
-    pub(super) fn look(&mut self, reads: bool) -> Found {
+    /// Reads what the client has put, into the hands of `put`, and what it asks. Without
+    /// `reads`, only what it asks.
+    pub(super) fn look(&mut self, reads: bool, put: impl FnMut(Parcel)) -> Found {
         // What the client had put before it asked is read before the question is answered.
         let asked = self.page.asked().load(Ordering::Acquire);
         let asked_place = self.page.asked_place().load(Ordering::Acquire);
@@ -89,7 +91,7 @@ impl Stream {
             ..Found::default()
         };
         if reads {
-            self.read(&mut found);
+            self.read(&mut found, put);
         }
         if !found.more {
             let answered = |word: &std::sync::atomic::AtomicU64| word.load(Ordering::Relaxed);
@@ -100,7 +102,7 @@ impl Stream {
         found
     }
 
-    fn read(&mut self, found: &mut Found) {
+    fn read(&mut self, found: &mut Found, mut put: impl FnMut(Parcel)) {
         let tail = self.page.up_tail().load(Ordering::Acquire);
         if tail == self.up_head || self.is_broken {
             return;
@@ -112,7 +114,9 @@ impl Stream {
                 break;
             }
             let filled = tail.wrapping_sub(self.up_head);
-            if filled > RING as u64 || self.read_run(filled, found).is_none() {
+            let count = if filled > RING as u64 { 0 } else { self.read_run(filled, &mut put) };
+            found.count += count;
+            if count == 0 {
                 tracing::warn!(target: "procession", "a client of a queue wrote what is no item");
                 self.is_broken = true;
                 self.channel.close();
@@ -123,24 +127,26 @@ impl Stream {
         self.wake(waits::ROOM);
     }
 
-    /// Reads an item, or several in one piece, of those that fill so many bytes. `None` when
-    /// the first one cannot be.
-    fn read_run(&mut self, filled: u64, found: &mut Found) -> Option<()> {
+    /// Reads an item, or several in one piece, of those that fill so many bytes. Gives how
+    /// many: none when the first one cannot be.
+    fn read_run(&mut self, filled: u64, mut put: impl FnMut(Parcel)) -> usize {
         let header = self.page.header(Ring::Up, self.up_head);
-        let span = header.span().filter(|span| *span as u64 <= filled)?;
+        let Some(span) = header.span().filter(|span| *span as u64 <= filled) else { return 0 };
         if span as u64 == filled || span > PIECE {
             let bytes = self.page.bytes(Ring::Up, self.up_head, header);
-            found.parcels.push(self.received(header, Bytes::Here(bytes)));
+            put(self.received(header, Bytes::Here(bytes)));
             self.up_head += span as u64;
-            return Some(());
+            return 1;
         }
         let len = usize::try_from(filled).map_or(PIECE, |filled| filled.min(PIECE));
         let run = Arc::new(self.page.run(Ring::Up, self.up_head, len));
+        let mut count = 0;
         for (header, bytes) in parts(&run) {
-            found.parcels.push(self.received(header, bytes));
+            put(self.received(header, bytes));
             self.up_head += (HEADER + header.inline()) as u64;
+            count += 1;
         }
-        Some(())
+        count
     }
 
     fn received(&self, header: Header, bytes: Bytes) -> Parcel {
@@ -182,7 +188,7 @@ impl Stream {
         }
         let number = self.number.wrapping_add(1);
         let (header, bytes) = header_of(parcel, number, entry.redelivered);
-        let mut fds = fds_of(parcel);
+        let mut fds = if header.fds == 0 { Vec::new() } else { fds_of(parcel) };
         // A large item that was put here while nobody was attached has no file yet.
         let file;
         if header.flags & flags::FILE != 0
@@ -215,15 +221,11 @@ impl Stream {
 }
 
 impl Clients {
-    /// What all have put that has not been read; nothing unless it `reads`.
-    pub(super) fn read_news(&mut self, reads: bool) -> Vec<(Client, Parcel)> {
-        let mut news = Vec::new();
-        for (client, stream) in self.0.iter_mut().filter(|(_, stream)| reads && stream.has_news()) {
-            let mut found = Found::default();
-            stream.read(&mut found);
-            news.extend(found.parcels.into_iter().map(|parcel| (*client, parcel)));
+    /// Reads what all have put that has not been read.
+    pub(super) fn read_news(&mut self, mut put: impl FnMut(Client, Parcel)) {
+        for (client, stream) in self.0.iter_mut().filter(|(_, stream)| stream.has_news()) {
+            stream.read(&mut Found::default(), |parcel| put(*client, parcel));
         }
-        news
     }
 
     fn stream(&mut self, client: Client) -> Option<&mut Stream> {
