@@ -39,6 +39,9 @@ pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
     if set().and_then(|set| child.enter(set)).is_err() {
         look_after(child.number());
     }
+    // What came in one read with the word that it is ready is in the link already, where
+    // no descriptor tells of it.
+    listen(child)?;
     // Whoever reaped it before it was in the set did not know that it is kept.
     if let Some(down) = child.known_end() {
         forget(child.number(), &down);
@@ -140,13 +143,18 @@ fn heard(number: u32, news: News) {
     let Some(child) = known(number) else { return };
     match news {
         News::End => drop(child.reap()),
-        News::Words => {
-            child.drain_control();
-            if child.waits_for_room() {
-                tokio::spawn(when_there_is_room(child));
-            }
-        }
+        // On the hidden thread there is one.
+        News::Words => drop(listen(&child)),
     }
+}
+
+/// Takes a child's words, as many as there is room for.
+fn listen(child: &Arc<Child>) -> io::Result<()> {
+    child.drain_control();
+    if child.waits_for_room() {
+        hidden::handle()?.spawn(when_there_is_room(child.clone()));
+    }
+    Ok(())
 }
 
 /// Listens to a child again once there is room for its log lines.
