@@ -1,7 +1,7 @@
 //! Actors that are processes: calls, casts, ends, and references that travel.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
-use procession::{Actor, ActorRef, CallError, ExitReason, Process, methods, whereis};
+use procession::{Actor, ActorRef, CallError, Event, ExitReason, Process, methods, whereis};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -236,6 +236,74 @@ fn a_hosted_actor_is_called_from_a_child() {
     .unwrap();
     assert_eq!(p.result_timeout(SOON).unwrap(), (3100, std::process::id()));
     assert_eq!(local.add(1).unwrap(), 3101);
+}
+
+#[test]
+fn a_kill_from_another_process_does_not_wait_for_the_messages_before_it() {
+    let local = Counter { value: 0 }.host().unwrap();
+    let p = Process::spawn(
+        |counter: CounterRef| {
+            for _ in 0..300 {
+                counter.cast().nap(100).unwrap();
+            }
+            let mut monitor = counter.monitor().unwrap();
+            let begun = Instant::now();
+            counter.kill();
+            (monitor.recv_timeout(SOON).map(|down| down.reason), begun.elapsed())
+        },
+        (local.clone(),),
+    )
+    .unwrap();
+    let (reason, took) = p.result_timeout(SOON * 2).unwrap();
+    assert_eq!(reason, Some(ExitReason::Signal(9)));
+    // All of them would take half a minute.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn who_comes_after_a_hosted_actor_has_ended_hears_of_it() {
+    let local = Counter { value: 0 }.host().unwrap();
+    let (begun, ended) = (Event::new().unwrap(), Event::new().unwrap());
+    let p = Process::spawn(
+        |counter: CounterRef, begun: Event, ended: Event| {
+            let first = counter.add(1);
+            begun.set().unwrap();
+            ended.wait().unwrap();
+            (first.map_err(|error| error.to_string()), counter.add(1).is_err(), counter.is_alive())
+        },
+        (local.clone(), begun.clone(), ended.clone()),
+    )
+    .unwrap();
+    begun.wait().unwrap();
+    local.stop_timeout(SOON).unwrap();
+    ended.set().unwrap();
+    assert_eq!(p.result_timeout(SOON).unwrap(), (Ok(1), true, false));
+}
+
+#[derive(Actor)]
+#[actor(mailbox = 2)]
+struct Narrow(u64);
+
+#[methods]
+impl Narrow {
+    pub fn more(&mut self) -> u64 {
+        std::thread::yield_now();
+        self.0 += 1;
+        self.0
+    }
+}
+
+#[test]
+fn a_small_mailbox_holds_back_several_processes() {
+    let local = Narrow(0).host().unwrap();
+    let call = |narrow: NarrowRef| (0..200).map(|_| narrow.more().unwrap()).max();
+    let callers: Vec<_> = (0..3).map(|_| Process::spawn(call, (local.clone(),)).unwrap()).collect();
+    for _ in 0..200 {
+        local.more().unwrap();
+    }
+    let all = callers.into_iter().map(|caller| caller.result_timeout(SOON).unwrap());
+    assert!(all.max().unwrap() <= Some(800));
+    assert_eq!(local.more().unwrap(), 801);
 }
 
 #[derive(Actor, Serialize, Deserialize)]

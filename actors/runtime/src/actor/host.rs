@@ -1,15 +1,15 @@
 //! Running an actor: its thread, its loop, its end.
 //!
 //! Owns the life of a handler from `on_start` to the last drop. It must never wait for
-//! anything but the next turn, and knows nothing of other processes: whoever has links
-//! to serve calls [`run`] with a `next` of its own.
+//! anything but the next turn, and knows no links: what brings messages from other
+//! processes is an [`Inlet`], or the `next` of whoever calls [`run`].
 
 use super::error::{CallError, StartError};
 use super::local::Local;
 use super::mailbox::{Entry, Mailbox, Turn};
 use super::message::Message;
 use super::reference::ActorRef;
-use super::remote::{LocalActor, node_id, within};
+use super::remote::{Inlet, LocalActor, node_id, within};
 use super::{Handler, MailboxOptions, current};
 use crate::codec;
 use crate::down::Down;
@@ -18,8 +18,10 @@ use crate::wait;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::ActorId;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak, mpsc};
+use std::task::{Context, Poll};
 use std::thread;
 
 /// Hosts an actor in this process, on a thread of its own; returns after its `on_start`.
@@ -44,6 +46,10 @@ pub fn host<H: Handler + Send>(
             let _ = report.send(result);
         };
         run(handler, &mailbox, this, started, next_here);
+        if let Some(inlet) = mailbox.inlet().cloned() {
+            // It has ended, so its monitors are told at once.
+            mailbox.monitor(Box::new(move |down| inlet.close(&down)));
+        }
     });
     let thread = thread.map_err(StartError::Thread)?;
     match outcome.recv() {
@@ -57,15 +63,37 @@ pub fn host<H: Handler + Send>(
     }
 }
 
-/// The `next` of an actor that serves nothing but its mailbox.
+/// The `next` of an actor on a thread of its own: its mailbox, and the calls that come from
+/// other processes, once there are such callers.
 ///
-/// Links plug in here: an actor whose thread also reads descriptors (the one that is a
-/// process, on the main thread) brings its own `next`. That polls the mailbox first,
-/// with a waker that writes to an eventfd, and then waits by `poll(2)` for the eventfd
-/// and its links together. The frames that it reads it turns into `Turn::Message` with
-/// `Entry::Wire`, or puts them into mailboxes by `LocalActor::deliver`.
-pub fn next_here<M: Message>(mailbox: &Mailbox<M>) -> Turn<M> {
-    wait::block_on(std::future::poll_fn(|context| mailbox.poll_next(context)))
+/// The actor that is a process, on the main thread, brings its own: it serves its parent's
+/// control messages too.
+fn next_here<M: Message>(mailbox: &Mailbox<M>) -> Turn<M> {
+    loop {
+        if let Some(inlet) = mailbox.inlet() {
+            return next_of_both(mailbox, &**inlet);
+        }
+        let turn = wait::block_on(poll_fn(|context| match mailbox.poll_next(context) {
+            Poll::Ready(turn) => Poll::Ready(Some(turn)),
+            // Looked for after the mailbox has the waker, by which it tells of a first one.
+            Poll::Pending if mailbox.inlet().is_some() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }));
+        if let Some(turn) = turn {
+            return turn;
+        }
+    }
+}
+
+fn next_of_both<M: Message>(mailbox: &Mailbox<M>, inlet: &dyn Inlet) -> Turn<M> {
+    let mut context = Context::from_waker(inlet.waker());
+    inlet.glance();
+    loop {
+        if let Poll::Ready(turn) = mailbox.poll_next(&mut context) {
+            return turn;
+        }
+        inlet.wait();
+    }
 }
 
 /// Runs an actor on this thread, from its `on_start` to its end. Calls `started` once,

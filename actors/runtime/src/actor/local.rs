@@ -8,13 +8,14 @@ use super::MailboxOptions;
 use super::error::CallError;
 use super::mailbox::Mailbox;
 use super::message::Message;
-use super::remote::{LocalActor, Undelivered};
+use super::remote::{Inlet, LocalActor, Undelivered};
 use super::reply::ReplyPort;
 use crate::codec::{self, Encoded};
 use crate::down::{Down, DownSink};
 use procession_protocols::dynamic::Dynamic;
 use procession_protocols::id::ActorId;
 use std::any::Any;
+use std::io;
 use std::sync::Arc;
 
 /// An actor of this process, as its references see it. The last one to go lets it end.
@@ -57,6 +58,13 @@ impl<M: Message> LocalActor for Local<M> {
 
     fn deliver(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), Box<Undelivered>> {
         self.mailbox.deliver(message, reply)
+    }
+
+    fn inlet(
+        &self,
+        make: fn() -> io::Result<Arc<dyn Inlet>>,
+    ) -> io::Result<Option<Arc<dyn Inlet>>> {
+        self.mailbox.open_inlet(make)
     }
 
     fn methods(&self) -> &'static [&'static str] {

@@ -16,7 +16,7 @@
 
 use super::error::{CallError, SendError};
 use super::message::Message;
-use super::remote::Undelivered;
+use super::remote::{Inlet, Undelivered};
 use super::reply::ReplyPort;
 use super::{Overflow, current};
 use crate::codec::Encoded;
@@ -25,7 +25,8 @@ use crate::wait;
 use procession_protocols::exit::ExitReason;
 use procession_protocols::id::ActorId;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 use tokio::sync::{Semaphore, TryAcquireError};
@@ -37,6 +38,8 @@ pub struct Mailbox<M> {
     overflow: Overflow,
     room: Semaphore,
     state: Mutex<State<M>>,
+    /// What the host reads beside this; opened while the mailbox is.
+    inlet: OnceLock<Arc<dyn Inlet>>,
 }
 
 /// A message in a mailbox.
@@ -104,7 +107,14 @@ impl<M: Message> Mailbox<M> {
             monitors: Vec::new(),
             waker: None,
         };
-        Self { id, name, overflow, room: Semaphore::new(capacity), state: Mutex::new(state) }
+        Self {
+            id,
+            name,
+            overflow,
+            room: Semaphore::new(capacity),
+            state: Mutex::new(state),
+            inlet: OnceLock::new(),
+        }
     }
 
     /// The actor's address.
@@ -177,6 +187,24 @@ impl<M: Message> Mailbox<M> {
         }
     }
 
+    /// The inlet, which is made if there is none; `None` when the mailbox has closed.
+    pub(super) fn open_inlet(
+        &self,
+        make: fn() -> io::Result<Arc<dyn Inlet>>,
+    ) -> io::Result<Option<Arc<dyn Inlet>>> {
+        let state = self.lock();
+        if !matches!(state.phase, Phase::Open) {
+            return Ok(None);
+        }
+        if let Some(inlet) = self.inlet.get() {
+            return Ok(Some(inlet.clone()));
+        }
+        let new = make()?;
+        let inlet = self.inlet.get_or_init(|| new).clone();
+        Self::wake(state);
+        Ok(Some(inlet))
+    }
+
     /// Lets the actor hear of another's end. There are no more of these than the actor
     /// has set monitors, so they need no bound of their own.
     pub(super) fn notify(&self, down: Down) {
@@ -238,6 +266,11 @@ impl<M: Message> Mailbox<M> {
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    /// What the host reads beside the mailbox.
+    pub(super) fn inlet(&self) -> Option<&Arc<dyn Inlet>> {
+        self.inlet.get()
     }
 
     /// Refuses all further messages, and gives back those that nobody read.

@@ -10,15 +10,18 @@ use super::MailboxOptions;
 use super::error::CallError;
 use super::reply::ReplyPort;
 use crate::codec::{Encoded, Fd, Lent};
-use crate::down::DownSink;
+use crate::down::{Down, DownSink};
+use crate::link::Link;
 use procession_protocols::dynamic::Dynamic;
 use procession_protocols::id::{ActorId, NodeId, NodePath};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::any::Any;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::Instant;
 
 /// An actor in another process.
@@ -121,6 +124,14 @@ pub trait LocalActor: Send + Sync {
     /// Gives both back when the mailbox is full (whatever its policy) or has closed.
     fn deliver(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), Box<Undelivered>>;
 
+    /// Where its callers in other processes come in, made at the first call; `None` when it
+    /// has ended or is about to.
+    ///
+    /// # Errors
+    /// What `make` says.
+    fn inlet(&self, make: fn() -> io::Result<Arc<dyn Inlet>>)
+    -> io::Result<Option<Arc<dyn Inlet>>>;
+
     /// The names of its messages; none of those that do not travel.
     fn methods(&self) -> &'static [&'static str];
 
@@ -138,7 +149,7 @@ pub trait LocalActor: Send + Sync {
     ) -> Result<(), CallError>;
 
     /// Gives its `on_down` the notice of another actor's end.
-    fn notify(&self, down: crate::down::Down);
+    fn notify(&self, down: Down);
 
     /// Whether it has not ended and is not being killed.
     fn is_alive(&self) -> bool;
@@ -154,6 +165,26 @@ pub trait LocalActor: Send + Sync {
 
     /// For the way back to the typed reference.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// What the thread of an actor reads while it waits for messages: the links of its callers
+/// in other processes. It brings messages by [`LocalActor::deliver`].
+pub trait Inlet: Send + Sync {
+    /// Lets a caller in. Any thread may call it.
+    fn admit(&self, link: Link, actor: Arc<dyn LocalActor>);
+
+    /// Ends [`wait`](Self::wait).
+    fn waker(&self) -> &Waker;
+
+    /// Looks for what has come, if that is due; never waits. For the actor's thread, as all
+    /// below.
+    fn glance(&self);
+
+    /// Waits until something has come or the waker was woken since the last wait.
+    fn wait(&self);
+
+    /// The actor has ended: tells its callers, those of now and those to come.
+    fn close(&self, down: &Down);
 }
 
 /// A message that [`LocalActor::deliver`] did not take.

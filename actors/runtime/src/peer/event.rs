@@ -7,8 +7,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Wake;
 use std::thread::{self, ThreadId};
 
@@ -16,18 +16,31 @@ use std::thread::{self, ThreadId};
 #[derive(Debug)]
 pub(crate) struct EventWaker {
     event: EventFd,
-    owner: ThreadId,
+    /// The thread that waits; until one says so, none.
+    owner: OnceLock<ThreadId>,
     woken: AtomicBool,
 }
 
 impl EventWaker {
     /// A waker of the calling thread.
     pub(crate) fn new() -> io::Result<Arc<Self>> {
+        let waker = Self::unclaimed()?;
+        waker.claim();
+        Ok(waker)
+    }
+
+    /// A waker of the thread that will [`claim`](Self::claim) it.
+    pub(super) fn unclaimed() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
-            owner: thread::current().id(),
+            owner: OnceLock::new(),
             woken: AtomicBool::new(false),
         }))
+    }
+
+    /// It is the calling thread that waits, and always will be.
+    pub(super) fn claim(&self) {
+        self.owner.get_or_init(|| thread::current().id());
     }
 
     /// The calling thread's own waker.
@@ -70,7 +83,9 @@ impl Wake for EventWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::AcqRel) && self.owner != thread::current().id() {
+        if !self.woken.swap(true, Ordering::AcqRel)
+            && self.owner.get() != Some(&thread::current().id())
+        {
             // It can only fail when the counter is full, and then the poll ends anyway.
             let _ = self.event.write(1);
         }

@@ -20,13 +20,13 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Places of a link's window that are given back at once, when no reply does it.
 const CREDIT_BATCH: u64 = 128;
 
 /// An ending actor gives its clients this long to take what it still has to say.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The links of the actor that is this process, as others add to them.
 #[derive(Debug)]
@@ -142,12 +142,7 @@ impl<M: Message> Door<M> {
                     served.meter.refuse(&served.link, frame.header.call, &why);
                 }
             }
-            if let Ok(encoded) = codec::encode(down)
-                && let Ok(header) = Header::new(Kind::Down, encoded.bytes.len())
-            {
-                // A caller that does not read learns it from the end of the link.
-                let _ = served.link.send(header, &encoded, deadline);
-            }
+            farewell(&served.link, down, deadline);
         }
     }
 
@@ -240,6 +235,16 @@ impl<M: Message> Door<M> {
         if parent.is_some() && ready.last() == Some(&true) {
             control::drain();
         }
+    }
+}
+
+/// Tells a caller how the actor ended; waits until it takes that, or until the deadline.
+pub(super) fn farewell(link: &Link, down: &Down, deadline: Option<Instant>) {
+    if let Ok(encoded) = codec::encode(down)
+        && let Ok(header) = Header::new(Kind::Down, encoded.bytes.len())
+    {
+        // A caller that does not read learns it from the end of the link.
+        let _ = link.send(header, &encoded, deadline);
     }
 }
 
