@@ -33,15 +33,15 @@ impl Side for Raw {
 
 const ROWS: &[Row] = &[
     // One call at a time, in a process tree.
-    Row { python: Share::new(3_000, 100), ..alone("manager_dict_set") },
+    Row { python: Share::new(1_000, 100), ..alone("manager_dict_set") },
     alone("manager_dict_get"),
     alone("manager_list_append"),
     // A put and a get are one operation.
-    Row { python: Share::new(3_000, 100), ..alone("manager_queue") },
+    Row { python: Share::new(1_000, 100), ..alone("manager_queue") },
     alone("manager_value_set"),
     Row { targets: &[Target::RateOfRaw(0.6)], ..alone("manager_own_call") },
     // The same from four processes.
-    Row { python: Share::new(4_000, 100), ..of_four("manager_dict_set_4") },
+    Row { python: Share::new(1_500, 100), ..of_four("manager_dict_set_4") },
     of_four("manager_dict_get_4"),
     of_four("manager_list_append_4"),
     of_four("manager_queue_4"),
@@ -50,11 +50,12 @@ const ROWS: &[Row] = &[
     // From four threads of one process.
     of_four("manager_dict_set_threads_4"),
     // The same of a manager that is another program's, over TCP on this machine.
-    Row { python: Share::new(3_000, 100), ..alone("manager_tcp_dict_set") },
+    Row { python: Share::new(1_000, 100), ..alone("manager_tcp_dict_set") },
     alone("manager_tcp_dict_get"),
     alone("manager_tcp_list_append"),
     alone("manager_tcp_queue"),
     alone("manager_tcp_value_set"),
+    Row { targets: &[Target::RateOfRaw(0.6)], ..alone("manager_tcp_own_call") },
     of_four("manager_tcp_dict_set_4"),
     of_four("manager_tcp_dict_get_4"),
     of_four("manager_tcp_list_append_4"),
@@ -62,34 +63,34 @@ const ROWS: &[Row] = &[
     of_four("manager_tcp_value_set_4"),
     // Many calls under way, from one process; raw are 64 messages in a write.
     Row {
-        ours: Share::new(200_000, 500),
-        raw: Share::new(400_000, 500),
+        ours: Share::new(60_000, 500),
+        raw: Share::new(200_000, 500),
         targets: &[Target::AtLeast(600.0)],
         ..rate("manager_pipelined")
     },
     Row {
-        ours: Share::new(100_000, 500),
-        raw: Share::new(400_000, 500),
+        ours: Share::new(30_000, 500),
+        raw: Share::new(200_000, 500),
         ..rate("manager_tcp_pipelined")
     },
     // From nothing to the first answer and the end of the connection. Over a socket file,
     // and over TCP. Raw has no handshake.
     Row {
-        ours: Share::new(300, 3),
-        python: Share::new(100, 3),
-        raw: Share::new(300, 3),
+        ours: Share::new(60, 3),
+        python: Share::new(20, 3),
+        raw: Share::new(100, 3),
         ..cost("manager_connect")
     },
     Row {
-        ours: Share::new(300, 3),
-        python: Share::new(100, 3),
-        raw: Share::new(300, 3),
+        ours: Share::new(60, 3),
+        python: Share::new(20, 3),
+        raw: Share::new(100, 3),
         ..cost("manager_tcp_connect")
     },
     // Until a manager is ready. Raw is a fork and an echo.
     Row {
         ours: Share::new(20, 2),
-        python: Share::new(3, 1),
+        python: Share::new(2, 1),
         raw: Share::new(50, 2),
         targets: &[Target::AtMost(3_000.0)],
         ..cost("manager_start")
@@ -98,9 +99,9 @@ const ROWS: &[Row] = &[
 
 const fn alone(name: &'static str) -> Row {
     Row {
-        ours: Share::new(15_000, 100),
-        python: Share::new(3_000, 0),
-        raw: Share::new(15_000, 100),
+        ours: Share::new(6_000, 100),
+        python: Share::new(1_000, 0),
+        raw: Share::new(6_000, 100),
         targets: &[Target::RateOfRaw(0.85)],
         ..rate(name)
     }
@@ -108,9 +109,9 @@ const fn alone(name: &'static str) -> Row {
 
 const fn of_four(name: &'static str) -> Row {
     Row {
-        ours: Share::new(40_000, 100),
-        python: Share::new(4_000, 0),
-        raw: Share::new(40_000, 100),
+        ours: Share::new(12_000, 100),
+        python: Share::new(1_500, 0),
+        raw: Share::new(12_000, 100),
         targets: &[Target::RateOfRaw(0.75)],
         ..rate(name)
     }

@@ -2,8 +2,8 @@
 //! time, calls that are given up, large values both ways, and the manager's death.
 
 use crate::util::SOON;
-use procession::manager::Pending;
-use procession::{Manager, ManagerError};
+use procession::manager::{Fault, Pending, QueueProxy};
+use procession::{Manager, ManagerError, Process};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -107,6 +107,31 @@ fn a_call_that_is_given_up_takes_nothing() {
         list.append(&50).unwrap();
         assert_eq!(list.to_vec().unwrap(), (0..=50).collect::<Vec<_>>());
     });
+}
+
+#[test]
+fn a_call_more_than_may_be_under_way_is_refused() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.queue::<u32>().unwrap();
+    let many = |queue: QueueProxy<u32>| {
+        // From now on a first poll sends a call: there is nothing to wait for before.
+        queue.qsize().unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut pending: Vec<_> = (0..1 << 16).map(|_| Box::pin(queue.get_async())).collect();
+        let answered = pending.iter_mut().filter_map(|one| match one.as_mut().poll(&mut context) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        });
+        let answered = answered.count();
+        let one_more = Box::pin(queue.get_async()).as_mut().poll(&mut context);
+        // They end with this process: none is taken back alone.
+        std::mem::forget(pending);
+        (answered, matches!(one_more, Poll::Ready(Err(ManagerError::Fault(Fault::Busy)))))
+    };
+    let process = Process::spawn(many, (queue.clone(),)).unwrap();
+    assert_eq!(process.result_timeout(SOON * 2).unwrap(), (0, true));
+    queue.put(7).unwrap();
+    assert_eq!(queue.get().unwrap(), 7);
 }
 
 #[test]

@@ -45,6 +45,7 @@ const CRATES: &[Crate] = &[
         folder: "actors/runtime/src/",
         modules: &[
             "sync",
+            "spin",
             "threads",
             "wait",
             "prctl",

@@ -148,6 +148,8 @@ pub struct FrameBuffer {
     /// `bytes[start..end]` has arrived and is not taken yet.
     start: usize,
     end: usize,
+    /// Whether the last read took all the room that there was: more may be behind it.
+    is_short: bool,
 }
 
 /// Where a fresh buffer starts: enough for a burst of small messages.
@@ -155,7 +157,7 @@ const FIRST_SPACE: usize = 4 * 1024;
 
 impl FrameBuffer {
     /// Room to read into: what the frame under way still needs, at least
-    /// `FIRST_SPACE`, at most [`READ_AHEAD`] bytes or as much as has arrived already.
+    /// `FIRST_SPACE`, or [`READ_AHEAD`] after a read that took all the room, at most [`READ_AHEAD`] bytes or as much as has arrived already.
     pub fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -166,7 +168,8 @@ impl FrameBuffer {
             Ok(Some(header)) => (HEADER_LEN + header.len as usize).saturating_sub(self.end),
             _ => 0,
         };
-        let room = missing.min(READ_AHEAD.max(self.end)).max(FIRST_SPACE);
+        let least = if self.is_short { READ_AHEAD } else { FIRST_SPACE };
+        let room = missing.min(READ_AHEAD.max(self.end)).max(least);
         if self.bytes.len() < self.end + room {
             self.bytes.resize(self.end + room, 0);
         }
@@ -176,6 +179,7 @@ impl FrameBuffer {
     /// Says that `count` bytes of the space have been filled.
     pub fn filled(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
+        self.is_short = self.end == self.bytes.len();
     }
 
     /// Takes the next whole frame.

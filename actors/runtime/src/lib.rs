@@ -30,6 +30,7 @@ pub mod queue;
 pub mod reap;
 mod relay;
 pub mod share;
+mod spin;
 pub mod supervisor;
 #[doc(hidden)]
 pub mod sync;

@@ -22,6 +22,9 @@ use crate::ipc::workers::{Crew, Gate, Report, portion, timed};
 const KEY: &[u8] = b"abracadabra";
 const KEYS: u64 = 50;
 
+/// Calls of each client before those that count.
+const WARM_UP: u64 = 200;
+
 /// Most calls under way in the pipelined rows.
 const WINDOW: usize = 512;
 
@@ -80,6 +83,10 @@ impl Echo {
     }
 }
 
+fn echo() -> Echo {
+    Echo
+}
+
 /// What a client uses.
 #[derive(Serialize, Deserialize)]
 struct Objects {
@@ -87,8 +94,7 @@ struct Objects {
     list: ListProxy<u64>,
     queue: QueueProxy<u64>,
     value: ValueProxy<u64>,
-    /// Only in a process tree.
-    own: Option<EchoRef>,
+    own: EchoRef,
 }
 
 /// How a client gets there.
@@ -103,6 +109,7 @@ fn manager(address: Option<&str>) -> procession::Result<Manager> {
         .offer::<DictProxy<u64, u64>>("dict")
         .offer::<ListProxy<u64>>("list")
         .offer::<QueueProxy<u64>>("queue")
+        .register("echo", echo)
         .authkey(KEY);
     match address {
         Some(address) => builder.address(address).start(),
@@ -110,7 +117,7 @@ fn manager(address: Option<&str>) -> procession::Result<Manager> {
     }
 }
 
-fn objects(manager: &Manager, own: Option<EchoRef>) -> Result<Objects, procession::ManagerError> {
+fn objects(manager: &Manager, own: EchoRef) -> Result<Objects, procession::ManagerError> {
     Ok(Objects {
         dict: manager.get("dict")?,
         list: manager.get("list")?,
@@ -131,7 +138,7 @@ fn calls(
     for client in 0..clients {
         let way = match manager.address() {
             Some(address) if by_tcp => Way::Tcp(address.clone()),
-            _ => Way::Tree(objects(&manager, Some(manager.create(Echo)?))?),
+            _ => Way::Tree(objects(&manager, manager.create(Echo)?)?),
         };
         let share = portion(operations, client, clients);
         let callers = (client, threads);
@@ -149,7 +156,10 @@ fn client_body(
 ) -> Result<Report, Failure> {
     let objects = match way {
         Way::Tree(objects) => objects,
-        Way::Tcp(address) => objects(&Manager::connect(address, KEY)?, None)?,
+        Way::Tcp(address) => {
+            let manager = Manager::connect(address, KEY)?;
+            objects(&manager, manager.make::<Echo>("echo", ())?)?
+        }
     };
     let keys = client * KEYS..(client + 1) * KEYS;
     for key in keys.clone() {
@@ -158,9 +168,8 @@ fn client_body(
     objects.list.len()?;
     objects.queue.qsize()?;
     objects.value.get()?;
-    if let Some(own) = &objects.own {
-        own.more(0)?;
-    }
+    objects.own.more(0)?;
+    turns(&objects, work, &keys, WARM_UP)?;
     gate.pass(|| {
         if let Work::Pipelined = work {
             let call = |n| objects.dict.insert_async(&(n % KEYS), &n);
@@ -199,7 +208,7 @@ fn turns(
                 queue.get().map(|_| true)?
             }
             Work::ValueSet => value.set(&n).map(|()| true)?,
-            Work::OwnCall => own.as_ref().map_or(Ok(0), |own| own.more(n))? == n + 1,
+            Work::OwnCall => own.more(n)? == n + 1,
             Work::Pipelined => false,
         });
     }
@@ -277,7 +286,7 @@ fn connect(by_tcp: bool, operations: u64) -> Result<Answer, Error> {
     let begun = Instant::now();
     let mut good = 0;
     for _ in 0..operations {
-        good += u64::from(Manager::connect(address.clone(), KEY)?.names()?.len() == 3);
+        good += u64::from(Manager::connect(address.clone(), KEY)?.names()?.len() == 4);
     }
     answer(begun.elapsed(), good)
 }

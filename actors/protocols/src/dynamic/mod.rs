@@ -142,11 +142,16 @@ impl Dynamic {
 
     /// An integer of any size, from its bytes in two's complement, lowest first.
     pub fn integer(bytes: &[u8]) -> Self {
-        let big = BigInt::from_le_bytes(bytes);
-        match big.to_i64() {
-            Some(small) => Self::Int(small),
-            None => Self::Big(big),
+        // Most are small, whatever room they were given.
+        let sign = bytes.last().map_or(0, |last| if *last < 0x80 { 0 } else { 0xff });
+        let (low, high) = bytes.split_at(bytes.len().min(8));
+        let mut small = [sign; 8];
+        small[..low.len()].copy_from_slice(low);
+        let small = i64::from_le_bytes(small);
+        if high.iter().all(|byte| *byte == sign) && (small < 0) == (sign != 0) {
+            return Self::Int(small);
         }
+        Self::Big(BigInt::from_le_bytes(bytes))
     }
 
     /// Whether it is `None`.

@@ -15,14 +15,15 @@ use crate::codec::{self, Encoded, Fd};
 use crate::link::{Frame, Link, LinkError, OUTBOUND_LIMIT};
 use crate::node::hidden;
 use crate::share::{Connection, ShareError};
+use crate::spin::Spin;
 use crate::sync::{after, lock, poll};
 use crate::sys::watch::{Held, watch};
 use nix::poll::{PollFd, PollFlags};
-use procession_protocols::manager::{Calls, Over, Reply, Told, Turn};
+use procession_protocols::manager::{Calls, Fault, Over, Reply, Told, Turn};
 use procession_protocols::wire::{Header, Kind};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -35,12 +36,19 @@ const FIRST_CALL: u64 = 1 << 63;
 /// So many calls are numbered by a channel before its numbers meet those of the next.
 const CALLS_EACH: u64 = 1 << 42;
 
+/// Most async calls that are under way on a channel; each further one is [`Fault::Busy`].
+/// Of the others each thread has one.
+const MAX_UNDER_WAY: usize = 1 << 16;
+
 /// When so many async calls are under way, the next ones are written together.
 const GATHERS_FROM: usize = 4;
 
 /// What has been gathered is written when it is so much, or when the hidden thread comes to
 /// it.
 const GATHERED: usize = 16 * 1024;
+
+/// A flow of answers that stops for so long has ended: what is gathered waits no longer.
+const FLOW_PERIOD: Duration = Duration::from_millis(1);
 
 /// The hidden thread takes so many answers before others get their turn.
 const READ_AT_ONCE: usize = 1024;
@@ -86,6 +94,19 @@ pub(super) struct Channel {
     /// Calls the hidden thread to look, once it attends the channel.
     aside: Arc<Notify>,
     attended: OnceLock<()>,
+    /// How waits for answers have gone.
+    spin: Spin,
+    flow: Flow,
+}
+
+/// Async calls that come one upon another.
+#[derive(Default)]
+struct Flow {
+    /// Calls that are gathered and not written.
+    gathered: AtomicUsize,
+    /// Whether the hidden thread will write them without being called: answers come, and
+    /// with the next ones it writes.
+    is_on: AtomicBool,
 }
 
 impl Channel {
@@ -102,6 +123,8 @@ impl Channel {
             calls: Mutex::new(Calls::after(first)),
             aside: Arc::default(),
             attended: OnceLock::new(),
+            spin: Spin::default(),
+            flow: Flow::default(),
         }))
     }
 
@@ -192,6 +215,9 @@ impl Channel {
             }
             self.link.flush()?;
         }
+        if let Some(frame) = self.spin.until(|| self.link.try_recv())? {
+            return Ok(Some(frame));
+        }
         match deadline {
             None => self.link.recv_alone().map(Some),
             Some(_) => self.link.recv(deadline),
@@ -248,18 +274,22 @@ impl Channel {
         let (number, others, calls_aside) = {
             let calls = &mut *lock(&self.calls);
             let others = calls.tasks();
+            if others >= MAX_UNDER_WAY {
+                return Err(Fault::Busy.into());
+            }
             let begun = calls.begin_task(sender);
             begun.map(|(number, calls_aside)| (number, others, calls_aside))
         }
         .map_err(|Over| self.gone())?;
         let mut back = Back { channel: self, object, number, is_over: false };
         let channel = &back.channel;
-        if others < GATHERS_FROM {
+        let is_seen_to = if others < GATHERS_FROM {
             channel.send(Kind::Call, object, number, message)?;
+            !channel.link.wants_write()
         } else {
-            channel.gather(object, number, &message)?;
-        }
-        if calls_aside || channel.link.wants_write() {
+            channel.gather(object, number, &message, others)?
+        };
+        if calls_aside || !is_seen_to {
             channel.aside.notify_one();
         }
         let frame = receiver.await.map_err(|_| channel.gone());
@@ -298,7 +328,15 @@ impl Channel {
         self.link.post(header, message, OUTBOUND_LIMIT).map_err(|error| self.failed(error))
     }
 
-    fn gather(&self, object: u64, number: u64, message: &Encoded) -> Result<(), ManagerError> {
+    /// Keeps a call for a write of several. Whether it will be written without calling the
+    /// hidden thread, while `others` are under way.
+    fn gather(
+        &self,
+        object: u64,
+        number: u64,
+        message: &Encoded,
+        others: usize,
+    ) -> Result<bool, ManagerError> {
         let kept = self.link.kept();
         if kept > OUTBOUND_LIMIT {
             return Err(self.failed(LinkError::Full));
@@ -306,10 +344,26 @@ impl Channel {
         let header = header(Kind::Call, object, number, message)?;
         let pushed = self.link.push(header, &message.bytes, &message.fds);
         let flushed = pushed.and_then(|()| match kept {
-            0..GATHERED => Ok(true),
-            _ => self.link.flush(),
+            0..GATHERED => Ok(false),
+            _ => self.write_gathered(),
         });
-        flushed.map(drop).map_err(|error| self.failed(error))
+        let is_written = flushed.map_err(|error| self.failed(error))?;
+        // Answers to come are those of calls that have been written. The order matters: see
+        // `end_flow`.
+        let gathered = self.flow.gathered.fetch_add(1, Ordering::Relaxed) + 1;
+        let comes = self.flow.is_on.load(Ordering::SeqCst) && others >= 2 * gathered;
+        Ok(is_written || comes)
+    }
+
+    fn write_gathered(&self) -> Result<bool, LinkError> {
+        self.flow.gathered.store(0, Ordering::Relaxed);
+        self.link.flush()
+    }
+
+    /// On the hidden thread: no answers come for now. A call is gathered first and then asks
+    /// whether they come; so either it sees this, or it is there when this writes.
+    fn end_flow(&self) {
+        self.flow.is_on.store(false, Ordering::SeqCst);
     }
 
     fn failed(&self, error: LinkError) -> ManagerError {
@@ -354,7 +408,13 @@ impl Channel {
                 }
             };
             let taken = if is_reader { self.take_answers() } else { Ok(0) };
-            let Ok((taken, is_written)) = taken.and_then(|n| Ok((n, self.link.flush()?))) else {
+            match taken {
+                Ok(GATHERS_FROM..) => self.flow.is_on.store(true, Ordering::SeqCst),
+                _ if !is_reader => self.end_flow(),
+                _ => {}
+            }
+            let Ok((taken, is_written)) = taken.and_then(|n| Ok((n, self.write_gathered()?)))
+            else {
                 self.end();
                 return false;
             };
@@ -382,23 +442,35 @@ impl Channel {
                     ready.clear_ready();
                 },
                 () = self.aside.notified() => {}
+                () = tokio::time::sleep(FLOW_PERIOD), if self.flow.is_on.load(Ordering::SeqCst) => {
+                    self.end_flow();
+                }
             }
         }
     }
 
-    /// Takes what has come; how many answers.
+    /// Takes what has come; how many answers. All are found first and given out then, so
+    /// that whoever gets one does not meet this thread at each further one.
     fn take_answers(&self) -> Result<usize, LinkError> {
-        let mut taken = 0;
-        let mut next = self.link.try_recv()?;
-        while let Some(frame) = next {
-            self.hand_out(frame);
-            taken += 1;
-            if taken == READ_AT_ONCE {
+        let mut taken = Vec::new();
+        let mut next = self.link.try_recv();
+        while let Ok(Some(frame)) = next {
+            taken.push(frame);
+            if taken.len() == READ_AT_ONCE {
+                next = Ok(None);
                 break;
             }
-            next = self.link.try_recv_more()?;
+            next = self.link.try_recv_more();
         }
-        Ok(taken)
+        let count = taken.len();
+        let told: Vec<_> = {
+            let calls = &mut *lock(&self.calls);
+            taken.into_iter().map(|frame| calls.answered(frame.header.call, frame)).collect()
+        };
+        for told in told {
+            self.tell(told);
+        }
+        next.map(|_| count)
     }
 }
 

@@ -178,21 +178,60 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// It travels as a pickle, whose reader has bounds for what comes from outside.
+/// How plain data travels: what has no parts as it is, anything else as a pickle, whose
+/// reader has bounds for what comes from outside.
+#[derive(Serialize)]
+enum Packed<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(&'a str),
+    Pickle(Bytes),
+}
+
+#[derive(Deserialize)]
+enum Unpacked {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(String),
+    Pickle(Bytes),
+}
+
 impl Serialize for Plain {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bytes = pickle::write(&self.0).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_bytes(&bytes)
+        let packed = match &*self.0 {
+            Dynamic::None => Packed::None,
+            Dynamic::Bool(value) => Packed::Bool(*value),
+            Dynamic::Int(value) => Packed::Int(*value),
+            Dynamic::Float(value) => Packed::Float(*value),
+            Dynamic::Str(text) => Packed::Str(text),
+            value => {
+                let bytes = pickle::write(value).map_err(serde::ser::Error::custom)?;
+                Packed::Pickle(Bytes(bytes.into()))
+            }
+        };
+        packed.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Plain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Bytes(bytes) = Bytes::deserialize(deserializer)?;
-        let limits = Limits::default();
-        // What is one long text may be as long as its message.
-        let limits = Limits { memory: limits.memory + 4 * bytes.len(), ..limits };
-        let value = pickle::read(&bytes, limits).map_err(serde::de::Error::custom)?;
+        let value = match Unpacked::deserialize(deserializer)? {
+            Unpacked::None => Dynamic::None,
+            Unpacked::Bool(value) => Dynamic::Bool(value),
+            Unpacked::Int(value) => Dynamic::Int(value),
+            Unpacked::Float(value) => Dynamic::Float(value),
+            Unpacked::Str(text) => Dynamic::Str(text),
+            Unpacked::Pickle(Bytes(bytes)) => {
+                let limits = Limits::default();
+                // What is one long string of bytes may be as long as its message.
+                let limits = Limits { memory: limits.memory + 4 * bytes.len(), ..limits };
+                pickle::read(&bytes, limits).map_err(serde::de::Error::custom)?
+            }
+        };
         Ok(Self(Arc::new(value)))
     }
 }

@@ -22,6 +22,7 @@ use crate::codec::{self, Encoded};
 use crate::down::{Down, DownSink};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
 use crate::node::routes;
+use crate::spin::Spin;
 use crate::sync::{after, lock, poll};
 use event::EventWaker;
 use nix::poll::{PollFd, PollFlags};
@@ -61,6 +62,8 @@ pub struct Peer {
     watchers: AtomicUsize,
     watching: AtomicBool,
     watch_again: Arc<Notify>,
+    /// How waits for replies have gone.
+    spin: Spin,
     this: Weak<Peer>,
 }
 
@@ -132,6 +135,7 @@ impl Peer {
             watchers: AtomicUsize::new(0),
             watching: AtomicBool::new(false),
             watch_again: Arc::default(),
+            spin: Spin::default(),
             this: this.clone(),
         })
     }
@@ -180,6 +184,15 @@ impl Peer {
             }
             next = self.link.try_recv_more();
         }
+    }
+
+    /// Takes what has come, if anything has.
+    fn glance(&self) -> Result<Option<()>, LinkError> {
+        let Some(frame) = self.link.try_recv()? else { return Ok(None) };
+        self.heard(frame);
+        // Nobody else is told of what was read along with it. An end is seen by who polls.
+        self.drain();
+        Ok(Some(()))
     }
 
     fn heard(&self, frame: crate::link::Frame) {
@@ -398,6 +411,10 @@ impl Remote for Peer {
             if ready.as_mut().poll(&mut context).is_ready() {
                 event.take();
                 return;
+            }
+            if let Ok(Some(())) = self.spin.until(|| self.glance()) {
+                event.take();
+                continue;
             }
             let mut wanted = PollFlags::POLLIN;
             wanted.set(PollFlags::POLLOUT, self.link.wants_write());
