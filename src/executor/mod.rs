@@ -88,7 +88,7 @@ impl ProcessPoolExecutor {
     {
         let job = Job::new();
         self.core().expect(&job, 1);
-        let task = self.tasks.call(function, &args, &job, true)?;
+        let task = self.tasks.call(function, args, &job, true)?;
         Ok(Future::of_source(Source { core: self.core().clone(), job, task, decode: single }))
     }
 

@@ -56,7 +56,7 @@ impl Tasks {
     {
         let job = Job::new();
         self.core.expect(&job, 1);
-        self.call(function, &args, &job, false)?;
+        self.call(function, args, &job, false)?;
         self.core.wait(&job, Want::All, None)?;
         Ok(single(job.take().pop_front())?)
     }
@@ -73,7 +73,7 @@ impl Tasks {
     {
         let job = Job::new();
         self.core.expect(&job, 1);
-        let task = self.call(function, &args, &job, true)?;
+        let task = self.call(function, args, &job, true)?;
         Ok(AsyncResult::of_call(self.core.clone(), job, task))
     }
 
@@ -317,7 +317,7 @@ impl Tasks {
     pub(crate) fn call<F, A>(
         &self,
         function: F,
-        args: &A,
+        args: A,
         job: &Arc<Job>,
         is_alone: bool,
     ) -> Result<TaskId>

@@ -10,6 +10,7 @@ mod batch;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use batch::head_of_bytes;
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
 
 use castaway::cast;

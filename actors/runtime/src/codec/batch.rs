@@ -6,7 +6,8 @@
 //! meaning. Descriptors stand beside the batch as a whole. Neighbour: `codec` encodes.
 
 use super::{
-    DecodeError, EncodeError, Encoded, Incoming, Outgoing, Scope, append, left_over, read, seal,
+    CONFIG, DecodeError, EncodeError, Encoded, Incoming, Outgoing, Scope, append, head, left_over,
+    of_bytes, read, seal,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -98,16 +99,29 @@ impl BatchEncoder {
     }
 }
 
+/// What stands before so many bytes in a batch that has no other value.
+///
+/// # Errors
+/// They are too many for one message.
+pub(crate) fn head_of_bytes(count: usize) -> Result<Vec<u8>, EncodeError> {
+    let head = head(count)?;
+    let len = u32::try_from(head.len() + count).ok().filter(|len| len & MARK == 0);
+    let len = len.ok_or_else(|| too_long("bytes", count))?;
+    Ok([len.to_le_bytes().as_slice(), &head].concat())
+}
+
 /// Gives the values of a batch back, one after another.
-pub struct BatchDecoder<'a> {
-    bytes: &'a [u8],
+pub struct BatchDecoder {
+    bytes: Vec<u8>,
+    /// So many bytes have been taken.
+    taken: usize,
     attachments: Vec<Incoming>,
 }
 
-impl<'a> BatchDecoder<'a> {
+impl BatchDecoder {
     /// Begins with the first value.
-    pub fn new(bytes: &'a [u8], fds: Vec<OwnedFd>) -> Self {
-        Self { bytes, attachments: fds.into_iter().map(Incoming::Fd).collect() }
+    pub fn new(bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Self {
+        Self { bytes, taken: 0, attachments: fds.into_iter().map(Incoming::Fd).collect() }
     }
 
     /// Takes the next value, and says whether it is marked: `as_marked` decodes it then.
@@ -116,13 +130,21 @@ impl<'a> BatchDecoder<'a> {
     pub fn take<T: DeserializeOwned + 'static, M: DeserializeOwned>(
         &mut self,
     ) -> Option<Result<Marked<T, M>, DecodeError>> {
-        let Some(frame) = next_frame(self.bytes)? else {
-            self.bytes = &[];
+        let rest = &self.bytes[self.taken..];
+        let Some(frame) = next_frame(rest)? else {
+            self.taken = self.bytes.len();
             return Some(Err(cut_off(type_name::<T>())));
         };
+        self.taken += frame.end;
+        if frame.end == self.bytes.len() && !frame.is_marked {
+            // Bytes that are all that there is need not be copied.
+            if let Some(bytes) = self.only_bytes() {
+                return Some(Ok(Marked::Plain(bytes)));
+            }
+        }
         // Readers are faster where they need not look for an end.
-        let (value, len) = (&self.bytes[FRAME_HEADER..], frame.end - FRAME_HEADER);
-        self.bytes = &self.bytes[frame.end..];
+        let rest = &self.bytes[self.taken - frame.end..];
+        let (value, len) = (&rest[FRAME_HEADER..], frame.end - FRAME_HEADER);
         let scope = Scope::decode(std::mem::take(&mut self.attachments));
         let decoded = if frame.is_marked {
             first(value, len).map(Marked::Marked)
@@ -133,6 +155,20 @@ impl<'a> BatchDecoder<'a> {
             self.attachments = attachments;
         }
         Some(decoded)
+    }
+
+    /// The only value, if it is nothing but bytes.
+    fn only_bytes<T>(&mut self) -> Option<T> {
+        of_bytes::<T>(Vec::new())?;
+        let rest = &self.bytes[FRAME_HEADER..];
+        let (count, used): (u64, usize) = bincode::decode_from_slice(rest, CONFIG).ok()?;
+        if usize::try_from(count).ok()? != rest.len() - used {
+            return None;
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.taken = 0;
+        bytes.drain(..FRAME_HEADER + used);
+        of_bytes(bytes)
     }
 }
 
@@ -206,7 +242,7 @@ mod tests {
     use super::*;
     use crate::codec::Fd;
 
-    fn plain<T: DeserializeOwned + 'static>(decoder: &mut BatchDecoder<'_>) -> T {
+    fn plain<T: DeserializeOwned + 'static>(decoder: &mut BatchDecoder) -> T {
         match decoder.take::<T, u8>() {
             Some(Ok(Marked::Plain(value))) => value,
             _ => panic!("no value"),
@@ -222,7 +258,7 @@ mod tests {
         assert_eq!(frames(batch.plain().unwrap(), 1..2), Some(5..10));
         assert_eq!(frames(batch.plain().unwrap(), 1..4), None);
         let encoded = batch.finish().unwrap();
-        let mut decoder = BatchDecoder::new(&encoded.bytes, encoded.fds);
+        let mut decoder = BatchDecoder::new(encoded.bytes, encoded.fds);
         // What is read as something else is an error of its own.
         assert!(matches!(decoder.take::<(u8, u8), u8>(), Some(Err(_))));
         assert!(matches!(decoder.take::<u64, u8>(), Some(Ok(Marked::Marked(7)))));
@@ -238,10 +274,17 @@ mod tests {
         batch.push(&(bytes.clone(), 3_u8)).unwrap();
         batch.push(&(bytes.clone(),)).unwrap();
         let encoded = batch.finish().unwrap();
-        let mut decoder = BatchDecoder::new(&encoded.bytes, Vec::new());
+        let mut decoder = BatchDecoder::new(encoded.bytes, Vec::new());
         assert_eq!(plain::<(Vec<u8>,)>(&mut decoder).0, bytes);
         assert_eq!(plain::<(Vec<u8>, u8)>(&mut decoder), (bytes.clone(), 3));
         assert_eq!(plain::<Vec<u8>>(&mut decoder), bytes);
+        // Alone they are not copied, and may be written without an encoder.
+        let alone = [&head_of_bytes(bytes.len()).unwrap(), bytes.as_slice()].concat();
+        batch.push(&bytes).unwrap();
+        assert_eq!(batch.plain(), Some(alone.as_slice()));
+        let mut decoder = BatchDecoder::new(alone, Vec::new());
+        assert_eq!(plain::<(Vec<u8>,)>(&mut decoder).0, bytes);
+        assert!(decoder.take::<u8, u8>().is_none());
     }
 
     #[test]
@@ -253,7 +296,7 @@ mod tests {
         }
         assert!(batch.plain().is_none());
         let encoded = batch.finish().unwrap();
-        let mut decoder = BatchDecoder::new(&encoded.bytes, encoded.fds);
+        let mut decoder = BatchDecoder::new(encoded.bytes, encoded.fds);
         for (_, mut writer) in pipes {
             let fd: Fd = plain(&mut decoder);
             std::io::Write::write_all(&mut writer, b"x").unwrap();

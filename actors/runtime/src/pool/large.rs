@@ -17,12 +17,13 @@ use std::os::fd::{AsFd, OwnedFd};
 const FILED: u8 = 1 << 7;
 
 /// Shorter ones go over the stream.
-const SHORTEST: usize = 64 * 1024;
+pub(super) const SHORTEST: usize = 64 * 1024;
 
-/// The file for these bytes, if they are to travel in one. Where none is to be had they go
-/// over the stream.
-pub(super) fn file_for(bytes: &[u8], fds: &[OwnedFd]) -> Option<File> {
-    (bytes.len() >= SHORTEST && fds.is_empty()).then(|| file_of([bytes, &[]]).ok()).flatten()
+/// The file for the bytes of these parts, if they are to travel in one. Where none is to be
+/// had they go over the stream.
+pub(super) fn file_for(parts: [&[u8]; 2], fds: &[OwnedFd]) -> Option<File> {
+    let is_large = parts[0].len() + parts[1].len() >= SHORTEST;
+    (is_large && fds.is_empty()).then(|| file_of(parts).ok()).flatten()
 }
 
 /// The frame for bytes that are in a file, and its payload. Its length is that of all.

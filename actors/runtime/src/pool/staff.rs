@@ -73,21 +73,24 @@ impl Worker {
             let _ = self.stream.push(header, &name.bytes, &[]);
         }
         let Encoded { bytes, fds } = &task.args.batch;
+        let tail = task.args.tail.as_slice();
         let count = items.end - items.start;
         let is_whole = count == task.args.count;
         let part = if is_whole { Some(0..bytes.len()) } else { frames(bytes, items) };
         // The length of all was checked when the task was taken on.
         let Some(part) = part else { return };
-        let header = worker::task_header(part.len(), task.function, count, number);
+        let len = part.len() + tail.len();
+        let header = worker::task_header(len, task.function, count, number);
         let Some(mut header) = header else { return };
         header.flags = if task.limit_ms.is_some() { WATCHED } else { 0 };
         let bytes = &bytes[part];
-        let _ = match large::file_for(bytes, fds) {
+        let _ = match large::file_for([bytes, tail], fds) {
             Some(file) => {
                 let (header, payload) = large::filed(header);
                 self.stream.push(header, &payload, &[file.into()])
             }
-            None => self.stream.push(header, bytes, fds),
+            None if tail.is_empty() => self.stream.push(header, bytes, fds),
+            None => self.stream.push(header, &[bytes, tail].concat(), fds),
         };
     }
 

@@ -128,7 +128,7 @@ impl State {
         out: &mut Vec<Effect<Arc<Task>>>,
     ) -> Result<TaskId, TaskError> {
         let Request { function, args, terms } = request;
-        if let Err(error) = Header::new(Kind::Call, args.batch.bytes.len()) {
+        if let Err(error) = Header::new(Kind::Call, args.len()) {
             return Err(TaskError::Encode(EncodeError {
                 type_name: "arguments".into(),
                 why: error.to_string(),

@@ -6,11 +6,13 @@
 //! `Serialize` and `Deserialize`. A call that panics is an error in its place.
 
 use super::error::TaskError;
+use super::large::SHORTEST;
 use super::worker::Calls;
-use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Marked};
+use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Marked, head_of_bytes};
 use crate::function::{Entry, FunctionRef, NotInImage, Remembered, conjure_entry};
 use crate::panic::catch_quietly;
 use crate::sys::function::{Descriptor, conjure};
+use castaway::cast;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, type_name};
@@ -30,6 +32,9 @@ pub(super) type State = Box<dyn Any>;
 #[derive(Debug, Default)]
 pub struct Arguments {
     pub(super) batch: Encoded,
+    /// What follows the batch's bytes: the rest of the only argument, where that is large
+    /// bytes, as the caller had them.
+    pub(super) tail: Vec<u8>,
     pub(super) count: u32,
 }
 
@@ -38,10 +43,22 @@ impl Arguments {
     ///
     /// # Errors
     /// What their `Serialize` says.
-    pub fn one<A: Serialize + 'static>(args: &A) -> Result<Self, EncodeError> {
-        let mut several = ArgumentsBuilder::default();
-        several.push(args)?;
-        several.finish()
+    pub fn one<A: Serialize + 'static>(args: A) -> Result<Self, EncodeError> {
+        let mut batch = ArgumentsBuilder::default();
+        match cast!(args, (Vec<u8>,)) {
+            Ok((tail,)) if tail.len() >= SHORTEST => {
+                let batch = Encoded { bytes: head_of_bytes(tail.len())?, fds: Vec::new() };
+                return Ok(Self { batch, tail, count: 1 });
+            }
+            Ok(short) => batch.push(&short)?,
+            Err(args) => batch.push(&args)?,
+        }
+        batch.finish()
+    }
+
+    /// Bytes of all of them.
+    pub(super) fn len(&self) -> usize {
+        self.batch.bytes.len() + self.tail.len()
     }
 
     /// For how many calls they are.
@@ -89,7 +106,7 @@ impl ArgumentsBuilder {
     /// Too many descriptors for one message.
     pub fn finish(self) -> Result<Arguments, EncodeError> {
         let Self { mut batch, count } = self;
-        Ok(Arguments { batch: batch.finish()?, count })
+        Ok(Arguments { batch: batch.finish()?, tail: Vec::new(), count })
     }
 }
 
@@ -226,7 +243,7 @@ pub fn items<R: DeserializeOwned + 'static>(
     count: u32,
     mut take: impl FnMut(Result<R, TaskError>),
 ) -> Result<(), TaskError> {
-    let mut decoder = BatchDecoder::new(&results.bytes, results.fds);
+    let mut decoder = BatchDecoder::new(results.bytes, results.fds);
     for _ in 0..count {
         let cut_off = || TaskError::Io("results are missing".into());
         take(match decoder.take::<R, TaskError>().ok_or_else(cut_off)? {

@@ -6,7 +6,7 @@
 //! to whoever waits for the task.
 
 use super::error::TaskError;
-use super::large;
+use super::large::{self, SHORTEST};
 use super::memory;
 use super::outbox::{LARGEST, Outbox};
 use super::task::{self, Definition, State, TaskBody};
@@ -19,6 +19,7 @@ use procession_protocols::exit::PanicReport;
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -104,7 +105,7 @@ pub(super) struct Calls<'a> {
     state: &'a mut State,
     /// The function to be called, where that is a value.
     value: Option<&'a FunctionRef>,
-    args: BatchDecoder<'a>,
+    args: BatchDecoder,
     next: u32,
     left: u32,
     /// Whether a call has been begun and its result is not handed over.
@@ -149,7 +150,7 @@ impl Worker {
             desk: &mut self.desk,
             state: &mut self.state,
             value,
-            args: BatchDecoder::new(&frame.payload, frame.fds),
+            args: BatchDecoder::new(frame.payload, frame.fds),
             next: call as u32,
             left: items,
             is_open: false,
@@ -195,7 +196,7 @@ impl<'a> Calls<'a> {
 
     /// What the call is to be made with.
     #[inline]
-    pub(super) fn next(&mut self) -> (&mut BatchDecoder<'a>, &mut State) {
+    pub(super) fn next(&mut self) -> (&mut BatchDecoder, &mut State) {
         (&mut self.args, self.state)
     }
 
@@ -203,6 +204,13 @@ impl<'a> Calls<'a> {
     /// `Serialize` of the value does.
     #[inline]
     pub(super) fn answer<R: Serialize + 'static>(&mut self, value: &R) -> bool {
+        if let Some(bytes) = codec::as_bytes(value).filter(|bytes| bytes.len() >= SHORTEST)
+            && let Some((file, len)) = in_file(bytes)
+        {
+            let handed_over = self.desk.spill_file(file, len).is_ok();
+            self.is_open = false;
+            return handed_over;
+        }
         self.desk.encoder.clear();
         let encoded = self.desk.encoder.push(value);
         self.hand_over(encoded)
@@ -235,6 +243,13 @@ impl<'a> Calls<'a> {
         self.is_open = false;
         handed_over
     }
+}
+
+/// A file with a batch of nothing but these bytes, and its length.
+fn in_file(bytes: &[u8]) -> Option<(File, usize)> {
+    let head = codec::head_of_bytes(bytes.len()).ok()?;
+    let file = large::file_for([&head, bytes], &[])?;
+    Some((file, head.len() + bytes.len()))
 }
 
 impl Desk {
@@ -282,23 +297,35 @@ impl Desk {
 
     /// Sends a result over the stream that is large, or has descriptors beside it.
     fn spill(&mut self) -> Result<(), LinkError> {
-        let mut encoded = match self.encoder.finish() {
+        let encoded = match self.encoder.finish() {
             Ok(encoded) => encoded,
             Err(error) => {
                 self.put_in_place(error.into())?;
                 self.encoder.finish().map_err(io::Error::other)?
             }
         };
+        if let Some(file) = large::file_for([&encoded.bytes, &[]], &encoded.fds) {
+            return self.spill_file(file, encoded.bytes.len());
+        }
+        self.keep_place()?;
+        let header = Header::new(Kind::Reply, encoded.bytes.len()).map_err(io::Error::other)?;
+        self.stream.send(header, &encoded, None)
+    }
+
+    /// Sends a result that is in a file.
+    fn spill_file(&mut self, file: File, len: usize) -> Result<(), LinkError> {
+        self.keep_place()?;
+        let header = Header::new(Kind::Reply, len).map_err(io::Error::other)?;
+        let (header, payload) = large::filed(header);
+        let encoded = Encoded { bytes: payload.to_vec(), fds: vec![file.into()] };
+        self.stream.send(header, &encoded, None)
+    }
+
+    fn keep_place(&mut self) -> Result<(), LinkError> {
         while !self.outbox.put_spilled() {
             self.wait_for_room()?;
         }
-        let mut header = Header::new(Kind::Reply, encoded.bytes.len()).map_err(io::Error::other)?;
-        if let Some(file) = large::file_for(&encoded.bytes, &encoded.fds) {
-            let (filed, payload) = large::filed(header);
-            header = filed;
-            encoded = Encoded { bytes: payload.to_vec(), fds: vec![file.into()] };
-        }
-        self.stream.send(header, &encoded, None)
+        Ok(())
     }
 
     /// Until the owner has taken something out of the outbox. New tasks may come meanwhile.
