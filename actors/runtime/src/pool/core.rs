@@ -14,6 +14,7 @@ use super::task::{Arguments, Initializer, TaskFunction};
 use crate::codec::Encoded;
 use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
+use crate::share::era;
 use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -97,8 +98,8 @@ pub struct Request {
 
 /// A pool's owner.
 pub struct Core {
-    /// The process that made it: a copy has no workers.
-    owner: u32,
+    /// That of the process that made it: a copy has no workers.
+    generation: u32,
     epoch: Instant,
     workers: usize,
     may_group: bool,
@@ -122,6 +123,7 @@ impl Core {
     /// What the start of the first that failed says, a failing initializer included;
     /// nothing is left then.
     pub fn build(setup: Setup) -> Result<Arc<Self>, StartError> {
+        era::arm();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(io::Error::from)?;
@@ -144,7 +146,7 @@ impl Core {
             max_memory: setup.max_memory,
         };
         let core = Arc::new_cyclic(|this| Self {
-            owner: std::process::id(),
+            generation: era::generation(),
             epoch: Instant::now(),
             workers,
             may_group: max_tasks.is_none() && idle_ms.is_none() && !on_demand,
@@ -256,7 +258,7 @@ impl Core {
         now: u64,
         out: &mut Vec<Effect<Arc<Task>>>,
     ) -> Result<TaskId, TaskError> {
-        if self.owner != std::process::id() {
+        if self.generation != era::generation() {
             return Err(TaskError::NotRunning);
         }
         state.take_on(request, job, index, now, out)
