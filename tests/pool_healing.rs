@@ -180,6 +180,26 @@ fn a_retried_task_outlives_its_workers() {
     assert_eq!(text(&file).lines().count(), 2, "without retries left it is not run again");
 }
 
+/// Large bytes, which leave the caller without being copied, are there for another worker.
+#[test]
+fn a_retried_task_has_its_large_bytes_again() {
+    let folder = Folder::new("pool-large-retries");
+    let pool = Pool::new(2).unwrap();
+    let second_time = |data: Vec<u8>| {
+        let file = data.iter().copied().take_while(|byte| *byte != 0).collect();
+        let file = String::from_utf8(file).unwrap();
+        note(&file, "run");
+        if text(&file).lines().count() < 2 {
+            kill_self(9);
+        }
+        data
+    };
+    let mut data = folder.file("runs").into_bytes();
+    data.resize(1 << 20, 0);
+    let patient = pool.with(TaskOptions::new().retries(1));
+    assert!(patient.apply(second_time, (data.clone(),)).unwrap() == data);
+}
+
 /// A time limit kills the worker of its task, and no other.
 #[test]
 fn a_time_limit_costs_one_task() {

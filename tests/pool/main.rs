@@ -254,6 +254,29 @@ fn large_arguments_and_results_travel() {
     }
 }
 
+/// Alone they are moved, not decoded; of some lengths they are in files.
+#[test]
+fn bytes_of_any_length_travel() {
+    let pool = Pool::new(2).unwrap();
+    let reversed = |mut bytes: Vec<u8>| {
+        bytes.reverse();
+        bytes
+    };
+    let bytes = |len: usize| (0..=255).cycle().take(len).collect::<Vec<u8>>();
+    let lengths = [0, 1, 250, 251, 65_527, 65_528, 65_536, 1 << 20, 5 << 20];
+    for len in lengths {
+        let result = pool.apply(reversed, (bytes(len),)).unwrap();
+        assert!(result == reversed(bytes(len)), "{len} bytes");
+        let result = pool.apply(|bytes: Vec<u8>, n: u8| (bytes, n), (bytes(len), 7)).unwrap();
+        assert!(result == (bytes(len), 7), "{len} bytes and another argument");
+    }
+    let one_by_one = pool.with(TaskOptions::new().chunksize(1));
+    for tasks in [one_by_one, pool.with(TaskOptions::new())] {
+        let results = tasks.map(reversed, lengths.map(bytes)).unwrap();
+        assert!(results == lengths.map(bytes).map(reversed));
+    }
+}
+
 /// And it is what a pool calls.
 #[test]
 fn a_function_value_is_called_by_every_method() {
