@@ -403,7 +403,8 @@ impl Core {
             has_moment: after.wakes_reader,
             is_idle: state.scheduler.unfinished() == 0,
         };
-        if state.readers.rings_own_bell(&Reader::me(), change) {
+        let matters = change.has_news || change.has_moment || change.is_idle;
+        if matters && state.readers.rings_own_bell(&Reader::me(), change) {
             let _ = self.event.write(1);
         }
         drop(guard);
