@@ -3,13 +3,13 @@
 //! Owns the options. It starts nothing but at the end.
 
 use super::server::{Plan, Public, Server, Start};
-use super::{Manager, ManagerError, ManagerServer, Offered, not_in_image};
+use super::{Manager, ManagerError, ManagerServer, Offered, not_in_image, remote};
 use crate::error::{Error, Result};
-use crate::listener::{Address, IntoAddress, ListenerError, PythonPeers};
+use crate::listener::{Address, IntoAddress, ListenerError, PythonPeers, Serializer};
 use procession_protocols::id::NodeId;
 use procession_runtime::actor::{Actor, IntoActor, Wire};
 use procession_runtime::function::{Entry, FunctionRef, NotInImage};
-use procession_runtime::manager::{Factory, Offer, Reception, Routine, Stored};
+use procession_runtime::manager::{Factory, Offer, Reception, Routine, Stored, Values};
 use procession_runtime::node;
 use procession_runtime::queue::tag;
 use serde::Serialize;
@@ -26,6 +26,7 @@ pub struct ManagerBuilder {
     address: Option<Address>,
     authkey: Option<Vec<u8>>,
     python: PythonPeers,
+    values: Values,
     initializer: Option<Start>,
     offers: BTreeMap<String, Offer>,
     /// The first thing that went wrong; it is told at the start.
@@ -40,6 +41,7 @@ impl Default for ManagerBuilder {
             address: None,
             authkey: None,
             python: PythonPeers::default(),
+            values: Values::Native,
             initializer: None,
             offers: BTreeMap::new(),
             failed: None,
@@ -96,6 +98,49 @@ impl ManagerBuilder {
     /// between the two sides passes it on.
     pub fn python_peers(mut self, peers: PythonPeers) -> Self {
         self.python = peers;
+        self
+    }
+
+    /// How values go to and from programs of this library outside the process tree; both ends
+    /// must say the same, or [`connect`](Self::connect) fails with
+    /// [`ManagerError::Values`].
+    ///
+    /// With [`Serializer::Json`] they go as JSON, which carries what the usual format cannot
+    /// (serde's `flatten`, `untagged`, `skip_serializing_if`), and the server keeps them as
+    /// plain data: its own tree reads them as any type that they fit. What the tree puts there
+    /// must be plain data as well, as for [Python programs](Self::python_peers), or a call that
+    /// meets it fails. As JSON has it, tuples come back as lists, and bytes as lists of numbers;
+    /// keys within a value must be texts, and numbers finite. What has references to other
+    /// objects in it, and the messages of own objects, go as ever.
+    ///
+    /// ```
+    /// use procession::{Manager, PlainData, Serializer, manager::QueueProxy};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Manager::builder()
+    ///     .address("127.0.0.1:0")
+    ///     .authkey(b"abc")
+    ///     .serializer(Serializer::Json)
+    ///     .offer::<QueueProxy<PlainData<(String, u8)>>>("get_queue")
+    ///     .start()?;
+    /// let address = server.address().expect("it has one").clone();
+    /// let client = Manager::builder().address(address).authkey(b"abc");
+    /// let remote = client.serializer(Serializer::Json).connect()?;
+    /// remote.get::<QueueProxy<PlainData<(String, u8)>>>("get_queue")?.put(PlainData(("a".into(), 1)))?;
+    /// let queue = server.get::<QueueProxy<PlainData<(String, u8)>>>("get_queue")?;
+    /// assert_eq!(queue.get()?.0, ("a".into(), 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serializer(mut self, serializer: Serializer) -> Self {
+        match serializer {
+            Serializer::Native => self.values = Values::Native,
+            Serializer::Json => self.values = Values::Json,
+            Serializer::Pickle => {
+                let text = "a manager's values go natively or as JSON; see python_peers";
+                self.failed.get_or_insert(Error::Invalid(text));
+            }
+        }
         self
     }
 
@@ -245,11 +290,27 @@ impl ManagerBuilder {
             return Err(error);
         }
         let authkey = self.authkey.unwrap_or_else(|| node::current().authkey());
-        let python = self.python;
-        let public = self.address.map(|address| Public { address, authkey, python });
+        let (python, values) = (self.python, self.values);
+        let public = self.address.map(|address| Public { address, authkey, python, values });
         let plan = Plan::new(public, self.initializer, self.offers);
         let (server, door, address) = Server::start(self.name, self.shutdown_timeout, &plan)?;
         Ok(Manager { door, server: Some(server), address })
+    }
+
+    /// Connects to a manager that serves at the [address](Self::address), instead of starting
+    /// one: [`Manager::connect`] with options. What a server is told has no meaning here.
+    ///
+    /// # Errors
+    /// As [`Manager::connect`]; [`Error::Invalid`] without an address;
+    /// [`ManagerError::Values`] when the manager has another
+    /// [serializer](Self::serializer).
+    pub fn connect(self) -> Result<Manager> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let address = self.address.ok_or(Error::Invalid("a manager is connected to by address"))?;
+        let authkey = self.authkey.unwrap_or_else(|| node::current().authkey());
+        remote::connect(address, &authkey, self.values)
     }
 
     /// A server in this process, for [`ManagerServer::serve_forever`].
@@ -263,12 +324,13 @@ impl ManagerBuilder {
         }
         let address = self.address.ok_or(Error::Invalid("a server needs an address"))?;
         let authkey = self.authkey.unwrap_or_else(|| node::current().authkey());
-        let listener = Public { address, authkey, python: self.python }.bind()?;
+        let values = self.values;
+        let listener = Public { address, authkey, python: self.python, values }.bind()?;
         if let Some(Start { function, args }) = self.initializer {
             Routine::run(&function, &args).map_err(ManagerError::from)?;
         }
         let door = Reception::open(self.offers).map_err(ManagerError::from)?;
-        Ok(ManagerServer::new(listener, door))
+        Ok(ManagerServer::new(listener, door, values))
     }
 
     fn known(

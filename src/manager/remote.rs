@@ -3,11 +3,11 @@
 //! Owns the accepting of clients in a server, [`ManagerServer`], and the connecting to one.
 //! Who may come is the listener's to say; what a client may do, the runtime's.
 
-use super::{Manager, ManagerError};
+use super::Manager;
 use crate::error::{Error, Result};
 use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError};
 use crate::pipe::{Connection, PeerInfo};
-use procession_runtime::manager::{self as runtime, Proxy, PythonDoor, Stream};
+use procession_runtime::manager::{self as runtime, Proxy, PythonDoor, Stream, Values};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -42,7 +42,7 @@ impl Stream for Talk {
 const LONG: Duration = Duration::from_hours(1);
 
 /// Lets clients in until the listener is closed.
-pub(super) fn accept(listener: &Arc<Listener>, door: &Proxy) {
+pub(super) fn accept(listener: &Arc<Listener>, door: &Proxy, values: Values) {
     tracing::info!(target: "procession", "manager serving at {}", listener.address());
     let at = Arc::downgrade(listener);
     let stop = move || {
@@ -59,7 +59,7 @@ pub(super) fn accept(listener: &Arc<Listener>, door: &Proxy) {
                 let stream = Arc::new(Talk(connection));
                 let served = match &python {
                     Some(python) if is_python => python.serve(stream),
-                    _ => runtime::serve(door, stream),
+                    _ => runtime::serve(door, stream, values),
                 };
                 if let Err(error) = served {
                     tracing::warn!(target: "procession", %error, "a client was sent away");
@@ -107,10 +107,15 @@ impl Manager {
     /// [`Error::Listener`]: nobody serves there, or with another key.
     pub fn connect(address: impl IntoAddress, authkey: impl AsRef<[u8]>) -> Result<Self> {
         let address = address.into_address().map_err(ListenerError::from)?;
-        let connection = Client::connect(address.clone(), authkey)?;
-        let door = runtime::meet(Arc::new(Talk(connection))).map_err(ManagerError::from)?;
-        Ok(Self { door, server: None, address: Some(address) })
+        connect(address, authkey.as_ref(), Values::Native)
     }
+}
+
+/// Connects to a manager to which values go as said.
+pub(super) fn connect(address: Address, authkey: &[u8], values: Values) -> Result<Manager> {
+    let connection = Client::connect(address.clone(), authkey)?;
+    let door = runtime::meet(Arc::new(Talk(connection)), values)?;
+    Ok(Manager { door, server: None, address: Some(address) })
 }
 
 /// A manager's server in this process, beside local users of its objects.
@@ -137,11 +142,12 @@ impl Manager {
 pub struct ManagerServer {
     listener: Arc<Listener>,
     door: Proxy,
+    values: Values,
 }
 
 impl ManagerServer {
-    pub(super) fn new(listener: Arc<Listener>, door: Proxy) -> Self {
-        Self { listener, door }
+    pub(super) fn new(listener: Arc<Listener>, door: Proxy, values: Values) -> Self {
+        Self { listener, door, values }
     }
 
     /// Where it serves, with the port that it got.
@@ -157,7 +163,7 @@ impl ManagerServer {
 
     /// Lets clients in, until it is [stopped](Self::stop).
     pub fn serve_forever(&self) {
-        accept(&self.listener, &self.door);
+        accept(&self.listener, &self.door, self.values);
     }
 
     /// Lets no more clients in; those that are there stay.

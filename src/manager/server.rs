@@ -12,7 +12,7 @@ use crate::pipe::{Connection, Pipe};
 use crate::process::{Process, ProcessRef};
 use procession_runtime::codec;
 use procession_runtime::function::{self, FunctionRef};
-use procession_runtime::manager::{Offer, Proxy, Reception, Routine, Stored};
+use procession_runtime::manager::{Offer, Proxy, Reception, Routine, Stored, Values};
 use procession_runtime::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,11 +44,12 @@ pub(super) struct Public {
     pub(super) address: Address,
     pub(super) authkey: Vec<u8>,
     pub(super) python: PythonPeers,
+    pub(super) values: Values,
 }
 
 impl Public {
     pub(super) fn bind(self) -> std::result::Result<Arc<Listener>, ListenerError> {
-        let Self { address, authkey, python } = self;
+        let Self { address, authkey, python, values: _ } = self;
         let listener = Listener::builder().address(address).authkey(authkey).python_peers(python);
         listener.bind().map(Arc::new)
     }
@@ -140,6 +141,7 @@ impl Drop for Server {
 
 /// What the server's main thread does.
 fn serve(plan: Plan, starter: Connection) {
+    let values = plan.public.as_ref().map_or(Values::Native, |public| public.values);
     match open(plan) {
         Err(text) => drop(starter.send(&Ready::Err(text))),
         Ok((door, listener)) => {
@@ -149,7 +151,7 @@ fn serve(plan: Plan, starter: Connection) {
                 let told = move || drop(starter.recv::<ShutDown>());
                 match listener {
                     None => told(),
-                    Some(listener) => serve_others(&listener, &door, told),
+                    Some(listener) => serve_others(&listener, &door, values, told),
                 }
             }
         }
@@ -158,7 +160,12 @@ fn serve(plan: Plan, starter: Connection) {
 }
 
 /// Lets others in until its starter, or one of them, says that it is over.
-fn serve_others(listener: &Arc<Listener>, door: &Proxy, told: impl FnOnce() + Send + 'static) {
+fn serve_others(
+    listener: &Arc<Listener>,
+    door: &Proxy,
+    values: Values,
+    told: impl FnOnce() + Send + 'static,
+) {
     let closing = listener.clone();
     let thread = std::thread::Builder::new().name("procession-starter".into());
     let waiting = thread.spawn(move || {
@@ -166,7 +173,7 @@ fn serve_others(listener: &Arc<Listener>, door: &Proxy, told: impl FnOnce() + Se
         closing.close();
     });
     match waiting {
-        Ok(_) => remote::accept(listener, door),
+        Ok(_) => remote::accept(listener, door, values),
         Err(error) => tracing::warn!(target: "procession", %error, "no thread for the manager"),
     }
     listener.close();

@@ -1,12 +1,14 @@
 //! Managers: what they keep, who may use it from where, what deaths leave behind.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod attacks;
 mod cells;
 mod channel;
 mod command;
 mod containers;
 mod custom;
 mod deaths;
+mod json;
 mod kills;
 mod life;
 mod locks;

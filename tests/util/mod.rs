@@ -5,6 +5,7 @@
 //! [`program`]) one program.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod events;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod signals;

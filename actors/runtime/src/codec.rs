@@ -7,10 +7,12 @@
 //! module must never send anything: links do, with what it returns.
 
 mod batch;
+mod bounded;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use batch::head_of_bytes;
+pub(crate) use bounded::bounded;
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
 
 use castaway::cast;
@@ -312,6 +314,9 @@ impl Decoder<'_> {
 #[inline]
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     if of_bytes::<T>(Vec::new()).is_none() {
+        if bounded::is_bounded() {
+            return bounded::read(bytes);
+        }
         return bincode::serde::decode_from_slice(bytes, CONFIG)
             .map_err(|why| undecodable(type_name::<T>(), &why));
     }

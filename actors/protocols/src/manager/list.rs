@@ -10,7 +10,7 @@ pub(super) struct List<V> {
 }
 
 /// Most items that `Repeat` may make of a list.
-const MOST_REPEATED: usize = 1 << 28;
+const MOST_REPEATED: usize = 1 << 24;
 
 impl<V: Value> List<V> {
     pub(super) fn new(items: Vec<V>) -> Self {

@@ -1,4 +1,6 @@
-//! What strangers send, mutated at random: the framing, the handshake, the reader of pickles.
+//! What strangers send, mutated at random: the framing, the handshake, the reader of pickles;
+//! and what Python programs ask of a manager when they have proved themselves. What programs
+//! of this library ask is the runtime's target (`manager::far_session`).
 //!
 //! Owns the targets; `mutate` owns how bytes are changed. Each target starts from the corpus,
 //! keeps nothing between inputs, and states what must hold for every input. By default each
@@ -9,35 +11,25 @@
 
 mod mutate;
 
-use mutate::{Random, hex, unhex};
+use mutate::fuzz;
 use procession_protocols::auth::{Acceptor, AuthKey, Connector, LONGEST, Python, Terms};
+use procession_protocols::custody::ClientId;
+use procession_protocols::dynamic::Dynamic;
+use procession_protocols::manager::python::{
+    Answer, Args, Made, Request, Step, Then, Verb, make, methods, step,
+};
+use procession_protocols::manager::{Call, Caller, ListCall, Machine};
 use procession_protocols::pickle::{self, Limits};
 use procession_protocols::pipe::{Head, Incoming};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
-/// Runs a target on the corpus, then on what becomes of it, until the time is over.
-fn fuzz(corpus: &str, target: impl Fn(&[u8], &mut Random)) {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let mut random = Random::new(number("PROCESSION_SEED"));
-    let seconds = number("PROCESSION_FUZZ_SECONDS").unwrap_or(1);
-    println!("PROCESSION_SEED={}", random.seed());
-    let corpus: Vec<_> = corpus.lines().map(unhex).collect();
-    let mut inputs = 0u64;
-    let until = Instant::now() + Duration::from_secs(seconds);
-    while inputs < corpus.len() as u64 || Instant::now() < until {
-        let input = match corpus.get(usize::try_from(inputs).unwrap()) {
-            Some(known) => known.clone(),
-            None => random.mutated(&corpus),
-        };
-        let run = AssertUnwindSafe(|| target(&input, &mut random));
-        if let Err(panic) = catch_unwind(run) {
-            println!("it failed for {}", hex(&input));
-            std::panic::resume_unwind(panic);
-        }
-        inputs += 1;
-    }
-    println!("{inputs} inputs");
+/// Lines of hex, as an input that fails is printed.
+fn lines(corpus: &str) -> Vec<Vec<u8>> {
+    let unhex = |line: &str| {
+        let digits = line.as_bytes().chunks(2);
+        let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.map(byte).collect()
+    };
+    corpus.lines().map(unhex).collect()
 }
 
 /// What an assembly has come to: the messages, and whether the stream went bad.
@@ -69,7 +61,7 @@ fn assemble(input: &[u8], max: u64, mut piece: impl FnMut() -> usize) -> (Vec<Ve
 /// However a stream is cut, the same messages come of it, none longer than allowed.
 #[test]
 fn frames() {
-    fuzz(include_str!("corpus/frames.hex"), |input, random| {
+    fuzz(&lines(include_str!("corpus/frames.hex")), |input, random| {
         let max = 1 << random.below(12);
         let whole = assemble(input, max, || usize::MAX);
         assert_eq!(assemble(input, max, || 1), whole);
@@ -90,7 +82,7 @@ fn handshakes() {
         seals: true,
         fingerprint: 1,
     };
-    fuzz(include_str!("corpus/handshakes.hex"), |input, random| {
+    fuzz(&lines(include_str!("corpus/handshakes.hex")), |input, random| {
         let python = [Python::Off, Python::Sha256, Python::Md5][random.below(3)];
         let bytes = std::array::from_fn(|_| random.byte());
         let (mut acceptor, first) = Acceptor::new(terms(python), &bytes);
@@ -117,11 +109,106 @@ fn handshakes() {
 #[test]
 fn pickles() {
     let limits = Limits { depth: 64, memory: 1 << 20 };
-    fuzz(include_str!("corpus/pickles.hex"), |input, _| {
+    fuzz(&lines(include_str!("corpus/pickles.hex")), |input, _| {
         let Ok(value) = pickle::read(input, limits) else { return };
         let written = pickle::write(&value).unwrap();
         let again = pickle::read(&written, Limits::default()).unwrap();
         assert_eq!(again, value);
         assert_eq!(again.to_string(), value.to_string());
+    });
+}
+
+/// The kinds of objects that a Python program makes, each with an example of arguments.
+fn kinds() -> Vec<(&'static str, Vec<Dynamic>)> {
+    let list = || Dynamic::from(vec![Dynamic::from(1), "two".into(), ().into()]);
+    vec![
+        ("list", vec![list()]),
+        ("dict", vec![]),
+        ("set", vec![list()]),
+        ("Namespace", vec![]),
+        ("Array", vec!["i".into(), list()]),
+        ("Value", vec!["i".into(), 7.into()]),
+        ("Queue", vec![2.into()]),
+        ("JoinableQueue", vec![]),
+        ("Lock", vec![]),
+        ("RLock", vec![]),
+        ("Semaphore", vec![2.into()]),
+        ("BoundedSemaphore", vec![2.into()]),
+        ("Event", vec![]),
+        ("Barrier", vec![2.into()]),
+    ]
+}
+
+/// Whatever a Python program asks once it is let in, it is answered in words that can be
+/// pickled, and each call once at most.
+#[test]
+fn requests() {
+    let machine = |(kind, args): (&'static str, Vec<Dynamic>)| {
+        let made = make(kind, Args::new(args, Vec::new())).unwrap().unwrap();
+        let Made::Stock(seed) = made else { panic!("{kind}") };
+        (kind, Machine::new(seed), 0)
+    };
+    let world = || kinds().into_iter().map(machine).collect::<Vec<_>>();
+    let mut corpus = Vec::new();
+    for (kind, args) in kinds() {
+        let mut create = vec![Dynamic::from(kind)];
+        create.extend(args.iter().cloned());
+        corpus.push(Request::write(None, "create", create));
+        for method in methods(kind) {
+            for args in [vec![], vec![1.into()], vec!["two".into(), 0.5.into()], args.clone()] {
+                corpus.push(Request::write(Some("7f"), method, args));
+            }
+        }
+    }
+    for verb in ["dummy", "accept_connection", "incref", "debug_info", "number_of_objects"] {
+        corpus.push(Request::write(None, verb, vec!["x".into()]));
+    }
+    let corpus: Vec<_> = corpus.iter().map(|request| pickle::write(request).unwrap()).collect();
+    let limits = Limits { depth: 64, memory: 1 << 20 };
+    let mut objects = world();
+    let mut asked = 0;
+    fuzz(&corpus, |input, random| {
+        asked += 1;
+        if asked % 500 == 0 {
+            objects = world();
+        }
+        let Ok(value) = pickle::read(input, limits) else { return };
+        let Some(Request { object, method, args }) = Request::read(value) else { return };
+        if object.is_none() {
+            if let Some(Verb::Create(kind, args)) = Verb::read(&method, args) {
+                // What is too large is refused before there is room for it.
+                drop(make(&kind, args));
+            }
+            return;
+        }
+        let chosen = random.below(objects.len());
+        let (kind, machine, last) = &mut objects[chosen];
+        let condition = (random.below(4) == 0).then_some(0);
+        let Ok(Step::Call { call, then, .. }) = step(kind, condition, &method, args) else {
+            return;
+        };
+        // A list may be made as long as this, but not at each input.
+        let is_long = matches!(call, Call::List(ListCall::Repeat(times)) if times > 1000)
+            || matches!(then, Then::Times(times) if times > 1000);
+        if is_long {
+            return;
+        }
+        *last += 1;
+        let caller =
+            Caller { client: ClientId(if random.below(2) == 0 { 2 } else { 3 }), thread: 0 };
+        let mut due = Vec::new();
+        machine.call(caller, *last, call, &mut due);
+        let mine = due.iter().filter(|(ticket, _)| ticket == last).count();
+        assert!(mine <= 1, "{mine} answers to {method}");
+        if let Some((_, reply)) = due.into_iter().find(|(ticket, _)| ticket == last) {
+            let answer = match then.answer(reply) {
+                Ok(value) => Answer::Return(value),
+                Err(exception) => Answer::Error(exception),
+            };
+            pickle::write(&answer.write()).unwrap();
+        }
+        if random.below(16) == 0 {
+            machine.gone(caller.client, &mut Vec::new());
+        }
     });
 }

@@ -1,8 +1,34 @@
-//! Bytes changed at random.
+//! Bytes changed at random, and what is run on them.
 //!
-//! Owns a small generator of random numbers, whose seed repeats a run, and the changes.
+//! Owns a small generator of random numbers, whose seed repeats a run, the changes, and how
+//! long a target runs. The runtime's own target has this file too.
 
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// Runs a target on the corpus, then on what becomes of it, until the time is over.
+pub(crate) fn fuzz(corpus: &[Vec<u8>], mut target: impl FnMut(&[u8], &mut Random)) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let mut random = Random::new(number("PROCESSION_SEED"));
+    let seconds = number("PROCESSION_FUZZ_SECONDS").unwrap_or(1);
+    println!("PROCESSION_SEED={}", random.seed());
+    let mut inputs = 0u64;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while inputs < corpus.len() as u64 || Instant::now() < until {
+        let input = match corpus.get(usize::try_from(inputs).unwrap()) {
+            Some(known) => known.clone(),
+            None => random.mutated(corpus),
+        };
+        let run = AssertUnwindSafe(|| target(&input, &mut random));
+        if let Err(panic) = catch_unwind(run) {
+            println!("it failed for {}", hex(&input));
+            std::panic::resume_unwind(panic);
+        }
+        inputs += 1;
+    }
+    println!("{inputs} inputs");
+}
 
 /// Random numbers (`SplitMix64`, Steele, Lea and Flood, 2014).
 pub(crate) struct Random {
@@ -90,15 +116,10 @@ impl Random {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");
     }
     text
-}
-
-pub(crate) fn unhex(text: &str) -> Vec<u8> {
-    let digits = text.as_bytes().chunks(2);
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }

@@ -61,3 +61,23 @@ fn a_descriptor_that_was_not_sent_is_an_error() {
     let encoded = encode(&3u16).unwrap();
     assert!(decode::<Fd>(&encoded.bytes, Vec::new()).is_err());
 }
+
+#[test]
+fn no_length_makes_room_for_more_than_some_times_of_what_came() {
+    let endless = [0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 1, 2, 3];
+    bounded(|| {
+        assert!(decode::<String>(&endless, Vec::new()).is_err());
+        assert!(decode::<Vec<u8>>(&endless, Vec::new()).is_err());
+        assert!(decode::<(u64, String)>(&endless, Vec::new()).is_err());
+        // What is whole is read, however much more room it takes than bytes.
+        for count in [1, 1 << 10, 1 << 16] {
+            let numbers = encode(&vec![1u128; count]).unwrap();
+            let back: Vec<u128> = decode(&numbers.bytes, Vec::new()).unwrap();
+            assert_eq!(back.len(), count);
+            let text = encode(&"x".repeat(count)).unwrap();
+            assert_eq!(decode::<String>(&text.bytes, Vec::new()).unwrap().len(), count);
+        }
+    });
+    let text = encode(&"text").unwrap();
+    assert_eq!(decode::<String>(&text.bytes, Vec::new()).unwrap(), "text");
+}

@@ -7,7 +7,9 @@
 //! message before the actor's thread does. Neighbours: `far` has the streams, `actor::remote`
 //! the seam.
 
-use super::far::{End, Road, Session, at};
+use super::far::{End, at};
+use super::far_road::Road;
+use super::far_session::Session;
 use super::object::Object;
 use super::proxy::Proxy;
 use super::stored::Stored;
@@ -15,7 +17,6 @@ use crate::actor::remote::{Keeper, LocalActor, RefWire, Remote, Scope, Sending};
 use crate::actor::{CallError, ReplyPort, ReplySink};
 use crate::codec::{self, DecodeError, Encoded};
 use crate::down::DownSink;
-use crate::node;
 use crate::wait;
 use procession_protocols::id::ActorId;
 use procession_protocols::manager::{Fault, Reply};
@@ -106,7 +107,7 @@ impl FarReply {
             Ok(_) => Answered::Refused(stays()),
             Err(error) => Answered::Refused(error),
         };
-        let reply = Stored::encode(&answered, node::current().id)
+        let reply = Stored::message(&answered)
             .map_or_else(|error| Reply::Fault(Fault::Failed(error.to_string())), Reply::Value);
         self.session.answer(number, reply);
     }

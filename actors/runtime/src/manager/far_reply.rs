@@ -3,9 +3,11 @@
 //! Owns the two ways: an answer that is there when its call has been read is written by the
 //! thread that read it, with no other thread between; any other, somebody else's call brings
 //! it about, goes to the session's own writer, since who gives it must not wait for this
-//! client. It must never hold a lock while it writes. Neighbour: `far` reads.
+//! client. It must never hold a lock while it writes. Neighbour: `far_session`
+//! reads.
 
-use super::far::{End, Session, Stream, encode};
+use super::far::{End, Stream, encode};
+use super::far_session::Session;
 use super::stored::Stored;
 use procession_protocols::manager::{Fault, Reply};
 use std::cell::RefCell;

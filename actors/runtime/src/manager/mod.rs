@@ -19,9 +19,11 @@
 //! | `reactor` | the threads of a server that read channels and carry calls out |
 //! | `object` | an object in its server: who waits, whose time is up |
 //! | `door` | what a server is asked as a whole |
-//! | `far` | clients and servers outside the process tree |
+//! | `far` | what clients and servers say that are not of one process tree |
+//! | `far_session`, `far_road` | the two ends: a server's and a client's |
 //! | `far_actor` | users' actors, as those clients use them |
 //! | `far_reply` | how answers go to those clients |
+//! | `json` | plain data as JSON |
 //! | `python` | Python programs as clients |
 //! | `function` | functions that run in a server |
 //! | `workers` | the threads that they run on |
@@ -34,7 +36,10 @@ mod door;
 mod far;
 pub(crate) mod far_actor;
 mod far_reply;
+mod far_road;
+mod far_session;
 mod function;
+mod json;
 mod object;
 mod presence;
 mod proxy;
@@ -45,7 +50,9 @@ mod workers;
 
 pub use actor::host_as_object;
 pub use door::{Factory, Offer, Reception};
-pub use far::{MAX_SESSIONS, Stream, meet, serve};
+pub use far::{Stream, Values};
+pub use far_road::meet;
+pub use far_session::{MAX_SESSIONS, serve};
 pub use function::{Change, Routine};
 pub use proxy::{ManagerError, Patience, Proxy};
 pub use python::{MAX_PYTHON_CONNECTIONS, PythonDoor};

@@ -5,7 +5,8 @@
 //! connection to the server. It must never know a value's type: the face does. Neighbour:
 //! `object` answers.
 
-use super::far::{self, Far, Road};
+use super::far::{self, Values};
+use super::far_road::{Far, Road};
 use super::object::Object;
 use super::stored::{Stored, put_beside, take_beside};
 use super::{Ask, Managed};
@@ -49,6 +50,17 @@ pub enum ManagerError {
     /// The object or its server could not be reached.
     #[error(transparent)]
     Share(ShareError),
+    /// The manager writes values in another way than this program was told to.
+    #[error(
+        "the manager takes values as {theirs}, and this program sends {ours}: set both to \
+             the same serializer"
+    )]
+    Values {
+        /// What this program was told.
+        ours: Values,
+        /// What the manager does.
+        theirs: Values,
+    },
     /// A value could not be encoded; nothing was sent.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -151,7 +163,11 @@ impl Proxy {
     /// [`ManagerError::Encode`]; [`ManagerError::Share`] when the server is out of reach.
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Stored, ManagerError> {
         let server = self.server().ok_or(ShareError::Forked)?;
-        Ok(Stored::encode(value, server)?)
+        let values = self.road().map_or(Values::Native, |road| road.values());
+        Ok(match values {
+            Values::Native => Stored::encode(value, server)?,
+            Values::Json => Stored::encode_plain(value, server)?,
+        })
     }
 
     /// Calls a stock object, and waits for the answer.

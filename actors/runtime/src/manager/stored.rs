@@ -11,6 +11,7 @@
 //! server's own use.
 
 use super::proxy::Proxy;
+use super::{far, json};
 use crate::codec::{self, DecodeError, EncodeError, Fd};
 use procession_protocols::dynamic::{Dynamic, NotPlain};
 use procession_protocols::id::NodeId;
@@ -25,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// An encoded value.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Stored {
     form: Form,
     beside: Company,
@@ -35,6 +36,8 @@ pub struct Stored {
 enum Form {
     Native(Bytes),
     Plain(Plain),
+    /// What an actor's caller is answered, which only he reads.
+    Message(Bytes),
 }
 
 /// Bytes that serde carries as such.
@@ -84,6 +87,35 @@ impl Stored {
         Ok(Self { form: Form::Native(Bytes(encoded.bytes.into())), beside: Company(beside) })
     }
 
+    /// Encodes a value for the same server as plain data, whatever it is. One that has proxies
+    /// in it is a native value all the same: they mean nothing to who reads plain data.
+    ///
+    /// # Errors
+    /// What its `Serialize` says; it is made of what no plain data is.
+    pub(super) fn encode_plain<T: Serialize + ?Sized>(
+        value: &T,
+        server: NodeId,
+    ) -> Result<Self, EncodeError> {
+        let scope = Scope::enter(Transfer::Keeping { server, held: Vec::new() });
+        let plain = Dynamic::of(value);
+        match (scope.leave(), plain) {
+            (Transfer::Keeping { held, .. }, _) if !held.is_empty() => Self::encode(value, server),
+            (_, Ok(plain)) => Ok(Self::plain(plain, Vec::new())),
+            (_, Err(why)) => {
+                Err(EncodeError { type_name: type_name::<T>().into(), why: why.to_string() })
+            }
+        }
+    }
+
+    /// Encodes what is for an actor's caller alone.
+    ///
+    /// # Errors
+    /// What its `Serialize` says.
+    pub(super) fn message<T: Serialize>(value: &T) -> Result<Self, EncodeError> {
+        let bytes = Bytes(codec::encode(value)?.bytes.into());
+        Ok(Self { form: Form::Message(bytes), beside: Company(None) })
+    }
+
     /// Plain data, and what is to be held for as long as it is kept.
     pub(super) fn plain(value: Dynamic, keeps: Vec<Keep>) -> Self {
         let beside = Beside { keeps, ..Beside::default() };
@@ -95,7 +127,7 @@ impl Stored {
     pub(super) fn as_plain(&self) -> Option<&Dynamic> {
         match &self.form {
             Form::Plain(Plain(value)) => Some(value),
-            Form::Native(_) => None,
+            Form::Native(_) | Form::Message(_) => None,
         }
     }
 
@@ -104,13 +136,13 @@ impl Stored {
         self.beside.0.as_deref().map_or(&[], |beside| &beside.held)
     }
 
-    /// Decodes it.
+    /// Decodes it, whoever made it: perhaps a program outside the tree.
     ///
     /// # Errors
     /// What `Deserialize` says; a descriptor that cannot be duplicated.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         let bytes = match &self.form {
-            Form::Native(Bytes(bytes)) => bytes,
+            Form::Native(Bytes(bytes)) | Form::Message(Bytes(bytes)) => bytes,
             Form::Plain(Plain(value)) => {
                 let fail = |why: NotPlain| DecodeError {
                     type_name: type_name::<T>().into(),
@@ -120,7 +152,7 @@ impl Stored {
             }
         };
         let Some(beside) = &self.beside.0 else {
-            return codec::decode(bytes, Vec::new());
+            return codec::bounded(|| codec::decode(bytes, Vec::new()));
         };
         let fds: Result<Vec<OwnedFd>, _> = beside.fds.iter().map(|fd| fd.0.try_clone()).collect();
         let fds = fds.map_err(|error| DecodeError {
@@ -128,7 +160,7 @@ impl Stored {
             why: error.to_string(),
         })?;
         let _scope = Scope::enter(Transfer::Giving(beside.clone()));
-        codec::decode(bytes, fds)
+        codec::bounded(|| codec::decode(bytes, fds))
     }
 
     fn held(&self) -> impl Iterator<Item = u64> {
@@ -147,6 +179,19 @@ impl Eq for Stored {}
 impl Hash for Stored {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.form.hash(state);
+    }
+}
+
+/// Why a value does not go as JSON.
+const NATIVE: &str = "the value is of a type that only its own tree reads: a manager's values \
+     for JSON are numbers, texts, and what is kept as `Dynamic` or `PlainData`";
+
+impl Serialize for Stored {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if matches!(self.form, Form::Native(_)) && self.proxies().is_empty() && far::speaks_json() {
+            return Err(serde::ser::Error::custom(NATIVE));
+        }
+        (&self.form, &self.beside).serialize(serializer)
     }
 }
 
@@ -178,8 +223,15 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// How plain data travels: what has no parts as it is, anything else as a pickle, whose
-/// reader has bounds for what comes from outside.
+/// What a reader may spend: what is one long string of bytes may be as long as its message.
+fn limits(bytes: &[u8]) -> Limits {
+    let limits = Limits::default();
+    Limits { memory: limits.memory + 4 * bytes.len(), ..limits }
+}
+
+/// How plain data travels: what has no parts as it is, anything else as a pickle; or all of it
+/// as JSON, where both ends have said so. The readers of both have bounds for what comes from
+/// outside.
 #[derive(Serialize)]
 enum Packed<'a> {
     None,
@@ -188,6 +240,7 @@ enum Packed<'a> {
     Float(f64),
     Str(&'a str),
     Pickle(Bytes),
+    Json(Bytes),
 }
 
 #[derive(Deserialize)]
@@ -198,11 +251,16 @@ enum Unpacked {
     Float(f64),
     Str(String),
     Pickle(Bytes),
+    Json(Bytes),
 }
 
 impl Serialize for Plain {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let packed = match &*self.0 {
+            value if far::speaks_json() => {
+                let bytes = json::write(value).map_err(serde::ser::Error::custom)?;
+                Packed::Json(Bytes(bytes.into()))
+            }
             Dynamic::None => Packed::None,
             Dynamic::Bool(value) => Packed::Bool(*value),
             Dynamic::Int(value) => Packed::Int(*value),
@@ -226,10 +284,10 @@ impl<'de> Deserialize<'de> for Plain {
             Unpacked::Float(value) => Dynamic::Float(value),
             Unpacked::Str(text) => Dynamic::Str(text),
             Unpacked::Pickle(Bytes(bytes)) => {
-                let limits = Limits::default();
-                // What is one long string of bytes may be as long as its message.
-                let limits = Limits { memory: limits.memory + 4 * bytes.len(), ..limits };
-                pickle::read(&bytes, limits).map_err(serde::de::Error::custom)?
+                pickle::read(&bytes, limits(&bytes)).map_err(serde::de::Error::custom)?
+            }
+            Unpacked::Json(Bytes(bytes)) => {
+                json::read(&bytes, limits(&bytes).memory).map_err(serde::de::Error::custom)?
             }
         };
         Ok(Self(Arc::new(value)))

@@ -1,0 +1,210 @@
+//! Clients outside the process tree, as their server has them.
+//!
+//! Owns the *session*: the references that a client has, the calls that it may have under
+//! way, and the threads that serve it. It must never trust what comes: what does not decode
+//! ends the session, and with it what its client held. Neighbours: `far` has the messages,
+//! `far_reply` writes the answers, `far_road` is the other end.
+
+#[cfg(test)]
+mod tests;
+
+use super::Ask;
+use super::far::{End, Hello, Stream, ToServer, VERSION, Values, decode, encode};
+use super::far_actor;
+use super::far_reply;
+use super::object::{Asker, Object};
+use super::presence::Presence;
+use super::proxy::Proxy;
+use super::stored::Stored;
+use crate::node;
+use crate::share::{self, ClientId};
+use crate::sync::lock;
+use procession_protocols::manager::{Caller, Fault, Reply};
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+
+/// Most calls of one client that may be under way.
+const MAX_UNDER_WAY: usize = 1024;
+
+/// Most clients from outside the tree that a server has at a time.
+pub const MAX_SESSIONS: usize = 256;
+
+/// What a server keeps for a client outside the tree.
+pub(super) struct Session {
+    client: ClientId,
+    /// Each object with the number of references that the client has.
+    held: Mutex<HashMap<u64, (Proxy, u64)>>,
+    presence: Presence,
+    out: mpsc::Sender<(u64, Reply<Stored>)>,
+    pub(super) under_way: AtomicUsize,
+    /// Set with `held` locked, when the client is gone and nothing is given any more.
+    is_over: AtomicBool,
+    pub(super) values: Values,
+}
+
+impl Session {
+    pub(super) fn grant(&self, object: Arc<Object>, proxy: &Proxy) {
+        let held = &mut *lock(&self.held);
+        if self.is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let (_, count) = held.entry(proxy.object()).or_insert_with(|| {
+            object.admit(self.client);
+            self.presence.enter(self.client, Arc::downgrade(&object));
+            (proxy.clone(), 0)
+        });
+        *count += 1;
+    }
+
+    /// Takes what the client had; it gets nothing more.
+    fn close(&self) -> HashMap<u64, (Proxy, u64)> {
+        let held = &mut *lock(&self.held);
+        self.is_over.store(true, Ordering::Relaxed);
+        std::mem::take(held)
+    }
+
+    pub(super) fn find(&self, object: u64) -> Option<Proxy> {
+        lock(&self.held).get(&object).map(|(proxy, _)| proxy.clone())
+    }
+
+    fn release(&self, object: u64) {
+        let held = &mut *lock(&self.held);
+        if let Some((_, count)) = held.get_mut(&object) {
+            *count -= 1;
+            if *count == 0 {
+                let gone = held.remove(&object);
+                drop(gone);
+            }
+        }
+    }
+
+    /// Answers a call of the client's.
+    pub(super) fn answer(&self, number: u64, reply: Reply<Stored>) {
+        far_reply::give(self, &self.out, (number, reply));
+    }
+
+    fn heard(self: &Arc<Self>, message: ToServer) -> bool {
+        match message {
+            ToServer::Bye => return false,
+            ToServer::Release { object } => self.release(object),
+            ToServer::Cancel { number, object } => {
+                if let Some(object) = self.find(object).and_then(|proxy| proxy.own()) {
+                    object.cancel_call(self.client, number);
+                }
+            }
+            ToServer::Message { number, object, message } => {
+                if self.under_way.fetch_add(1, Ordering::Relaxed) >= MAX_UNDER_WAY {
+                    self.answer(number, Reply::Fault(Fault::Busy));
+                } else if let Some(object) = self.find(object).and_then(|proxy| proxy.own()) {
+                    far_actor::deliver(self, number, &object, message);
+                } else {
+                    self.answer(number, Reply::Fault(Fault::NoSuchObject("such object".into())));
+                }
+            }
+            ToServer::Ask { number, object, ask } => {
+                let session = self.clone();
+                let answer = move |reply| session.answer(number, reply);
+                if self.under_way.fetch_add(1, Ordering::Relaxed) >= MAX_UNDER_WAY {
+                    answer(Reply::Fault(Fault::Busy));
+                    return true;
+                }
+                let thread = match &ask {
+                    Ask::Call { thread, .. } => *thread,
+                    Ask::Run { .. } | Ask::Change { .. } => {
+                        let text = "no function is named from outside the process tree";
+                        answer(Reply::Fault(Fault::Failed(text.into())));
+                        return true;
+                    }
+                    _ => 0,
+                };
+                match self.find(object).and_then(|proxy| proxy.own()) {
+                    Some(object) => {
+                        let asker = Asker::Far(self.client, number, Box::new(answer));
+                        object.take(Caller { client: self.client, thread }, ask, asker);
+                    }
+                    None => answer(Reply::Fault(Fault::NoSuchObject("such object".into()))),
+                }
+            }
+        }
+        true
+    }
+}
+
+static SESSIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// Serves a client that has proved who it is, on threads of its own.
+/// Values go between the two as said.
+///
+/// # Errors
+/// There are [`MAX_SESSIONS`] already, or no thread is to be had.
+pub fn serve(door: &Proxy, stream: Arc<dyn Stream>, values: Values) -> io::Result<()> {
+    if SESSIONS.fetch_add(1, Ordering::Relaxed) >= MAX_SESSIONS {
+        SESSIONS.fetch_sub(1, Ordering::Relaxed);
+        return Err(io::Error::other("the manager has as many clients as it may have"));
+    }
+    let Some(client) = share::enlist() else {
+        SESSIONS.fetch_sub(1, Ordering::Relaxed);
+        return Err(io::Error::other("no number is left for a client"));
+    };
+    let (out, replies) = mpsc::channel();
+    let session = Arc::new(Session {
+        client,
+        held: Mutex::default(),
+        presence: Presence::default(),
+        out,
+        under_way: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+        values,
+    });
+    let door = door.clone();
+    let reader = move || {
+        attend(&session, &door, &stream, replies);
+        // What it had is put right before its number can be another's.
+        let held = session.close();
+        session.presence.end();
+        drop(held);
+        share::discharge(session.client);
+        SESSIONS.fetch_sub(1, Ordering::Relaxed);
+    };
+    let thread = thread::Builder::new().name("procession-session".into());
+    thread.spawn(reader).map(drop)
+}
+
+fn attend(
+    session: &Arc<Session>,
+    door: &Proxy,
+    stream: &Arc<dyn Stream>,
+    replies: mpsc::Receiver<(u64, Reply<Stored>)>,
+) {
+    let end = || End::Server(session.clone());
+    let node = node::current();
+    let hello = Hello {
+        version: VERSION,
+        values: session.values,
+        node: node.id,
+        name: node.name(),
+        door: door.clone(),
+    };
+    let Ok(hello) = encode(end(), &hello) else { return };
+    if stream.send(&hello).is_err() {
+        return;
+    }
+    let (of, to) = (Arc::downgrade(session), stream.clone());
+    let thread = thread::Builder::new().name("procession-replies".into());
+    let spawned = thread.spawn(move || far_reply::write(&of, &to, &replies));
+    if spawned.is_err() {
+        return;
+    }
+    while let Ok(message) = stream.recv() {
+        let Ok(message) = decode(end(), &message) else {
+            tracing::warn!(target: "procession", "a client of the manager sent what is no message");
+            return;
+        };
+        if !far_reply::carry_out(session, &**stream, || session.heard(message)) {
+            return;
+        }
+    }
+}
