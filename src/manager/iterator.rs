@@ -3,7 +3,7 @@
 //! Owns its messages and the actor that steps it. It never looks ahead: an item is made when
 //! somebody asks for it.
 
-use procession_runtime::actor::message::{WireFns, take_reply};
+use procession_runtime::actor::message::{MethodNames, WireFns, take_reply};
 use procession_runtime::actor::{
     ActorRef, CallError, Handler, MailboxOptions, Message, Reply, ReplyPort, StartError, Wire,
 };
@@ -154,7 +154,7 @@ impl<T: Item> Wire for Step<T> {
     const FINGERPRINT: u64 = u64::from_le_bytes(*b"Iterator");
 
     /// It is made by who has the type.
-    const METHODS: &'static [&'static str] = &[];
+    const METHODS: &'static [MethodNames] = &[];
 
     fn encode(&self, _encoder: &mut Encoder) -> Result<(), EncodeError> {
         Ok(())

@@ -280,6 +280,11 @@ def own():
     raises(TypeError, maths.add, 1)
     raises(TypeError, maths.add, "a", 2)
     raises(TypeError, maths.add, 1, 2, 3)
+    assert maths.add(b=3, a=4) == 7 and maths.add(4, b=3) == 7
+    for by_name in ({"b": 3}, {"a": 4}, {"a": 1, "b": 2, "c": 3}):
+        raises(TypeError, lambda: maths.add(**by_name))
+    raises(TypeError, lambda: maths.add(1, 2, b=3))
+    raises(TypeError, lambda: maths.add(1, a=3))
     raises(AttributeError, lambda: maths.gone)
     half = m.Half()
     assert half.add(1, 2) == 3

@@ -21,6 +21,8 @@ pub(crate) struct Variant {
     pub(crate) method: String,
     /// What it carries, but for the reply.
     pub(crate) fields: Vec<(Member, Type)>,
+    /// What those are called.
+    pub(crate) arguments: Vec<String>,
     /// Where the reply is, and the type of its value.
     pub(crate) reply: Option<(Member, Type)>,
 }
@@ -52,10 +54,17 @@ pub(crate) fn derive(input: DeriveInput) -> TokenStream {
 
 fn read(ident: Ident, fields: &Fields, errors: &mut Errors) -> Variant {
     let method = method_name(&ident);
-    let mut variant = Variant { ident, method, fields: Vec::new(), reply: None };
+    let mut variant =
+        Variant { ident, method, fields: Vec::new(), arguments: Vec::new(), reply: None };
     for (field, member) in fields.iter().zip(fields.members()) {
         match reply_type(&field.ty) {
-            None => variant.fields.push((member, field.ty.clone())),
+            None => {
+                variant.arguments.push(match &member {
+                    Member::Named(name) => name.unraw().to_string(),
+                    Member::Unnamed(index) => index.index.to_string(),
+                });
+                variant.fields.push((member, field.ty.clone()));
+            }
             Some(_) if variant.reply.is_some() => {
                 errors.at(&field.ty, "a message has at most one `Reply`");
             }
@@ -93,7 +102,9 @@ impl Messages {
     pub(crate) fn impls(&self) -> TokenStream {
         let Self { ident, variants } = self;
         let bounds = self.bounds();
-        let methods = variants.iter().map(|variant| &variant.method);
+        let methods = variants.iter().map(|Variant { method, arguments, .. }| {
+            quote!(__private::MethodNames { name: #method, arguments: &[#(#arguments),*] })
+        });
         let assertions = self.assertions();
         let names = self.matched(|Variant { ident: variant, .. }| {
             let name = variant.unraw().to_string();
@@ -160,7 +171,7 @@ impl Messages {
                 {
                     const FINGERPRINT: u64 = #fingerprint;
 
-                    const METHODS: &'static [&'static str] = &[#(#methods),*];
+                    const METHODS: &'static [__private::MethodNames] = &[#(#methods),*];
 
                     fn encode(
                         &self,

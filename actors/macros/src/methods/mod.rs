@@ -301,6 +301,7 @@ impl Protocol {
                 .enumerate()
                 .map(|(index, (_, ty))| (Member::from(index), ty.clone()))
                 .collect(),
+            arguments: method.names().map(|name| name.unraw().to_string()).collect(),
             reply: Some((Member::from(method.arguments.len()), method.output.clone())),
         });
         Messages {

@@ -7,7 +7,7 @@
 use super::MailboxOptions;
 use super::error::CallError;
 use super::mailbox::Mailbox;
-use super::message::Message;
+use super::message::{Message, MethodNames};
 use super::remote::{Inlet, LocalActor, Undelivered};
 use super::reply::ReplyPort;
 use crate::codec::{self, Encoded};
@@ -67,7 +67,7 @@ impl<M: Message> LocalActor for Local<M> {
         self.mailbox.open_inlet(make)
     }
 
-    fn methods(&self) -> &'static [&'static str] {
+    fn methods(&self) -> &'static [MethodNames] {
         M::wire().map_or(&[], |wire| wire.methods)
     }
 
@@ -78,7 +78,7 @@ impl<M: Message> LocalActor for Local<M> {
         reply: ReplyPort,
     ) -> Result<(), CallError> {
         let wire = M::wire().ok_or(CallError::NotExposed)?;
-        let index = wire.methods.iter().position(|known| *known == method);
+        let index = wire.methods.iter().position(|known| known.name == method);
         let index = index.and_then(|at| i64::try_from(at).ok()).ok_or(CallError::NotExposed)?;
         let values = std::iter::once(Dynamic::from(index)).chain(args).collect();
         let mut reply = Some(reply);

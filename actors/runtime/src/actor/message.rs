@@ -34,7 +34,7 @@ pub trait Wire: Message {
     const FINGERPRINT: u64;
 
     /// What the variants are called by who knows no types, in their order: the methods.
-    const METHODS: &'static [&'static str];
+    const METHODS: &'static [MethodNames];
 
     /// Appends the variant's number and all fields but the reply.
     ///
@@ -55,6 +55,15 @@ pub trait Wire: Message {
         decoder: &mut Decoder<'_>,
         reply: &mut Option<ReplyPort>,
     ) -> Result<Self, DecodeError>;
+}
+
+/// A message, as it is called by who knows no types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MethodNames {
+    /// The method.
+    pub name: &'static str,
+    /// Its arguments, in their order.
+    pub arguments: &'static [&'static str],
 }
 
 /// What the generated `impl Wire` asks of each argument and reply type.
@@ -80,7 +89,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> WireArg<'_> for T {}
 #[derive(Debug)]
 pub struct WireFns<M> {
     pub(crate) fingerprint: u64,
-    pub(crate) methods: &'static [&'static str],
+    pub(crate) methods: &'static [MethodNames],
     pub(crate) encode: fn(&M, &mut Encoder) -> Result<(), EncodeError>,
     pub(crate) take_reply: fn(&mut M) -> Option<ReplyPort>,
     pub(crate) decode: fn(&mut Decoder<'_>, &mut Option<ReplyPort>) -> Result<M, DecodeError>,

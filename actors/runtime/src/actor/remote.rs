@@ -8,6 +8,7 @@
 
 use super::MailboxOptions;
 use super::error::CallError;
+use super::message::MethodNames;
 use super::reply::ReplyPort;
 use crate::codec::{Encoded, Fd, Lent};
 use crate::down::{Down, DownSink};
@@ -133,7 +134,7 @@ pub trait LocalActor: Send + Sync {
     -> io::Result<Option<Arc<dyn Inlet>>>;
 
     /// The names of its messages; none of those that do not travel.
-    fn methods(&self) -> &'static [&'static str];
+    fn methods(&self) -> &'static [MethodNames];
 
     /// Sends it a message by name, of arguments that are plain data; waits while the mailbox
     /// is full. The reply's port takes plain data.

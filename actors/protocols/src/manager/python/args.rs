@@ -43,6 +43,39 @@ impl Args {
         self.by_name.is_empty().then(|| self.by_place.into())
     }
 
+    /// All of them, for a function whose arguments have these names; fewer, if the last ones
+    /// are left out.
+    ///
+    /// # Errors
+    /// The `TypeError` for one that is none of these, or comes twice, or in place of one that
+    /// is missing.
+    pub fn bind(mut self, names: &[&str]) -> Result<Vec<Dynamic>, Exception> {
+        let twice = |(name, _): &&(String, Dynamic)| {
+            names.iter().take(self.by_place.len()).any(|known| known == name)
+        };
+        if let Some((name, _)) = self.by_name.iter().find(twice) {
+            return Err(error("TypeError", format!("got multiple values for argument '{name}'")));
+        }
+        let mut bound = Vec::from(self.by_place);
+        for name in names.iter().skip(bound.len()) {
+            let at = self.by_name.iter().position(|(known, _)| known == name);
+            match (at, self.by_name.iter().find(|(known, _)| names.contains(&known.as_str()))) {
+                (Some(at), _) => bound.push(self.by_name.remove(at).1),
+                (None, Some(_)) => {
+                    let text = format!("missing required argument: '{name}'");
+                    return Err(error("TypeError", text));
+                }
+                (None, None) => break,
+            }
+        }
+        match self.by_name.first() {
+            None => Ok(bound),
+            Some((name, _)) => {
+                Err(error("TypeError", format!("got an unexpected keyword argument '{name}'")))
+            }
+        }
+    }
+
     /// Those that are left, by name.
     pub(super) fn names(&mut self) -> Vec<(String, Dynamic)> {
         std::mem::take(&mut self.by_name)

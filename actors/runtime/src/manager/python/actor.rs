@@ -38,10 +38,9 @@ pub(super) fn call(
     method: &str,
     args: Args,
 ) -> Result<oneshot::Receiver<Replied>, Answer> {
-    let Some(args) = args.all_by_place() else {
-        let text = "the arguments of this object's methods have no names here";
-        return Err(Answer::Error(error("TypeError", text)));
-    };
+    let names = actor.methods().iter().find(|known| known.name == method);
+    let names = names.ok_or_else(|| answer(method, Err(CallError::NotExposed)))?;
+    let args = args.bind(names.arguments).map_err(Answer::Error)?;
     let (sender, receiver) = oneshot::channel();
     match actor.deliver_plain(method, args, Box::new(Port(sender))) {
         Ok(()) => Ok(receiver),

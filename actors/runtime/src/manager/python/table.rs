@@ -61,11 +61,10 @@ impl Target {
             Self::Actor { proxy, exposed: None } => proxy.own(),
             Self::Stock { .. } | Self::Keys(_) => None,
         };
-        let names = match actor.as_ref().and_then(|object| object.as_actor()) {
-            Some(actor) => actor.methods(),
-            None => methods(self.kind()),
-        };
-        names.iter().map(|&name| name.to_owned()).collect()
+        match actor.as_ref().and_then(|object| object.as_actor()) {
+            Some(actor) => actor.methods().iter().map(|method| method.name.to_owned()).collect(),
+            None => methods(self.kind()).iter().map(|&name| name.to_owned()).collect(),
+        }
     }
 }
 
