@@ -1,7 +1,8 @@
-//! Peers that do not keep to the rules: each is turned away alone, and the listener serves.
+//! Peers that do not keep to the rules: each is turned away alone, with one line in the log,
+//! and the listener serves.
 
 use super::{KEY, pair};
-use crate::util::{self, SOON};
+use crate::util::{self, SOON, events, until};
 use procession::{Client, Listener, ListenerError, PipeError};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 /// A raw connection to the listener's port.
 fn raw(listener: &Listener) -> TcpStream {
+    events::record();
     let stream = TcpStream::connect(listener.address().to_string()).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream
@@ -23,6 +25,17 @@ fn besieged(listener: &Listener, attack: impl FnOnce()) {
         client.send("good").unwrap();
         assert_eq!(accepts.join().unwrap().recv::<String>().unwrap(), "good");
     });
+}
+
+/// The log has one line about each of these peers of a listener's, and no second one.
+fn one_line_about<'a>(listener: &Listener, streams: impl IntoIterator<Item = &'a TcpStream>) {
+    for stream in streams {
+        let from = stream.local_addr().unwrap();
+        let line = format!("refused a connection from {from} at {} ", listener.address());
+        until("it is in the log", || !events::with(&line).is_empty());
+        let lines = events::with(&line);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+    }
 }
 
 fn frame(body: &[u8]) -> Vec<u8> {
@@ -61,6 +74,7 @@ fn bad_bytes_close_their_own_connection_and_no_other() {
                     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{words:?}");
                 }
             }
+            one_line_about(&listener, [&stream]);
         });
     }
 }
@@ -77,6 +91,7 @@ fn its_own_words_are_no_answer() {
         let mut heard = Vec::new();
         stream.read_to_end(&mut heard).unwrap();
         assert_eq!(heard, frame(b"#FAILURE#"));
+        one_line_about(&listener, [&stream]);
     });
 }
 
@@ -108,6 +123,7 @@ fn an_old_answer_is_refused_and_a_part_of_one_waits_in_vain() {
         let mut heard = Vec::new();
         stream.read_to_end(&mut heard).unwrap();
         assert!(heard.ends_with(&frame(b"#FAILURE#k")), "{heard:?}");
+        one_line_about(&listener, [&stream]);
     });
     besieged(&listener, || {
         let parts: Vec<_> = (0..answer.len()).step_by(7).collect();
@@ -120,11 +136,12 @@ fn an_old_answer_is_refused_and_a_part_of_one_waits_in_vain() {
             })
             .collect();
         // Each is sent away when its time is over.
-        for mut stream in streams {
+        for mut stream in &streams {
             let mut heard = Vec::new();
             stream.read_to_end(&mut heard).unwrap();
             assert_eq!(heard.len(), 63);
         }
+        one_line_about(&listener, &streams);
     });
 }
 
@@ -136,6 +153,7 @@ fn a_thousand_who_say_nothing_do_not_keep_a_good_one_out() {
     besieged(&listener, || silent.extend((0..1000).map(|_| raw(&listener))));
     // And with some of them still kept.
     pair(&listener);
+    one_line_about(&listener, &silent[..512]);
 }
 
 /// A number of kibibytes that the kernel keeps of this process.
@@ -174,9 +192,14 @@ fn strangers_cost_little_memory() {
     });
 }
 
-/// Somebody between the two changes a message, or sends one twice.
+/// Somebody between the two changes a message, sends one twice, or leaves one out; or it is
+/// longer than it may be.
 #[test]
 fn what_is_changed_on_the_way_is_refused() {
+    util::alone("attacks::what_is_changed_on_the_way_is_refused", changed_on_the_way);
+}
+
+fn changed_on_the_way() {
     let listener = Listener::bind("127.0.0.1:0", KEY).unwrap();
     let between = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = between.local_addr().unwrap();
@@ -220,5 +243,18 @@ fn what_is_changed_on_the_way_is_refused() {
             assert!(matches!(accepted.recv_bytes(), Err(PipeError::Forged)), "{attack}");
             assert!(matches!(accepted.recv_bytes(), Err(PipeError::Refused)), "{attack}");
         });
+        let lines = events::with("WARN");
+        assert_eq!(lines.len(), attack + 1, "{lines:?}");
+        assert!(lines[attack].contains("a connection receives no more"), "{lines:?}");
     }
+    let short = Listener::builder().address("127.0.0.1:0").authkey(KEY).max_message(100);
+    let short = short.bind().unwrap();
+    let (accepted, client) = pair(&short);
+    // The connection may be cut before all has left.
+    let _ = client.send_bytes(&[0; 1000]);
+    let refused = accepted.recv_bytes();
+    assert!(matches!(refused, Err(PipeError::BadLength(_))), "{refused:?}");
+    assert!(matches!(accepted.recv_bytes(), Err(PipeError::Refused)));
+    let lines = events::with("WARN");
+    assert_eq!(lines.len(), 4, "{lines:?}");
 }

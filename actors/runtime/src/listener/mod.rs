@@ -391,7 +391,8 @@ impl Listener {
         error: ListenerError,
     ) -> Result<Option<Peer>, ListenerError> {
         let address = address.map_or_else(|| "a Unix socket".into(), Address::to_string);
-        tracing::warn!(target: "procession", %error, "refused a connection from {address}");
+        let here = &self.address;
+        tracing::warn!(target: "procession", %error, "refused a connection from {address} at {here}");
         match error {
             error @ ListenerError::Authentication(_) if self.options.reports => Err(error),
             _ => Ok(None),

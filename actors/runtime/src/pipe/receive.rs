@@ -8,6 +8,7 @@
 
 use super::error::{of_read, would_block};
 use super::ready::{self, Until};
+use super::sealed::refuse;
 use super::turn::{self, Attempt, SLICE, Turn};
 use super::{End, FITS, PipeError};
 use crate::sync::lock;
@@ -270,10 +271,7 @@ impl End {
             let ahead = reading.ahead(turn);
             let head = match Head::read(ahead, max) {
                 Ok(head) => head,
-                Err(error) => {
-                    reading.refused = true;
-                    return Err(error.into());
-                }
+                Err(error) => return Err(refuse(reading, error.into())),
             };
             if let Some(head) = &head {
                 reading.is_large = head.whole() > LOOK;
@@ -414,9 +412,8 @@ impl End {
                 Err(error) => {
                     // Where the next message begins, nobody knows any more.
                     turn.break_off();
-                    reading.refused = true;
                     self.shut(Shutdown::Read);
-                    return Err(error);
+                    return Err(refuse(reading, error));
                 }
             }
         }

@@ -150,9 +150,17 @@ impl End {
             return Ok(message);
         }
         // Whoever sent it has not the keys: nothing that comes behind it can be trusted.
-        reading.refused = true;
         turn.break_off();
         self.shut(Shutdown::Both);
-        Err(PipeError::Forged)
+        Err(refuse(reading, PipeError::Forged))
     }
+}
+
+/// From now on nothing is received. Where that is the peer's doing, it is logged, once.
+pub(super) fn refuse(reading: &mut Reading, error: PipeError) -> PipeError {
+    reading.refused = true;
+    if matches!(error, PipeError::Forged | PipeError::BadLength(_)) {
+        tracing::warn!(target: "procession", %error, "a connection receives no more");
+    }
+    error
 }

@@ -139,8 +139,13 @@ impl Session {
                 },
                 None => Some(Answer::Traceback("a call is for an object".into()).into()),
             };
-            // It left while it waited.
-            let Some(Said { answer, kept }) = said else { return Ok(()) };
+            let Some(Said { answer, kept }) = said else {
+                // It left while it waited, or something has come.
+                return match self.stream.recv() {
+                    Ok(_) => Err(io::Error::other("it said more before it had its answer")),
+                    Err(_) => Ok(()),
+                };
+            };
             if self.send(answer).is_err() {
                 return Ok(());
             }
