@@ -66,7 +66,8 @@ pub use function::{Function, NotInImage};
 pub use listener::{
     Address, AddressError, AuthError, Client, ClientBuilder, Credentials, Digest, IntoAddress,
     Listener, ListenerBuilder, ListenerError, PEER_SILENCE, Protocol, PythonPeers, Serializer,
-    answer_challenge, deliver_challenge, deliver_challenge_with,
+    answer_challenge, answer_challenge_async, deliver_challenge, deliver_challenge_async,
+    deliver_challenge_with,
 };
 pub use log::{LogLevel, log_to_stderr};
 pub use mailbox::{Mailbox, MailboxError, mailbox};
@@ -155,7 +156,8 @@ pub mod futures {
 pub mod __private {
     pub use procession_runtime::actor::host::block_on_actor;
     pub use procession_runtime::actor::message::{
-        IfNot, IfWire, Probe, Wire, WireArg, WireFns, sendable, take_reply, unknown_variant,
+        IfNot, IfWire, MethodNames, Probe, Wire, WireArg, WireFns, sendable, take_reply,
+        unknown_variant,
     };
     pub use procession_runtime::actor::{ReplyPort, StartError, Started};
     pub use procession_runtime::codec::{DecodeError, Decoder, EncodeError, Encoder};

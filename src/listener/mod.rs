@@ -8,7 +8,10 @@ mod builder;
 mod challenge;
 
 pub use builder::{ClientBuilder, ListenerBuilder, Serializer};
-pub use challenge::{answer_challenge, deliver_challenge, deliver_challenge_with};
+pub use challenge::{
+    answer_challenge, answer_challenge_async, deliver_challenge, deliver_challenge_async,
+    deliver_challenge_with,
+};
 pub use procession_protocols::auth::{AuthError, Digest, Python as PythonPeers};
 pub use procession_runtime::listener::{
     Address, AddressError, Credentials, IntoAddress, ListenerError, Protocol,

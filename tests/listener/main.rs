@@ -14,8 +14,8 @@ mod util;
 use nix::sys::signal::Signal;
 use procession::{
     Address, AddressError, AuthError, Client, Connection, Digest, Error, Listener, ListenerError,
-    Pipe, PipeError, Process, Protocol, Serializer, answer_challenge, deliver_challenge,
-    deliver_challenge_with,
+    Pipe, PipeError, Process, Protocol, Serializer, answer_challenge, answer_challenge_async,
+    deliver_challenge, deliver_challenge_async, deliver_challenge_with,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -378,6 +378,49 @@ fn challenges_by_hand_are_those_of_python() {
             answered.join().unwrap().unwrap();
         });
     }
+}
+
+/// On an executor of the caller's own, with blocking and with async peers.
+#[test]
+fn challenges_without_a_thread_of_their_own() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let refused = |error: Error| match error {
+        Error::Listener(ListenerError::Authentication(error)) => error,
+        other => panic!("{other}"),
+    };
+    for digest in Digest::ALL {
+        let (a, b) = Pipe::duplex().unwrap();
+        let asks = deliver_challenge_async(&a, b"abc", digest);
+        let (asked, answered) = runtime.block_on(both(asks, answer_challenge_async(&b, b"abc")));
+        asked.unwrap();
+        answered.unwrap();
+        // In a process that knows another key, which uses the other form.
+        let child = |b: Connection| answer_challenge(&b, b"other").is_err();
+        let child = Process::spawn(child, (b,)).unwrap();
+        let error = runtime.block_on(deliver_challenge_async(&a, b"abc", digest)).unwrap_err();
+        assert_eq!(refused(error), AuthError::WrongDigest);
+        assert!(child.result_timeout(SOON).unwrap());
+    }
+    let (a, b) = Pipe::duplex().unwrap();
+    let error = runtime.block_on(answer_challenge_async(&a, b"")).unwrap_err();
+    assert_eq!(refused(error), AuthError::EmptyKey);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| deliver_challenge(&b, b"other"));
+        let error = runtime.block_on(answer_challenge_async(&a, b"abc")).unwrap_err();
+        assert_eq!(refused(error), AuthError::Rejected);
+        assert!(asked.join().unwrap().is_err());
+    });
+    // Dropped in the middle it says nothing more; the peer learns it by the end.
+    let asks = async {
+        let asks = deliver_challenge_async(&a, b"abc", Digest::Sha256);
+        let heard = async { b.recv_bytes_async().await.unwrap() };
+        // Whichever is done first drops the other.
+        tokio::select! { heard = heard => heard, _ = asks => panic!("nobody has answered") }
+    };
+    assert!(runtime.block_on(asks).starts_with(b"#CHALLENGE#"));
+    drop(a);
+    assert!(matches!(b.recv_bytes(), Err(PipeError::EndOfFile)));
+    assert!(runtime.block_on(answer_challenge_async(&b, b"abc")).is_err());
 }
 
 #[test]

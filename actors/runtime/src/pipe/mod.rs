@@ -29,7 +29,7 @@ mod send;
 mod turn;
 
 pub use error::PipeError;
-pub use ready::{wait, wait_async};
+pub use ready::{at_most, wait, wait_async};
 pub use receive::Message;
 pub use send::{FITS, Outgoing};
 

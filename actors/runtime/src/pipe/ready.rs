@@ -98,6 +98,26 @@ pub(super) enum Until {
     Writable,
 }
 
+/// Bounds what waits for a peer by time, on any executor.
+///
+/// # Errors
+/// [`PipeError::Timeout`]; its own.
+///
+/// # Cancel safety
+/// As its own. When the time is up, it is dropped.
+pub async fn at_most<T>(
+    timeout: Duration,
+    wait: impl Future<Output = Result<T, PipeError>>,
+) -> Result<T, PipeError> {
+    // The timer is the hidden thread's, whatever runtime polls this.
+    let time_is_up = hidden::run(async move { tokio::time::sleep(timeout).await })?;
+    tokio::select! {
+        biased;
+        done = wait => done,
+        () = time_is_up => Err(PipeError::Timeout),
+    }
+}
+
 /// Waits for a descriptor on the hidden thread.
 pub(super) async fn ready(fd: BorrowedFd<'_>, until: Until) -> io::Result<()> {
     ready_within(fd, until, None).await.map(drop)
