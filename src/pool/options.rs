@@ -5,10 +5,11 @@
 
 use crate::error::{Error, Result};
 use procession_runtime::pool::Terms;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// On which terms tasks run; see [`Pool::with`](super::Pool::with).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "options do nothing until a pool is asked with them"]
 pub struct TaskOptions {
     timeout: Option<Duration>,

@@ -1,10 +1,13 @@
 //! A pool that a manager keeps, used from here and from children.
 
-use crate::util::{METHODS, SOON, until};
-use procession::manager::PoolProxy;
-use procession::{Error, Manager, Process, TaskError, context};
-use serde::{Deserialize, Serialize, Serializer, ser};
-use std::time::Duration;
+use crate::util::{METHODS, SOON, alone_command, is_alone, run, until};
+use procession::manager::{IteratorProxy, PoolProxy};
+use procession::{
+    Error, LogLevel, Manager, Process, TaskError, TaskOptions, context, log_to_stderr,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 fn square(x: u64) -> u64 {
     x * x
@@ -136,4 +139,152 @@ fn a_managed_pool_ends_with_its_last_proxy() {
     assert!(child.result_timeout(SOON).is_err(), "its task is cancelled");
     until("the worker is gone", || !is_alive());
     until("nothing is left", || manager.object_count().unwrap() == 0);
+}
+
+/// Rows pool-02 and pool-12.
+#[test]
+fn a_managed_pool_takes_inputs_in_chunks() {
+    let manager = Manager::start().unwrap();
+    let pool = manager.pool(3).unwrap();
+    let squares = |n: u64| (0..n).map(square).collect::<Vec<_>>();
+    assert_eq!(pool.map(square, 0..10).unwrap(), squares(10));
+    let chunks = pool.with(TaskOptions::new().chunksize(20));
+    assert_eq!(chunks.map(square, 0..100).unwrap(), squares(100));
+    assert_eq!(chunks.map_async(square, 0..100).unwrap().get().unwrap(), squares(100));
+    let values = |results: IteratorProxy<Result<u64, TaskError>>| {
+        results.map(|one| one.unwrap().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(pool.imap(square, 0..10).unwrap()), squares(10));
+    let chunks = pool.with(TaskOptions::new().chunksize(100));
+    assert_eq!(values(chunks.imap(square, 0..1000).unwrap()), squares(1000));
+    let mut none = pool.imap(square, 0..0).unwrap();
+    assert!(none.next().is_none() && none.next().is_none());
+    assert!(pool.with(TaskOptions::new().chunksize(0)).map(square, 0..2).is_err());
+    // The other terms hold as well.
+    let brief = pool.with(TaskOptions::new().timeout(Duration::from_millis(20)));
+    let slept = brief.apply(nap, (60_000,)).unwrap_err();
+    assert!(matches!(slept, Error::Task(TaskError::TimedOut(_))), "{slept}");
+}
+
+/// Row pool-22.
+#[test]
+fn a_managed_map_with_large_errors_fails_when_all_its_tasks_are_done() {
+    let large = |millis: u64| -> u64 {
+        nap(millis);
+        panic!("{}", "x".repeat(1 << 20))
+    };
+    let manager = Manager::start().unwrap();
+    let pool = manager.pool(2).unwrap();
+    let begun = Instant::now();
+    let failed = pool.with(TaskOptions::new().chunksize(1)).map(large, [0, 1000]).unwrap_err();
+    let Error::Task(TaskError::Panicked(report)) = failed else { panic!("{failed}") };
+    assert_eq!(report.message.len(), 1 << 20);
+    assert!(begun.elapsed() > Duration::from_millis(900));
+    pool.close().unwrap();
+    let child = Process::spawn(|pool: PoolProxy| pool.join().unwrap(), (pool,)).unwrap();
+    child.result_timeout(SOON).unwrap();
+}
+
+static COUNTED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many there are in a process is counted.
+struct Counted(u64);
+
+impl Counted {
+    fn new(value: u64) -> Self {
+        COUNTED.fetch_add(1, Ordering::SeqCst);
+        Self(value)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNTED.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Serialize for Counted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// Row pool-23: neither the manager nor a worker nor this process keeps one.
+#[test]
+fn a_managed_pool_keeps_no_argument_and_no_result() {
+    let manager = Manager::start().unwrap();
+    let pool = manager.pool(1).unwrap();
+    let next = |it: Counted| Counted::new(it.0 + 1);
+    let results = pool.map(next, (0..10).map(Counted::new)).unwrap();
+    assert_eq!(COUNTED.load(Ordering::SeqCst), 10, "the results alone");
+    drop(results);
+    let counted = || COUNTED.load(Ordering::SeqCst);
+    assert_eq!(counted(), 0);
+    assert_eq!(pool.apply(counted, ()).unwrap(), 0);
+    assert_eq!(manager.call(counted, ()).unwrap(), 0);
+    // What waits in the manager goes with the last reference to it.
+    let later = pool.map_async(next, (0..10).map(Counted::new)).unwrap();
+    assert!(later.wait_timeout(SOON).unwrap());
+    drop(later);
+    until("the results are gone", || manager.call(counted, ()).unwrap() == 0);
+    assert_eq!(counted(), 0);
+}
+
+/// Row pool-24, and the same for a closed one.
+#[test]
+fn a_managed_pool_that_has_ended_takes_nothing() {
+    let manager = Manager::start().unwrap();
+    for terminate in [true, false] {
+        let pool = manager.pool(1).unwrap();
+        assert!(matches!(pool.join(), Err(Error::Task(_))), "it is running");
+        let ended = if terminate { pool.terminate() } else { pool.close() };
+        ended.unwrap();
+        let refused = |result: Result<(), Error>| {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Task(TaskError::NotRunning)), "{error}");
+        };
+        refused(pool.apply(square, (1,)).map(drop));
+        refused(pool.apply_async(square, (1,)).map(drop));
+        refused(pool.map(square, 0..2).map(drop));
+        refused(pool.map_async(square, 0..2).map(drop));
+        refused(pool.starmap(square, [(1,)]).map(drop));
+        // As Python's `with` on a pool that has ended.
+        refused(pool.clone().scope(|pool| pool.map(square, 0..2)).unwrap().map(drop));
+        pool.join().unwrap();
+    }
+}
+
+/// Row pool-25: the manager says so, in its own log.
+#[test]
+fn a_busy_managed_pool_that_is_dropped_says_so_and_leaves_nothing() {
+    let name = "pools::a_busy_managed_pool_that_is_dropped_says_so_and_leaves_nothing";
+    if is_alone(name) {
+        log_to_stderr(LogLevel::Warning).unwrap();
+        let manager = Manager::start().unwrap();
+        let pool = manager.pool(2).unwrap();
+        let pid = pool.apply(std::process::id, ()).unwrap();
+        let results: Vec<_> = (0..10).map(|_| pool.apply_async(nap, (60_000,)).unwrap()).collect();
+        let begun = Instant::now();
+        drop(pool);
+        assert!(begun.elapsed() < SOON / 3, "dropping does not wait");
+        for result in results {
+            let cancelled = result.get().unwrap_err();
+            assert!(matches!(cancelled, Error::Task(TaskError::Cancelled)), "{cancelled}");
+        }
+        let path = format!("/proc/{pid}");
+        until("the worker is gone", || !std::path::Path::new(&path).exists());
+        until("nothing is left", || manager.object_count().unwrap() == 0);
+        manager.shutdown().unwrap();
+        return;
+    }
+    let output = run(alone_command(name));
+    assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
+    let warning = "a pool is dropped while it is busy; its workers are terminated";
+    assert!(output.stderr.contains(warning), "{}", output.stderr);
 }

@@ -1,30 +1,24 @@
 //! `PoolProxy`: a pool of worker processes that a manager keeps.
 //!
-//! Owns what is kept of pools and results in the server, the functions that run there, and
-//! the handles. The pool is `pool`'s; how functions run in the server is the runtime's.
+//! Owns the handles. The pool is `pool`'s; how functions run in the server is the runtime's.
+//! Neighbour: `kept`, what the functions of this file are in the server.
+
+mod kept;
 
 use super::{IteratorProxy, Manager, ManagerError, Result as ManagerResult, not_in_image};
 use crate::error::{Error, Result};
 use crate::function::Function;
-use crate::pool::{AsyncResult, Pool};
-use crate::{Actor, methods};
+use crate::pool::TaskOptions;
+use kept::{Keeper, Started};
 use procession_runtime::actor::ActorRef;
 use procession_runtime::function::Entry;
-use procession_runtime::manager::{Proxy, host_as_object};
+use procession_runtime::manager::Proxy;
 use procession_runtime::pool::TaskError;
-use procession_runtime::sync::lock;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
-
-/// So many results of an `imap` wait for who steps it.
-const LOOK_AHEAD: usize = 16;
 
 /// A pool at a [`Manager`]: its workers are children of the manager's process, and any
 /// process of the tree that has the proxy may use it.
@@ -48,7 +42,10 @@ const LOOK_AHEAD: usize = 16;
 /// # }
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
-pub struct PoolProxy(Remote);
+pub struct PoolProxy {
+    pool: Remote,
+    options: TaskOptions,
+}
 
 /// What a task of a managed pool will give; it is kept in the manager until then.
 #[derive(Serialize, Deserialize)]
@@ -66,6 +63,15 @@ struct Remote {
     keeper: ActorRef<Keeper>,
 }
 
+/// Where a function is to run, and on which terms.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Task<A: 'static, R: 'static> {
+    pool: u64,
+    options: TaskOptions,
+    function: Function<A, R>,
+}
+
 /// What can be an argument or a result.
 pub trait Carried: Serialize + DeserializeOwned + Send + 'static {}
 
@@ -77,12 +83,32 @@ impl Manager {
     /// # Errors
     /// [`Error::Task`]: it cannot be started; [`Error::Manager`].
     pub fn pool(&self, processes: usize) -> Result<PoolProxy> {
-        let (id, keeper) = self.call(start, (processes,))??;
-        Ok(PoolProxy(Remote { door: self.door.clone(), id, keeper }))
+        let (id, keeper) = self.call(kept::start, (processes,))??;
+        let pool = Remote { door: self.door.clone(), id, keeper };
+        Ok(PoolProxy { pool, options: TaskOptions::new() })
     }
 }
 
 impl PoolProxy {
+    /// The same pool, on other terms: time limits, retries, chunks. See
+    /// [`Pool::with`](crate::Pool::with). A bar of progress is shown where the manager's
+    /// process has its standard error.
+    ///
+    /// ```
+    /// use procession::{Manager, TaskOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Manager::start()?.pool(2)?;
+    /// let chunks = pool.with(TaskOptions::new().chunksize(20));
+    /// assert_eq!(chunks.map(|x: u64| x * x, 0..100)?.len(), 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with(&self, options: TaskOptions) -> Self {
+        Self { pool: self.pool.clone(), options }
+    }
+
     /// Runs one call in a worker and waits for its result.
     ///
     /// # Errors
@@ -93,7 +119,7 @@ impl PoolProxy {
         A: Carried,
         R: Carried,
     {
-        self.0.run(apply, (self.0.id, value(function)?, args))
+        self.pool.run(kept::apply, (self.task(function)?, args))
     }
 
     /// Runs one call in a worker; returns as soon as the manager has it.
@@ -106,7 +132,7 @@ impl PoolProxy {
         A: Carried,
         R: Carried,
     {
-        self.0.result(apply_async, (self.0.id, value(function)?, args))
+        self.pool.result(kept::apply_async, (self.task(function)?, args))
     }
 
     /// Calls a function for each input, and gives the results in the order of the inputs.
@@ -119,7 +145,7 @@ impl PoolProxy {
         T: Carried,
         R: Carried,
     {
-        self.0.run(map, (self.0.id, value(function)?, one_each(items)))
+        self.pool.run(kept::map, (self.task(function)?, one_each(items)))
     }
 
     /// As [`map`](Self::map); returns as soon as the manager has it.
@@ -136,7 +162,7 @@ impl PoolProxy {
         T: Carried,
         R: Carried,
     {
-        self.0.result(map_async, (self.0.id, value(function)?, one_each(items)))
+        self.pool.result(kept::map_async, (self.task(function)?, one_each(items)))
     }
 
     /// As [`map`](Self::map), for functions of several arguments.
@@ -153,7 +179,7 @@ impl PoolProxy {
         A: Carried,
         R: Carried,
     {
-        self.0.run(map, (self.0.id, value(function)?, items.into_iter().collect()))
+        self.pool.run(kept::map, (self.task(function)?, items.into_iter().collect()))
     }
 
     /// As [`starmap`](Self::starmap); returns as soon as the manager has it.
@@ -170,7 +196,7 @@ impl PoolProxy {
         A: Carried,
         R: Carried,
     {
-        self.0.result(map_async, (self.0.id, value(function)?, items.into_iter().collect()))
+        self.pool.result(kept::map_async, (self.task(function)?, items.into_iter().collect()))
     }
 
     /// Calls a function for each input, and gives each result when it is stepped, in the
@@ -188,7 +214,7 @@ impl PoolProxy {
         T: Carried,
         R: Carried,
     {
-        self.0.run(imap, (self.0.id, value(function)?, items.into_iter().collect(), true))
+        self.pool.run(kept::imap, (self.task(function)?, items.into_iter().collect(), true))
     }
 
     /// As [`imap`](Self::imap), in the order in which the results come.
@@ -205,7 +231,7 @@ impl PoolProxy {
         T: Carried,
         R: Carried,
     {
-        self.0.run(imap, (self.0.id, value(function)?, items.into_iter().collect(), false))
+        self.pool.run(kept::imap, (self.task(function)?, items.into_iter().collect(), false))
     }
 
     /// Takes no more tasks. Workers end when all that was submitted is done.
@@ -213,7 +239,7 @@ impl PoolProxy {
     /// # Errors
     /// [`Error::Manager`].
     pub fn close(&self) -> Result<()> {
-        self.0.run(close, (self.0.id,))
+        self.pool.run(kept::close, (self.pool.id,))
     }
 
     /// Ends the workers at once; what is not done ends as [`TaskError::Cancelled`].
@@ -221,7 +247,7 @@ impl PoolProxy {
     /// # Errors
     /// [`Error::Manager`].
     pub fn terminate(&self) -> Result<()> {
-        self.0.run(terminate, (self.0.id,))
+        self.pool.run(kept::terminate, (self.pool.id,))
     }
 
     /// Waits until all workers of a closed or terminated pool have ended.
@@ -229,7 +255,7 @@ impl PoolProxy {
     /// # Errors
     /// [`Error::Task`] before `close` or `terminate`; [`Error::Manager`].
     pub fn join(&self) -> Result<()> {
-        self.0.run(join, (self.0.id,))
+        self.pool.run(kept::join, (self.pool.id,))
     }
 
     /// Runs `body` with the pool, and terminates it behind it, as Python's `with` does.
@@ -265,7 +291,7 @@ impl<R: Carried> ResultProxy<R> {
     /// # Errors
     /// [`Error::Manager`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
-        self.result.run(wait::<R>, (self.result.id, timeout))
+        self.result.run(kept::wait::<R>, (self.result.id, timeout))
     }
 
     /// Whether the result is there.
@@ -281,11 +307,11 @@ impl<R: Carried> ResultProxy<R> {
     /// # Errors
     /// [`Error::NotReady`]; [`Error::Manager`].
     pub fn successful(&self) -> Result<bool> {
-        self.result.run(successful::<R>, (self.result.id,))?.ok_or(Error::NotReady)
+        self.result.run(kept::successful::<R>, (self.result.id,))?.ok_or(Error::NotReady)
     }
 
     fn within(&self, timeout: Option<Duration>) -> Result<Option<R>> {
-        self.result.run(get, (self.result.id, timeout))
+        self.result.run(kept::get, (self.result.id, timeout))
     }
 }
 
@@ -320,11 +346,14 @@ impl Remote {
     }
 }
 
-fn value<F, A, R>(function: F) -> std::result::Result<Function<A, R>, ManagerError>
-where
-    F: Entry<A, Output = R> + Copy + 'static,
-{
-    Function::new(function).map_err(not_in_image)
+impl PoolProxy {
+    fn task<F, A, R>(&self, function: F) -> std::result::Result<Task<A, R>, ManagerError>
+    where
+        F: Entry<A, Output = R> + Copy + 'static,
+    {
+        let function = Function::new(function).map_err(not_in_image)?;
+        Ok(Task { pool: self.pool.id, options: self.options, function })
+    }
 }
 
 fn one_each<T>(items: impl IntoIterator<Item = T>) -> Vec<(T,)> {
@@ -333,7 +362,7 @@ fn one_each<T>(items: impl IntoIterator<Item = T>) -> Vec<(T,)> {
 
 impl fmt::Debug for PoolProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<PoolProxy #{}>", self.0.id)
+        write!(f, "<PoolProxy #{}>", self.pool.id)
     }
 }
 
@@ -346,151 +375,5 @@ impl<R> Clone for ResultProxy<R> {
 impl<R> fmt::Debug for ResultProxy<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<ResultProxy #{}>", self.result.id)
-    }
-}
-
-// ---- in the server
-
-/// The pools, and the results that they owe.
-static KEPT: Mutex<BTreeMap<u64, Arc<dyn Any + Send + Sync>>> = Mutex::new(BTreeMap::new());
-
-type Outcome<R> = std::result::Result<R, TaskError>;
-
-/// A number, and what keeps it.
-type Started = Outcome<(u64, ActorRef<Keeper>)>;
-
-/// Lives as long as anybody has a reference to it, and then lets go of what it keeps.
-#[derive(Actor)]
-struct Keeper(u64);
-
-#[methods]
-impl Keeper {}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        let gone = lock(&KEPT).remove(&self.0);
-        // Who uses it just now has it too.
-        if let Some(pool) = gone.as_ref().and_then(|gone| gone.downcast_ref::<Pool>()) {
-            pool.terminate();
-        }
-    }
-}
-
-fn enter(kept: Arc<dyn Any + Send + Sync>) -> Started {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-    lock(&KEPT).insert(id, kept);
-    let keeper = host_as_object(Keeper(id), Keeper::NAME, Keeper::MAILBOX, None);
-    // One that was not hosted has been dropped, and has let go.
-    keeper.map(|keeper| (id, keeper)).map_err(said)
-}
-
-fn find<T: Any + Send + Sync>(id: u64) -> Outcome<Arc<T>> {
-    let kept = lock(&KEPT).get(&id).cloned();
-    kept.and_then(|kept| kept.downcast().ok()).ok_or(TaskError::NotRunning)
-}
-
-fn failed(error: Error) -> TaskError {
-    match error {
-        Error::Task(error) => error,
-        other => said(other),
-    }
-}
-
-fn said(error: impl fmt::Display) -> TaskError {
-    TaskError::Failed(error.to_string())
-}
-
-fn start(processes: usize) -> Started {
-    enter(Arc::new(Pool::new(processes).map_err(failed)?))
-}
-
-fn apply<A: Carried, R: Carried>(pool: u64, function: Function<A, R>, args: A) -> Outcome<R> {
-    find::<Pool>(pool)?.apply(function, args).map_err(failed)
-}
-
-fn apply_async<A: Carried, R: Carried>(pool: u64, function: Function<A, R>, args: A) -> Started {
-    let result = find::<Pool>(pool)?.apply_async(function, args).map_err(failed)?;
-    enter(Arc::new(result))
-}
-
-fn map<A: Carried, R: Carried>(
-    pool: u64,
-    function: Function<A, R>,
-    items: Vec<A>,
-) -> Outcome<Vec<R>> {
-    find::<Pool>(pool)?.starmap(function, items).map_err(failed)
-}
-
-fn map_async<A: Carried, R: Carried>(
-    pool: u64,
-    function: Function<A, R>,
-    items: Vec<A>,
-) -> Started {
-    let result = find::<Pool>(pool)?.starmap_async(function, items).map_err(failed)?;
-    enter(Arc::new(result))
-}
-
-fn imap<T: Carried, R: Carried>(
-    pool: u64,
-    function: Function<(T,), R>,
-    items: Vec<T>,
-    in_order: bool,
-) -> Outcome<IteratorProxy<Outcome<R>>> {
-    let pool = find::<Pool>(pool)?;
-    let (results, came) = mpsc::sync_channel(LOOK_AHEAD);
-    let feed = move || {
-        let started = if in_order {
-            pool.imap(function, items)
-        } else {
-            pool.imap_unordered(function, items)
-        };
-        match started {
-            // Nobody steps it any more when a result cannot be sent.
-            Ok(found) => drop(found.map(|one| results.send(one)).take_while(Result::is_ok).count()),
-            Err(error) => drop(results.send(Err(failed(error)))),
-        }
-    };
-    let thread = std::thread::Builder::new().name("procession-imap".into());
-    thread.spawn(feed).map_err(said)?;
-    IteratorProxy::new(came).map_err(said)
-}
-
-fn close(pool: u64) -> Outcome<()> {
-    find::<Pool>(pool)?.close();
-    Ok(())
-}
-
-fn terminate(pool: u64) -> Outcome<()> {
-    find::<Pool>(pool)?.terminate();
-    Ok(())
-}
-
-fn join(pool: u64) -> Outcome<()> {
-    find::<Pool>(pool)?.join().map_err(failed)
-}
-
-fn get<R: Carried>(result: u64, timeout: Option<Duration>) -> Outcome<Option<R>> {
-    let result = find::<AsyncResult<R>>(result)?;
-    let got = match timeout {
-        None => result.get(),
-        Some(timeout) => result.get_timeout(timeout),
-    };
-    match got {
-        Ok(value) => Ok(Some(value)),
-        Err(Error::Timeout) => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn wait<R: Carried>(result: u64, timeout: Duration) -> Outcome<bool> {
-    find::<AsyncResult<R>>(result)?.wait_timeout(timeout).map_err(failed)
-}
-
-fn successful<R: Carried>(result: u64) -> Outcome<Option<bool>> {
-    match find::<AsyncResult<R>>(result)?.successful() {
-        Ok(is) => Ok(Some(is)),
-        Err(Error::NotReady) => Ok(None),
-        Err(error) => Err(failed(error)),
     }
 }
