@@ -94,6 +94,8 @@ examples_table() {
     check manager_remote -e '^a client got "local hello"$' -- forkserver
     check_each task_master -e '^without a worker there is no result: true$' -e '^Put task 10...$' \
         -e '^Result: 10 \* 10 = 100$' -e '^task queue is empty$' -e '^master exit$'
+    check task_master -e '^Result: 10 \* 10 = 100$' -e '^the worker has ended well: true$' \
+        -- python
     check_each pool_map
     check_each pool_steps
     check_each pool_timeouts -x 1

@@ -2,12 +2,14 @@
 //! takes numbers from one and puts squares into the other.
 //!
 //! Without a worker the master's timed get ends in an error, not in a hang.
-//! An argument (spawn, forkserver or fork) chooses the start method.
+//! An argument (spawn, forkserver or fork) chooses the start method; `python` has a Python
+//! program do the work instead, `support/task_worker.py`, by the `python3` that is installed.
 
 mod support;
 
 use procession::manager::{Fault, QueueProxy};
-use procession::{Address, Manager, ManagerError, Process};
+use procession::{Address, Manager, ManagerError, Process, PythonPeers};
+use std::process::Command;
 use std::time::Duration;
 
 const KEY: &[u8] = b"abc";
@@ -27,10 +29,15 @@ fn worker(address: Address) {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    support::start_method_from_args()?;
+    let by_python = std::env::args().nth(1).is_some_and(|argument| argument == "python");
+    if !by_python {
+        support::start_method_from_args()?;
+    }
     let manager = Manager::builder()
         .address("127.0.0.1:0")
         .authkey(KEY)
+        // As Python before 3.12 proves the key.
+        .python_peers(if by_python { PythonPeers::Md5 } else { PythonPeers::Off })
         .offer::<QueueProxy<u64>>("get_task_queue")
         .offer::<QueueProxy<String>>("get_result_queue")
         .start()?;
@@ -46,11 +53,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tasks.put(n)?;
     }
     let address = manager.address().ok_or("it has an address")?.clone();
-    let worker = Process::spawn(worker, (address,))?;
-    for _ in 0..10 {
-        println!("Result: {}", results.get_timeout(Duration::from_secs(10))?);
+    let results = || {
+        (0..10).try_for_each(|_| {
+            results.get_timeout(Duration::from_secs(10)).map(|result| println!("Result: {result}"))
+        })
+    };
+    if by_python {
+        let program = ["-c", include_str!("support/task_worker.py")];
+        let mut worker = Command::new("python3").args(program).arg(address.to_string()).spawn()?;
+        results()?;
+        println!("the worker has ended well: {}", worker.wait()?.success());
+    } else {
+        let worker = Process::spawn(worker, (address,))?;
+        results()?;
+        worker.result()?;
     }
-    worker.result()?;
     manager.shutdown()?;
     println!("master exit");
     Ok(())

@@ -210,3 +210,14 @@ fn we_work_for_a_python_master() {
     let error = PythonManager::connect_with(address, KEY, PythonPeers::Md5).unwrap_err();
     assert!(matches!(error, PythonError::NoPython), "{error}");
 }
+
+/// The pairing in which nothing is ours: what the other three are measured by.
+#[test]
+fn a_python_master_and_a_python_worker_do_the_same() {
+    let mut master = Python::run_with_input("manager/worker.py", &["master", "127.0.0.1:0"]);
+    let address = master.line();
+    let worker = Python::run("manager/worker.py", &["worker", &address]);
+    assert_eq!(master.line(), "9 * 9 = 81");
+    worker.end();
+    master.kill();
+}
