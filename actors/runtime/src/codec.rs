@@ -12,8 +12,8 @@ mod bounded;
 mod tests;
 
 pub(crate) use batch::head_of_bytes;
-pub(crate) use bounded::bounded;
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
+pub(crate) use bounded::bounded;
 
 use castaway::cast;
 use procession_protocols::dynamic::Dynamic;
