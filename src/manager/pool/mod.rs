@@ -98,7 +98,8 @@ impl PoolProxy {
     /// use procession::{Manager, TaskOptions};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = Manager::start()?.pool(2)?;
+    /// let manager = Manager::start()?;
+    /// let pool = manager.pool(2)?;
     /// let chunks = pool.with(TaskOptions::new().chunksize(20));
     /// assert_eq!(chunks.map(|x: u64| x * x, 0..100)?.len(), 100);
     /// # Ok(())
