@@ -67,8 +67,11 @@ pub(super) struct Tx {
 pub(super) struct Rx {
     /// Where the next item stands.
     pub(super) head: u64,
-    /// Items that were taken together with others, and come before all that is lent.
+    /// Items that were taken together with others, and come before all others.
     pub(super) taken: VecDeque<Got>,
+    /// Those that were copied out of the ring, and come before all that is lent. Descriptors
+    /// that belong to them are still in the channel.
+    pub(super) copied: VecDeque<(Header, Bytes)>,
 }
 
 /// When an item that is in the ring is shown to the owner.
@@ -305,7 +308,7 @@ impl Away {
     pub(super) fn take(&self) -> Result<Option<Got>, NoItem> {
         let inner = &*self.inner;
         let rx = &mut *lock(&inner.rx);
-        if let Some(got) = rx.taken.pop_front() {
+        if let Some(got) = inner.next_taken(rx)? {
             return Ok(Some(got));
         }
         let Some(before) = inner.page.items().take() else {
@@ -317,9 +320,9 @@ impl Away {
         let bytes = inner.page.bytes(Ring::Down, rx.head, header);
         rx.head += span as u64;
         inner.page.down_head().store(rx.head, Ordering::Release);
-        let got = inner.received(header, Bytes::Here(bytes));
+        rx.copied.push_back((header, Bytes::Here(bytes)));
         inner.ring_at(before.wrapping_add(1));
-        Ok(Some(got))
+        inner.next_taken(rx)
     }
 
     pub(super) fn gone(&self) -> ShareError {
@@ -359,17 +362,26 @@ impl Inner {
         }
     }
 
-    /// An item that was taken out of the ring.
-    pub(super) fn received(&self, header: Header, bytes: Bytes) -> Got {
+    /// The next of the items that were taken out of the ring.
+    ///
+    /// # Errors
+    /// This process has no descriptor free for those that come with it: it stays the next.
+    pub(super) fn next_taken(&self, rx: &mut Rx) -> Result<Option<Got>, NoItem> {
+        if let Some(got) = rx.taken.pop_front() {
+            return Ok(Some(got));
+        }
+        let Some((header, _)) = rx.copied.front() else { return Ok(None) };
         let fds = match header.fds {
             0 => Vec::new(),
-            _ => self.channel.take_fds(header.number),
+            _ => self.channel.fds(header.number).map_err(|none| ShareError::Io(none.into()))?,
         };
-        let len = (header.flags & flags::FILE != 0).then_some(header.len);
-        Got {
-            parcel: Parcel::received(header.tag, bytes, fds, len, false),
-            redelivered: header.flags & flags::REDELIVERED != 0,
-        }
+        Ok(rx.copied.pop_front().map(|(header, bytes)| {
+            let len = (header.flags & flags::FILE != 0).then_some(header.len);
+            Got {
+                parcel: Parcel::received(header.tag, bytes, fds, len, false),
+                redelivered: header.flags & flags::REDELIVERED != 0,
+            }
+        }))
     }
 
     /// So many have been taken: tells the owner, if it wants to know.

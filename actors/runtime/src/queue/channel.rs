@@ -6,6 +6,7 @@
 
 use crate::sync::lock;
 use crate::sys::socket;
+use nix::libc::EMFILE;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -25,8 +26,20 @@ pub(super) struct Channel {
 pub(super) enum Heard {
     Something,
     Nothing,
+    /// A message with descriptors, for which none is free here: it stays.
+    NoRoom,
     /// The other end is closed.
     End,
+}
+
+/// This process has no descriptor free for what comes with an item.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoRoom;
+
+impl From<NoRoom> for io::Error {
+    fn from(_: NoRoom) -> Self {
+        Self::from_raw_os_error(EMFILE)
+    }
 }
 
 impl Channel {
@@ -62,7 +75,7 @@ impl Channel {
     fn hear_into(&self, inbox: &mut VecDeque<(u32, Vec<OwnedFd>)>) -> Heard {
         let mut bytes = [0; 4];
         let mut fds = VecDeque::new();
-        let mut receive = || socket::receive(self.socket.as_fd(), &mut bytes, &mut fds, false);
+        let mut receive = || socket::receive_whole(self.socket.as_fd(), &mut bytes, &mut fds);
         // An end that was closed with bells unread is reported once, before what it had sent.
         let received = match receive() {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(),
@@ -76,29 +89,33 @@ impl Channel {
             }
             Ok(_) => Heard::Something,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
-            // Without free descriptor numbers the kernel has thrown some away. Their item
-            // comes without them, and cannot be decoded.
-            Err(error) if error.raw_os_error() == Some(nix::libc::EMFILE) => Heard::Something,
+            Err(error) if error.raw_os_error() == Some(EMFILE) => Heard::NoRoom,
             Err(_) => Heard::End,
         }
     }
 
     /// The descriptors of the item with this number, which were sent before it could be
     /// seen. Those of earlier items are dropped: the items were taken back.
-    pub(super) fn take_fds(&self, number: u32) -> Vec<OwnedFd> {
+    ///
+    /// # Errors
+    /// This process has none free: they come later.
+    pub(super) fn fds(&self, number: u32) -> Result<Vec<OwnedFd>, NoRoom> {
         let inbox = &mut *lock(&self.inbox);
         loop {
             while let Some((found, fds)) = inbox.pop_front() {
                 if found == number {
-                    return fds;
+                    return Ok(fds);
                 }
                 if found.wrapping_sub(number) < u32::MAX / 2 {
                     inbox.push_front((found, fds));
-                    return Vec::new();
+                    return Ok(Vec::new());
                 }
             }
-            if self.hear_into(inbox) != Heard::Something {
-                return Vec::new();
+            match self.hear_into(inbox) {
+                Heard::Something => {}
+                Heard::NoRoom => return Err(NoRoom),
+                // Whoever put it lied. Decoding will say so.
+                Heard::Nothing | Heard::End => return Ok(Vec::new()),
             }
         }
     }
@@ -128,8 +145,8 @@ mod tests {
         a.ring();
         assert!(a.send_fds(2, &[reader.as_raw_fd(), writer.as_raw_fd()]).unwrap());
         assert_eq!(b.hear(), Heard::Something);
-        assert_eq!(b.take_fds(2).len(), 2);
-        assert_eq!(b.take_fds(3).len(), 0);
+        assert_eq!(b.fds(2).unwrap().len(), 2);
+        assert_eq!(b.fds(3).unwrap().len(), 0);
         assert_eq!(b.hear(), Heard::Nothing);
         a.close();
         assert_eq!(b.hear(), Heard::End);
@@ -143,7 +160,7 @@ mod tests {
         assert!(a.send_fds(1, &[reader.as_raw_fd()]).unwrap());
         b.ring();
         drop(a);
-        assert_eq!(b.take_fds(1).len(), 1);
+        assert_eq!(b.fds(1).unwrap().len(), 1);
         assert_eq!(b.hear(), Heard::End);
     }
 }

@@ -10,12 +10,13 @@ use super::cell::{Cell, Outcome};
 use super::channel::Heard;
 use super::own::{Core, Own};
 use super::page::{OWNER_SLEEPS, waits};
+use super::waiting::NAP;
 use crate::node::hidden;
 use crate::sync::lock;
 use procession_protocols::queue::Client;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A turn looks so often at one client before others have their turn.
 const LOOKS: usize = 4;
@@ -50,7 +51,11 @@ impl Own {
             let rang = bells.listen(deadline);
             core = lock(&self.core);
             core.listener_sleeps = false;
-            self.hear(&mut core, bells, &rang);
+            if !self.hear(&mut core, bells, &rang) {
+                drop(core);
+                std::thread::sleep(NAP);
+                core = lock(&self.core);
+            }
         };
         core.listener = None;
         bells.open_gate();
@@ -99,17 +104,24 @@ impl Own {
         core
     }
 
-    /// Looks at the clients that rang.
-    fn hear(&self, core: &mut Core, bells: &Bells, rang: &[Client]) {
+    /// Looks at the clients that rang. False when one cannot be heard now, for want of a
+    /// descriptor.
+    fn hear(&self, core: &mut Core, bells: &Bells, rang: &[Client]) -> bool {
+        let mut is_heard = true;
         for client in rang {
             let Some(stream) = core.clients.0.get(client) else { continue };
-            if stream.channel.hear() == Heard::End {
-                let channel = stream.channel.clone();
-                bells.remove(std::os::fd::AsFd::as_fd(&*channel));
+            match stream.channel.hear() {
+                Heard::End => {
+                    let channel = stream.channel.clone();
+                    bells.remove(std::os::fd::AsFd::as_fd(&*channel));
+                }
+                Heard::NoRoom => is_heard = false,
+                Heard::Something | Heard::Nothing => {}
             }
             self.look(core, *client);
         }
         self.settle(core);
+        is_heard
     }
 
     /// The hidden thread's turn. True when another must follow without a bell.
@@ -163,21 +175,33 @@ impl Own {
             stream.page.owner_bell().arm(OWNER_SLEEPS);
         }
         // What came since the last look, the client did not ring for.
-        if core.look_once(client) || is_more {
-            self.ring_for(core, client);
+        let is_more = core.look_once(client) || is_more;
+        let is_heavy = core.machine.is_heavy();
+        let Some(stream) = core.clients.0.get_mut(&client).filter(|_| !is_heavy) else { return };
+        if stream.is_stuck {
+            if !std::mem::replace(&mut stream.is_napping, true) {
+                self.look_after(NAP, client);
+            }
+        } else if is_more {
+            // There is more to read than one turn takes.
+            self.look_after(Duration::ZERO, client);
         }
     }
 
-    /// There is more to read than one turn takes: another turn follows.
-    fn ring_for(&self, core: &mut Core, client: Client) {
-        let is_readable = !core.machine.is_heavy() && core.clients.0.contains_key(&client);
-        if is_readable && let (Some(own), Ok(handle)) = (self.weak().upgrade(), hidden::handle()) {
-            handle.spawn(async move {
-                let core = &mut *lock(&own.core);
+    /// Another look follows without a bell.
+    fn look_after(&self, pause: Duration, client: Client) {
+        let (Some(own), Ok(handle)) = (self.weak().upgrade(), hidden::handle()) else { return };
+        handle.spawn(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            let core = &mut *lock(&own.core);
+            if let Some(stream) = core.clients.0.get_mut(&client) {
+                stream.is_napping &= pause.is_zero();
                 own.look(core, client);
                 own.settle(core);
-            });
-        }
+            }
+        });
     }
 }
 

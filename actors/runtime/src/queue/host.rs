@@ -161,6 +161,13 @@ impl Own {
                 break;
             }
         }
+        if core.clients.0.get(&id).is_some_and(|stream| stream.is_stuck) {
+            tracing::error!(
+                target: "procession",
+                client = client.name,
+                "items are lost: their producer ended while no descriptor was free for them"
+            );
+        }
         core.machine.gone(id, &mut core.clients);
         if let Some(stream) = core.clients.0.remove(&id)
             && let Some(bells) = self.bells.get()

@@ -5,7 +5,7 @@
 //! there. It must never hold a lock of the queue while an item is encoded or decoded.
 //! Neighbours: `away` puts and gets single ones, and waits; `parcel` takes pieces apart.
 
-use super::away::{Away, Blocked, Show, TOGETHER, damaged};
+use super::away::{Away, Blocked, Inner, Rx, Show, TOGETHER, damaged};
 use super::page::{HEADER, Header, INLINE};
 use super::parcel::{BUFFER, Parcel, keep_buffer, parts};
 use super::points::{self, Point};
@@ -286,12 +286,12 @@ impl Away {
     fn take_many(&self, most: usize) -> Result<Vec<Got>, NoItem> {
         let inner = &*self.inner;
         let rx = &mut *lock(&inner.rx);
-        if !rx.taken.is_empty() {
-            let count = most.min(rx.taken.len());
-            return Ok(rx.taken.drain(..count).collect());
+        let got = inner.all_taken(rx, most)?;
+        if !got.is_empty() {
+            return Ok(got);
         }
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
-        let Some((first, count)) = inner.page.items().take_many(most) else {
+        let limit = u32::try_from(most).unwrap_or(u32::MAX);
+        let Some((first, count)) = inner.page.items().take_many(limit) else {
             return if inner.is_gone() { Err(self.gone().into()) } else { Ok(Vec::new()) };
         };
         points::reach(Point::Taken);
@@ -306,9 +306,9 @@ impl Away {
         let run = Arc::new(inner.page.run(Ring::Down, rx.head, len));
         rx.head += len as u64;
         inner.page.down_head().store(rx.head, Ordering::Release);
-        let got = parts(&run).map(|(header, bytes)| inner.received(header, bytes)).collect();
+        rx.copied.extend(parts(&run));
         inner.ring_at(first.wrapping_add(count));
-        Ok(got)
+        inner.all_taken(rx, most)
     }
 
     /// Items that were taken, and not given to anybody, come next.
@@ -317,6 +317,22 @@ impl Away {
         for got in items.rev() {
             rx.taken.push_front(got);
         }
+    }
+}
+
+impl Inner {
+    /// Items that were taken out of the ring, up to `most`; an error when the first cannot be
+    /// had.
+    fn all_taken(&self, rx: &mut Rx, most: usize) -> Result<Vec<Got>, NoItem> {
+        let mut all = Vec::with_capacity(most.min(rx.taken.len() + rx.copied.len()));
+        while all.len() < most {
+            match self.next_taken(rx) {
+                Ok(Some(got)) => all.push(got),
+                Err(error) if all.is_empty() => return Err(error),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -5,14 +5,14 @@
 //! client whose words cannot be is cut off. It must never wait. Neighbours: `own` hosts the
 //! machine; `away` is the other end.
 
-use super::channel::Channel;
+use super::channel::{Channel, NoRoom};
 use super::chunks;
 use super::page::{HEADER, Header, OWNER_SLEEPS, Page, flags, state, waits};
 use super::parcel::{Bytes, Parcel, fds_of, header_of, parts, span};
 use crate::sys::rings::{RING, Ring};
 use procession_protocols::queue::{Client, Entry, Streams};
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -39,6 +39,10 @@ pub(super) struct Stream {
     ends: VecDeque<u64>,
     number: u32,
     is_broken: bool,
+    /// Descriptors come with the next item to read, and this process has none free.
+    pub(super) is_stuck: bool,
+    /// A look at it follows when there may be one.
+    pub(super) is_napping: bool,
 }
 
 /// All clients.
@@ -58,6 +62,25 @@ pub(super) struct Found {
     pub(super) asks_place: Option<u64>,
 }
 
+/// Why reading ends before the end of what was put.
+enum Stop {
+    /// What stands there is no item.
+    Damaged,
+    /// Descriptors come with the next one, and none is free.
+    NoRoom,
+}
+
+impl From<NoRoom> for Stop {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+fn received(header: Header, bytes: Bytes, fds: Vec<OwnedFd>) -> Parcel {
+    let len = (header.flags & flags::FILE != 0).then_some(header.len);
+    Parcel::received(header.tag, bytes, fds, len, true)
+}
+
 impl Stream {
     pub(super) fn new(page: Page, channel: Arc<Channel>) -> Self {
         page.owner_bell().arm(OWNER_SLEEPS);
@@ -71,6 +94,8 @@ impl Stream {
             ends: VecDeque::new(),
             number: 0,
             is_broken: false,
+            is_stuck: false,
+            is_napping: false,
         }
     }
 
@@ -93,7 +118,7 @@ impl Stream {
         if reads {
             self.read(&mut found, put);
         }
-        if !found.more {
+        if !found.more && !self.is_stuck {
             let answered = |word: &std::sync::atomic::AtomicU64| word.load(Ordering::Relaxed);
             found.asks = (asked > answered(self.page.answered())).then_some(asked);
             found.asks_place =
@@ -107,55 +132,62 @@ impl Stream {
         if tail == self.up_head || self.is_broken {
             return;
         }
+        self.is_stuck = false;
         let start = self.up_head;
         while self.up_head != tail {
             if self.up_head - start > TURN {
                 found.more = true;
                 break;
             }
-            let filled = tail.wrapping_sub(self.up_head);
-            let count = if filled > RING as u64 { 0 } else { self.read_run(filled, &mut put) };
-            found.count += count;
-            if count == 0 {
-                tracing::warn!(target: "procession", "a client of a queue wrote what is no item");
-                self.is_broken = true;
-                self.channel.close();
-                return;
+            match self.read_run(tail.wrapping_sub(self.up_head), found, &mut put) {
+                Ok(()) => {}
+                Err(Stop::NoRoom) => {
+                    self.is_stuck = true;
+                    break;
+                }
+                Err(Stop::Damaged) => {
+                    tracing::warn!(target: "procession", "a client of a queue wrote what is no item");
+                    self.is_broken = true;
+                    self.channel.close();
+                    return;
+                }
             }
         }
         self.page.up_head().store(self.up_head, Ordering::Release);
         self.wake(waits::ROOM);
     }
 
-    /// Reads an item, or several in one piece, of those that fill so many bytes. Gives how
-    /// many: none when the first one cannot be.
-    fn read_run(&mut self, filled: u64, mut put: impl FnMut(Parcel)) -> usize {
+    /// Reads an item, or several in one piece, of those that fill so many bytes.
+    fn read_run(
+        &mut self,
+        filled: u64,
+        found: &mut Found,
+        mut put: impl FnMut(Parcel),
+    ) -> Result<(), Stop> {
         let header = self.page.header(Ring::Up, self.up_head);
-        let Some(span) = header.span().filter(|span| *span as u64 <= filled) else { return 0 };
+        let span = header.span().filter(|span| filled <= RING as u64 && *span as u64 <= filled);
+        let span = span.ok_or(Stop::Damaged)?;
         if span as u64 == filled || span > PIECE {
+            let fds = self.fds(header)?;
             let bytes = self.page.bytes(Ring::Up, self.up_head, header);
-            put(self.received(header, Bytes::Here(bytes)));
+            put(received(header, Bytes::Here(bytes), fds));
             self.up_head += span as u64;
-            return 1;
+            found.count += 1;
+            return Ok(());
         }
         let len = usize::try_from(filled).map_or(PIECE, |filled| filled.min(PIECE));
         let run = Arc::new(self.page.run(Ring::Up, self.up_head, len));
-        let mut count = 0;
         for (header, bytes) in parts(&run) {
-            put(self.received(header, bytes));
+            let fds = self.fds(header)?;
+            put(received(header, bytes, fds));
             self.up_head += (HEADER + header.inline()) as u64;
-            count += 1;
+            found.count += 1;
         }
-        count
+        Ok(())
     }
 
-    fn received(&self, header: Header, bytes: Bytes) -> Parcel {
-        let fds = match header.fds {
-            0 => Vec::new(),
-            _ => self.channel.take_fds(header.number),
-        };
-        let len = (header.flags & flags::FILE != 0).then_some(header.len);
-        Parcel::received(header.tag, bytes, fds, len, true)
+    fn fds(&self, header: Header) -> Result<Vec<OwnedFd>, NoRoom> {
+        if header.fds == 0 { Ok(Vec::new()) } else { self.channel.fds(header.number) }
     }
 
     /// Wakes the client if it waits for one of these.

@@ -15,8 +15,11 @@ use crate::sys::watch::{Held, watch};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
+
+/// So long after a want of descriptors one is looked for again.
+pub(super) const NAP: Duration = Duration::from_millis(5);
 
 impl Away {
     /// Has the owner do what it can at once, and waits until it has, or until it is enough.
@@ -63,7 +66,12 @@ impl Away {
             match patience {
                 Patience::Never => return Ok(false),
                 Patience::Until(deadline) => {
-                    if !inner.waits.block(round, deadline, |deadline| inner.listen(deadline)) {
+                    let listen = |deadline| {
+                        if !inner.listen(deadline) {
+                            std::thread::sleep(NAP);
+                        }
+                    };
+                    if !inner.waits.block(round, deadline, listen) {
                         return Ok(ready());
                     }
                 }
@@ -92,12 +100,17 @@ impl Inner {
         self.looks.find(is_over)
     }
 
-    fn listen(&self, deadline: Option<Instant>) {
-        if readable(self.channel.as_fd(), deadline).unwrap_or(true)
-            && self.channel.hear() == Heard::End
-        {
+    /// Waits until there is something to hear. False when it cannot be heard now, for want of
+    /// a descriptor.
+    fn listen(&self, deadline: Option<Instant>) -> bool {
+        if !readable(self.channel.as_fd(), deadline).unwrap_or(true) {
+            return true;
+        }
+        let heard = self.channel.hear();
+        if heard == Heard::End {
             self.is_gone.store(true, Ordering::Release);
         }
+        heard != Heard::NoRoom
     }
 
     /// Has the hidden thread listen once.
@@ -108,10 +121,11 @@ impl Inner {
             if let Ok(watched) = socket.and_then(|fd| watch(Held::own(fd), Interest::READABLE)) {
                 drop(watched.readable().await);
             }
-            if let Some(inner) = weak.upgrade() {
-                inner.listen(Some(Instant::now()));
-                inner.waits.end_round();
+            let Some(inner) = weak.upgrade() else { return };
+            if !inner.listen(Some(Instant::now())) {
+                tokio::time::sleep(NAP).await;
             }
+            inner.waits.end_round();
         };
         match hidden::handle() {
             Ok(handle) => drop(handle.spawn(listen)),

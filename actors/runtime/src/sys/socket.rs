@@ -81,13 +81,38 @@ pub(crate) fn receive(
     fds: &mut VecDeque<OwnedFd>,
     wait: bool,
 ) -> io::Result<usize> {
+    receive_with(socket, buffer, fds, if wait { 0 } else { libc::MSG_DONTWAIT })
+}
+
+/// As [`receive`] without waiting, of a socket of messages, for its only reader; and when
+/// no number is free for a descriptor (`EMFILE`), the message stays with all of them.
+pub(crate) fn receive_whole(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    let before = fds.len();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    let count = receive_with(socket, buffer, fds, flags).inspect_err(|_| fds.truncate(before))?;
+    // SAFETY: recv writes nothing into no bytes: what has been looked at is thrown away, the
+    // message's own references to its descriptors with it.
+    unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_DONTWAIT) };
+    Ok(count)
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+    flags: i32,
+) -> io::Result<usize> {
     let mut space = ControlSpace([0; _]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: msghdr is plain data for which all zeroes is valid.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
-    let flags = libc::MSG_CMSG_CLOEXEC | if wait { 0 } else { libc::MSG_DONTWAIT };
+    let flags = libc::MSG_CMSG_CLOEXEC | flags;
     loop {
         message.msg_control = space.0.as_mut_ptr().cast();
         message.msg_controllen = size_of::<ControlSpace>() as _;
@@ -100,7 +125,7 @@ pub(crate) fn receive(
         take_descriptors(&message, fds);
         if message.msg_flags & libc::MSG_CTRUNC != 0 {
             // The kernel had no free descriptor numbers for all of them: the process is at
-            // its limit, and the message is damaged for good.
+            // its limit, and the message is damaged for good, unless it was only looked at.
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         return Ok(count);
