@@ -357,12 +357,13 @@ impl<K: Kind> Handle for Inner<K> {
 
     fn place(&self) -> Place {
         let life = self.life();
-        let owner = match life.side.get() {
-            Some(Ready::Own(_)) => return Place::Here,
-            Some(Ready::Away(attached)) => Some(attached.connection.owner().clone()),
-            None => lock(&life.start).ticket.as_ref().map(|ticket| ticket.owner.clone()),
+        let ready = || match life.side.get()? {
+            Ready::Own(_) => Some(Place::Here),
+            Ready::Away(attached) => Some(Place::Away(attached.connection.owner().clone())),
         };
-        owner.map_or(Place::Lost, Place::Away)
+        let ticket = || Some(Place::Away(lock(&life.start).ticket.as_ref()?.owner.clone()));
+        // Whoever finds no ticket looks again: it goes when the object has become ready.
+        ready().or_else(ticket).or_else(ready).unwrap_or(Place::Lost)
     }
 
     fn ticket(&self) -> Option<Arc<Ticket>> {
