@@ -46,6 +46,18 @@ pub(super) struct Session {
 }
 
 impl Session {
+    fn new(client: ClientId, out: mpsc::Sender<(u64, Reply<Stored>)>, values: Values) -> Self {
+        Self {
+            client,
+            held: Mutex::default(),
+            presence: Presence::default(),
+            out,
+            under_way: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+            values,
+        }
+    }
+
     pub(super) fn grant(&self, object: Arc<Object>, proxy: &Proxy) {
         let held = &mut *lock(&self.held);
         if self.is_over.load(Ordering::Relaxed) {
@@ -150,15 +162,7 @@ pub fn serve(door: &Proxy, stream: Arc<dyn Stream>, values: Values) -> io::Resul
         return Err(io::Error::other("no number is left for a client"));
     };
     let (out, replies) = mpsc::channel();
-    let session = Arc::new(Session {
-        client,
-        held: Mutex::default(),
-        presence: Presence::default(),
-        out,
-        under_way: AtomicUsize::new(0),
-        is_over: AtomicBool::new(false),
-        values,
-    });
+    let session = Arc::new(Session::new(client, out, values));
     let door = door.clone();
     let reader = move || {
         attend(&session, &door, &stream, replies);

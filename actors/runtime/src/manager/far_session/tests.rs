@@ -51,15 +51,7 @@ fn stored<T: serde::Serialize>(value: &T) -> Stored {
 impl World {
     fn new(values: Values) -> Self {
         let (out, answers) = mpsc::channel();
-        let session = Arc::new(Session {
-            client: share::enlist().unwrap(),
-            held: Mutex::default(),
-            presence: Presence::default(),
-            out,
-            under_way: AtomicUsize::new(0),
-            is_over: AtomicBool::new(false),
-            values,
-        });
+        let session = Arc::new(Session::new(share::enlist().unwrap(), out, values));
         let door = Reception::open(BTreeMap::new()).unwrap();
         session.grant(door.own().unwrap(), &door);
         for seed in seeds() {
