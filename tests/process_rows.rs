@@ -6,13 +6,14 @@
     reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
 )]
 
+#[path = "util/counted.rs"]
+mod counted;
 mod util;
 
+use counted::{Counted, counted};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procession::{Error, Process, Queue, active_children, current_process};
-use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use util::{METHODS, SOON, alone, at_rest, back_to, children_of, state, until};
 
@@ -61,48 +62,17 @@ fn a_child_has_a_thread_id_of_its_own() {
     }
 }
 
-/// An argument that counts how many of it exist in this process.
-#[derive(Debug)]
-struct Counted(u32);
-
-static COUNTED: AtomicUsize = AtomicUsize::new(0);
-
-impl Counted {
-    fn new(number: u32) -> Self {
-        COUNTED.fetch_add(1, Ordering::Relaxed);
-        Self(number)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        COUNTED.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Serialize for Counted {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Counted {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::new(u32::deserialize(deserializer)?))
-    }
-}
-
 /// Row proc-15, claim sc-81.
 #[test]
 fn the_parent_lets_go_of_the_arguments() {
-    let work = |counted: Counted| {
-        assert_eq!(COUNTED.load(Ordering::Relaxed), 1);
-        counted.0
+    let work = |it: Counted| {
+        assert_eq!(counted(), 1);
+        it.0
     };
     for method in METHODS {
         let p = Process::builder(work, (Counted::new(5),)).start_method(method).build().unwrap();
         p.start().unwrap();
-        assert_eq!(COUNTED.load(Ordering::Relaxed), 0);
+        assert_eq!(counted(), 0);
         assert_eq!(p.result_timeout(SOON).unwrap(), 5);
     }
 

@@ -6,6 +6,8 @@ mod cells;
 mod channel;
 mod command;
 mod containers;
+#[path = "../util/counted.rs"]
+mod counted;
 mod custom;
 mod deaths;
 mod json;

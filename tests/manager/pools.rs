@@ -1,12 +1,12 @@
 //! A pool that a manager keeps, used from here and from children.
 
+use crate::counted::{Counted, counted};
 use crate::util::{METHODS, SOON, alone_command, is_alone, run, until};
 use procession::manager::{IteratorProxy, PoolProxy};
 use procession::{
     Error, LogLevel, Manager, Process, TaskError, TaskOptions, context, log_to_stderr,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use serde::{Deserialize, Serialize, Serializer, ser};
 use std::time::{Duration, Instant};
 
 fn square(x: u64) -> u64 {
@@ -185,36 +185,6 @@ fn a_managed_map_with_large_errors_fails_when_all_its_tasks_are_done() {
     child.result_timeout(SOON).unwrap();
 }
 
-static COUNTED: AtomicUsize = AtomicUsize::new(0);
-
-/// How many there are in a process is counted.
-struct Counted(u64);
-
-impl Counted {
-    fn new(value: u64) -> Self {
-        COUNTED.fetch_add(1, Ordering::SeqCst);
-        Self(value)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        COUNTED.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Serialize for Counted {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Counted {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer).map(Self::new)
-    }
-}
-
 /// Row pool-23: neither the manager nor a worker nor this process keeps one.
 #[test]
 fn a_managed_pool_keeps_no_argument_and_no_result() {
@@ -222,9 +192,8 @@ fn a_managed_pool_keeps_no_argument_and_no_result() {
     let pool = manager.pool(1).unwrap();
     let next = |it: Counted| Counted::new(it.0 + 1);
     let results = pool.map(next, (0..10).map(Counted::new)).unwrap();
-    assert_eq!(COUNTED.load(Ordering::SeqCst), 10, "the results alone");
+    assert_eq!(counted(), 10, "the results alone");
     drop(results);
-    let counted = || COUNTED.load(Ordering::SeqCst);
     assert_eq!(counted(), 0);
     assert_eq!(pool.apply(counted, ()).unwrap(), 0);
     assert_eq!(manager.call(counted, ()).unwrap(), 0);

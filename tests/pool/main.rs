@@ -5,11 +5,14 @@
     reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
 )]
 
+#[path = "../util/counted.rs"]
+mod counted;
 mod failures;
 mod progress;
 mod rows;
 #[path = "../util/mod.rs"]
 mod util;
+use counted::{Counted, counted};
 use procession::{
     Error, Function, LogLevel, Pool, Process, StartMethod, TaskError, TaskOptions, current_process,
     force_start_method, log_to_stderr,
@@ -17,7 +20,6 @@ use procession::{
 use rows::{mul, pause, sqr, squares};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use util::{METHODS, SOON, alone, alone_command, at_rest, back_to, is_alone, run, until};
 
@@ -101,45 +103,15 @@ fn a_pool_without_workers_or_tasks_is_refused() {
     assert!(matches!(no_chunks.imap(sqr, 0..3), Err(Error::Invalid(_))));
 }
 
-/// An object that counts how many of it exist in this process.
-struct Counted(u64);
-
-static COUNTED: AtomicUsize = AtomicUsize::new(0);
-
-impl Counted {
-    fn new(value: u64) -> Self {
-        COUNTED.fetch_add(1, Ordering::SeqCst);
-        Self(value)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        COUNTED.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Serialize for Counted {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Counted {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer).map(Self::new)
-    }
-}
-
 /// Row pool-23.
 #[test]
 fn a_pool_keeps_no_argument_and_no_result() {
     let pool = Pool::new(1).unwrap();
     let results = pool.map(|it: Counted| Counted::new(it.0 + 1), (0..10).map(Counted::new));
-    assert_eq!(COUNTED.load(Ordering::SeqCst), 10, "the results alone");
+    assert_eq!(counted(), 10, "the results alone");
     drop(results);
-    assert_eq!(COUNTED.load(Ordering::SeqCst), 0);
-    assert_eq!(pool.apply(|| COUNTED.load(Ordering::SeqCst), ()).unwrap(), 0);
+    assert_eq!(counted(), 0);
+    assert_eq!(pool.apply(counted, ()).unwrap(), 0);
 }
 
 /// Row pool-25.
