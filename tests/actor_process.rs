@@ -1,9 +1,14 @@
 //! Actors that are processes: calls, casts, ends, and references that travel.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod util;
+
+use nix::sys::signal::{Signal, raise};
 use procession::{Actor, ActorRef, CallError, Event, ExitReason, Process, methods, whereis};
 use serde::{Deserialize, Serialize};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
+use util::{state, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -42,6 +47,10 @@ impl Counter {
 
     pub fn echo(&self, bytes: Vec<u32>) -> Vec<u32> {
         bytes
+    }
+
+    pub fn zeros(&self, count: usize) -> Vec<u32> {
+        vec![0; count]
     }
 }
 
@@ -236,6 +245,31 @@ fn a_hosted_actor_is_called_from_a_child() {
     .unwrap();
     assert_eq!(p.result_timeout(SOON).unwrap(), (3100, std::process::id()));
     assert_eq!(local.add(1).unwrap(), 3101);
+}
+
+/// Asks for more than its link holds, and is stopped before it takes any of it.
+fn asks_much_and_stops(actor: CounterRef) {
+    actor.cast().nap(100).unwrap();
+    let mut calls: Vec<_> = (0..8).map(|_| Box::pin(actor.zeros_async(1 << 20))).collect();
+    for call in &mut calls {
+        drop(call.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    }
+    raise(Signal::SIGSTOP).unwrap();
+}
+
+#[test]
+fn a_caller_that_dies_with_replies_on_their_way_is_forgotten() {
+    for actor in [Counter { value: 0 }.host().unwrap(), counter()] {
+        let mut monitor = actor.monitor().unwrap();
+        let child = Process::spawn(asks_much_and_stops, (actor.clone(),)).unwrap();
+        until("it is stopped", || state(child.pid().unwrap()) == Some('T'));
+        for n in 1..=10 {
+            assert_eq!(actor.add(1).unwrap(), n);
+        }
+        child.kill().unwrap();
+        drop(actor);
+        assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Normal);
+    }
 }
 
 #[test]

@@ -413,7 +413,18 @@ impl Tx {
     fn flush(&mut self, fd: BorrowedFd<'_>) -> Result<(), LinkError> {
         while let Some(front) = self.queue.front_mut() {
             let rest = &front.bytes[front.sent..];
-            let Some(count) = send_part(fd, &[IoSlice::new(rest)], &front.fds)? else { break };
+            let count = match send_part(fd, &[IoSlice::new(rest)], &front.fds) {
+                Ok(Some(count)) => count,
+                Ok(None) => break,
+                Err(LinkError::Closed) => {
+                    // Nobody takes it any more, and nobody is to wait for that: whoever reads
+                    // on sees what had come, and then the end.
+                    self.queue.clear();
+                    self.queued_bytes = 0;
+                    return Err(LinkError::Closed);
+                }
+                Err(error) => return Err(error),
+            };
             front.sent += count;
             front.fds.clear();
             self.queued_bytes -= count;

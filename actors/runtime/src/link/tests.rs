@@ -130,3 +130,17 @@ fn half_a_frame_is_truncated_never_short() {
     std::os::unix::net::UnixStream::from(a).write_all(&bytes).unwrap();
     assert!(matches!(b.recv(soon()), Err(LinkError::Truncated)));
 }
+
+#[test]
+fn what_a_dead_peer_takes_no_more_is_dropped_and_what_it_sent_is_read() {
+    let (a, b) = pair();
+    b.send(header(3), &message(b"end"), soon()).unwrap();
+    let big = vec![0; 1 << 20];
+    a.post(header(big.len()), message(&big), big.len()).unwrap();
+    assert!(a.wants_write());
+    drop(b);
+    assert!(matches!(a.flush(), Err(LinkError::Closed)));
+    assert!(!a.wants_write());
+    assert_eq!(a.recv(soon()).unwrap().unwrap().payload, b"end");
+    assert!(a.recv(soon()).is_err());
+}
