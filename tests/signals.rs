@@ -271,6 +271,7 @@ fn ctrl_c_without_a_handler_leaves_nothing() {
     std::thread::sleep(Duration::from_millis(50));
     assert!(lives(pids[0]), "it ignores it");
     killpg(Pid::from_raw(parent.id().cast_signed()), Signal::SIGINT).unwrap();
+    until("the parent has ended", || parent.try_wait().unwrap().is_some());
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&parent.wait().unwrap()), Some(2));
     until("all are gone", || !pids.iter().any(|pid| lives(*pid)));
 }

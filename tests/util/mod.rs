@@ -66,9 +66,11 @@ pub(crate) fn alone(name: &str, body: impl FnOnce()) -> bool {
     false
 }
 
-/// The command that runs the test `name` alone.
+/// The command that runs the test `name` alone. What ignores signals for the tests, as `nohup`
+/// and shells in the background do, does not do so for that one.
 pub(crate) fn alone_command(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,QUIT").arg(std::env::current_exe().unwrap());
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(ALONE, name);
     command
