@@ -4,11 +4,12 @@
 
 use super::{Answers, EventCall, Reply, Ticket};
 use crate::custody::ClientId;
+use std::collections::VecDeque;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Event {
     is_set: bool,
-    waiting: Vec<(Ticket, ClientId)>,
+    waiting: VecDeque<(Ticket, ClientId)>,
 }
 
 impl Event {
@@ -22,7 +23,7 @@ impl Event {
         let reply = match call {
             EventCall::IsSet => Reply::Bool(self.is_set),
             EventCall::Wait if self.is_set => Reply::Bool(true),
-            EventCall::Wait => return self.waiting.push((ticket, client)),
+            EventCall::Wait => return self.waiting.push_back((ticket, client)),
             EventCall::Clear => {
                 self.is_set = false;
                 Reply::Done
@@ -37,14 +38,15 @@ impl Event {
     }
 
     pub(super) fn expire<V>(&mut self, ticket: Ticket, due: &mut Answers<V>) {
-        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == ticket) {
-            self.waiting.remove(at);
+        if self.cancel(ticket) {
             due.push((ticket, Reply::Bool(false)));
         }
     }
 
-    pub(super) fn cancel(&mut self, ticket: Ticket) {
-        self.waiting.retain(|(waiting, _)| *waiting != ticket);
+    /// Whether it waited. Those who wait stand in the order of their tickets.
+    pub(super) fn cancel(&mut self, ticket: Ticket) -> bool {
+        let found = self.waiting.binary_search_by_key(&ticket, |(waiting, _)| *waiting);
+        found.is_ok_and(|at| self.waiting.remove(at).is_some())
     }
 
     pub(super) fn gone(&mut self, client: ClientId) {

@@ -188,37 +188,57 @@ impl Lock {
         match &mut self.state {
             State::Held { depth, ticket: last, .. } if *last == ticket && *depth > 1 => *depth -= 1,
             State::Held { ticket: last, .. } if *last == ticket => self.state = State::Free,
-            _ => self.forget(|waiting, _| waiting == ticket),
+            _ => self.take_out(ticket),
         }
         self.hand_on(due);
     }
 
     pub(super) fn gone<V>(&mut self, client: ClientId, due: &mut Answers<V>) {
-        self.forget(|_, caller| caller.client == client);
+        self.forget(client);
         if matches!(self.state, State::Held { by, .. } if by.client == client) {
             self.state = State::LeftBehind;
         }
         self.hand_on(due);
     }
 
-    /// Takes those who wait out. A notice that one of them had got goes to the next.
-    fn forget(&mut self, is_gone: impl Fn(Ticket, Caller) -> bool) {
+    /// Takes one call out that waits. Those who leave together mostly leave in the order in
+    /// which they came, so it stands near the front.
+    fn take_out(&mut self, ticket: Ticket) {
+        let found = self.queue.iter().position(|one| one.ticket == ticket);
+        if let Some(waiter) = found.and_then(|at| self.queue.remove(at)) {
+            return self.pass_on(waiter.wants);
+        }
         for sleepers in &mut self.conditions {
-            sleepers.retain(|one| !is_gone(one.ticket, one.caller));
+            if let Some(at) = sleepers.iter().position(|one| one.ticket == ticket) {
+                sleepers.remove(at);
+                return;
+            }
+        }
+    }
+
+    /// Takes all out that a client waits for.
+    fn forget(&mut self, client: ClientId) {
+        for sleepers in &mut self.conditions {
+            sleepers.retain(|one| one.caller.client != client);
         }
         let mut unheard = Vec::new();
         self.queue.retain(|one| {
-            let goes = is_gone(one.ticket, one.caller);
-            if goes && matches!(one.wants, Wants::Return { was_notified: true, .. }) {
+            let goes = one.caller.client == client;
+            if goes {
                 unheard.push(one.wants);
             }
             !goes
         });
         for wants in unheard {
-            let Wants::Return { condition, .. } = wants else { continue };
-            let next = self.conditions.get_mut(condition as usize).and_then(VecDeque::pop_front);
-            self.queue.extend(next.map(|one| one.awake(wants)));
+            self.pass_on(wants);
         }
+    }
+
+    /// A notice that somebody had got who waits no longer goes to the next.
+    fn pass_on(&mut self, wants: Wants) {
+        let Wants::Return { condition, was_notified: true } = wants else { return };
+        let next = self.conditions.get_mut(condition as usize).and_then(VecDeque::pop_front);
+        self.queue.extend(next.map(|one| one.awake(wants)));
     }
 }
 

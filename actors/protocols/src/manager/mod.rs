@@ -225,7 +225,9 @@ impl<V: Value> Machine<V> {
             Stock::Queue(queue) => queue.cancel(ticket, due),
             Stock::Lock(lock) => lock.cancel(ticket, due),
             Stock::Semaphore(semaphore) => semaphore.cancel(ticket, due),
-            Stock::Event(event) => event.cancel(ticket),
+            Stock::Event(event) => {
+                event.cancel(ticket);
+            }
             Stock::Barrier(barrier) => barrier.cancel(ticket, due),
             Stock::List(_) | Stock::Dict(_) | Stock::Set(_) | Stock::Array(_) => {}
         }

@@ -21,7 +21,7 @@ pub(super) struct Queue<V> {
     /// Items that are out with a client, by the call that got them.
     out: BTreeMap<Ticket, Out<V>>,
     unfinished: u64,
-    joining: Vec<(Ticket, ClientId)>,
+    joining: VecDeque<(Ticket, ClientId)>,
     is_shut_down: bool,
 }
 
@@ -53,6 +53,14 @@ struct Out<V> {
     is_on_its_way: bool,
 }
 
+/// What somebody waited for.
+#[derive(Debug, Clone, Copy)]
+enum Waited {
+    Get,
+    Put,
+    Join,
+}
+
 impl<V: Value> Queue<V> {
     pub(super) fn new(capacity: Option<u64>, joinable: bool) -> Self {
         Self {
@@ -63,7 +71,7 @@ impl<V: Value> Queue<V> {
             putting: VecDeque::new(),
             out: BTreeMap::new(),
             unfinished: 0,
-            joining: Vec::new(),
+            joining: VecDeque::new(),
             is_shut_down: false,
         }
     }
@@ -113,7 +121,7 @@ impl<V: Value> Queue<V> {
             }
             QueueCall::TaskDone => Reply::Fault(Fault::TooManyDone),
             QueueCall::Join if self.unfinished == 0 => Reply::Done,
-            QueueCall::Join => return self.joining.push((ticket, client)),
+            QueueCall::Join => return self.joining.push_back((ticket, client)),
             QueueCall::Shutdown { immediate } => {
                 self.is_shut_down = true;
                 if immediate {
@@ -167,22 +175,31 @@ impl<V: Value> Queue<V> {
     }
 
     pub(super) fn expire(&mut self, ticket: Ticket, due: &mut Answers<V>) {
-        if let Some(at) = self.getting.iter().position(|one| one.ticket == ticket) {
-            self.getting.remove(at);
-            due.push((ticket, Reply::Fault(Fault::Empty)));
-        } else if let Some(at) = self.putting.iter().position(|one| one.ticket == ticket) {
-            self.putting.remove(at);
-            due.push((ticket, Reply::Fault(Fault::Full)));
-        } else if let Some(at) = self.joining.iter().position(|(one, _)| *one == ticket) {
-            self.joining.remove(at);
-            due.push((ticket, Reply::Bool(false)));
+        let reply = match self.take_out(ticket) {
+            Some(Waited::Get) => Reply::Fault(Fault::Empty),
+            Some(Waited::Put) => Reply::Fault(Fault::Full),
+            Some(Waited::Join) => Reply::Bool(false),
+            None => return,
+        };
+        due.push((ticket, reply));
+    }
+
+    /// Takes out who waits by this ticket. Those who wait stand in the order of their
+    /// tickets.
+    fn take_out(&mut self, ticket: Ticket) -> Option<Waited> {
+        if let Ok(at) = self.getting.binary_search_by_key(&ticket, |one| one.ticket) {
+            self.getting.remove(at).map(|_| Waited::Get)
+        } else if let Ok(at) = self.putting.binary_search_by_key(&ticket, |one| one.ticket) {
+            self.putting.remove(at).map(|_| Waited::Put)
+        } else if let Ok(at) = self.joining.binary_search_by_key(&ticket, |(one, _)| *one) {
+            self.joining.remove(at).map(|_| Waited::Join)
+        } else {
+            None
         }
     }
 
     pub(super) fn cancel(&mut self, ticket: Ticket, due: &mut Answers<V>) {
-        self.getting.retain(|one| one.ticket != ticket);
-        self.putting.retain(|one| one.ticket != ticket);
-        self.joining.retain(|(one, _)| *one != ticket);
+        self.take_out(ticket);
         if self.out.get(&ticket).is_some_and(|out| out.is_on_its_way)
             && let Some(Out { value, .. }) = self.out.remove(&ticket)
         {

@@ -86,14 +86,21 @@ impl Semaphore {
     }
 
     pub(super) fn expire<V>(&mut self, ticket: Ticket, due: &mut Answers<V>) {
-        if let Some(at) = self.queue.iter().position(|(waiting, _)| *waiting == ticket) {
-            self.queue.remove(at);
+        if self.take_out(ticket) {
             due.push((ticket, Reply::Bool(false)));
         }
     }
 
+    /// Whether it waited. Those who wait stand in the order of their tickets.
+    fn take_out(&mut self, ticket: Ticket) -> bool {
+        let found = self.queue.binary_search_by_key(&ticket, |(waiting, _)| *waiting);
+        found.is_ok_and(|at| self.queue.remove(at).is_some())
+    }
+
     pub(super) fn cancel<V>(&mut self, ticket: Ticket, due: &mut Answers<V>) {
-        self.queue.retain(|(waiting, _)| *waiting != ticket);
+        if self.take_out(ticket) {
+            return;
+        }
         for taken in self.taken.values_mut() {
             if let Some(at) = taken.iter().position(|one| *one == ticket) {
                 taken.remove(at);

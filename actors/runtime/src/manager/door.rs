@@ -5,8 +5,9 @@
 //! question. Neighbours: `object` brings questions; the face decides how long the process
 //! that hosts a door lives.
 
+use super::asker::Asker;
 use super::function;
-use super::object::{Asker, Object, count};
+use super::object::{Object, count};
 use super::proxy::Proxy;
 use super::stored::Stored;
 use super::{Ask, far_actor, workers};

@@ -9,10 +9,11 @@
 mod tests;
 
 use super::Ask;
+use super::asker::Asker;
 use super::far::{End, Hello, Stream, ToServer, VERSION, Values, decode, encode};
 use super::far_actor;
 use super::far_reply;
-use super::object::{Asker, Object};
+use super::object::Object;
 use super::presence::Presence;
 use super::proxy::Proxy;
 use super::stored::Stored;

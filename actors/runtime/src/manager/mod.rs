@@ -17,7 +17,9 @@
 //! | `proxy` | what is held of an object, and calls |
 //! | `channel` | a process's stream to a server, for all its calls |
 //! | `reactor` | the threads of a server that read channels and carry calls out |
-//! | `object` | an object in its server: who waits, whose time is up |
+//! | `object` | an object in its server: its state, whose time is up |
+//! | `waiters` | who waits for an object's answers |
+//! | `asker` | how answers go back |
 //! | `door` | what a server is asked as a whole |
 //! | `far` | what clients and servers say that are not of one process tree |
 //! | `far_session`, `far_road` | the two ends: a server's and a client's |
@@ -31,6 +33,7 @@
 //! | `presence` | which objects a client had, for its death |
 
 mod actor;
+mod asker;
 mod channel;
 mod door;
 mod far;
@@ -46,6 +49,7 @@ mod proxy;
 mod python;
 mod reactor;
 mod stored;
+mod waiters;
 mod workers;
 
 pub use actor::host_as_object;

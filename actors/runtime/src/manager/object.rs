@@ -1,17 +1,20 @@
 //! A managed object in its server.
 //!
-//! Owns who waits for an answer, until when, and the order of changes. Calls of stock
+//! Owns until when a call waits for its answer, and the order of changes. Calls of stock
 //! objects never block: a call that waits is an entry here. A change by a user's function
 //! runs on a worker's thread, and calls that come meanwhile wait for its end, so that it is
 //! one step. It must never run a user's code on the thread that brought a call. Neighbours:
-//! `procession_protocols::manager` decides, `door` is asked what concerns the whole server.
+//! `procession_protocols::manager` decides, `waiters` has who waits, `door` is
+//! asked what concerns the whole server.
 
+use super::asker::{Asker, Outbox, send};
 use super::door::Reception;
 use super::function;
 use super::presence::Presence;
 use super::proxy::{ManagerError, open};
-use super::reactor::{self, Served};
+use super::reactor;
 use super::stored::Stored;
+use super::waiters::{Postponed, Waiters};
 use super::{Ask, workers};
 use crate::actor::remote::LocalActor;
 use crate::codec::{self, Encoded};
@@ -19,16 +22,13 @@ use crate::node::hidden;
 use crate::share::{BadMessage, Client, ClientId, ReplyTo, ShareError, Stock};
 use crate::sync::lock;
 use procession_protocols::manager::{Answers, Caller, Fault, Machine, Place, Reply, Ticket};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-
-/// So many answers that gave something are remembered, in case their callers have left.
-const CROSSING: usize = 256;
 
 /// How many managed objects this process hosts.
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -72,74 +72,10 @@ struct State {
     machine: Machine<Stored>,
     attached: HashSet<ClientId>,
     last_ticket: Ticket,
-    waiting: HashMap<Ticket, Waiting>,
-    /// Whether a function of a user's changes the object just now.
+    waiters: Waiters,
+    /// Whether a function of a user's changes the object just now; what comes meanwhile is
+    /// postponed.
     is_changing: bool,
-    /// What came meanwhile.
-    backlog: VecDeque<(Caller, Ask, Asker)>,
-    /// Calls that were given something, by their callers' numbers.
-    crossing: VecDeque<(ClientId, u64, Ticket)>,
-}
-
-struct Waiting {
-    asker: Asker,
-    timer: Option<AbortHandle>,
-}
-
-/// Who gets an answer.
-pub(super) enum Asker {
-    /// A process, over its connection.
-    Client(ReplyTo),
-    /// A process, over its channel, and its number of the call.
-    Channel(Arc<Served>, u64),
-    /// This process.
-    Here(oneshot::Sender<Reply<Stored>>),
-    /// A client outside the tree, and its number of the call.
-    Far(ClientId, u64, Box<dyn FnOnce(Reply<Stored>) + Send>),
-    /// Nobody.
-    Nobody,
-}
-
-impl Asker {
-    /// Answers; never waits.
-    pub(super) fn answer(self, reply: Reply<Stored>) {
-        match self {
-            Self::Client(client) => match codec::encode(&reply) {
-                Ok(encoded) => client.send(encoded),
-                Err(error) => client.fail(&io::Error::other(error)),
-            },
-            Self::Channel(channel, number) => channel.answer(number, &reply),
-            Self::Here(sender) => {
-                // An error means that the caller has given up.
-                let _ = sender.send(reply);
-            }
-            Self::Far(_, _, answer) => answer(reply),
-            Self::Nobody => {}
-        }
-    }
-
-    /// Whether it is code in this process.
-    pub(super) fn is_here(&self) -> bool {
-        matches!(self, Self::Here(_))
-    }
-
-    fn number(&self) -> Option<(ClientId, u64)> {
-        match self {
-            Self::Client(client) => Some((client.client().id, client.number())),
-            Self::Channel(channel, number) => Some((channel.client(), *number)),
-            Self::Far(client, number, _) => Some((*client, *number)),
-            Self::Here(_) | Self::Nobody => None,
-        }
-    }
-}
-
-/// Answers that leave when the object's lock is open again.
-type Outbox = Vec<(Asker, Reply<Stored>)>;
-
-fn send(outbox: Outbox) {
-    for (asker, reply) in outbox {
-        asker.answer(reply);
-    }
 }
 
 impl Object {
@@ -150,10 +86,8 @@ impl Object {
             machine,
             attached: HashSet::new(),
             last_ticket: 0,
-            waiting: HashMap::new(),
+            waiters: Waiters::default(),
             is_changing: false,
-            backlog: VecDeque::new(),
-            crossing: VecDeque::new(),
         };
         Self::of(Body::Stock(Box::new(Mutex::new(state))))
     }
@@ -233,10 +167,14 @@ impl Object {
                 let state = &mut *lock(state);
                 if caller.client != ClientId::OWNER && !state.attached.contains(&caller.client) {
                     outbox.push((asker, Reply::Fault(Fault::NoSuchObject("such object".into()))));
-                } else if state.is_changing {
-                    state.backlog.push_back((caller, ask, asker));
                 } else {
-                    self.begin(state, caller, ask, asker, &mut outbox);
+                    state.last_ticket += 1;
+                    let call = (state.last_ticket, caller, ask, asker);
+                    if state.is_changing {
+                        state.waiters.postpone(call);
+                    } else {
+                        self.begin(state, call, &mut outbox);
+                    }
                 }
                 send(outbox);
             }
@@ -246,15 +184,11 @@ impl Object {
     fn begin(
         &self,
         state: &mut State,
-        caller: Caller,
-        ask: Ask,
-        asker: Asker,
+        (ticket, caller, ask, asker): Postponed,
         outbox: &mut Outbox,
     ) {
         match ask {
             Ask::Call { limit_ms, call, .. } => {
-                state.last_ticket += 1;
-                let ticket = state.last_ticket;
                 let limit_ms = limit_ms.or_else(|| state.machine.patience_ms(&call));
                 let mut due = Answers::new();
                 state.machine.call(caller, ticket, call, &mut due);
@@ -263,12 +197,12 @@ impl Object {
                 }
                 if let Some(at) = due.iter().position(|(answered, _)| *answered == ticket) {
                     let (_, reply) = due.remove(at);
-                    state.note(&asker, ticket, &reply);
+                    state.waiters.note(&asker, ticket, &reply);
                     outbox.push((asker, reply));
                 } else {
                     let timer =
                         limit_ms.filter(|ms| *ms > 0).and_then(|ms| self.set_timer(ticket, ms));
-                    state.waiting.insert(ticket, Waiting { asker, timer });
+                    state.waiters.enter(ticket, asker, timer);
                 }
                 state.settle(due, outbox);
             }
@@ -364,9 +298,9 @@ impl Object {
             });
             outbox.push((asker, stored.unwrap_or_else(Reply::Fault)));
             while !state.is_changing
-                && let Some((caller, ask, asker)) = state.backlog.pop_front()
+                && let Some(call) = state.waiters.resume()
             {
-                self.begin(state, caller, ask, asker, &mut outbox);
+                self.begin(state, call, &mut outbox);
             }
         }
         send(outbox);
@@ -385,17 +319,7 @@ impl Object {
     /// Nobody waits for the answer to this call of a client's any more.
     pub(super) fn cancel_call(&self, client: ClientId, number: u64) {
         let Body::Stock(state) = &self.body else { return };
-        let ticket = {
-            let state = &mut *lock(state);
-            let mine = |asker: &Asker| asker.number() == Some((client, number));
-            state.backlog.retain(|(_, _, asker)| !mine(asker));
-            let ticket = state.ticket_of(client, number);
-            let waiting = ticket.and_then(|ticket| state.waiting.remove(&ticket));
-            if let Some(timer) = waiting.and_then(|waiting| waiting.timer) {
-                timer.abort();
-            }
-            ticket
-        };
+        let ticket = lock(state).waiters.cancel(client, number);
         if let Some(ticket) = ticket {
             self.with_machine(|machine, due| machine.cancel(ticket, due));
         }
@@ -406,12 +330,7 @@ impl Object {
         if let Body::Stock(state) = &self.body {
             let state = &mut *lock(state);
             state.attached.remove(&client);
-            state.backlog.retain(|(caller, ..)| caller.client != client);
-            let gone = |one: &Waiting| one.asker.number().is_some_and(|(of, _)| of == client);
-            let waiting = state.waiting.extract_if(|_, one| gone(one));
-            for timer in waiting.filter_map(|(_, one)| one.timer) {
-                timer.abort();
-            }
+            state.waiters.gone(client);
         }
         self.with_machine(|machine, due| machine.gone(client, due));
     }
@@ -425,38 +344,10 @@ impl State {
     /// Takes those out who are answered.
     fn settle(&mut self, due: Answers<Stored>, outbox: &mut Outbox) {
         for (ticket, reply) in due {
-            let Some(Waiting { asker, timer }) = self.waiting.remove(&ticket) else { continue };
-            if let Some(timer) = timer {
-                timer.abort();
+            if let Some(asker) = self.waiters.answered(ticket, &reply) {
+                outbox.push((asker, reply));
             }
-            self.note(&asker, ticket, &reply);
-            outbox.push((asker, reply));
         }
-    }
-
-    /// Remembers who was given something, in case that nobody waits for it any more.
-    fn note(&mut self, asker: &Asker, ticket: Ticket, reply: &Reply<Stored>) {
-        let gives = matches!(
-            reply,
-            Reply::Acquired { .. } | Reply::Bool(true) | Reply::Item { kept: Some(_), .. }
-        );
-        if gives && let Some((client, number)) = asker.number() {
-            if self.crossing.len() == CROSSING {
-                self.crossing.pop_front();
-            }
-            self.crossing.push_back((client, number, ticket));
-        }
-    }
-
-    /// The call that a client knows by this number.
-    fn ticket_of(&self, client: ClientId, number: u64) -> Option<Ticket> {
-        let waits =
-            self.waiting.iter().find(|(_, one)| one.asker.number() == Some((client, number)));
-        waits.map(|(ticket, _)| *ticket).or_else(|| {
-            let mut crossing = self.crossing.iter();
-            let found = crossing.find(|one| (one.0, one.1) == (client, number))?;
-            Some(found.2)
-        })
     }
 }
 

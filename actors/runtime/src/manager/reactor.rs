@@ -8,7 +8,8 @@
 //! and asks to read it out before a release or a death of its client.
 
 use super::Ask;
-use super::object::{Asker, Object};
+use super::asker::Asker;
+use super::object::Object;
 use super::stored::Stored;
 use crate::codec;
 use crate::link::{Frame, Link, OUTBOUND_LIMIT};

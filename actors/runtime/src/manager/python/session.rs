@@ -5,7 +5,8 @@
 use super::table::{Keys, Target};
 use super::{PythonDoor, actor, no_such_object};
 use crate::actor::CallError;
-use crate::manager::object::{Asker, Object};
+use crate::manager::asker::Asker;
+use crate::manager::object::Object;
 use crate::manager::presence::Presence;
 use crate::manager::proxy::Proxy;
 use crate::manager::stored::Stored;
