@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession::{Error, ExitReason, JoinError, Process, StartError};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
-use util::{Folder, SOON, alone, alone_command, at_rest, back_to, holdings, is_alone, run};
+use util::{Folder, SOON, alone, alone_from, at_rest, back_to, holdings, is_alone, run};
 
 /// Everything that is made once has been made.
 fn warm_up() {
@@ -122,10 +122,7 @@ fn a_lack_of_processes_is_an_error_and_leaves_nothing() {
     let folder = Folder::new("processes");
     let copy = folder.file("copy");
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-    let original = alone_command(NAME);
-    let mut command = std::process::Command::new(copy);
-    command.args(original.get_args());
-    command.envs(original.get_envs().map(|(name, value)| (name, value.unwrap())));
+    let mut command = alone_from(copy, NAME);
     if nix::unistd::geteuid().is_root() {
         command.uid(54_321).gid(54_321);
     }

@@ -20,7 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use util::{Folder, SOON, alone, alone_command, is_alone, run};
+use util::{Folder, SOON, alone, alone_command, alone_from, is_alone, run};
 
 const MARK: &str = "PROCESSION_CHILD";
 const ARGV: &str = "--procession-child";
@@ -233,10 +233,8 @@ fn a_setuid_program_is_never_a_child_and_has_none() {
     let output = run(command);
     assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
 
-    let original = alone_command(NAME);
-    let mut command = Command::new(&setuid);
-    command.args(original.get_args()).env("PROCESSION_TEST_STARTS", "1");
-    command.envs(original.get_envs().map(|(name, value)| (name, value.unwrap())));
+    let mut command = alone_from(&setuid, NAME);
+    command.env("PROCESSION_TEST_STARTS", "1");
     as_nobody(&mut command);
     let output = run(command);
     assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
@@ -246,10 +244,8 @@ fn a_setuid_program_is_never_a_child_and_has_none() {
 /// The test as a program from a copy of this binary.
 fn copied(name: &str, folder: &Folder, copy: &str) -> Command {
     std::fs::copy(std::env::current_exe().unwrap(), copy).unwrap();
-    let original = alone_command(name);
-    let mut command = Command::new(copy);
-    command.args(original.get_args()).env("PROCESSION_TEST_FOLDER", &folder.0);
-    command.envs(original.get_envs().map(|(name, value)| (name, value.unwrap())));
+    let mut command = alone_from(copy, name);
+    command.env("PROCESSION_TEST_FOLDER", &folder.0);
     command
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "util/counter.rs"]
 mod counter;
+#[path = "util/harness.rs"]
+mod harness;
 
 use counter::Counter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -507,48 +509,6 @@ tests! {
     three_hundred_forks_hang_never_and_leave_nothing
 }
 
-/// As much of the harness's command line as a person or cargo uses: names, `--list`.
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let is_list = args.iter().any(|arg| arg == "--list");
-    let is_exact = args.iter().any(|arg| arg == "--exact");
-    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let is_wanted = |name: &str| {
-        let fits = |filter: &&String| {
-            if is_exact { name == filter.as_str() } else { name.contains(filter.as_str()) }
-        };
-        wanted.is_empty() || wanted.iter().any(fits)
-    };
-    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| is_wanted(name)).collect();
-    if is_list {
-        // nextest asks for ignored tests apart; there are none.
-        if !args.iter().any(|arg| arg == "--ignored") {
-            for (name, _) in &chosen {
-                println!("{name}: test");
-            }
-        }
-        return;
-    }
-    println!("\nrunning {} tests", chosen.len());
-    let begun = Instant::now();
-    let mut failed = Vec::new();
-    for (name, test) in &chosen {
-        let is_ok = std::panic::catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if is_ok { "ok" } else { "FAILED" });
-        if !is_ok {
-            failed.push(name);
-        }
-    }
-    println!(
-        "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; {} filtered out; \
-         finished in {:.2}s\n",
-        if failed.is_empty() { "ok" } else { "FAILED" },
-        chosen.len() - failed.len(),
-        failed.len(),
-        TESTS.len() - chosen.len(),
-        begun.elapsed().as_secs_f64(),
-    );
-    if !failed.is_empty() {
-        std::process::exit(101);
-    }
+    harness::main(TESTS);
 }

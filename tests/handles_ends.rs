@@ -298,6 +298,8 @@ fn a_wait_that_is_given_up_is_told_to_the_owner() {
     alone("a_wait_that_is_given_up_is_told_to_the_owner", || {
         let owner = owner();
         let counter = owner.make().unwrap();
+        // Whose wait ends before it is attached has nothing to give up.
+        assert_eq!(counter.add(0).unwrap(), 0);
         let limit = Duration::from_millis(20);
         assert!(matches!(counter.reaches(5, limit), Err(ShareError::Timeout)));
         assert!(matches!(counter.ignored(limit), Err(ShareError::Timeout)));

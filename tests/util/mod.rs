@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod events;
+pub(crate) mod harness;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod signals;
@@ -66,11 +67,16 @@ pub(crate) fn alone(name: &str, body: impl FnOnce()) -> bool {
     false
 }
 
-/// The command that runs the test `name` alone. What ignores signals for the tests, as `nohup`
-/// and shells in the background do, does not do so for that one.
+/// The command that runs the test `name` alone.
 pub(crate) fn alone_command(name: &str) -> Command {
+    alone_from(std::env::current_exe().unwrap(), name)
+}
+
+/// The same from a copy of this program. What ignores signals for the tests, as `nohup` and
+/// shells in the background do, does not do so for that one.
+pub(crate) fn alone_from(program: impl AsRef<OsStr>, name: &str) -> Command {
     let mut command = Command::new("env");
-    command.arg("--default-signal=HUP,INT,QUIT").arg(std::env::current_exe().unwrap());
+    command.arg("--default-signal=HUP,INT,QUIT").arg(program);
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(ALONE, name);
     command

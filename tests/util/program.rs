@@ -1,11 +1,9 @@
 //! A harness for tests that need a real `main`: one binary that is test and program.
 //!
 //! Owns a `main` that, started by itself with a program's name in the environment, is
-//! that program, and otherwise checks each of them. It understands as much of libtest's
-//! command line as `cargo test` and nextest use.
+//! that program, and otherwise checks each of them.
 
-use super::{Output, run};
-use std::panic::catch_unwind;
+use super::{Output, harness, run};
 use std::process::Command;
 
 const PROGRAM: &str = "PROCESSION_TEST_PROGRAM";
@@ -36,29 +34,6 @@ pub(crate) fn main(cases: &[Case]) {
         (case.program)();
         return;
     }
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let has = |flag: &str| args.iter().any(|arg| arg == flag);
-    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |name: &str| {
-        filters.is_empty()
-            || filters.iter().any(|f| if has("--exact") { *f == name } else { name.contains(*f) })
-    };
-    let cases: Vec<&Case> =
-        cases.iter().filter(|case| wanted(case.name) && !has("--ignored")).collect();
-    if has("--list") {
-        for case in cases {
-            println!("{}: test", case.name);
-        }
-        return;
-    }
-    let mut failed = 0;
-    for case in &cases {
-        let good = catch_unwind(case.check).is_ok();
-        println!("test {} ... {}", case.name, if good { "ok" } else { "FAILED" });
-        failed += usize::from(!good);
-    }
-    println!("{} passed, {failed} failed", cases.len() - failed);
-    if failed > 0 {
-        std::process::exit(101);
-    }
+    let checks: Vec<_> = cases.iter().map(|case| (case.name, case.check)).collect();
+    harness::main(&checks);
 }
