@@ -1,6 +1,6 @@
 //! Queues whose producers and consumers are killed and stopped: at any instant, and at the
-//! points that chance seldom hits. Nothing that was put is lost but what a dead consumer had
-//! in its hands, and nothing comes twice without a mark.
+//! points that chance seldom hits. Nothing that was put is lost but what a call had returned to
+//! a dead consumer, and nothing comes twice without a mark.
 //!
 //! `PROCESSION_KILLS` sets how many processes each test kills (100), `PROCESSION_SEED` the
 //! seed of the instants.
@@ -127,7 +127,7 @@ fn consumes(queue: Queue<usize>, counts: RawArray<u64>) {
 }
 
 #[test]
-fn a_killed_consumer_takes_at_most_the_item_in_its_hands() {
+fn a_killed_consumer_takes_at_most_the_item_that_it_had_got() {
     const TOGETHER: usize = 3;
     let mut chance = Chance::new("consumers");
     let kills = kills();
@@ -273,7 +273,7 @@ fn at_each_point_of_a_put_the_item_is_there_or_was_never_put() {
 }
 
 #[test]
-fn an_item_in_the_hands_of_a_dead_or_stopped_consumer_is_all_that_it_takes() {
+fn an_item_in_the_hands_of_a_consumer_is_all_that_it_keeps_while_it_is_stopped() {
     for stops in [false, true] {
         let queue = Queue::<u32>::new().unwrap();
         let told = Queue::<u32>::new().unwrap();
@@ -288,13 +288,46 @@ fn an_item_in_the_hands_of_a_dead_or_stopped_consumer_is_all_that_it_takes() {
             child.join_timeout(SOON).unwrap();
         }
         // Those that were lent to it are taken back, in order.
-        let got: Vec<_> = (2..50).map(|_| queue.get_timeout(SOON).unwrap()).collect();
-        assert_eq!(got, (2..50).collect::<Vec<_>>());
-        assert!(queue.is_empty().unwrap());
+        let mut got: Vec<_> = (2..50).map(|_| queue.get_timeout(SOON).unwrap()).collect();
         if stops {
+            assert_eq!(got, (2..50).collect::<Vec<_>>());
+            assert!(queue.is_empty().unwrap());
             kill(&child);
         }
+        got.push(queue.get_timeout(SOON).unwrap());
+        got.sort_unstable();
+        assert_eq!(got, (1..50).collect::<Vec<_>>());
         assert!(queue.get_timeout(Duration::from_millis(50)).unwrap_err().is_empty());
+    }
+}
+
+/// Gets items one by one, or several together, and ends itself at a point the second time.
+fn gets_until(queue: Queue<u32>, told: Queue<u32>, point: Point, most: usize) {
+    told.put(queue.get().unwrap()).unwrap();
+    points::arm(point, Signal::SIGKILL);
+    if most == 1 { drop(queue.get()) } else { drop(queue.get_many(most)) }
+}
+
+#[test]
+fn at_each_point_of_a_get_what_it_took_comes_back_or_is_returned() {
+    for point in [Point::Reached, Point::Taken, Point::Copied, Point::Decoded, Point::Returned] {
+        for most in [1, 20] {
+            let queue = Queue::<u32>::new().unwrap();
+            let told = Queue::<u32>::new().unwrap();
+            queue.put_many(0..50).unwrap();
+            let arguments = (queue.clone(), told.clone(), point, most);
+            let child = Process::spawn(gets_until, arguments).unwrap();
+            assert_eq!(told.get_timeout(SOON).unwrap(), 0);
+            child.join_timeout(SOON).unwrap();
+            assert_eq!(child.exitcode(), Some(-9));
+            let returned = if point == Point::Returned { u32::try_from(most).unwrap() } else { 0 };
+            until("all that was not returned is back", || {
+                queue.qsize().unwrap() == usize::try_from(49 - returned).unwrap()
+            });
+            let got: Vec<_> = (1 + returned..50).map(|_| queue.try_get().unwrap()).collect();
+            assert_eq!(got, (1 + returned..50).collect::<Vec<_>>(), "{point:?}, {most}");
+            assert!(queue.is_empty().unwrap());
+        }
     }
 }
 

@@ -301,7 +301,8 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     /// Takes out at least one item, and as many more as are at hand in this process, up to
-    /// `most`. Waits while there is none.
+    /// `most`. Waits while there is none. Dies the process before it has returned, then all
+    /// that it took is in the queue again.
     ///
     /// # Errors
     /// As [`get`](Self::get). An item behind others that cannot be decoded ends the call, and

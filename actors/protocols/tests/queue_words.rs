@@ -8,6 +8,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use procession_protocols::queue::cursor::{Bell, Cursor, Hunger, Word};
+use procession_protocols::queue::hands::{Hands, Held, Places};
 
 /// Loom's word.
 struct Loom(AtomicU64);
@@ -15,6 +16,10 @@ struct Loom(AtomicU64);
 impl Word for Loom {
     fn load(&self) -> u64 {
         self.0.load(Ordering::Acquire)
+    }
+
+    fn store(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
     }
 
     fn add(&self, value: u64) -> u64 {
@@ -95,6 +100,100 @@ fn an_item_is_whole_when_it_can_be_taken_and_its_place_may_change_when_recalled(
             page.1.store(2, Ordering::Relaxed);
             Cursor(&page.0).lend(1);
         }
+        client.join().unwrap();
+    });
+}
+
+/// Every interleaving with up to three switches where none need be.
+fn mostly(story: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(story);
+}
+
+/// A cursor, two hands and their sign, and what has been returned.
+struct Taking {
+    cursor: Loom,
+    hands: [Loom; 2],
+    sign: Loom,
+    returned: AtomicU64,
+}
+
+impl Places for Taking {
+    type Word = Loom;
+    const COUNT: usize = 2;
+
+    fn hand(&self, number: usize) -> &Loom {
+        &self.hands[number]
+    }
+
+    fn sign(&self) -> &Loom {
+        &self.sign
+    }
+}
+
+impl Taking {
+    fn new() -> Arc<Self> {
+        let returned = AtomicU64::new(0);
+        Arc::new(Self { cursor: word(), hands: [word(), word()], sign: word(), returned })
+    }
+
+    /// What the owner, which has seen so many taken, must not forget: all that was not
+    /// returned. It may keep more.
+    fn keeps_what_is_not_returned(&self, taken: u32) {
+        let held = Hands(self).held();
+        let returned = self.returned.load(Ordering::Relaxed);
+        for number in 0..taken {
+            let kept = held.as_ref().is_none_or(|all| all.iter().any(|one| one.has(number)));
+            assert!(kept || returned & 1 << number != 0, "{number} is taken, and nowhere");
+        }
+    }
+
+    /// A call ends: these are returned.
+    fn returns(&self, hand: usize, items: u64) {
+        self.returned.fetch_or(items, Ordering::Relaxed);
+        Hands(self).close(hand);
+    }
+}
+
+#[test]
+fn what_is_taken_is_in_a_hand_or_returned() {
+    mostly(|| {
+        let page = Taking::new();
+        Cursor(&page.cursor).lend(2);
+        let client = {
+            let page = page.clone();
+            thread::spawn(move || {
+                let hand = Hands(&*page).open(Held { first: 0, count: 2 }).unwrap();
+                let (first, count) = Cursor(&page.cursor).take_many(2).unwrap_or_default();
+                Hands(&*page).set(hand, Held { first, count });
+                page.returns(hand, (1 << count) - 1);
+            })
+        };
+        // Some may be recalled before they are taken.
+        let taken = Cursor(&page.cursor).recall(1).taken;
+        page.keeps_what_is_not_returned(taken);
+        client.join().unwrap();
+    });
+}
+
+#[test]
+fn what_changes_hands_is_in_one_of_them() {
+    mostly(|| {
+        let page = Taking::new();
+        Cursor(&page.cursor).lend(2);
+        let held = Held { first: 0, count: 2 };
+        let client = {
+            let page = page.clone();
+            thread::spawn(move || {
+                let hand = Hands(&*page).open(held).unwrap();
+                Cursor(&page.cursor).take_many(2);
+                let parted = Hands(&*page).part(hand, held, 1).unwrap();
+                page.returns(hand, 2);
+                page.returns(parted, 1);
+            })
+        };
+        page.keeps_what_is_not_returned(Cursor(&page.cursor).settle().taken);
         client.join().unwrap();
     });
 }

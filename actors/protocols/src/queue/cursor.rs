@@ -13,11 +13,13 @@
 //!    [   limit    |   taken    ]     both count modulo 2^32; limit - taken are lent
 //! ```
 
-/// A shared 64-bit word. Every change is one atomic read-modify-write with acquire and
-/// release order.
+/// A shared 64-bit word. Every change but a plain store is one atomic read-modify-write with
+/// acquire and release order.
 pub trait Word {
     /// Reads it (acquire).
     fn load(&self) -> u64;
+    /// Writes it (release).
+    fn store(&self, value: u64);
     /// Adds, and gives what was there before.
     fn add(&self, value: u64) -> u64;
     /// Sets these bits, and gives what was there before.
@@ -34,6 +36,10 @@ pub trait Word {
 impl Word for core::sync::atomic::AtomicU64 {
     fn load(&self) -> u64 {
         self.load(core::sync::atomic::Ordering::Acquire)
+    }
+
+    fn store(&self, value: u64) {
+        self.store(value, core::sync::atomic::Ordering::Release);
     }
 
     fn add(&self, value: u64) -> u64 {
@@ -97,8 +103,7 @@ impl<W: Word + ?Sized> Cursor<'_, W> {
         Lent::of(self.0.add(0))
     }
 
-    /// Client: takes the next one, if there is one. It is the client's from here on, and
-    /// gives its number.
+    /// Client: takes the next one, if there is one. It is lent no longer; gives its number.
     pub fn take(&self) -> Option<u32> {
         self.take_many(1).map(|(first, _)| first)
     }

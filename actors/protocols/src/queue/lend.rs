@@ -10,7 +10,7 @@ impl<I: Item> Machine<I> {
     /// A client's thread waits for an item.
     pub fn hungry(&mut self, client: Client, streams: &mut impl Streams<I>) {
         let taken = streams.taken(client);
-        self.settle(client, taken);
+        self.settle(client, taken, streams);
         self.consumes(client, streams);
         self.wait(client);
         self.distribute(streams);
@@ -19,7 +19,7 @@ impl<I: Item> Machine<I> {
     /// A client asks for an item, and will not wait: it is lent one if there is one.
     pub fn ask(&mut self, client: Client, streams: &mut impl Streams<I>) {
         let taken = streams.taken(client);
-        self.settle(client, taken);
+        self.settle(client, taken, streams);
         self.consumes(client, streams);
         let Some(member) = self.members.get_mut(&client) else { return };
         if member.lent.is_empty() {
@@ -40,7 +40,7 @@ impl<I: Item> Machine<I> {
             member.rings_at = None;
         }
         let taken = streams.taken(client);
-        self.settle(client, taken);
+        self.settle(client, taken, streams);
     }
 
     /// Gives items and places to those who wait, and lends ahead. To be called after
@@ -93,7 +93,7 @@ impl<I: Item> Machine<I> {
             return false;
         }
         let taken = streams.taken(client);
-        self.settle(client, taken);
+        self.settle(client, taken, streams);
         self.wait(client)
     }
 
@@ -119,16 +119,29 @@ impl<I: Item> Machine<I> {
         is_new
     }
 
-    /// The owner learns how many items a client has taken.
-    pub(super) fn settle(&mut self, client: Client, taken: u32) {
+    /// The owner learns how many items a client has taken. What its calls have not returned
+    /// stays here, without counting for anything.
+    pub(super) fn settle(&mut self, client: Client, taken: u32, streams: &mut impl Streams<I>) {
         let joinable = self.options.joinable;
         let Some(member) = self.members.get_mut(&client) else { return };
         if joinable {
             let entries: Vec<_> = member.take_until(taken).collect();
             member.kept.extend(entries);
-        } else {
-            let weights = member.take_until(taken).map(|entry| entry.item.weight());
-            self.bytes -= weights.sum::<u64>();
+        } else if member.taken != taken || !member.held.is_empty() {
+            let hands = streams.held(client);
+            let is_held =
+                |number| hands.as_ref().is_none_or(|all| all.iter().any(|one| one.has(number)));
+            let mut held = std::mem::take(&mut member.held);
+            held.retain(|(number, _)| is_held(*number));
+            let mut number = member.taken;
+            for entry in member.take_until(taken) {
+                self.bytes -= entry.item.weight();
+                if is_held(number) {
+                    held.push_back((number, entry));
+                }
+                number = number.wrapping_add(1);
+            }
+            member.held = held;
         }
     }
 
@@ -140,7 +153,7 @@ impl<I: Item> Machine<I> {
         streams: &mut impl Streams<I>,
     ) -> bool {
         let taken = streams.recall(client, keep);
-        self.settle(client, taken);
+        self.settle(client, taken, streams);
         let Some(member) = self.members.get_mut(&client) else { return false };
         if member.untaken() <= keep {
             return false;
@@ -161,7 +174,7 @@ impl<I: Item> Machine<I> {
         for (_, client) in clients {
             loop {
                 let taken = streams.taken(client);
-                self.settle(client, taken);
+                self.settle(client, taken, streams);
                 let Some(member) = self.members.get(&client) else { break };
                 let owed = u32::from(member.owed_item);
                 self.restless |= owed > 0;
@@ -306,7 +319,7 @@ impl<I: Item> Machine<I> {
             }
         }
         for (client, taken) in &have_taken {
-            self.settle(*client, *taken);
+            self.settle(*client, *taken, streams);
         }
         !have_taken.is_empty()
     }

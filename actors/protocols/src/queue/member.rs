@@ -17,6 +17,9 @@ pub(super) struct Member<I> {
     window: u32,
     /// It was lent that many.
     is_full: bool,
+    /// Taken, by their numbers, and not returned by its calls; the oldest first. Not of a
+    /// joinable queue.
+    pub(super) held: VecDeque<(u32, Entry<I>)>,
     /// Taken and not finished; the oldest first. Only of a joinable queue.
     pub(super) kept: VecDeque<Entry<I>>,
     /// How many it has taken, as far as the owner knows, modulo 2^32.
@@ -45,6 +48,7 @@ impl<I> Default for Member<I> {
             burden: 0,
             window: LEND_ITEMS,
             is_full: false,
+            held: VecDeque::new(),
             kept: VecDeque::new(),
             taken: 0,
             consumes: false,

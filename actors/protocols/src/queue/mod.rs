@@ -3,27 +3,29 @@
 //! Owns the state machine of a queue's owner. It is a function of events (an item has
 //! come, somebody waits, a client died) to effects, which the owner carries out, and to
 //! changes of the words that it shares with clients, which it makes through [`Streams`].
-//! It must never know what an item is, or wait. Neighbours: `cursor` has the algorithm of
-//! the shared words; the runtime's `queue` hosts the machine.
+//! It must never know what an item is, or wait. Neighbours: `cursor` and `hands` have the
+//! algorithms of the shared words; the runtime's `queue` hosts the machine.
 //!
 //! An item is in one of four places:
 //!
 //! ```text
 //!            lend                take                 task_done
 //!   ready ----------> lent(c) ----------> kept(c) ----------------> gone
-//!     ^                 |  (a plain queue: gone at once) |
+//!     ^                 |    (a plain queue: held(c) -- return --> gone)
 //!     +---- recall -----+                                |
-//!     +---- death or detach of c ----- redelivered ------+
+//!     +---- death or detach of c --- kept: redelivered --+
 //! ```
 //!
 //! `ready` is sorted by arrival; what comes back goes to its old place. A place of a
 //! bounded queue is lent to a producer as an item is to a consumer.
 
 pub mod cursor;
+pub mod hands;
 mod lend;
 mod member;
 mod places;
 
+use hands::Held;
 use member::Member;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -82,6 +84,9 @@ pub trait Streams<I> {
     fn ring_at(&mut self, client: Client, taken: Option<u32>) -> u32;
     /// How many items a client has taken, in the order of the changes to its cursor.
     fn taken(&mut self, client: Client) -> u32;
+    /// Which of the items that a client has taken its calls have not returned. `None` when
+    /// that cannot be told now.
+    fn held(&mut self, client: Client) -> Option<Vec<Held>>;
     /// Takes back all but `keep` of the items lent. Gives how many have been taken.
     fn recall(&mut self, from: Client, keep: u32) -> u32;
     /// How many of a client's threads wait for an item.
@@ -227,11 +232,11 @@ impl<I: Item> Machine<I> {
     }
 
     /// A client has died, or let go of its last handle. The host has read all that it had
-    /// put. What was only lent to it goes back to its place, and so does what it had not
-    /// finished, marked.
+    /// put. What was only lent to it goes back to its place, and so does what no call of its
+    /// had returned, and, marked, what it had not finished.
     pub fn gone(&mut self, client: Client, streams: &mut impl Streams<I>) {
         let taken = streams.recall(client, 0);
-        self.settle(client, taken);
+        self.settle(client, taken, streams);
         self.calm.take_if(|calm| *calm == client);
         self.getters.retain(|getter| {
             getter.who != Who::Client(client) && getter.lease != Some(Holder::Client(client))
@@ -239,6 +244,8 @@ impl<I: Item> Machine<I> {
         self.putters.retain(|who| *who != Who::Client(client));
         if let Some(member) = self.members.remove(&client) {
             self.give_back(member.lent, false);
+            self.bytes += member.held.iter().map(|(_, entry)| entry.item.weight()).sum::<u64>();
+            self.give_back(member.held.into_iter().map(|(_, entry)| entry), false);
             self.give_back(member.kept, true);
         }
         let held = |_: &Waiter, lease: &mut (Holder, Entry<I>)| lease.0 == Holder::Client(client);
@@ -386,7 +393,7 @@ impl<I: Item> Machine<I> {
         }
         if let Holder::Client(client) = holder {
             let taken = streams.taken(client);
-            self.settle(client, taken);
+            self.settle(client, taken, streams);
             let finished = self.members.get_mut(&client).and_then(|member| member.kept.pop_front());
             self.bytes -= finished.map_or(0, |entry| entry.item.weight());
         }
@@ -425,7 +432,7 @@ impl<I: Item> Machine<I> {
         let clients: Vec<_> = self.members.keys().copied().collect();
         for client in clients {
             let taken = streams.taken(client);
-            self.settle(client, taken);
+            self.settle(client, taken, streams);
         }
         self.present()
     }

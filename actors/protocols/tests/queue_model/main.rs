@@ -9,7 +9,7 @@ mod world;
 
 use procession_protocols::queue::{BYTES, LEND_ITEMS, LEND_MOST, Options};
 use proptest::prelude::*;
-use world::World;
+use world::{Fate, World};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -17,7 +17,11 @@ enum Step {
     Put(u16),
     PutDies(u16),
     Get(u16, u32),
-    GetDies(u16, u32),
+    Take(u16, u32),
+    TakeDies(u16, u32, Fate),
+    Return(u16, usize, u32),
+    Part(u16),
+    PartDies(u16),
     TryGet(u16),
     Hear(u16),
     Dies(u16),
@@ -40,7 +44,13 @@ fn step() -> impl Strategy<Value = Step> {
         10 => client.clone().prop_map(Step::Put),
         1 => client.clone().prop_map(Step::PutDies),
         10 => gets.clone().prop_map(|(client, most)| Step::Get(client, most)),
-        1 => gets.prop_map(|(client, most)| Step::GetDies(client, most)),
+        4 => gets.clone().prop_map(|(client, most)| Step::Take(client, most)),
+        1 => (gets, prop_oneof![Just(Fate::Opened), Just(Fate::Taken), Just(Fate::Held)])
+            .prop_map(|((client, most), fate)| Step::TakeDies(client, most, fate)),
+        4 => (client.clone(), 0..4usize, prop_oneof![Just(1), Just(u32::MAX)])
+            .prop_map(|(client, call, most)| Step::Return(client, call, most)),
+        2 => client.clone().prop_map(Step::Part),
+        1 => client.clone().prop_map(Step::PartDies),
         3 => client.clone().prop_map(Step::TryGet),
         12 => client.clone().prop_map(Step::Hear),
         1 => client.prop_map(Step::Dies),
@@ -55,10 +65,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn is_death(step: &Step) -> bool {
+    matches!(step, Step::PutDies(_) | Step::TakeDies(..) | Step::PartDies(_) | Step::Dies(_))
+}
+
 fn history(deaths: bool) -> impl Strategy<Value = Vec<Step>> {
-    let lively = move |step: &Step| {
-        deaths || !matches!(step, Step::PutDies(_) | Step::GetDies(..) | Step::Dies(_))
-    };
+    let lively = move |step: &Step| deaths || !is_death(step);
     prop::collection::vec(step().prop_filter("no deaths", lively), 1..300)
 }
 
@@ -72,9 +84,13 @@ fn play(options: Options, steps: &[Step]) -> World {
             Step::Attach(client) => world.attach(client),
             Step::Put(client) => world.client_puts(client, false),
             Step::PutDies(client) => world.client_puts(client, true),
-            Step::Get(client, most) => world.client_gets(client, most, true, false),
-            Step::GetDies(client, most) => world.client_gets(client, most, true, true),
-            Step::TryGet(client) => world.client_gets(client, 1, false, false),
+            Step::Get(client, most) => world.client_gets(client, most, true),
+            Step::Take(client, most) => drop(world.client_takes(client, most, Fate::Lives)),
+            Step::TakeDies(client, most, fate) => drop(world.client_takes(client, most, fate)),
+            Step::Return(client, call, most) => world.client_returns(client, call, most),
+            Step::Part(client) => world.client_parts(client, false),
+            Step::PartDies(client) => world.client_parts(client, true),
+            Step::TryGet(client) => world.client_gets(client, 1, false),
             Step::Hear(client) => world.hear(client),
             Step::Dies(client) => world.dies(client),
             Step::OwnPut => world.owner_puts(false),
@@ -130,6 +146,8 @@ proptest! {
     ) {
         let one = |step: &Step| match step {
             Step::Get(client, _) | Step::TryGet(client) => !own && *client == 2,
+            // Calls that return in another order than they took are several threads.
+            Step::Take(..) | Step::Part(_) => false,
             Step::OwnGet | Step::OwnGetWaits => own,
             _ => true,
         };
@@ -152,18 +170,18 @@ fn who_takes_all_before_more_comes_is_lent_more_until_others_want_some() {
     (0..6 * LEND_MOST).for_each(|_| world.owner_puts(false));
     let mut lent = Vec::new();
     for _ in 0..8 {
-        world.client_gets(2, LEND_MOST, true, false);
+        world.client_gets(2, LEND_MOST, true);
         world.hear(2);
         lent.push(world.lent(2));
     }
     assert_eq!(lent, [64, 128, 256, 512, 1024, 1024, 1024, 1024]);
     while world.lent(2) > 0 {
-        world.client_gets(2, 300, true, false);
+        world.client_gets(2, 300, true);
         world.hear(2);
     }
     // Of what the fast one has and has not taken, another gets half.
     (0..500).for_each(|_| world.owner_puts(false));
-    world.client_gets(3, 1, true, false);
+    world.client_gets(3, 1, true);
     world.hear(3);
     assert_eq!((world.lent(2), world.lent(3)), (64, 64));
 }

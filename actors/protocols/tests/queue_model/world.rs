@@ -5,6 +5,7 @@
 //! falls between any two.
 
 use procession_protocols::queue::cursor::{Bell, Cursor, Hunger};
+use procession_protocols::queue::hands::{Hands, Held, Places};
 use procession_protocols::queue::{Client, Effect, Entry, Item, Machine, Options, Streams, Waiter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -39,8 +40,48 @@ struct Page {
     /// Items on their way to the owner.
     up: VecDeque<Thing>,
     rung: bool,
+    hands: [AtomicU64; HANDS],
+    hands_sign: AtomicU64,
+    /// Calls that have taken and not returned, in the order of their taking.
+    calls: VecDeque<Call>,
     /// Its waiting threads were woken, and will look again.
     woken: bool,
+}
+
+/// A call of a client that gets: its hand, what the hand holds, and the items.
+#[derive(Debug)]
+struct Call {
+    hand: usize,
+    held: Held,
+    entries: VecDeque<Entry<Thing>>,
+}
+
+/// As many calls of one client as are under way together.
+const HANDS: usize = 4;
+
+impl Places for Page {
+    type Word = AtomicU64;
+    const COUNT: usize = HANDS;
+
+    fn hand(&self, number: usize) -> &AtomicU64 {
+        &self.hands[number]
+    }
+
+    fn sign(&self) -> &AtomicU64 {
+        &self.hands_sign
+    }
+}
+
+/// How far a client comes with taking before it dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Lives,
+    /// With a hand open, and nothing taken.
+    Opened,
+    /// With items taken, and the hand not narrowed to them.
+    Taken,
+    /// With items in its hand.
+    Held,
 }
 
 impl Page {
@@ -86,6 +127,10 @@ impl Streams<Thing> for Pages {
         Cursor(&self.pages[&client].items).settle().taken
     }
 
+    fn held(&mut self, client: Client) -> Option<Vec<Held>> {
+        Hands(&self.pages[&client]).held()
+    }
+
     fn recall(&mut self, from: Client, keep: u32) -> u32 {
         let page = self.pages.get_mut(&from).unwrap();
         let lent = Cursor(&page.items).recall(keep);
@@ -125,7 +170,6 @@ pub(crate) struct World {
     put: BTreeSet<Thing>,
     /// All that somebody got, with the mark.
     pub(crate) got: Vec<(Thing, bool)>,
-    /// What a client took and may have died with.
     pub(crate) waiting: BTreeSet<Waiter>,
     putting: BTreeMap<Waiter, Thing>,
     waiters: Waiter,
@@ -195,22 +239,14 @@ impl World {
         self.put.insert(thing);
     }
 
-    /// A client gets up to `most` together; with `dies`, it dies with them in its hands.
-    pub(crate) fn client_gets(&mut self, client: Client, most: u32, waits: bool, dies: bool) {
+    /// A client gets up to `most` together.
+    pub(crate) fn client_gets(&mut self, client: Client, most: u32, waits: bool) {
+        if self.client_takes(client, most, Fate::Lives) {
+            self.client_returns(client, usize::MAX, u32::MAX);
+            return;
+        }
         let Some(page) = self.page(client) else { return };
-        if let Some((number, count)) = Cursor(&page.items).take_many(most) {
-            page.eats();
-            let entries: Vec<_> = page.stream.drain(..count as usize).collect();
-            let taken = number + count;
-            if page.rings_at.is_some_and(|at| taken.wrapping_sub(at) <= u32::MAX / 2) {
-                page.rings_at = None;
-                Self::ring(page);
-            }
-            self.got.extend(entries.into_iter().map(|entry| (entry.item, entry.redelivered)));
-            if dies {
-                self.dies(client);
-            }
-        } else if waits {
+        if waits {
             if !page.is_hungry() {
                 Hunger(&page.hungry).enter();
             }
@@ -225,6 +261,83 @@ impl World {
         }
     }
 
+    /// A call of a client takes up to `most` together, and goes on later, unless the client
+    /// dies. False when there are none, or no call can begin.
+    pub(crate) fn client_takes(&mut self, client: Client, most: u32, fate: Fate) -> bool {
+        let Some(page) = self.page(client) else { return false };
+        let lent = Cursor(&page.items).look();
+        // The hand may be opened for more than there is in the end.
+        let held = Held { first: lent.taken, count: most };
+        if lent.left() == 0 || page.calls.len() == HANDS {
+            return false;
+        }
+        let hand = Hands(&*page).open(held).unwrap();
+        if fate == Fate::Opened {
+            self.dies(client);
+            return true;
+        }
+        let (first, count) = Cursor(&page.items).take_many(most).unwrap();
+        page.eats();
+        let entries = page.stream.drain(..count as usize).collect();
+        if fate == Fate::Taken {
+            self.dies(client);
+            return true;
+        }
+        let held = Held { first, count };
+        Hands(&*page).set(hand, held);
+        page.calls.push_back(Call { hand, held, entries });
+        let taken = first + count;
+        if page.rings_at.is_some_and(|at| taken.wrapping_sub(at) <= u32::MAX / 2) {
+            page.rings_at = None;
+            Self::ring(page);
+        }
+        if fate == Fate::Held {
+            self.dies(client);
+        }
+        true
+    }
+
+    /// One of a client's calls returns up to `most` of what it has. What it keeps comes
+    /// next.
+    pub(crate) fn client_returns(&mut self, client: Client, call: usize, most: u32) {
+        let Some(page) = self.page(client) else { return };
+        let Some(last) = page.calls.len().checked_sub(1) else { return };
+        let mut call = page.calls.remove(call.min(last)).unwrap();
+        let count = most.min(call.held.count);
+        let left = Held { first: call.held.first + count, count: call.held.count - count };
+        let returned: Vec<_> = call.entries.drain(..count as usize).collect();
+        if left.count == 0 {
+            Hands(&*page).close(call.hand);
+        } else {
+            Hands(&*page).set(call.hand, left);
+            page.calls.push_front(Call { held: left, ..call });
+        }
+        self.got.extend(returned.into_iter().map(|entry| (entry.item, entry.redelivered)));
+    }
+
+    /// A call of a client takes one of the items that another keeps; with `dies`, the client
+    /// dies with the item in both hands.
+    pub(crate) fn client_parts(&mut self, client: Client, dies: bool) {
+        let Some(page) = self.page(client) else { return };
+        let is_free = page.calls.len() < HANDS;
+        let Some(call) = page.calls.front_mut().filter(|call| is_free && call.held.count > 1)
+        else {
+            return;
+        };
+        let (hand, held) = (call.hand, call.held);
+        let one = Held { first: held.first, count: 1 };
+        let rest = Held { first: held.first + 1, count: held.count - 1 };
+        let entries = call.entries.pop_front().into_iter().collect();
+        call.held = rest;
+        if dies {
+            Hands(&*page).open(one).unwrap();
+            self.dies(client);
+            return;
+        }
+        let parted = Hands(&*page).part(hand, held, 1).unwrap();
+        page.calls.push_back(Call { hand: parted, held: one, entries });
+    }
+
     /// A client's threads that were woken go on: they take what they waited for, or say
     /// again that they wait.
     fn wakes(&mut self, client: Client) {
@@ -232,7 +345,7 @@ impl World {
         if std::mem::take(&mut page.woken) {
             let (hungry, short) = (page.is_hungry(), page.short > 0);
             if hungry {
-                self.client_gets(client, 1, true, false);
+                self.client_gets(client, 1, true);
             }
             if short {
                 self.client_puts(client, false);
@@ -363,13 +476,16 @@ impl World {
     pub(crate) fn checks(&mut self) {
         let count = self.machine.len(&mut self.pages);
         let on_the_way: usize = self.pages.pages.values().map(|page| page.up.len()).sum();
-        // What a dead consumer had not finished comes back though its place was given away.
-        let came_back = self.machine.options().joinable && self.deaths > 0;
+        let calls = self.pages.pages.values().flat_map(|page| &page.calls);
+        let held: usize = calls.map(|call| call.entries.len()).sum();
+        // What a dead consumer had taken and not returned, or not finished, comes back though
+        // its place was given away.
+        let came_back = self.deaths > 0;
         if let Some(capacity) = self.capacity.filter(|_| !came_back) {
             assert!(count + on_the_way as u64 <= capacity, "{count} + {on_the_way}");
         }
         if self.deaths == 0 {
-            assert_eq!(count, (self.put.len() - on_the_way - self.got.len()) as u64);
+            assert_eq!(count, (self.put.len() - on_the_way - held - self.got.len()) as u64);
         }
     }
 

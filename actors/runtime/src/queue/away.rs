@@ -1,7 +1,7 @@
 //! A queue as a process that does not own it uses it.
 //!
 //! Owns the client's side of the page: putting is copying an item into the ring and moving
-//! its tail; getting is a compare-and-swap on the cursor and copying out. Neither makes a
+//! its tail; getting is what `taken` does, and waiting before it. Neither makes a
 //! system call while the other side keeps up. What was put needs nothing more from this
 //! process, which may be killed at any instant. It must never decide who gets what.
 //! Neighbours: `page`, `channel` and `waits` below, `waiting` beside it; `own` is the other
@@ -9,19 +9,19 @@
 
 use super::channel::Channel;
 use super::host::{self, Answer, Ask};
-use super::page::{Header, OWNER_SLEEPS, Page, flags, state, waits};
-use super::parcel::{Bytes, Parcel, fds_of, header_of, span};
+use super::page::{OWNER_SLEEPS, Page, state, waits};
+use super::parcel::{Parcel, fds_of, header_of, span};
 use super::points::{self, Point};
+use super::taken::{Rx, Taken};
 use super::waiting::{Hungry, Short, answer_within};
 use super::waits::{Looks, Patience, Waits};
-use super::{Got, NoItem, Refused};
+use super::{NoItem, Refused};
 use crate::codec::{self, Encoded};
 use crate::node::hidden;
 use crate::share::{Connection, ShareError};
 use crate::sync::{after, lock};
 use crate::sys::rings::{RING, Ring};
 use crate::wait::at_once;
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,18 +60,6 @@ pub(super) struct Tx {
     told: u64,
     /// The last item's number.
     number: u32,
-}
-
-/// Where the ring to this process stands.
-#[derive(Debug, Default)]
-pub(super) struct Rx {
-    /// Where the next item stands.
-    pub(super) head: u64,
-    /// Items that were taken together with others, and come before all others.
-    pub(super) taken: VecDeque<Got>,
-    /// Those that were copied out of the ring, and come before all that is lent. Descriptors
-    /// that belong to them are still in the channel.
-    pub(super) copied: VecDeque<(Header, Bytes)>,
 }
 
 /// When an item that is in the ring is shown to the owner.
@@ -277,20 +265,20 @@ impl Away {
         self.inner.room_behind(tx.tail).ok_or_else(|| Blocked::No(damaged().into()))
     }
 
-    /// Gets an item.
-    pub(super) async fn get(&self, patience: Patience) -> Result<Got, NoItem> {
+    /// Gets an item, and as many more as are at hand, up to `most`, which is not 0.
+    pub(super) async fn get(&self, most: u32, patience: Patience) -> Result<Taken<'_>, NoItem> {
         let inner = &*self.inner;
         loop {
-            if let Some(got) = self.take()? {
-                return Ok(got);
+            if let Some(taken) = self.take(most)? {
+                return Ok(taken);
             }
-            let lent = || inner.page.items().look().left() > 0;
+            let lent = || inner.page.items().look().left() > 0 || inner.has_left();
             let is_shut = inner.page.is_shut();
             if is_shut || matches!(patience, Patience::Never) {
                 let words = (inner.page.asked(), inner.page.answered());
                 let answered = self.ask(words, lent, patience).await?;
-                return match self.take()? {
-                    Some(got) => Ok(got),
+                return match self.take(most)? {
+                    Some(taken) => Ok(taken),
                     None if !answered => Err(NoItem::Unanswered),
                     None if is_shut => Err(NoItem::Shutdown),
                     None => Err(NoItem::Empty),
@@ -302,27 +290,6 @@ impl Away {
                 return Err(NoItem::Timeout);
             }
         }
-    }
-
-    /// Takes an item that was lent.
-    pub(super) fn take(&self) -> Result<Option<Got>, NoItem> {
-        let inner = &*self.inner;
-        let rx = &mut *lock(&inner.rx);
-        if let Some(got) = inner.next_taken(rx)? {
-            return Ok(Some(got));
-        }
-        let Some(before) = inner.page.items().take() else {
-            return if inner.is_gone() { Err(self.gone().into()) } else { Ok(None) };
-        };
-        points::reach(Point::Taken);
-        let header = inner.page.header(Ring::Down, rx.head);
-        let Some(span) = header.span() else { return Err(damaged().into()) };
-        let bytes = inner.page.bytes(Ring::Down, rx.head, header);
-        rx.head += span as u64;
-        inner.page.down_head().store(rx.head, Ordering::Release);
-        rx.copied.push_back((header, Bytes::Here(bytes)));
-        inner.ring_at(before.wrapping_add(1));
-        inner.next_taken(rx)
     }
 
     pub(super) fn gone(&self) -> ShareError {
@@ -359,35 +326,6 @@ impl Inner {
     pub(super) fn show_when(&self, show: Show, tx: &mut Tx) {
         if show == Show::AtOnce || tx.tail - tx.told >= TOGETHER {
             self.show(tx);
-        }
-    }
-
-    /// The next of the items that were taken out of the ring.
-    ///
-    /// # Errors
-    /// This process has no descriptor free for those that come with it: it stays the next.
-    pub(super) fn next_taken(&self, rx: &mut Rx) -> Result<Option<Got>, NoItem> {
-        if let Some(got) = rx.taken.pop_front() {
-            return Ok(Some(got));
-        }
-        let Some((header, _)) = rx.copied.front() else { return Ok(None) };
-        let fds = match header.fds {
-            0 => Vec::new(),
-            _ => self.channel.fds(header.number).map_err(|none| ShareError::Io(none.into()))?,
-        };
-        Ok(rx.copied.pop_front().map(|(header, bytes)| {
-            let len = (header.flags & flags::FILE != 0).then_some(header.len);
-            Got {
-                parcel: Parcel::received(header.tag, bytes, fds, len, false),
-                redelivered: header.flags & flags::REDELIVERED != 0,
-            }
-        }))
-    }
-
-    /// So many have been taken: tells the owner, if it wants to know.
-    pub(super) fn ring_at(&self, taken: u32) {
-        if self.page.rings_now(taken) {
-            self.ring_owner();
         }
     }
 

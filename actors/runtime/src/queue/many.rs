@@ -1,25 +1,24 @@
 //! Several items put, or got, in one call.
 //!
 //! Owns what that saves: a producer's items go into its ring in one piece, and a consumer
-//! takes all that it is lent in one step, copies them out in one piece, and decodes them
-//! there. It must never hold a lock of the queue while an item is encoded or decoded.
-//! Neighbours: `away` puts and gets single ones, and waits; `parcel` takes pieces apart.
+//! takes all that it is lent in one step. It must never hold a lock of the queue while an item
+//! is encoded or decoded. Neighbours: `away` puts and gets single ones, and waits; `taken` has
+//! the pieces that were taken.
 
-use super::away::{Away, Blocked, Inner, Rx, Show, TOGETHER, damaged};
+use super::away::{Away, Blocked, Show, TOGETHER};
+use super::own::Own;
 use super::page::{HEADER, Header, INLINE};
-use super::parcel::{BUFFER, Parcel, keep_buffer, parts};
+use super::parcel::{BUFFER, Parcel, keep_buffer};
 use super::points::{self, Point};
 use super::waits::Patience;
-use super::{Got, NoItem, RawQueue, Refused, open};
+use super::{NoItem, RawQueue, Refused, open};
 use crate::codec;
 use crate::share::Side;
 use crate::sync::lock;
-use crate::sys::rings::{RING, Ring};
+use crate::sys::rings::Ring;
 use crate::wait::at_once;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Some items were not put.
 #[derive(Debug)]
@@ -109,43 +108,42 @@ impl RawQueue {
         most: usize,
         patience: Patience,
     ) -> Result<Vec<T>, NoItem> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
         let mut items = Vec::new();
-        self.take_at_hand(tag, most, &mut items);
-        if items.is_empty() && most > 0 {
-            items.push(self.get_now(tag, patience)?.0);
-            self.take_at_hand(tag, most, &mut items);
+        match at_once(self.side(patience))? {
+            Side::Own(own) => {
+                own_at_hand(own, tag, most, &mut items);
+                if items.is_empty() {
+                    items.push(open(&mut at_once(own.get(patience))?.item, tag)?);
+                    own_at_hand(own, tag, most, &mut items);
+                }
+            }
+            Side::Away(away) => {
+                let most = u32::try_from(most).unwrap_or(u32::MAX);
+                let mut taken = at_once(away.get(most, patience))?;
+                items.reserve(taken.len());
+                if let Some(first) = taken.next(tag) {
+                    items.push(first?.0);
+                }
+                while let Some(item) = taken.next_decoded(tag) {
+                    items.push(item);
+                }
+            }
         }
         Ok(items)
     }
+}
 
-    /// Gets what is at hand, up to the first item that cannot be decoded.
-    fn take_at_hand<T: DeserializeOwned>(&self, tag: u32, most: usize, items: &mut Vec<T>) {
-        while items.len() < most {
-            match self.0.ready() {
-                Some(Side::Own(own)) => {
-                    let Ok(mut entry) = at_once(own.get(Patience::Never)) else { return };
-                    let Ok(item) = open(&mut entry.item, tag) else {
-                        return own.give_back(entry);
-                    };
-                    items.push(item);
-                }
-                Some(Side::Away(away)) => {
-                    let Ok(taken) = away.take_many(most - items.len()) else { return };
-                    if taken.is_empty() {
-                        return;
-                    }
-                    items.reserve(taken.len());
-                    let mut taken = taken.into_iter();
-                    while let Some(mut got) = taken.next() {
-                        let Ok(item) = open(&mut got.parcel, tag) else {
-                            return away.keep(std::iter::once(got).chain(taken));
-                        };
-                        items.push(item);
-                    }
-                }
-                None => return,
-            }
-        }
+/// Gets what the owner has, up to the first item that cannot be decoded.
+fn own_at_hand<T: DeserializeOwned>(own: &Own, tag: u32, most: usize, items: &mut Vec<T>) {
+    while items.len() < most {
+        let Ok(mut entry) = at_once(own.get(Patience::Never)) else { return };
+        let Ok(item) = open(&mut entry.item, tag) else {
+            return own.give_back(entry);
+        };
+        items.push(item);
     }
 }
 
@@ -280,59 +278,6 @@ impl Away {
         points::reach(Point::Written);
         inner.show_when(Show::Soon, tx);
         Ok(count)
-    }
-
-    /// Takes items that were lent, up to `most`.
-    fn take_many(&self, most: usize) -> Result<Vec<Got>, NoItem> {
-        let inner = &*self.inner;
-        let rx = &mut *lock(&inner.rx);
-        let got = inner.all_taken(rx, most)?;
-        if !got.is_empty() {
-            return Ok(got);
-        }
-        let limit = u32::try_from(most).unwrap_or(u32::MAX);
-        let Some((first, count)) = inner.page.items().take_many(limit) else {
-            return if inner.is_gone() { Err(self.gone().into()) } else { Ok(Vec::new()) };
-        };
-        points::reach(Point::Taken);
-        let mut len = 0;
-        for _ in 0..count {
-            let span = inner.page.header(Ring::Down, rx.head + len as u64).span();
-            len += span.ok_or_else(damaged)?;
-            if len > RING {
-                return Err(damaged().into());
-            }
-        }
-        let run = Arc::new(inner.page.run(Ring::Down, rx.head, len));
-        rx.head += len as u64;
-        inner.page.down_head().store(rx.head, Ordering::Release);
-        rx.copied.extend(parts(&run));
-        inner.ring_at(first.wrapping_add(count));
-        inner.all_taken(rx, most)
-    }
-
-    /// Items that were taken, and not given to anybody, come next.
-    fn keep(&self, items: impl DoubleEndedIterator<Item = Got>) {
-        let rx = &mut *lock(&self.inner.rx);
-        for got in items.rev() {
-            rx.taken.push_front(got);
-        }
-    }
-}
-
-impl Inner {
-    /// Items that were taken out of the ring, up to `most`; an error when the first cannot be
-    /// had.
-    fn all_taken(&self, rx: &mut Rx, most: usize) -> Result<Vec<Got>, NoItem> {
-        let mut all = Vec::with_capacity(most.min(rx.taken.len() + rx.copied.len()));
-        while all.len() < most {
-            match self.next_taken(rx) {
-                Ok(Some(got)) => all.push(got),
-                Err(error) if all.is_empty() => return Err(error),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        Ok(all)
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `waits`, `cell`, `bells` | who waits on what, at a client and at the owner |
 //! | `parcel`, `chunks` | an item's bytes, and the files of large ones |
 //! | `away`, `waiting` | a client's puts and gets, and its waits |
+//! | `taken` | what a client has taken, until its call returns |
 //! | `many` | several items put or got in one call |
 //! | `own`, `hear`, `streams`, `host` | the owner's, what clients put and want, its ends of the pages, their requests |
 //! | `points` | where tests kill |
@@ -35,6 +36,7 @@ mod page;
 mod parcel;
 pub mod points;
 mod streams;
+mod taken;
 mod waiting;
 mod waits;
 
@@ -200,9 +202,12 @@ impl RawQueue {
         tag: u32,
         patience: Patience,
     ) -> Result<(T, bool), NoItem> {
-        let mut got = match self.side(patience).await? {
+        let mut got: Got = match self.side(patience).await? {
             Side::Own(own) => own.get(patience).await?.into(),
-            Side::Away(away) => away.get(patience).await?,
+            Side::Away(away) => {
+                let mut taken = away.get(1, patience).await?;
+                return taken.next(tag).unwrap_or(Err(NoItem::Empty));
+            }
         };
         Ok((open(&mut got.parcel, tag)?, got.redelivered))
     }

@@ -12,8 +12,9 @@
 //! its descriptors. Descriptors go over the client's socket, under the item's number,
 //! before the item can be seen.
 
-use crate::sys::rings::{RING, Ring, Rings};
+use crate::sys::rings::{RING, Ring, Rings, WORDS};
 use procession_protocols::queue::cursor::{Bell, Cursor, Hunger};
+use procession_protocols::queue::hands::{Hands, Places};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -161,6 +162,7 @@ impl Page {
         places_word = 12;
         owner_bell_word = 13;
         client_bell_word = 14;
+        hands_sign = 15;
     }
 
     /// The items lent to the client.
@@ -171,6 +173,11 @@ impl Page {
     /// The places lent to it.
     pub(super) fn places(&self) -> Cursor<'_, AtomicU64> {
         Cursor(self.places_word())
+    }
+
+    /// What the client's calls have taken and not returned.
+    pub(super) fn hands(&self) -> Hands<'_, Self> {
+        Hands(self)
     }
 
     /// How many of the client's threads wait for an item.
@@ -241,6 +248,22 @@ impl Page {
     /// Reads the bytes behind a header whose span has been checked.
     pub(super) fn bytes(&self, ring: Ring, at: u64, header: Header) -> Vec<u8> {
         self.0.copy(ring, at + HEADER as u64, header.inline())
+    }
+}
+
+/// The words from here on are the client's hands.
+const HANDS_AT: usize = 16;
+
+impl Places for Page {
+    type Word = AtomicU64;
+    const COUNT: usize = WORDS - HANDS_AT;
+
+    fn hand(&self, number: usize) -> &AtomicU64 {
+        self.0.word(HANDS_AT + number)
+    }
+
+    fn sign(&self) -> &AtomicU64 {
+        self.hands_sign()
     }
 }
 

@@ -17,8 +17,16 @@ pub enum Point {
     Written,
     /// An item can be seen, and the owner may not have been woken.
     Put,
-    /// An item is taken, and not copied out.
+    /// An item is about to be taken: a hand says so.
+    Reached,
+    /// Items are taken, and not copied out.
     Taken,
+    /// They are copied out, and not decoded.
+    Copied,
+    /// They are decoded, and their call is about to return.
+    Decoded,
+    /// They are the caller's.
+    Returned,
 }
 
 /// The point and the signal.

@@ -10,6 +10,7 @@ use super::chunks;
 use super::page::{HEADER, Header, OWNER_SLEEPS, Page, flags, state, waits};
 use super::parcel::{Bytes, Parcel, fds_of, header_of, parts, span};
 use crate::sys::rings::{RING, Ring};
+use procession_protocols::queue::hands::Held;
 use procession_protocols::queue::{Client, Entry, Streams};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -288,6 +289,10 @@ impl Streams<Parcel> for Clients {
         let Some(stream) = self.stream(client) else { return 0 };
         let taken = stream.page.items().settle().taken;
         stream.learn(taken)
+    }
+
+    fn held(&mut self, client: Client) -> Option<Vec<Held>> {
+        self.stream(client).map_or(Some(Vec::new()), |stream| stream.page.hands().held())
     }
 
     fn recall(&mut self, from: Client, keep: u32) -> u32 {

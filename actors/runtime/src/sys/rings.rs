@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 pub(crate) const RING: usize = 256 * 1024;
 
 /// How many words there are, each in a cache line of its own.
-pub(crate) const WORDS: usize = 32;
+pub(crate) const WORDS: usize = 64;
 
 const LINE: usize = 64;
 const RINGS_AT: usize = 4096;
