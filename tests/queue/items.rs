@@ -309,33 +309,8 @@ fn several_are_got_up_to_one_that_cannot_be_and_nothing_is_lost() {
     assert!(left.into_iter().eq((0..8).chain(7..3000)));
 }
 
-#[test]
-fn what_a_call_did_not_return_comes_back_when_its_process_dies() {
-    let queue = Queue::<u32>::new().unwrap();
-    let text: Queue<String> = retyped(&queue);
-    queue.put_many([1, 2]).unwrap();
-    text.put("words".into()).unwrap();
-    queue.put_many([3, 4]).unwrap();
-    let told = Queue::new().unwrap();
-    let child = Process::spawn(
-        |queue: Queue<u32>, told: Queue<Vec<u32>>| {
-            told.put(queue.get_many(9).unwrap()).unwrap();
-            assert!(matches!(queue.get(), Err(GetError::Decode(_))));
-            told.put(vec![queue.get().unwrap()]).unwrap();
-            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
-        },
-        (queue.clone(), told.clone()),
-    )
-    .unwrap();
-    assert_eq!(told.get_timeout(SOON).unwrap(), [1, 2]);
-    assert_eq!(told.get_timeout(SOON).unwrap(), [3]);
-    assert_eq!(queue.get_timeout(SOON).unwrap(), 4);
-    child.join_timeout(SOON).unwrap();
-    assert!(queue.is_empty().unwrap());
-}
-
 /// The same queue as one of items of another type.
-fn retyped<T: 'static>(queue: &Queue<u32>) -> Queue<T> {
+pub(crate) fn retyped<T: 'static>(queue: &Queue<u32>) -> Queue<T> {
     let encoded = procession_runtime::codec::encode(queue).unwrap();
     procession_runtime::codec::decode(&encoded.bytes, encoded.fds).unwrap()
 }

@@ -1,6 +1,7 @@
 //! What only processes show of queues: handles that are closed in one of them, and what a
 //! death leaves.
 
+use crate::items::retyped;
 use crate::util::SOON;
 use procession::{GetError, JoinableQueue, Process, PutFault, Queue, QueueError};
 use std::time::Duration;
@@ -98,4 +99,29 @@ fn an_owner_that_ends_is_known_at_once() {
         assert!(matches!(queue.put(1).unwrap_err().why, PutFault::OwnerGone { .. }));
         assert!(matches!(queue.qsize().unwrap_err(), QueueError::OwnerGone { .. }));
     }
+}
+
+#[test]
+fn what_a_call_did_not_return_comes_back_when_its_process_dies() {
+    let queue = Queue::<u32>::new().unwrap();
+    let text: Queue<String> = retyped(&queue);
+    queue.put_many([1, 2]).unwrap();
+    text.put("words".into()).unwrap();
+    queue.put_many([3, 4]).unwrap();
+    let told = Queue::new().unwrap();
+    let child = Process::spawn(
+        |queue: Queue<u32>, told: Queue<Vec<u32>>| {
+            told.put(queue.get_many(9).unwrap()).unwrap();
+            assert!(matches!(queue.get(), Err(GetError::Decode(_))));
+            told.put(vec![queue.get().unwrap()]).unwrap();
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+        },
+        (queue.clone(), told.clone()),
+    )
+    .unwrap();
+    assert_eq!(told.get_timeout(SOON).unwrap(), [1, 2]);
+    assert_eq!(told.get_timeout(SOON).unwrap(), [3]);
+    assert_eq!(queue.get_timeout(SOON).unwrap(), 4);
+    child.join_timeout(SOON).unwrap();
+    assert!(queue.is_empty().unwrap());
 }
