@@ -8,6 +8,7 @@ mod fuzz;
 #[path = "manager_model/main.rs"]
 mod manager_model;
 mod pipe_turn;
+mod pool_bell;
 #[path = "pool_model/main.rs"]
 mod pool_model;
 #[path = "queue_model/main.rs"]

@@ -2,7 +2,8 @@
 //!
 //! Owns the parts of it. The [`Scheduler`] is the owner's: tasks and workers as numbers,
 //! events in, effects out. The [`word`] is what owner and worker share: through it a worker
-//! *begins* an item, so that at every instant both agree on which items have been begun.
+//! *begins* an item, so that at every instant both agree on which items have been begun. The
+//! [`bell`] is how each of both learns that the other one sleeps.
 //! [`Readers`] are the owner's threads: which of them reads what the workers have done, and
 //! who sleeps. It must never see a payload, a descriptor or a clock. Its neighbour above
 //! is the runtime's `pool`, which carries out the effects.
@@ -12,6 +13,7 @@
 //! before it have their results, those behind it are given to another worker. Workers that
 //! have nothing to do take what others have not begun.
 
+pub mod bell;
 mod by_id;
 mod effect;
 mod readers;

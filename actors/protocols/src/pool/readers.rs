@@ -10,9 +10,16 @@
 //!
 //! The rule that keeps wake-ups from being lost: a ring is answered by whoever sees it
 //! first, and if anybody still sleeps then, the bells are armed for the sleepers *before*
-//! the outboxes are emptied. It must never wait, and knows no thread but by its name `R`.
+//! the outboxes are emptied. When nobody waits for a result, bells need not ring for each;
+//! the first who waits then without being the reader wakes who sleeps. It must never wait, and knows no thread but by its name `R`.
 
 use std::collections::VecDeque;
+
+/// Of so many who pass one looks.
+const PASSES: u32 = 8;
+
+/// When more than so many have passed within a moment, they will do so in the next one.
+const OFTEN: u32 = 4 * PASSES;
 
 /// The readers of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +34,14 @@ pub struct Readers<R> {
     is_attended: bool,
     /// Whether it is to read at once: somebody waits without a thread.
     is_urgent: bool,
+    /// Whether somebody waits without a thread, or has since nothing was left to do.
+    is_awaited: bool,
+    /// Whether those that sleep are not to be woken for each result.
+    sleeps_long: bool,
+    /// How often somebody has passed since the attendant asked.
+    passes: u32,
+    /// Whether the attendant comes back after a moment, though nobody rings for it.
+    stands_by: bool,
 }
 
 /// Who is to go on, now that a reader has left.
@@ -73,6 +88,10 @@ impl<R> Default for Readers<R> {
             sleepers: 0,
             is_attended: false,
             is_urgent: false,
+            is_awaited: false,
+            sleeps_long: false,
+            passes: 0,
+            stands_by: false,
         }
     }
 }
@@ -127,6 +146,39 @@ impl<R: Clone + PartialEq> Readers<R> {
         self.is_urgent = true;
     }
 
+    /// Somebody wants a result, without a thread that waits. Whether the pool's own bell has
+    /// to be rung, for who sleeps and would not be woken by each result.
+    pub fn expect_results(&mut self) -> bool {
+        self.is_awaited = true;
+        std::mem::take(&mut self.sleeps_long)
+    }
+
+    /// Somebody submits a task, and does for the workers what is to be done just now. True
+    /// once in a while: it is to look which of them run low.
+    pub fn pass(&mut self) -> bool {
+        self.passes = self.passes.wrapping_add(1);
+        self.is_patient() && self.passes.is_multiple_of(PASSES)
+    }
+
+    /// The attendant asks whether to leave the workers to those who pass, and to look again
+    /// after a moment: then no worker has to ring. Else it sleeps.
+    pub fn stands_by(&mut self) -> bool {
+        self.stands_by = std::mem::take(&mut self.passes) > OFTEN && self.is_patient();
+        self.sleeps_long |= self.stands_by;
+        self.stands_by
+    }
+
+    /// Whether who passes may leave what it has for a worker to whoever comes next: the
+    /// attendant does, after a moment.
+    pub fn may_hold_back(&self) -> bool {
+        self.stands_by && self.sleepers == 0 && self.is_patient()
+    }
+
+    /// Whether nobody waits for any result: who sleeps then need not be woken for each.
+    pub fn is_patient(&self) -> bool {
+        self.reader.is_none() && self.followers.is_empty() && !self.is_awaited
+    }
+
     /// Whether the attendant has to be notified, since there is something to be read.
     pub fn wants_attendant(&mut self, has_business: bool) -> bool {
         has_business && !std::mem::replace(&mut self.is_attended, true)
@@ -135,7 +187,7 @@ impl<R: Clone + PartialEq> Readers<R> {
     /// The attendant asks for its duty. `seen` is its own memory, from one time to the next.
     pub fn duty(&mut self, has_business: bool, seen: &mut Option<u64>) -> Duty {
         if !has_business {
-            self.is_attended = false;
+            (self.is_attended, self.is_awaited, self.stands_by) = (false, false, false);
             return Duty::Rest;
         }
         // A thread that took the role lately will take it again.
@@ -152,6 +204,7 @@ impl<R: Clone + PartialEq> Readers<R> {
     /// Somebody is about to sleep until a worker rings. All bells were armed before, and
     /// nothing was in any outbox after that.
     pub fn fall_asleep(&mut self) {
+        self.sleeps_long = self.is_patient();
         self.sleepers += 1;
     }
 

@@ -99,7 +99,8 @@ impl<T: Clone> Scheduler<T> {
         let left = items.max(1);
         let task = Task { payload, terms, left, cancelled: false, withdrawn: false };
         self.tasks.insert(id, task);
-        self.queue.push_back(Piece { task: id, items: 0..left, spent: 0 });
+        let is_watched = terms.limit_ms.is_some();
+        self.queue.push_back(Piece { task: id, items: 0..left, spent: 0, is_watched });
         self.dispatch(now, out);
         if self.is_lazy() {
             self.fill(out);
@@ -263,6 +264,7 @@ impl<T: Clone> Scheduler<T> {
             self.queue.push_front(piece);
         }
         self.recycle(id, out);
+        self.condemn_cancelled(id, begun, out);
         self.dispatch(now, out);
         self.fill(out);
         self.retire_if_done(out);
@@ -401,7 +403,7 @@ impl<T: Clone> Scheduler<T> {
     /// A worker ended that had been given this. What it had begun of it, and not finished,
     /// has ended with it; the rest is queued again.
     fn bury(&mut self, given: &Given, begun: u32, doom: Option<Doom>, out: &mut Vec<Effect<T>>) {
-        let Piece { task: id, items, spent } = &given.piece;
+        let Piece { task: id, items, spent, .. } = &given.piece;
         let lost = given.begun(begun);
         let middle = items.start + lost;
         if lost == 0 {
@@ -417,7 +419,8 @@ impl<T: Clone> Scheduler<T> {
             return;
         }
         if middle < items.end {
-            self.queue.push_front(Piece { task: *id, items: middle..items.end, spent: 0 });
+            let items = middle..items.end;
+            self.queue.push_front(Piece { items, spent: 0, ..given.piece.clone() });
         }
         self.deliver(*id, items.start..middle, end, out);
     }

@@ -3,8 +3,10 @@
 //! Owns the scheduler's choices: which worker gets which piece, who takes whose, when
 //! workers come and go. Neighbour: `scheduler` has the events.
 
+use super::bell::Alarm;
 use super::effect::{Effect, End};
 use super::scheduler::{Phase, Scheduler};
+use super::word::is_after;
 use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
 
 /// A worker that has not got on for so long, in milliseconds, has what it has not begun
@@ -12,6 +14,25 @@ use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
 const PATIENCE_MS: u64 = 1;
 
 impl<T: Clone> Scheduler<T> {
+    /// After what a worker is to ring for its owner, when nobody waits for a result.
+    pub fn alarm(&self, worker: WorkerId) -> Alarm {
+        let worker = self.workers.iter().find(|known| known.id == worker);
+        worker.map_or(Alarm::Each, |worker| worker.alarm(!self.queue.is_empty()))
+    }
+
+    /// Whether a worker that has begun so much, and for which there is more to do, is to be
+    /// supplied by whoever passes.
+    pub fn is_low(&self, worker: WorkerId, begun: u32) -> bool {
+        let worker = self.workers.iter().find(|known| known.id == worker);
+        !self.queue.is_empty() && worker.is_some_and(|worker| worker.is_low(begun))
+    }
+
+    /// Whether a worker does many tasks between two looks, so that more of them may be sent
+    /// together: how many.
+    pub fn bulk(&self, worker: WorkerId) -> usize {
+        self.workers.iter().find(|known| known.id == worker).map_or(1, |worker| worker.pace / 2)
+    }
+
     /// Most pieces of one worker.
     pub(super) fn most(&self) -> u32 {
         // What was taken back is counted for a while.
@@ -80,6 +101,23 @@ impl<T: Clone> Scheduler<T> {
         let Some(task) = self.tasks.get(&current.piece.task) else { return };
         worker.deadline = task.terms.limit_ms.map(|limit| now.saturating_add(limit));
         if task.cancelled {
+            condemn(worker, End::Cancelled, out);
+        }
+    }
+
+    /// Has a worker killed that is at an item, as its word `begun` says, which was cancelled
+    /// when it was not known to be.
+    pub(super) fn condemn_cancelled(
+        &mut self,
+        worker: WorkerId,
+        begun: u32,
+        out: &mut Vec<Effect<T>>,
+    ) {
+        let Some(worker) = self.workers.iter_mut().find(|known| known.id == worker) else { return };
+        let is_at = |given: &&Given| given.begun(begun) > 0 && !is_after(begun, given.last());
+        let task = worker.current.as_ref().filter(is_at);
+        let task = task.and_then(|given| self.tasks.get(&given.piece.task));
+        if worker.doom.is_none() && task.is_some_and(|task| task.cancelled) {
             condemn(worker, End::Cancelled, out);
         }
     }

@@ -8,30 +8,8 @@
 //! and both know which. Each change is one compare-and-swap, so a side that dies leaves
 //! nothing half done.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
-/// Memory of 64 bits that owner and worker share.
-pub trait Word {
-    /// Reads it.
-    fn get(&self) -> u64;
-    /// Writes `new` if it is `current`.
-    ///
-    /// # Errors
-    /// What it is, when that is not `current`.
-    fn exchange(&self, current: u64, new: u64) -> Result<u64, u64>;
-}
-
-impl Word for AtomicU64 {
-    #[inline]
-    fn get(&self) -> u64 {
-        self.load(Ordering::Acquire)
-    }
-
-    #[inline]
-    fn exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
-        self.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
-    }
-}
+use crate::word::Atomic;
+use core::sync::atomic::Ordering::Acquire;
 
 /// Whether a number comes after another. They are never half the range apart.
 #[inline]
@@ -42,34 +20,23 @@ pub fn is_after(number: u32, other: u32) -> bool {
 /// The worker's side: begins item `number`. False when the owner has taken it back, and
 /// then it must be thrown away.
 #[inline]
-pub fn begin(word: &impl Word, number: u32) -> bool {
-    update(word, |_, void| is_after(number, void).then(|| join(number, number))).1
+pub fn begin(word: &impl Atomic<u64>, number: u32) -> bool {
+    word.update(|now| is_after(number, split(now).1).then(|| join(number, number))).1
 }
 
 /// The owner's side: takes back all items up to `last` that have not been begun. Gives the
 /// number of the last one that has.
-pub fn take_back(word: &impl Word, last: u32) -> u32 {
-    update(word, |begun, void| is_after(last, void).then(|| join(begun, last))).0
+pub fn take_back(word: &impl Atomic<u64>, last: u32) -> u32 {
+    let change = |now| {
+        let (begun, void) = split(now);
+        is_after(last, void).then(|| join(begun, last))
+    };
+    split(word.update(change).0).0
 }
 
 /// The number of the last item that has been begun.
-pub fn begun(word: &impl Word) -> u32 {
-    split(word.get()).0
-}
-
-/// Changes the word as `change` says, which sees both halves. Gives what had been begun,
-/// and whether there was a change.
-#[inline]
-fn update(word: &impl Word, change: impl Fn(u32, u32) -> Option<u64>) -> (u32, bool) {
-    let mut now = word.get();
-    loop {
-        let (begun, void) = split(now);
-        let Some(new) = change(begun, void) else { return (begun, false) };
-        match word.exchange(now, new) {
-            Ok(_) => return (begun, true),
-            Err(other) => now = other,
-        }
-    }
+pub fn begun(word: &impl Atomic<u64>) -> u32 {
+    split(word.load(Acquire)).0
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it takes the halves apart")]
@@ -84,6 +51,7 @@ fn join(begun: u32, void: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::AtomicU64;
 
     #[test]
     fn what_is_taken_back_is_not_begun() {

@@ -3,6 +3,7 @@
 //! Owns what has been given to it, in order, and how far ahead it is supplied. It decides
 //! nothing about tasks.
 
+use super::bell::Alarm;
 use super::effect::{End, Record, TaskId};
 use super::word::is_after;
 use super::{AHEAD, MOST_AHEAD};
@@ -12,6 +13,9 @@ use std::ops::Range;
 /// One life of one worker. Numbers are not used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u64);
+
+/// A worker rings when a part of this size is left of what it was sent.
+const RESERVE: usize = 4;
 
 /// How far a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(super) struct Piece {
     pub(super) items: Range<u32>,
     /// How often the first of them has been given in vain.
     pub(super) spent: u32,
+    /// Whether each of them has a time limit, so that its end must be known at once.
+    pub(super) is_watched: bool,
 }
 
 /// A piece that has been sent to a worker; its first item has this number.
@@ -141,6 +147,26 @@ impl Worker {
             && self.ahead.len() < if self.current.is_some() { ahead } else { 1 }
     }
 
+    /// After what it is to ring, if nobody waits for a result: as long as there is more for it
+    /// to do, before it has done all that it was sent.
+    pub(super) fn alarm(&self, is_more: bool) -> Alarm {
+        let count = self.ahead.len() + usize::from(self.current.is_some());
+        let reserve = if is_more { (count / RESERVE).max(1) } else { 0 };
+        let last = self.all_given().nth(count.saturating_sub(1 + reserve));
+        match last {
+            Some(last) if !self.outgrown && !self.all_given().any(|one| one.piece.is_watched) => {
+                Alarm::Done(last.last())
+            }
+            _ => Alarm::Each,
+        }
+    }
+
+    /// Whether it has begun more than half of what it was sent.
+    pub(super) fn is_low(&self, begun: u32) -> bool {
+        let last = self.all_given().nth(self.ahead.len() / 2);
+        self.stage == Stage::Ready && last.is_some_and(|last| is_after(begun, last.last()))
+    }
+
     /// Whether its place is taken: one that leaves has given it up.
     pub(super) fn has_place(&self) -> bool {
         self.stage != Stage::Leaving
@@ -230,12 +256,12 @@ impl Worker {
         }
     }
 
-    /// So many pieces were done since the last look. A worker that did all that it had is
-    /// supplied further ahead.
+    /// So many pieces were done since the last look. A worker that did most of what it had
+    /// is supplied further ahead.
     pub(super) fn keep_pace(&mut self, done: usize) {
-        if done > self.pace {
+        if done > (self.pace / 2).max(1) {
             self.pace = (self.pace * 2).min(MOST_AHEAD);
-        } else if done * 2 < self.pace {
+        } else if done * 3 < self.pace {
             self.pace = (self.pace / 2).max(AHEAD);
         }
     }

@@ -43,6 +43,7 @@ pub trait Atomic<T: Copy + Eq> {
     /// Changes the word by `change`, which sees what it is and may leave it alone. Gives
     /// what it was and whether it was changed; all that `change` decided holds for that
     /// very moment.
+    #[inline]
     fn update(&self, mut change: impl FnMut(T) -> Option<T>) -> (T, bool) {
         let mut now = self.load(Ordering::Acquire);
         loop {

@@ -17,13 +17,34 @@ struct Worker {
     taken: u8,
     /// Whether it has put something in, and not looked yet whether to ring for it.
     must_look: bool,
-    /// Whether its bell is armed, and whether it has rung.
-    armed: bool,
+    /// For what its bell is armed, and whether it has rung.
+    armed: Armed,
     rung: bool,
     is_dead: bool,
     /// The end of its stream has not been read.
     hung_up: bool,
     is_buried: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum Armed {
+    #[default]
+    Not,
+    /// For each result.
+    Each,
+    /// For the last of its tasks.
+    Last,
+}
+
+impl Worker {
+    fn is_done(&self) -> bool {
+        usize::from(self.put) == self.tasks.len()
+    }
+
+    /// Whether who armed its bell has to take something first.
+    fn is_busy(&self) -> bool {
+        !self.is_buried && self.put != self.taken && (self.armed == Armed::Each || self.is_done())
+    }
 }
 
 #[derive(Debug, Clone, Hash, Default)]
@@ -58,6 +79,13 @@ enum At {
     Register,
     Park,
     StopFollowing,
+    /// Nobody waits: with the lock, has a bell ring for the sleepers when it is time.
+    Rearm(Ready, u8, bool),
+    Recheck(Ready, u8, bool),
+    Recollect(Ready, u8, bool),
+    /// Of who waits without a thread.
+    Poll,
+    Pending,
     /// Of the attendant, and of who looks in passing.
     Rest,
     Duty,
@@ -73,6 +101,8 @@ enum Kind {
     Waiter,
     Attendant,
     Looker,
+    /// Waits without a thread.
+    Poller,
 }
 
 #[derive(Debug, Clone, Hash)]
@@ -105,7 +135,7 @@ fn pool(waiters: usize, tasks: &[&[u8]], lookers: usize, is_attended: bool) -> P
         taken: 0,
         must_look: false,
         // As when it starts: whoever reads may be asleep.
-        armed: true,
+        armed: Armed::Each,
         rung: false,
         is_dead: false,
         hung_up: false,
@@ -183,7 +213,10 @@ impl Pool {
         }
         if worker.must_look {
             worker.must_look = false;
-            worker.rung |= std::mem::take(&mut worker.armed);
+            if worker.armed == Armed::Each || worker.armed == Armed::Last && worker.is_done() {
+                worker.armed = Armed::Not;
+                worker.rung = true;
+            }
             return true;
         }
         worker.must_look = usize::from(worker.put) < worker.tasks.len();
@@ -238,12 +271,12 @@ impl Pool {
             At::Lead => At::Arm(0, false),
             At::Arm(worker, is_busy) => {
                 self.locked_by = Some(me);
-                self.workers[usize::from(worker)].armed = true;
+                self.arm(worker);
                 At::Check(worker, is_busy)
             }
             At::Check(at, is_busy) => {
                 let worker = &self.workers[usize::from(at)];
-                let is_busy = is_busy || !worker.is_buried && worker.put != worker.taken;
+                let is_busy = is_busy || worker.is_busy();
                 if usize::from(at) + 1 < self.workers.len() {
                     return Some(At::Arm(at + 1, is_busy));
                 }
@@ -276,7 +309,12 @@ impl Pool {
                 At::Silence(ready, 0, false)
             }
             At::Silence(ready, worker, has_news) => {
-                self.workers[usize::from(worker)].armed = self.readers.arms_bells();
+                let armed = &mut self.workers[usize::from(worker)].armed;
+                match (self.readers.arms_bells(), self.readers.is_patient()) {
+                    (false, _) => *armed = Armed::Not,
+                    (true, false) => *armed = Armed::Each,
+                    (true, true) => {}
+                }
                 At::Collect(ready, worker, has_news)
             }
             At::Collect(ready, worker, has_news) => {
@@ -284,15 +322,34 @@ impl Pool {
                 if usize::from(worker) + 1 < self.workers.len() {
                     return Some(At::Silence(ready, worker + 1, has_news));
                 }
-                self.changed(me, Change { is_read: true, has_news, ..Change::default() });
-                self.locked_by = None;
-                match kind {
-                    Kind::Waiter => At::Lead,
-                    _ if ready != 0 => At::Look,
-                    Kind::Attendant => At::ReadsOn,
-                    Kind::Looker => At::Done,
+                if self.readers.arms_bells() && self.readers.is_patient() {
+                    return Some(At::Rearm(ready, 0, has_news));
                 }
+                self.served(me, kind, ready, has_news)
             }
+            At::Rearm(ready, worker, has_news) => {
+                self.arm(worker);
+                At::Recheck(ready, worker, has_news)
+            }
+            At::Recheck(ready, worker, has_news) if self.workers[usize::from(worker)].is_busy() => {
+                self.workers[usize::from(worker)].armed = Armed::Each;
+                At::Recollect(ready, worker, has_news)
+            }
+            At::Recheck(ready, worker, has_news) => self.rearmed(me, kind, ready, worker, has_news),
+            At::Recollect(ready, worker, has_news) => {
+                let has_news = self.collect(usize::from(worker)) || has_news;
+                self.rearmed(me, kind, ready, worker, has_news)
+            }
+            At::Poll if self.jobs[mine].has_come => At::Done,
+            At::Poll => {
+                self.jobs[mine].is_registered = true;
+                self.readers.hurry();
+                self.own_bell |= self.readers.expect_results();
+                self.is_notified |= self.readers.wants_attendant(has_business);
+                At::Pending
+            }
+            At::Pending if !std::mem::take(&mut self.jobs[mine].is_unparked) => return None,
+            At::Pending => At::Poll,
             At::GiveUp => {
                 let successor = self.readers.give_up_lead(has_business);
                 self.succeeded_by(successor);
@@ -316,6 +373,31 @@ impl Pool {
             }
             At::Done => return None,
         })
+    }
+
+    /// Arms a bell for who sleeps, or is about to.
+    fn arm(&mut self, worker: u8) {
+        let armed = if self.readers.is_patient() { Armed::Last } else { Armed::Each };
+        self.workers[usize::from(worker)].armed = armed;
+    }
+
+    fn rearmed(&mut self, me: u8, kind: Kind, ready: Ready, worker: u8, has_news: bool) -> At {
+        if usize::from(worker) + 1 < self.workers.len() {
+            return At::Rearm(ready, worker + 1, has_news);
+        }
+        self.served(me, kind, ready, has_news)
+    }
+
+    /// All that came of a look is dealt with.
+    fn served(&mut self, me: u8, kind: Kind, ready: Ready, has_news: bool) -> At {
+        self.changed(me, Change { is_read: true, has_news, ..Change::default() });
+        self.locked_by = None;
+        match kind {
+            Kind::Waiter => At::Lead,
+            _ if ready != 0 => At::Look,
+            Kind::Looker => At::Done,
+            Kind::Attendant | Kind::Poller => At::ReadsOn,
+        }
     }
 
     /// A step of the attendant, or of who looks in passing.
@@ -388,7 +470,8 @@ impl World for Pool {
     }
 
     fn is_over(&self) -> bool {
-        let is_done = |one: &Thread| one.kind != Kind::Waiter || one.at == At::Done;
+        let waits = |one: &Thread| matches!(one.kind, Kind::Waiter | Kind::Poller);
+        let is_done = |one: &Thread| !waits(one) || one.at == At::Done;
         self.threads.iter().all(is_done) && !self.has_business()
     }
 }
@@ -405,6 +488,23 @@ fn the_attendant_sleeps_beside_a_reader() {
     explore("one waits, attended, a third looks", pool(1, &[&[0]], 1, true));
     explore("two wait, attended", pool(2, &[&[1, 0]], 0, true));
     explore("nobody waits", pool(0, &[&[0], &[1]], 0, true));
+    explore("nobody waits for several tasks", pool(0, &[&[0, 0], &[1]], 1, true));
+}
+
+#[test]
+fn somebody_waits_without_a_thread() {
+    let polled = |mut pool: Pool| {
+        let poller = Thread { kind: Kind::Poller, at: At::Poll, is_late: false, seen: None };
+        // Threads and jobs have the same numbers.
+        pool.threads.insert(0, poller);
+        pool
+    };
+    explore("one polls", polled(pool(0, &[&[0, 1]], 0, true)));
+    explore(
+        "one polls, and a worker dies",
+        Pool { kills: 1, ..polled(pool(0, &[&[0, 1]], 0, true)) },
+    );
+    explore("one polls beside a looker", polled(pool(0, &[&[0, 1]], 1, true)));
 }
 
 #[test]

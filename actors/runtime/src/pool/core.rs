@@ -226,6 +226,7 @@ impl Core {
             let given = self.take_on(state, request, job, index, now, out);
             if is_alone {
                 state.wants_attendant(&self.attend);
+                state.supply_in_passing(now, out);
             }
             given
         })
@@ -279,6 +280,8 @@ impl Core {
         self.callbacks.get_ready()?;
         if job.add_callback(cook, then) {
             self.call_back(job.clone());
+        } else {
+            self.expect_results(&mut lock(&self.state));
         }
         Ok(())
     }
@@ -392,9 +395,7 @@ impl Core {
         }
         effects.clear();
         state.effects = effects;
-        for worker in &mut state.staff {
-            worker.flush(&self.epoll);
-        }
+        state.flush(&self.epoll);
         state.death = None;
         let after = std::mem::take(&mut state.after);
         let change = Change {
@@ -467,6 +468,10 @@ impl Core {
             }
             Effect::TakeBack { worker, last } => {
                 let begun = state.take_back(worker, last);
+                // What it did before that is told before.
+                if let Some(at) = state.staff.iter().position(|one| one.id == worker) {
+                    state.collect(at, now, more);
+                }
                 state.scheduler.taken_back(worker, begun, now, more);
             }
             Effect::Kill(id) => {
@@ -512,26 +517,25 @@ impl Core {
                     worker.read(&self.epoll);
                 }
             }
-            let arms_bells = state.readers.arms_bells();
-            for at in 0..state.staff.len() {
-                let tray = &state.staff[at].tray;
-                if arms_bells {
-                    tray.may_sleep();
-                } else {
-                    tray.wake_up();
-                }
-                state.collect(at, now, out);
-            }
+            state.collect_all(now, out);
             state.scheduler.tick(now, out);
         });
+    }
+
+    /// Somebody wants a result, and no thread waits for it.
+    pub(super) fn expect_results(&self, state: &mut State) {
+        if state.readers.expect_results() {
+            let _ = self.event.write(1);
+        }
     }
 
     /// Lets who reads sleep until a stream is ready, if no worker has done anything since it
     /// looked. The workers will ring, for as long as anybody sleeps.
     pub(super) fn may_sleep(&self) -> Option<Asleep<'_>> {
         let state = &mut *lock(&self.state);
+        state.flush(&self.epoll);
         // All of them are to be told, so no short cut.
-        let busy = state.staff.iter().filter(|worker| !worker.tray.may_sleep()).count();
+        let busy = (0..state.staff.len()).filter(|at| !state.arm(*at)).count();
         (busy == 0).then(|| {
             state.readers.fall_asleep();
             Asleep(self)

@@ -1,35 +1,34 @@
 //! How results come from a worker to its owner.
 //!
-//! Owns what the words of the shared memory mean, and both sides' order of reading and
-//! writing them. A result is in the owner's hands as soon as it is in the ring: whatever
-//! happens to the worker then, it is not lost. Neither side makes a system call for it,
-//! unless the other one sleeps:
-//!
-//! - An owner that is about to sleep says so in `ASLEEP`, and looks at the ring once more.
-//!   A worker that has put something in looks at `ASLEEP`, and rings (by a frame on its
-//!   stream) if it could clear it. Both look after a full fence, so one of them sees the
-//!   other.
-//! - In the same way a worker that finds no room says so in `HUNGRY`, and the owner that
-//!   makes room rings.
-//!
-//! What does not fit into the ring, or has descriptors beside it, goes over the stream; a
-//! mark in the ring keeps its place.
+//! Owns the ring's two ends. A result is in the owner's hands as soon as it is in the ring:
+//! whatever happens to the worker then, it is not lost. When one side rings for the other
+//! (by a frame on its stream) is decided by `procession_protocols::pool::bell`. What does
+//! not fit into the ring, or has descriptors beside it, goes over the stream; a mark in the
+//! ring keeps its place.
 
 use crate::codec::next_frame;
 use crate::sys::memory::anonymous;
 use crate::sys::outbox::{OutboxMemory, RING, SIZE};
+use procession_protocols::pool::bell::{self, Alarm, Which, Words};
 use procession_protocols::pool::word;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::sync::atomic::{AtomicU64, fence};
 
-const BEGUN: usize = 0;
-const TAIL: usize = 1;
-const HEAD: usize = 2;
-const ASLEEP: usize = 3;
-const HUNGRY: usize = 4;
-const OUTGROWN: usize = 5;
+impl Words for OutboxMemory {
+    type Word = AtomicU64;
+
+    #[inline]
+    fn word(&self, which: Which) -> &AtomicU64 {
+        OutboxMemory::word(self, which as usize)
+    }
+
+    #[inline]
+    fn fence(&self) {
+        fence(SeqCst);
+    }
+}
 
 /// Stands in the ring for a result that goes over the stream: no frame is so long.
 const SPILLED: [u8; 4] = [0xff; 4];
@@ -80,7 +79,7 @@ impl Outbox {
     /// Begins an item. False when the owner has taken it back.
     #[inline]
     pub(super) fn begin(&self, number: u32) -> bool {
-        word::begin(self.memory.word(BEGUN), number)
+        word::begin(Words::word(&self.memory, Which::Begun), number)
     }
 
     /// Puts a frame in. False when there is no room.
@@ -88,14 +87,14 @@ impl Outbox {
     pub(super) fn put(&mut self, frame: &[u8]) -> bool {
         let end = self.tail + frame.len() as u64;
         if end - self.head > RING as u64 {
-            self.head = self.memory.word(HEAD).load(Acquire);
+            self.head = bell::taken(&self.memory);
             if end.saturating_sub(self.head) > RING as u64 {
                 return false;
             }
         }
         self.memory.write(self.tail, frame);
         self.tail = end;
-        self.memory.word(TAIL).store(end, Release);
+        bell::put(&self.memory, end);
         true
     }
 
@@ -106,7 +105,7 @@ impl Outbox {
 
     /// Says that this process uses more memory than it may.
     pub(super) fn outgrow(&self) {
-        self.memory.word(OUTGROWN).store(1, Release);
+        Words::word(&self.memory, Which::Outgrown).store(1, Release);
     }
 
     /// Whether much has come together since it was looked last whether the owner sleeps.
@@ -115,19 +114,20 @@ impl Outbox {
         self.tail - self.looked > HALF
     }
 
-    /// Whether the owner has to be rung for. Each sleep is answered once.
+    /// Whether the owner has to be rung for, at once.
     pub(super) fn must_ring(&mut self) -> bool {
         self.looked = self.tail;
-        fence(SeqCst);
-        let asleep = self.memory.word(ASLEEP);
-        asleep.load(Relaxed) != 0 && asleep.swap(0, SeqCst) != 0
+        bell::must_ring(&self.memory, 0, true)
+    }
+
+    /// Whether the owner has to be rung for, now that item `done` is.
+    pub(super) fn must_ring_after(&self, done: u32) -> bool {
+        bell::must_ring(&self.memory, done, false)
     }
 
     /// Says that the owner is to ring when there is room. False when there is some now.
     pub(super) fn wants_room(&mut self) -> bool {
-        self.memory.word(HUNGRY).store(1, Relaxed);
-        fence(SeqCst);
-        let before = std::mem::replace(&mut self.head, self.memory.word(HEAD).load(Acquire));
+        let before = std::mem::replace(&mut self.head, bell::wants_room(&self.memory));
         before == self.head
     }
 }
@@ -146,34 +146,33 @@ impl Tray {
 
     /// Takes back what has not been begun, up to this number. Gives the last that has.
     pub(super) fn take_back(&self, last: u32) -> u32 {
-        word::take_back(self.memory.word(BEGUN), last)
+        word::take_back(Words::word(&self.memory, Which::Begun), last)
     }
 
     /// The last item that has been begun.
     pub(super) fn begun(&self) -> u32 {
-        word::begun(self.memory.word(BEGUN))
+        word::begun(Words::word(&self.memory, Which::Begun))
     }
 
     /// Whether the worker uses more memory than it may.
     pub(super) fn is_outgrown(&self) -> bool {
-        self.memory.word(OUTGROWN).load(Acquire) != 0
+        Words::word(&self.memory, Which::Outgrown).load(Acquire) != 0
     }
 
-    /// Says that the owner is about to sleep. False when there is something to take first.
-    pub(super) fn may_sleep(&self) -> bool {
-        self.memory.word(ASLEEP).store(1, Relaxed);
-        fence(SeqCst);
-        self.memory.word(TAIL).load(Acquire) == self.head
+    /// Says that the owner is about to sleep, and for what. False when there is something to
+    /// take first.
+    pub(super) fn arm(&self, alarm: Alarm) -> bool {
+        bell::may_sleep(&self.memory, self.head, alarm)
     }
 
     /// Says that the owner is awake.
     pub(super) fn wake_up(&self) {
-        self.memory.word(ASLEEP).store(0, Relaxed);
+        bell::wake_up(&self.memory);
     }
 
     /// Takes all that is in the ring. True when the worker waits for the room.
     pub(super) fn collect(&mut self) -> Result<bool, Damaged> {
-        let tail = self.memory.word(TAIL).load(Acquire);
+        let tail = bell::tail(&self.memory);
         let len = tail.wrapping_sub(self.head);
         if len == 0 {
             return Ok(false);
@@ -182,10 +181,7 @@ impl Tray {
         self.pending.drain(..std::mem::take(&mut self.taken));
         self.memory.read(self.head, len, &mut self.pending);
         self.head = tail;
-        self.memory.word(HEAD).store(tail, Release);
-        fence(SeqCst);
-        let hungry = self.memory.word(HUNGRY);
-        Ok(hungry.load(Relaxed) != 0 && hungry.swap(0, SeqCst) != 0)
+        Ok(bell::take(&self.memory, tail))
     }
 
     /// The next results, at most so many.
@@ -236,10 +232,10 @@ mod tests {
         let (mut tray, file) = Tray::make().unwrap();
         let mut outbox = Outbox::map(file).unwrap();
         assert!(!outbox.must_ring(), "the owner is awake");
-        assert!(tray.may_sleep());
+        assert!(tray.arm(Alarm::Each));
         assert!(outbox.put(&frame(b"one")) && outbox.put(&frame(b"two")));
         assert!(outbox.must_ring() && !outbox.must_ring());
-        assert!(!tray.may_sleep(), "there is something to take");
+        assert!(!tray.arm(Alarm::Each), "there is something to take");
         assert!(outbox.put_spilled() && outbox.put(&frame(b"four")));
         assert!(!tray.collect().unwrap());
         let Some(Results::Frames(1, bytes)) = tray.next(1) else { panic!("no frame") };

@@ -16,6 +16,7 @@ use crate::node;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::signal::Signal;
 use procession_protocols::pool::WorkerId;
+use procession_protocols::pool::bell::Alarm;
 use procession_protocols::wire::{Header, Kind};
 use std::collections::VecDeque;
 use std::io;
@@ -37,6 +38,8 @@ pub(super) struct Worker {
     pub(super) child: Arc<Child>,
     pub(super) tray: Tray,
     stream: Link,
+    /// How many tasks are ready for it and not written.
+    pub(super) unsent: usize,
     /// Results that came over the stream; their places are in the tray.
     spilled: VecDeque<Frame>,
     /// Whether it knows the function of each number.
@@ -52,9 +55,19 @@ impl Worker {
         let Hired { child, stream, tray } = hired;
         epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, id.0))?;
         // Whoever reads may be asleep, and did not tell this one.
-        tray.may_sleep();
+        tray.arm(Alarm::Each);
         let (spilled, known) = (VecDeque::new(), Vec::new());
-        Ok(Self { id, child, tray, stream, spilled, known, is_blocked: false, has_ended: false })
+        Ok(Self {
+            id,
+            child,
+            tray,
+            stream,
+            unsent: 0,
+            spilled,
+            known,
+            is_blocked: false,
+            has_ended: false,
+        })
     }
 
     /// Has items of a task ready for the next [`flush`](Self::flush). A worker that has
@@ -66,6 +79,7 @@ impl Worker {
         items: Range<u32>,
         number: u32,
     ) {
+        self.unsent += 1;
         if self.is_new(task.function)
             && let Ok(name) = codec::encode(&(task.function, function))
             && let Ok(header) = Header::new(DEFINE, name.bytes.len())
@@ -116,6 +130,7 @@ impl Worker {
 
     /// Writes what is ready, as far as there is room.
     pub(super) fn flush(&mut self, epoll: &Epoll) {
+        self.unsent = 0;
         if self.stream.wants_write() {
             let _ = self.stream.flush();
             self.watch_for_room(epoll);

@@ -12,6 +12,8 @@ use super::staff::Worker;
 use super::task::{Arguments, Definition, Key, TaskFunction};
 use crate::codec::{EncodeError, Encoded};
 use crate::launcher::StartError;
+use nix::sys::epoll::Epoll;
+use procession_protocols::pool::bell::Alarm;
 use procession_protocols::pool::{Effect, End, Options, Readers, Scheduler, TaskId, WorkerId};
 use procession_protocols::wire::{Header, Kind};
 use std::collections::HashMap;
@@ -69,7 +71,15 @@ pub(super) struct State {
     pub(super) memory_kills: u64,
     pub(super) effects: Vec<Effect<Arc<Task>>>,
     pub(super) after: After,
+    /// Whether somebody comes soon to whom sending may be left.
+    pub(super) may_hold_back: bool,
 }
+
+/// So many tasks to be sent to a worker together are enough.
+const BULK: usize = 16;
+
+/// A worker that gets fewer tasks together gets each at once.
+const LEAST_BULK: usize = 4;
 
 /// What is to be done when the lock is free.
 #[derive(Default)]
@@ -99,6 +109,7 @@ impl State {
             memory_kills: memory::kills(),
             effects: Vec::new(),
             after: After::default(),
+            may_hold_back: false,
         }
     }
 
@@ -160,6 +171,70 @@ impl State {
         };
         self.last_function = Some((key, number));
         Ok(number)
+    }
+
+    /// Takes what all workers have done, and has them ring again if anybody sleeps.
+    pub(super) fn collect_all(&mut self, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+        let (arms_bells, is_patient) = (self.readers.arms_bells(), self.readers.is_patient());
+        for at in 0..self.staff.len() {
+            let tray = &self.staff[at].tray;
+            if !arms_bells {
+                tray.wake_up();
+            } else if !is_patient {
+                tray.arm(Alarm::Each);
+            }
+            self.collect(at, now, out);
+        }
+        if arms_bells && is_patient {
+            // What each is to ring after says what it has been sent.
+            (0..self.staff.len()).for_each(|at| self.rearm(at, now, out));
+        }
+    }
+
+    /// Takes what those workers have done that run low, when nobody else reads: whoever
+    /// submits task after task supplies them, and nobody has to be woken for it.
+    pub(super) fn supply_in_passing(&mut self, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+        self.may_hold_back = self.readers.may_hold_back();
+        if !self.readers.pass() {
+            return;
+        }
+        for at in 0..self.staff.len() {
+            let worker = &self.staff[at];
+            if self.scheduler.is_low(worker.id, worker.tray.begun()) {
+                self.collect(at, now, out);
+                if self.readers.arms_bells() {
+                    self.rearm(at, now, out);
+                }
+            }
+        }
+    }
+
+    /// Has a worker ring when it is time for those who sleep; what it has done by then is
+    /// taken here.
+    fn rearm(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+        if !self.arm(at) {
+            self.staff[at].tray.arm(Alarm::Each);
+            self.collect(at, now, out);
+        }
+    }
+
+    /// Writes what is ready for the workers; little of it may be left to who comes next.
+    pub(super) fn flush(&mut self, epoll: &Epoll) {
+        let may_hold_back = std::mem::take(&mut self.may_hold_back);
+        for worker in &mut self.staff {
+            let bulk = self.scheduler.bulk(worker.id).min(BULK);
+            if !may_hold_back || bulk < LEAST_BULK || worker.unsent >= bulk {
+                worker.flush(epoll);
+            }
+        }
+    }
+
+    /// Says for what a worker is to ring. False when there is something to take first.
+    pub(super) fn arm(&self, at: usize) -> bool {
+        let worker = &self.staff[at];
+        let is_patient = self.readers.is_patient();
+        let alarm = if is_patient { self.scheduler.alarm(worker.id) } else { Alarm::Each };
+        worker.tray.arm(alarm)
     }
 
     /// Takes what a worker has done. Only a look at its stream finds what it spilled.

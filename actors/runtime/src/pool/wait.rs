@@ -81,6 +81,10 @@ impl Core {
         }
         let state = &mut *lock(&self.state);
         state.readers.hurry();
+        // The end of the pool is no result.
+        if !std::ptr::eq(job, &raw const *self.end) {
+            self.expect_results(state);
+        }
         state.wants_attendant(&self.attend);
         Poll::Pending
     }
@@ -205,15 +209,24 @@ async fn read_while_alone(core: &Arc<Core>) {
         if core.look().is_err() {
             return;
         }
-        let next = {
-            let state = lock(&core.state);
+        let (next, stands_by) = {
+            let state = &mut *lock(&core.state);
             if !state.readers.attendant_reads_on(state.has_business()) {
                 return;
             }
-            state.scheduler.next_deadline().and_then(|ms| core.moment(ms))
+            let next = state.scheduler.next_deadline().and_then(|ms| core.moment(ms));
+            (next, state.readers.stands_by())
         };
-        let Some(_asleep) = core.may_sleep() else { continue };
-        let next = next.or_else(|| Instant::now().checked_add(LONGEST));
+        let asleep = if stands_by { None } else { core.may_sleep() };
+        if asleep.is_none() && !stands_by {
+            continue;
+        }
+        let moment = stands_by.then(|| Instant::now() + PERIOD);
+        let next = [next, moment]
+            .into_iter()
+            .flatten()
+            .min()
+            .or_else(|| Instant::now().checked_add(LONGEST));
         let until = next.map_or_else(tokio::time::Instant::now, tokio::time::Instant::from_std);
         tokio::select! {
             ready = streams.readable() => match ready {
@@ -222,5 +235,6 @@ async fn read_while_alone(core: &Arc<Core>) {
             },
             () = tokio::time::sleep_until(until) => {}
         }
+        drop(asleep);
     }
 }

@@ -165,10 +165,15 @@ impl Worker {
                 None => while calls.begin() && calls.answer_error(&TaskError::NotInImage) {},
             }
         }
-        if self.max_memory.is_some_and(|most| memory::of_this_process() > most) {
-            self.desk.outbox.outgrow();
-        }
-        if self.desk.outbox.must_ring() {
+        let is_outgrown = self.max_memory.is_some_and(|most| memory::of_this_process() > most);
+        let outbox = &mut self.desk.outbox;
+        let must_ring = if is_outgrown {
+            outbox.outgrow();
+            outbox.must_ring()
+        } else {
+            outbox.must_ring_after((call as u32).wrapping_add(items).wrapping_sub(1))
+        };
+        if must_ring {
             // The next read finds out whether the owner is gone.
             let _ = self.desk.ring();
         }
