@@ -79,7 +79,9 @@ impl Worker {
         items: Range<u32>,
         number: u32,
     ) {
-        self.unsent += 1;
+        // One with a time limit is not to wait: its time runs.
+        let weight = if task.limit_ms.is_some() { usize::MAX } else { 1 };
+        self.unsent = self.unsent.saturating_add(weight);
         if self.is_new(task.function)
             && let Ok(name) = codec::encode(&(task.function, function))
             && let Ok(header) = Header::new(DEFINE, name.bytes.len())
