@@ -327,29 +327,6 @@ impl Pool {
                 }
                 self.served(me, kind, ready, has_news)
             }
-            At::Rearm(ready, worker, has_news) => {
-                self.arm(worker);
-                At::Recheck(ready, worker, has_news)
-            }
-            At::Recheck(ready, worker, has_news) if self.workers[usize::from(worker)].is_busy() => {
-                self.workers[usize::from(worker)].armed = Armed::Each;
-                At::Recollect(ready, worker, has_news)
-            }
-            At::Recheck(ready, worker, has_news) => self.rearmed(me, kind, ready, worker, has_news),
-            At::Recollect(ready, worker, has_news) => {
-                let has_news = self.collect(usize::from(worker)) || has_news;
-                self.rearmed(me, kind, ready, worker, has_news)
-            }
-            At::Poll if self.jobs[mine].has_come => At::Done,
-            At::Poll => {
-                self.jobs[mine].is_registered = true;
-                self.readers.hurry();
-                self.own_bell |= self.readers.expect_results();
-                self.is_notified |= self.readers.wants_attendant(has_business);
-                At::Pending
-            }
-            At::Pending if !std::mem::take(&mut self.jobs[mine].is_unparked) => return None,
-            At::Pending => At::Poll,
             At::GiveUp => {
                 let successor = self.readers.give_up_lead(has_business);
                 self.succeeded_by(successor);
@@ -371,8 +348,47 @@ impl Pool {
             At::Rest | At::Duty | At::StandBy | At::Look | At::ReadsOn => {
                 return self.attend(me, kind, at);
             }
+            At::Rearm(..) | At::Recheck(..) | At::Recollect(..) => self.rearm(me, kind, at),
+            At::Poll | At::Pending => return self.poll(me, at),
             At::Done => return None,
         })
+    }
+
+    /// A step of who arms the bells for sleepers who wait for nothing.
+    fn rearm(&mut self, me: u8, kind: Kind, at: At) -> At {
+        match at {
+            At::Rearm(ready, worker, has_news) => {
+                self.arm(worker);
+                At::Recheck(ready, worker, has_news)
+            }
+            At::Recheck(ready, worker, has_news) if self.workers[usize::from(worker)].is_busy() => {
+                self.workers[usize::from(worker)].armed = Armed::Each;
+                At::Recollect(ready, worker, has_news)
+            }
+            At::Recheck(ready, worker, has_news) => self.rearmed(me, kind, ready, worker, has_news),
+            At::Recollect(ready, worker, has_news) => {
+                let has_news = self.collect(usize::from(worker)) || has_news;
+                self.rearmed(me, kind, ready, worker, has_news)
+            }
+            _ => at,
+        }
+    }
+
+    /// A step of who waits without a thread.
+    fn poll(&mut self, me: u8, at: At) -> Option<At> {
+        let mine = usize::from(me);
+        let has_business = self.has_business();
+        if at == At::Pending {
+            return std::mem::take(&mut self.jobs[mine].is_unparked).then_some(At::Poll);
+        }
+        if self.jobs[mine].has_come {
+            return Some(At::Done);
+        }
+        self.jobs[mine].is_registered = true;
+        self.readers.hurry();
+        self.own_bell |= self.readers.expect_results();
+        self.is_notified |= self.readers.wants_attendant(has_business);
+        Some(At::Pending)
     }
 
     /// Arms a bell for who sleeps, or is about to.
