@@ -81,9 +81,14 @@ impl Manager {
     /// A server that cannot be reached any more ends every call after
     /// [`PEER_SILENCE`](crate::PEER_SILENCE) at most, as its own end does.
     ///
-    /// Stock objects work as anywhere else; a proxy travels only to its own manager. No
-    /// function is accepted from outside the process tree, so
-    /// [`call`](Self::call) and `update` are refused there.
+    /// Stock objects work as anywhere else; a proxy travels only to its own manager. An object
+    /// of one's own can be stopped, killed and watched, unless only some of its methods are
+    /// [exposed](super::ManagerBuilder::register_exposed): then it can be watched, and the
+    /// server logs an attempt to end it and goes on. A monitor hears of the connection's end
+    /// too, with [`ExitReason::Unknown`](crate::ExitReason::Unknown).
+    ///
+    /// No function is accepted from outside the process tree, so [`call`](Self::call), `update`
+    /// and [`pool`](Self::pool) are refused there.
     ///
     /// ```
     /// use procession::{Manager, manager::QueueProxy};

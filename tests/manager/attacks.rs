@@ -77,13 +77,15 @@ fn what_is_no_request_ends_its_own_session() {
         let lines = requests.len() + 1;
         logged(lines, "a connection receives no more", &tasks);
         // What is asked of objects that it does not have is an answer, and no more than that:
-        // their names, a release, a call taken back, a message.
+        // their names, a release, a call taken back, a message, an end to tell of and one to make.
         let client = connect(&server);
-        for request in [&[2, 99][..], &[1, 7, 99], &[0, 5, 99, 5], &[3, 6, 99, 1, 0]] {
+        let requests: [&[u8]; 6] =
+            [&[2, 99], &[1, 7, 99], &[0, 5, 99, 5], &[3, 6, 99, 1, 0], &[6, 99, 1], &[5, 8, 99]];
+        for request in requests {
             client.send_bytes(request).unwrap();
         }
-        let answers = [(); 2].map(|()| client.recv_bytes_timeout(SOON).unwrap()[0]);
-        assert_eq!(answers, [5, 6]);
+        let answers = [(); 3].map(|()| client.recv_bytes_timeout(SOON).unwrap()[0]);
+        assert_eq!(answers, [5, 6, 8]);
         // Goodbye.
         client.send_bytes(&[4]).unwrap();
         assert!(matches!(client.recv_bytes_timeout(SOON), Err(PipeError::EndOfFile)));

@@ -2,7 +2,9 @@
 
 use crate::util::{SOON, until};
 use procession::manager::{Fault, IteratorProxy, ListProxy, LockProxy};
-use procession::{Actor, Address, CallError, Manager, ManagerError, Process, methods};
+use procession::{Actor, Address, CallError, ExitReason, Manager, ManagerError, Process, methods};
+use std::future::Future;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 const KEY: &[u8] = b"abracadabra";
@@ -141,6 +143,9 @@ fn what_is_not_offered_is_refused_over_tcp() {
         let remote = Manager::connect(address, KEY).unwrap();
         let hidden = remote.make::<Maths>("Hidden", ()).err().unwrap();
         assert!(matches!(hidden, ManagerError::Fault(Fault::NoSuchObject(_))), "{hidden}");
+        // A pool would need functions from here.
+        let pool = remote.pool(2).err().unwrap();
+        assert!(pool.to_string().contains("outside the process tree"), "{pool}");
         let adder = remote.make::<Maths>("Adder", ()).unwrap();
         // A reference has all methods; the server has them not.
         assert!(matches!(adder.fail(), Err(CallError::NotExposed)));
@@ -148,11 +153,62 @@ fn what_is_not_offered_is_refused_over_tcp() {
         assert_eq!(adder.add(1, 2).unwrap(), 3);
         let old = remote.make::<old::Maths>("Maths", ()).err().unwrap();
         assert!(old.to_string().contains("another kind of actor"), "{old}");
-        // Nobody from outside ends what others use.
+        // Who has a part of it does not end the whole.
         adder.stop();
         adder.kill();
         assert_eq!(adder.add(2, 2).unwrap(), 4);
-        assert!(adder.monitor().is_err());
+    });
+}
+
+#[test]
+fn an_own_object_is_watched_and_stopped_over_tcp() {
+    elsewhere(|address| {
+        let remote = Manager::connect(address, KEY).unwrap();
+        let make = || remote.make::<Maths>("Maths", ()).unwrap();
+        let stopped = make();
+        let second = stopped.monitor().unwrap();
+        let down = stopped.stop_timeout(SOON).unwrap();
+        assert_eq!((down.actor, down.reason), (stopped.id(), ExitReason::Shutdown));
+        assert_eq!(second.recv().reason, ExitReason::Shutdown);
+        assert_eq!(stopped.monitor().unwrap().recv().reason, ExitReason::Shutdown);
+        assert!(matches!(stopped.add(1, 1), Err(CallError::Stopped)));
+
+        let killed = make();
+        let monitor = killed.monitor().unwrap();
+        killed.kill();
+        assert_eq!(on_tokio(monitor).reason, ExitReason::Signal(9));
+
+        let panicked = make();
+        let monitor = panicked.monitor().unwrap();
+        panicked.fail().unwrap_err();
+        assert!(matches!(monitor.recv().reason, ExitReason::Panic(_)));
+
+        // It ends with its last reference, and a monitor is none.
+        let released = make();
+        let mut monitor = released.monitor().unwrap();
+        drop(released);
+        let down = monitor.recv_timeout(SOON).unwrap();
+        assert_eq!(down.reason, ExitReason::Normal);
+
+        // What ends here is the connection.
+        let left = make();
+        let mut monitor = left.monitor().unwrap();
+        drop((left, remote));
+        assert!(monitor.recv_timeout(SOON).is_some());
+    });
+}
+
+#[test]
+fn calls_that_are_given_up_over_tcp_take_no_places() {
+    elsewhere(|address| {
+        let remote = Manager::connect(address, KEY).unwrap();
+        let queue = remote.queue::<u32>().unwrap();
+        for _ in 0..1100 {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(Box::pin(queue.get_async()).as_mut().poll(&mut context).is_pending());
+        }
+        queue.put(1).unwrap();
+        assert_eq!(queue.get().unwrap(), 1);
     });
 }
 
@@ -170,7 +226,9 @@ fn every_call_over_tcp_ends() {
         let maths = maths.clone();
         move || maths.calls()
     });
+    let monitor = maths.monitor().unwrap();
     manager.process().unwrap().kill().unwrap();
+    assert_eq!(monitor.recv().reason, ExitReason::Unknown);
     assert!(matches!(waiting.join().unwrap(), Err(CallError::ActorDied { .. })));
     until("the end is known", || !maths.is_alive());
     assert!(matches!(maths.add(1, 1), Err(CallError::ActorDied { .. })));

@@ -81,7 +81,8 @@ impl Manager {
     /// A pool of so many workers, which are children of the server's process.
     ///
     /// # Errors
-    /// [`Error::Task`]: it cannot be started; [`Error::Manager`].
+    /// [`Error::Task`]: it cannot be started; [`Error::Manager`], also at the manager of
+    /// another program, which takes no functions from this one.
     pub fn pool(&self, processes: usize) -> Result<PoolProxy> {
         let (id, keeper) = self.call(kept::start, (processes,))??;
         let pool = Remote { door: self.door.clone(), id, keeper };

@@ -103,6 +103,11 @@ pub(super) fn actor() -> Option<Arc<dyn LocalActor>> {
     CURRENT.with_borrow(|current| current.as_ref()?.actor.upgrade())
 }
 
+/// The actor whose thread this is.
+pub(crate) fn here() -> Option<ActorId> {
+    CURRENT.with_borrow(|current| current.as_ref().map(|current| current.id))
+}
+
 /// Whether this thread is that actor's.
 pub(super) fn is(id: ActorId) -> bool {
     CURRENT.with_borrow(|current| current.as_ref().is_some_and(|current| current.id == id))

@@ -20,7 +20,7 @@ pub mod remote;
 mod reply;
 
 pub use current::mark_library_thread;
-pub(crate) use current::refuse;
+pub(crate) use current::{here, refuse};
 pub use error::{CallError, SendError, StartError};
 pub use local::Local;
 pub use mailbox::{Entry, Mailbox, Turn};

@@ -8,10 +8,14 @@
 use super::door::Reception;
 use super::object::Counted;
 use crate::actor::{
-    Actor, ActorRef, CallError, Handler, IntoActor, MailboxOptions, StartError, host, refuse,
+    Actor, ActorRef, CallError, Handler, IntoActor, MailboxOptions, StartError, here, host, refuse,
 };
 use crate::down::Down;
+use crate::sync::lock;
 use procession_protocols::exit::ExitReason;
+use procession_protocols::id::ActorId;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 /// Hosts what a function made.
 pub(super) fn host_made<A>(
@@ -37,8 +41,32 @@ pub fn host_as_object<H: Handler + Send>(
 ) -> Result<ActorRef<H>, StartError> {
     let variants = exposed.map(|methods| methods.iter().map(|method| variant(method)).collect());
     let server = Reception::current();
-    let face = Face { handler, variants, server, _counted: Counted::new() };
+    let face = Face { handler, variants, server, narrow: None, _counted: Counted::new() };
     host::host(face, name, options).map(ActorRef::of_same_messages)
+}
+
+/// The numbers of actors of which only some messages can be sent.
+static NARROW: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+/// Whether only some messages can be sent to the actor with this number.
+pub(super) fn is_narrow(number: u64) -> bool {
+    lock(&NARROW).contains(&number)
+}
+
+/// Has the actor's number there while it lives.
+struct Narrow(u64);
+
+impl Narrow {
+    fn of(actor: ActorId) -> Self {
+        lock(&NARROW).insert(actor.number);
+        Self(actor.number)
+    }
+}
+
+impl Drop for Narrow {
+    fn drop(&mut self) {
+        lock(&NARROW).remove(&self.0);
+    }
 }
 
 /// An actor as a managed object.
@@ -48,6 +76,7 @@ struct Face<H> {
     variants: Option<Vec<String>>,
     /// The server that hosts it.
     server: Option<Reception>,
+    narrow: Option<Narrow>,
     _counted: Counted,
 }
 
@@ -67,6 +96,7 @@ impl<H: Handler> Handler for Face<H> {
     fn on_start(&mut self) -> Result<(), StartError> {
         // The thread is the actor's own.
         Reception::settle(self.server.clone());
+        self.narrow = self.variants.as_ref().and(here()).map(Narrow::of);
         self.handler.on_start()
     }
 

@@ -13,6 +13,8 @@
 //!  Ask { number, object, ask } ──>
 //!         <── (number, reply)
 //!  Cancel { number, object } ──>           nobody waits for it any more
+//!  Watch { number, object } ──>            (number, its end) when an actor has ended
+//!  Stop { object, is_kill } ──>            the actor ends, unless only some of it is offered
 //!  Release { object } ──>                  one reference less
 //!  Bye ──>                                 the session ends
 //! ```
@@ -32,7 +34,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 /// Changes with every change of what is said here.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// How values go over a stream. Both ends must say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +104,16 @@ pub(super) enum ToServer {
         message: Packed,
     },
     Bye,
+    /// Answer when this actor has ended. It is no call under way.
+    Watch {
+        number: u64,
+        object: u64,
+    },
+    /// End this actor, if its reference is not limited to some methods.
+    Stop {
+        object: u64,
+        is_kill: bool,
+    },
 }
 
 /// Whose references are being encoded or decoded.

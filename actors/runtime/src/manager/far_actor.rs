@@ -7,7 +7,9 @@
 //! message before the actor's thread does. Neighbours: `far` has the streams, `actor::remote`
 //! the seam.
 
-use super::far::{End, at};
+use super::actor::is_narrow;
+use super::far::{End, ToServer, at};
+use super::far_reply::Place;
 use super::far_road::Road;
 use super::far_session::Session;
 use super::object::Object;
@@ -79,8 +81,15 @@ impl Keeper for Kept {
 // ---- in the server
 
 /// Puts a message that came over a session into an actor's mailbox.
-pub(super) fn deliver(session: &Arc<Session>, number: u64, actor: &Object, message: Packed) {
-    let reply = Box::new(FarReply { session: session.clone(), number: Some(number) });
+pub(super) fn deliver(
+    session: &Arc<Session>,
+    number: u64,
+    place: Place,
+    actor: &Object,
+    message: Packed,
+) {
+    let call = Some((number, place));
+    let reply = Box::new(FarReply { session: session.clone(), call });
     let Some(actor) = actor.as_actor() else {
         return reply.complete(Err(CallError::Unreachable("the object is no actor".into())));
     };
@@ -92,16 +101,28 @@ pub(super) fn deliver(session: &Arc<Session>, number: u64, actor: &Object, messa
     }
 }
 
+/// Ends an actor for a client, unless only some of its methods are offered.
+pub(super) fn stop(actor: &Arc<dyn LocalActor>, is_kill: bool) {
+    if is_narrow(actor.id().number) {
+        let name = actor.name();
+        tracing::warn!(target: "procession", name, "a client may not stop what it has a part of");
+    } else if is_kill {
+        actor.kill();
+    } else {
+        actor.stop();
+    }
+}
+
 /// The way back to a client.
 struct FarReply {
     session: Arc<Session>,
-    /// The client's number of the call, until it is answered.
-    number: Option<u64>,
+    /// The client's number of the call and the call's place, until it is answered.
+    call: Option<(u64, Place)>,
 }
 
 impl FarReply {
     fn send(&mut self, result: Result<Encoded, CallError>) {
-        let Some(number) = self.number.take() else { return };
+        let Some((number, place)) = self.call.take() else { return };
         let answered = match result {
             Ok(encoded) if encoded.fds.is_empty() => Answered::Value(Packed(encoded.bytes)),
             Ok(_) => Answered::Refused(stays()),
@@ -109,7 +130,7 @@ impl FarReply {
         };
         let reply = Stored::message(&answered)
             .map_or_else(|error| Reply::Fault(Fault::Failed(error.to_string())), Reply::Value);
-        self.session.answer(number, reply);
+        self.session.answer(number, reply, Some(place));
     }
 }
 
@@ -176,6 +197,12 @@ impl FarActor {
         self.proxy.road().ok_or_else(|| CallError::Unreachable("it is not far".into()))
     }
 
+    fn end(&self, is_kill: bool) {
+        if let Some(road) = self.proxy.road() {
+            road.say(&ToServer::Stop { object: self.proxy.object(), is_kill });
+        }
+    }
+
     fn send_now(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), CallError> {
         if !message.fds.is_empty() {
             return Err(stays());
@@ -240,15 +267,16 @@ impl Remote for FarActor {
     }
 
     fn stop(&self) {
-        tracing::warn!(target: "procession", actor = self.name(), "only its own tree can stop it");
+        self.end(false);
     }
 
     fn kill(&self) {
-        self.stop();
+        self.end(true);
     }
 
-    fn monitor(&self, _sink: DownSink) -> Result<(), CallError> {
-        Err(CallError::Unreachable("an actor of a remote manager cannot be watched".into()))
+    fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
+        self.road()?.watch(self.proxy.object(), self.id(), self.name(), sink);
+        Ok(())
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {

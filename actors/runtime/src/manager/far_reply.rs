@@ -11,20 +11,44 @@ use super::far_session::Session;
 use super::stored::Stored;
 use procession_protocols::manager::{Fault, Reply};
 use std::cell::RefCell;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 
-/// An answer, and the number of its call.
-pub(super) type Numbered = (u64, Reply<Stored>);
+/// An answer on its way to a client.
+pub(super) struct Answer {
+    /// The client's number of the call.
+    pub(super) number: u64,
+    pub(super) reply: Reply<Stored>,
+    /// What the call took; a refusal has none.
+    pub(super) place: Option<Place>,
+}
+
+/// One of the calls that a client may have under way. Dropped, whether the call was answered
+/// or given up, it is another's.
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// `None` when so many are taken.
+    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let place = Self(taken.clone());
+        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 thread_local! {
     /// The session whose call this thread carries out just now, and the answers that it has
     /// given to that session.
-    static READS: RefCell<Option<(*const Session, Vec<Numbered>)>> = const { RefCell::new(None) };
+    static READS: RefCell<Option<(*const Session, Vec<Answer>)>> = const { RefCell::new(None) };
 }
 
 /// Gives an answer to the session's client.
-pub(super) fn give(session: &Session, out: &mpsc::Sender<Numbered>, answer: Numbered) {
+pub(super) fn give(session: &Session, out: &mpsc::Sender<Answer>, answer: Answer) {
     let left = READS.with_borrow_mut(|reads| match reads {
         Some((reader, answers)) if std::ptr::eq(*reader, session) => {
             answers.push(answer);
@@ -55,7 +79,7 @@ pub(super) fn carry_out(
 pub(super) fn write(
     session: &Weak<Session>,
     stream: &Arc<dyn Stream>,
-    answers: &mpsc::Receiver<Numbered>,
+    answers: &mpsc::Receiver<Answer>,
 ) {
     while let Ok(answer) = answers.recv() {
         let Some(session) = session.upgrade() else { return };
@@ -65,10 +89,12 @@ pub(super) fn write(
     }
 }
 
-fn send(session: &Arc<Session>, stream: &dyn Stream, answer: Numbered) -> bool {
-    session.under_way.fetch_sub(1, Ordering::Relaxed);
+fn send(session: &Arc<Session>, stream: &dyn Stream, answer: Answer) -> bool {
+    let Answer { number, reply, place } = answer;
+    // With the answer the client may send its next call.
+    drop(place);
+    let answer = (number, reply);
     let end = || End::Server(session.clone());
-    let number = answer.0;
     let failed = |text| (number, Reply::<Stored>::Fault(Fault::Failed(text)));
     let encoded = encode(end(), &answer).or_else(|text| encode(end(), &failed(text)));
     encoded.map_or(true, |answer| stream.send(&answer).is_ok())

@@ -7,15 +7,17 @@
 use super::Ask;
 use super::far::{End, Hello, Stream, ToServer, VERSION, Values, decode, encode};
 use super::far_actor::{self, Packed};
+use super::far_watch::{Monitors, lost};
 use super::proxy::{ManagerError, Proxy, open};
 use super::stored::Stored;
 use crate::actor::{CallError, ReplyPort};
 use crate::codec;
+use crate::down::DownSink;
 use crate::share::ShareError;
 use crate::sync::lock;
 use crate::wait;
 use procession_protocols::exit::ExitReason;
-use procession_protocols::id::NodeId;
+use procession_protocols::id::{ActorId, NodeId};
 use procession_protocols::manager::Reply;
 use std::collections::HashMap;
 use std::fmt;
@@ -61,6 +63,7 @@ pub(super) struct Road {
 struct Calls {
     last: u64,
     under_way: HashMap<u64, Waiting>,
+    monitors: Monitors,
     is_gone: bool,
 }
 
@@ -70,6 +73,8 @@ enum Waiting {
     /// An actor's caller, if it is no cast, and the references in the message: the server
     /// must have them until the actor's thread has read it.
     Actors(Option<ReplyPort>, Vec<Proxy>),
+    /// The monitors of the actor with this number.
+    Monitors(u64),
 }
 
 /// Meets the server at the other end of a stream, to which values go as said: its door.
@@ -109,6 +114,12 @@ pub fn meet(stream: Arc<dyn Stream>, values: Values) -> Result<Proxy, ManagerErr
             match waiting {
                 Some(Waiting::Caller(waiting)) => drop(waiting.send(reply)),
                 Some(Waiting::Actors(Some(port), _lent)) => far_actor::answered(reply, port),
+                Some(Waiting::Monitors(actor)) => {
+                    let notice = lock(&road.calls).monitors.answered(actor, reply);
+                    if let Some(notice) = notice {
+                        notice.give();
+                    }
+                }
                 Some(Waiting::Actors(None, _)) | None => {}
             }
         }
@@ -142,15 +153,18 @@ impl Road {
 
     /// Nobody answers any more.
     fn end(&self) {
-        let under_way = {
+        let (under_way, notices) = {
             let calls = &mut *lock(&self.calls);
             calls.is_gone = true;
-            std::mem::take(&mut calls.under_way)
+            (std::mem::take(&mut calls.under_way), calls.monitors.end())
         };
         for waiting in under_way.into_values() {
             if let Waiting::Actors(Some(port), _) = waiting {
                 port.complete(Err(self.actor_gone()));
             }
+        }
+        for notice in notices {
+            notice.give();
         }
     }
 
@@ -162,7 +176,7 @@ impl Road {
         ManagerError::OwnerGone { name: self.name.clone() }
     }
 
-    fn say(&self, message: &ToServer) {
+    pub(super) fn say(&self, message: &ToServer) {
         // A road that is being dropped has no references to speak of.
         let Some(this) = self.this.upgrade() else { return };
         if let Ok(message) = encode(End::Client(this), message) {
@@ -200,6 +214,25 @@ impl Road {
             let unsent = lock(&self.calls).under_way.remove(&number);
             drop(unsent);
         })
+    }
+
+    /// Has `sink` told of an actor's end, or that this road has ended.
+    pub(super) fn watch(&self, object: u64, actor: ActorId, name: &str, sink: DownSink) {
+        let number = {
+            let calls = &mut *lock(&self.calls);
+            if calls.is_gone {
+                Err(sink)
+            } else if calls.monitors.add(actor, name, sink) {
+                Ok(Some(calls.enter(Waiting::Monitors(actor.number))))
+            } else {
+                Ok(None)
+            }
+        };
+        match number {
+            Ok(Some(number)) => self.say(&ToServer::Watch { number, object }),
+            Ok(None) => {}
+            Err(sink) => sink(lost(actor, name)),
+        }
     }
 
     pub(super) async fn ask(
@@ -257,6 +290,8 @@ impl Drop for Road {
         if let Ok(bye) = bye {
             let _ = self.stream.send(&bye.bytes);
         }
+        // Monitors alone do not keep the connection.
+        self.end();
     }
 }
 

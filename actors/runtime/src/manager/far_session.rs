@@ -12,7 +12,8 @@ use super::Ask;
 use super::asker::Asker;
 use super::far::{End, Hello, Stream, ToServer, VERSION, Values, decode, encode};
 use super::far_actor;
-use super::far_reply;
+use super::far_reply::{self, Answer, Place};
+use super::far_watch;
 use super::object::Object;
 use super::presence::Presence;
 use super::proxy::Proxy;
@@ -39,21 +40,21 @@ pub(super) struct Session {
     /// Each object with the number of references that the client has.
     held: Mutex<HashMap<u64, (Proxy, u64)>>,
     presence: Presence,
-    out: mpsc::Sender<(u64, Reply<Stored>)>,
-    pub(super) under_way: AtomicUsize,
+    out: mpsc::Sender<Answer>,
+    under_way: Arc<AtomicUsize>,
     /// Set with `held` locked, when the client is gone and nothing is given any more.
     is_over: AtomicBool,
     pub(super) values: Values,
 }
 
 impl Session {
-    fn new(client: ClientId, out: mpsc::Sender<(u64, Reply<Stored>)>, values: Values) -> Self {
+    fn new(client: ClientId, out: mpsc::Sender<Answer>, values: Values) -> Self {
         Self {
             client,
             held: Mutex::default(),
             presence: Presence::default(),
             out,
-            under_way: AtomicUsize::new(0),
+            under_way: Arc::default(),
             is_over: AtomicBool::new(false),
             values,
         }
@@ -76,6 +77,7 @@ impl Session {
     fn close(&self) -> HashMap<u64, (Proxy, u64)> {
         let held = &mut *lock(&self.held);
         self.is_over.store(true, Ordering::Relaxed);
+        far_watch::leave(self.client);
         std::mem::take(held)
     }
 
@@ -95,8 +97,17 @@ impl Session {
     }
 
     /// Answers a call of the client's.
-    pub(super) fn answer(&self, number: u64, reply: Reply<Stored>) {
-        far_reply::give(self, &self.out, (number, reply));
+    pub(super) fn answer(&self, number: u64, reply: Reply<Stored>, place: Option<Place>) {
+        far_reply::give(self, &self.out, Answer { number, reply, place });
+    }
+
+    fn refuse(&self, number: u64, fault: Fault) {
+        self.answer(number, Reply::Fault(fault), None);
+    }
+
+    /// An object of the client's.
+    fn object(&self, number: u64) -> Option<Arc<Object>> {
+        self.find(number).and_then(|proxy| proxy.own())
     }
 
     fn heard(self: &Arc<Self>, message: ToServer) -> bool {
@@ -104,46 +115,72 @@ impl Session {
             ToServer::Bye => return false,
             ToServer::Release { object } => self.release(object),
             ToServer::Cancel { number, object } => {
-                if let Some(object) = self.find(object).and_then(|proxy| proxy.own()) {
+                if let Some(object) = self.object(object) {
                     object.cancel_call(self.client, number);
                 }
             }
             ToServer::Message { number, object, message } => {
-                if self.under_way.fetch_add(1, Ordering::Relaxed) >= MAX_UNDER_WAY {
-                    self.answer(number, Reply::Fault(Fault::Busy));
-                } else if let Some(object) = self.find(object).and_then(|proxy| proxy.own()) {
-                    far_actor::deliver(self, number, &object, message);
-                } else {
-                    self.answer(number, Reply::Fault(Fault::NoSuchObject("such object".into())));
+                match (Place::take(&self.under_way, MAX_UNDER_WAY), self.object(object)) {
+                    (None, _) => self.refuse(number, Fault::Busy),
+                    (Some(place), Some(object)) => {
+                        far_actor::deliver(self, number, place, &object, message);
+                    }
+                    (Some(_), None) => self.refuse(number, no_such_object()),
                 }
             }
-            ToServer::Ask { number, object, ask } => {
-                let session = self.clone();
-                let answer = move |reply| session.answer(number, reply);
-                if self.under_way.fetch_add(1, Ordering::Relaxed) >= MAX_UNDER_WAY {
-                    answer(Reply::Fault(Fault::Busy));
-                    return true;
-                }
-                let thread = match &ask {
-                    Ask::Call { thread, .. } => *thread,
-                    Ask::Run { .. } | Ask::Change { .. } => {
-                        let text = "no function is named from outside the process tree";
-                        answer(Reply::Fault(Fault::Failed(text.into())));
-                        return true;
-                    }
-                    _ => 0,
-                };
-                match self.find(object).and_then(|proxy| proxy.own()) {
-                    Some(object) => {
+            ToServer::Ask { number, object, ask } => self.ask(number, object, ask),
+            ToServer::Watch { number, object } => {
+                let object = self.object(object);
+                match object.as_ref().and_then(|object| object.as_actor()) {
+                    Some(actor) => {
+                        // A client that has gone is not kept for it.
+                        let session = Arc::downgrade(self);
+                        let answer = move |reply| {
+                            if let Some(session) = session.upgrade() {
+                                session.answer(number, reply, None);
+                            }
+                        };
                         let asker = Asker::Far(self.client, number, Box::new(answer));
-                        object.take(Caller { client: self.client, thread }, ask, asker);
+                        far_watch::watch(actor, self.client, asker);
                     }
-                    None => answer(Reply::Fault(Fault::NoSuchObject("such object".into()))),
+                    None => self.refuse(number, no_such_object()),
+                }
+            }
+            ToServer::Stop { object, is_kill } => {
+                let object = self.object(object);
+                if let Some(actor) = object.as_ref().and_then(|object| object.as_actor()) {
+                    far_actor::stop(actor, is_kill);
                 }
             }
         }
         true
     }
+
+    fn ask(self: &Arc<Self>, number: u64, object: u64, ask: Ask) {
+        let Some(place) = Place::take(&self.under_way, MAX_UNDER_WAY) else {
+            return self.refuse(number, Fault::Busy);
+        };
+        let thread = match &ask {
+            Ask::Call { thread, .. } => *thread,
+            Ask::Run { .. } | Ask::Change { .. } => {
+                let text = "no function is named from outside the process tree";
+                return self.refuse(number, Fault::Failed(text.into()));
+            }
+            _ => 0,
+        };
+        let Some(object) = self.object(object) else {
+            return self.refuse(number, no_such_object());
+        };
+        let session = self.clone();
+        // Given up, the call drops this, and its place with it.
+        let answer = move |reply| session.answer(number, reply, Some(place));
+        let asker = Asker::Far(self.client, number, Box::new(answer));
+        object.take(Caller { client: self.client, thread }, ask, asker);
+    }
+}
+
+fn no_such_object() -> Fault {
+    Fault::NoSuchObject("such object".into())
 }
 
 static SESSIONS: AtomicUsize = AtomicUsize::new(0);
@@ -182,7 +219,7 @@ fn attend(
     session: &Arc<Session>,
     door: &Proxy,
     stream: &Arc<dyn Stream>,
-    replies: mpsc::Receiver<(u64, Reply<Stored>)>,
+    replies: mpsc::Receiver<Answer>,
 ) {
     let end = || End::Server(session.clone());
     let node = node::current();

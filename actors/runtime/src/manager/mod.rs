@@ -25,6 +25,7 @@
 //! | `far_session`, `far_road` | the two ends: a server's and a client's |
 //! | `far_actor` | users' actors, as those clients use them |
 //! | `far_reply` | how answers go to those clients |
+//! | `far_watch` | how they learn of actors' ends |
 //! | `json` | plain data as JSON |
 //! | `python` | Python programs as clients |
 //! | `function` | functions that run in a server |
@@ -41,6 +42,7 @@ pub(crate) mod far_actor;
 mod far_reply;
 mod far_road;
 mod far_session;
+mod far_watch;
 mod function;
 mod json;
 mod object;

@@ -6,9 +6,15 @@
 #[path = "../../../../protocols/tests/fuzz/mutate.rs"]
 mod mutate;
 
+use super::super::actor::host_as_object;
 use super::super::door::Reception;
 use super::super::object::count;
 use super::*;
+use crate::actor::message::MethodNames;
+use crate::actor::{
+    Handler, MailboxOptions, Message, Reply as ActorReply, ReplyPort, Wire, WireFns,
+};
+use crate::codec::{self, DecodeError, Decoder, EncodeError, Encoder};
 use mutate::{Random, fuzz};
 use procession_protocols::manager::{
     ArrayCall, BarrierCall, Call, DictCall, EventCall, ListCall, LockCall, Machine, QueueCall,
@@ -20,9 +26,83 @@ use std::time::{Duration, Instant};
 /// A server with one client.
 struct World {
     session: Arc<Session>,
-    answers: mpsc::Receiver<(u64, Reply<Stored>)>,
+    answers: mpsc::Receiver<Answer>,
     /// Somebody else's object.
     good: Proxy,
+}
+
+/// An actor of a user's.
+struct Echo;
+
+/// What it takes, as `#[methods]` would have it: references, or a text, given back.
+enum EchoMsg {
+    References(Vec<Proxy>, ActorReply<Vec<Proxy>>),
+    Text(String, ActorReply<String>),
+}
+
+impl Handler for Echo {
+    type Msg = EchoMsg;
+
+    fn handle(&mut self, message: EchoMsg) {
+        match message {
+            EchoMsg::References(references, reply) => reply.send(references),
+            EchoMsg::Text(text, reply) => reply.send(text),
+        }
+    }
+}
+
+impl Message for EchoMsg {
+    fn variant_name(&self) -> &'static str {
+        "Echo"
+    }
+
+    fn expects_reply(&self) -> bool {
+        true
+    }
+
+    fn wire() -> Option<WireFns<Self>> {
+        Some(WireFns::of())
+    }
+}
+
+impl Wire for EchoMsg {
+    const FINGERPRINT: u64 = 1;
+
+    const METHODS: &'static [MethodNames] = &[];
+
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        match self {
+            Self::References(references, _) => encoder.value(&(0_u32, references)),
+            Self::Text(text, _) => encoder.value(&(1_u32, text)),
+        }
+    }
+
+    fn take_reply(&mut self) -> Option<ReplyPort> {
+        match self {
+            Self::References(_, reply) => std::mem::replace(reply, ActorReply::none()).into_port(),
+            Self::Text(_, reply) => std::mem::replace(reply, ActorReply::none()).into_port(),
+        }
+    }
+
+    fn decode(
+        decoder: &mut Decoder<'_>,
+        reply: &mut Option<ReplyPort>,
+    ) -> Result<Self, DecodeError> {
+        if decoder.value::<u32>()? == 0 {
+            let references = decoder.value()?;
+            Ok(Self::References(references, ActorReply::from_port(reply.take())))
+        } else {
+            let text = decoder.value()?;
+            Ok(Self::Text(text, ActorReply::from_port(reply.take())))
+        }
+    }
+}
+
+/// A message with references: each is a variant and an object's number.
+type References = (u32, Vec<(u32, u64)>);
+
+fn references_to(variant: u32, references: Vec<(u32, u64)>) -> far_actor::Packed {
+    far_actor::Packed(codec::encode(&(variant, references)).unwrap().bytes)
 }
 
 /// One of each kind, with things in it.
@@ -58,6 +138,8 @@ impl World {
             let proxy = Proxy::host(Object::stock(Machine::new(seed)));
             session.grant(proxy.own().unwrap(), &proxy);
         }
+        let echo = host_as_object(Echo, "echo", MailboxOptions::DEFAULT, None).unwrap();
+        encode(End::Server(session.clone()), &echo).unwrap();
         let good = Proxy::host(Object::stock(Machine::new(Seed::List(vec![stored(&1)]))));
         Self { session, answers, good }
     }
@@ -73,6 +155,19 @@ impl World {
         numbers.sort_unstable();
         let len = numbers.len() as u64;
         numbers.get(usize::try_from(place % (len + 1)).unwrap()).copied().unwrap_or(place)
+    }
+
+    /// The same for the references in a message to the actor, if it is like one.
+    fn message(&self, message: far_actor::Packed) -> far_actor::Packed {
+        match codec::decode::<References>(&message.0, Vec::new()) {
+            Ok((variant, mut references)) => {
+                for (_, object) in &mut references {
+                    *object = self.object(*object);
+                }
+                references_to(variant, references)
+            }
+            Err(_) => message,
+        }
     }
 
     fn hear(&self, input: &[u8]) {
@@ -99,15 +194,22 @@ impl World {
                 ToServer::Release { object }
             }
             ToServer::Message { number, object, message } => {
+                let message = self.message(message);
                 ToServer::Message { number, object: self.object(object), message }
+            }
+            ToServer::Watch { number, object } => {
+                ToServer::Watch { number, object: self.object(object) }
+            }
+            ToServer::Stop { object, is_kill } => {
+                ToServer::Stop { object: self.object(object), is_kill }
             }
             ToServer::Bye => ToServer::Bye,
         };
         self.session.heard(message);
-        for answer in self.answers.try_iter() {
-            self.session.under_way.fetch_sub(1, Ordering::Relaxed);
+        for Answer { number, reply, place } in self.answers.try_iter() {
             // What cannot be encoded is a fault, as `far_reply` has it.
-            drop(encode(self.end(), &answer));
+            drop(encode(self.end(), &(number, reply)));
+            drop(place);
         }
         let under_way = self.session.under_way.load(Ordering::Relaxed);
         assert!(under_way <= MAX_UNDER_WAY, "{under_way} calls are under way");
@@ -134,6 +236,9 @@ impl World {
         }
     }
 }
+
+/// How many objects a client begins with; the actor is the last.
+const OBJECTS: u64 = 14;
 
 /// Requests as they should be, with places for objects.
 fn requests() -> Vec<ToServer> {
@@ -181,13 +286,19 @@ fn requests() -> Vec<ToServer> {
     let mut requests: Vec<_> = asks
         .map(|ask| {
             place += 1;
-            ToServer::Ask { number: place, object: place % 13, ask }
+            ToServer::Ask { number: place, object: place % OBJECTS, ask }
         })
         .collect();
     requests.push(ToServer::Cancel { number: 14, object: 5 });
     requests.push(ToServer::Release { object: 3 });
-    let message = far_actor::Packed(vec![0, 1, 2]);
-    requests.push(ToServer::Message { number: 7, object: 2, message });
+    let object = OBJECTS - 1;
+    let text = far_actor::Packed(codec::encode(&(1_u32, "three")).unwrap().bytes);
+    for message in [far_actor::Packed(vec![0, 1, 2]), text, references_to(0, vec![(2, 3), (2, 13)])]
+    {
+        requests.push(ToServer::Message { number: 7, object, message });
+    }
+    requests.push(ToServer::Watch { number: 8, object });
+    requests.push(ToServer::Stop { object, is_kill: false });
     requests.push(ToServer::Bye);
     requests
 }
