@@ -15,6 +15,7 @@
 //! | `lock` | locks, recursive ones, and the conditions on them |
 //! | `semaphore`, `event`, `barrier` | their kin |
 //! | `calls` | a client's calls under way on a stream, and who reads the answers |
+//! | `flow` | which of those calls are written together |
 //! | `map` | the same calls over other values |
 //! | `python` | Python's words for all of it |
 
@@ -24,6 +25,7 @@ mod call;
 mod calls;
 mod dict;
 mod event;
+mod flow;
 mod list;
 mod lock;
 mod map;
@@ -34,6 +36,7 @@ mod semaphore;
 mod set;
 
 pub use calls::{Calls, Over, Told, Turn};
+pub use flow::{Change, Flow};
 
 pub use call::{
     ArrayCall, BarrierCall, Call, DictCall, EventCall, Fault, ListCall, LockCall, Place, QueueCall,

@@ -4,6 +4,7 @@
 
 mod calls;
 mod containers;
+mod flow;
 mod locks;
 mod queues;
 

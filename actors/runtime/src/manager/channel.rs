@@ -5,8 +5,9 @@
 //! between a call and its answer; for async calls the hidden thread reads while no thread
 //! does. Async calls that are many are written together. One stream for all keeps the order
 //! of what a thread asks. It must never decode a user's value, nor keep what a call gives
-//! beyond the call. Neighbours: `procession_protocols::manager::Calls` says who reads,
-//! `reactor` is the other end, `share` carries that end there and attaches objects.
+//! beyond the call. Neighbours: `procession_protocols::manager` says who reads (`Calls`) and
+//! which calls are written together (`Flow`), `reactor` is the other end, `share` carries that
+//! end there and attaches objects.
 
 use super::Ask;
 use super::proxy::{ManagerError, open};
@@ -19,11 +20,11 @@ use crate::spin::Spin;
 use crate::sync::{after, lock, poll};
 use crate::sys::watch::{Held, watch};
 use nix::poll::{PollFd, PollFlags};
-use procession_protocols::manager::{Calls, Fault, Over, Reply, Told, Turn};
+use procession_protocols::manager::{Calls, Change, Fault, Flow, Over, Reply, Told, Turn};
 use procession_protocols::wire::{Header, Kind};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -39,9 +40,6 @@ const CALLS_EACH: u64 = 1 << 42;
 /// Most async calls that are under way on a channel; each further one is [`Fault::Busy`].
 /// Of the others each thread has one.
 const MAX_UNDER_WAY: usize = 1 << 16;
-
-/// When so many async calls are under way, the next ones are written together.
-const GATHERS_FROM: usize = 4;
 
 /// What has been gathered is written when it is so much, or when the hidden thread comes to
 /// it.
@@ -96,17 +94,8 @@ pub(super) struct Channel {
     attended: OnceLock<()>,
     /// How waits for answers have gone.
     spin: Spin,
-    flow: Flow,
-}
-
-/// Async calls that come one upon another.
-#[derive(Default)]
-struct Flow {
-    /// Calls that are gathered and not written.
-    gathered: AtomicUsize,
-    /// Whether the hidden thread will write them without being called: answers come, and
-    /// with the next ones it writes.
-    is_on: AtomicBool,
+    /// The [`Flow`] of async calls.
+    flow: AtomicU64,
 }
 
 impl Channel {
@@ -124,7 +113,7 @@ impl Channel {
             aside: Arc::default(),
             attended: OnceLock::new(),
             spin: Spin::default(),
-            flow: Flow::default(),
+            flow: AtomicU64::new(0),
         }))
     }
 
@@ -283,7 +272,7 @@ impl Channel {
         .map_err(|Over| self.gone())?;
         let mut back = Back { channel: self, object, number, is_over: false };
         let channel = &back.channel;
-        let is_seen_to = if others < GATHERS_FROM {
+        let is_seen_to = if others < Flow::FROM {
             channel.send(Kind::Call, object, number, message)?;
             !channel.link.wants_write()
         } else {
@@ -348,22 +337,30 @@ impl Channel {
             _ => self.write_gathered(),
         });
         let is_written = flushed.map_err(|error| self.failed(error))?;
-        // Answers to come are those of calls that have been written. The order matters: see
-        // `end_flow`.
-        let gathered = self.flow.gathered.fetch_add(1, Ordering::Relaxed) + 1;
-        let comes = self.flow.is_on.load(Ordering::SeqCst) && others >= 2 * gathered;
-        Ok(is_written || comes)
+        let before = Flow(self.flow.fetch_add(Flow::CALL, Ordering::SeqCst));
+        Ok(is_written || before.carries(others))
     }
 
     fn write_gathered(&self) -> Result<bool, LinkError> {
-        self.flow.gathered.store(0, Ordering::Relaxed);
+        self.flow.fetch_and(Flow::IS_ON, Ordering::SeqCst);
         self.link.flush()
     }
 
-    /// On the hidden thread: no answers come for now. A call is gathered first and then asks
-    /// whether they come; so either it sees this, or it is there when this writes.
-    fn end_flow(&self) {
-        self.flow.is_on.store(false, Ordering::SeqCst);
+    /// On the hidden thread, which writes after it.
+    fn change_flow(&self, change: Change) {
+        match change {
+            Change::Begin => {
+                self.flow.fetch_or(Flow::IS_ON, Ordering::SeqCst);
+            }
+            Change::End => {
+                self.flow.fetch_and(!Flow::IS_ON, Ordering::SeqCst);
+            }
+            Change::Keep => {}
+        }
+    }
+
+    fn flows(&self) -> bool {
+        Flow(self.flow.load(Ordering::SeqCst)).is_on()
     }
 
     fn failed(&self, error: LinkError) -> ManagerError {
@@ -408,13 +405,11 @@ impl Channel {
                 }
             };
             let taken = if is_reader { self.take_answers() } else { Ok(0) };
-            match taken {
-                Ok(GATHERS_FROM..) => self.flow.is_on.store(true, Ordering::SeqCst),
-                _ if !is_reader => self.end_flow(),
-                _ => {}
-            }
-            let Ok((taken, is_written)) = taken.and_then(|n| Ok((n, self.write_gathered()?)))
-            else {
+            let written = taken.and_then(|taken| {
+                self.change_flow(Flow::looked(is_reader, taken));
+                Ok((taken, self.write_gathered()?))
+            });
+            let Ok((taken, is_written)) = written else {
                 self.end();
                 return false;
             };
@@ -442,8 +437,8 @@ impl Channel {
                     ready.clear_ready();
                 },
                 () = self.aside.notified() => {}
-                () = tokio::time::sleep(FLOW_PERIOD), if self.flow.is_on.load(Ordering::SeqCst) => {
-                    self.end_flow();
+                () = tokio::time::sleep(FLOW_PERIOD), if self.flows() => {
+                    self.change_flow(Change::End);
                 }
             }
         }
