@@ -1,7 +1,8 @@
 //! The one stream over which a process calls its manager: threads and async calls at a
 //! time, calls that are given up, large values both ways, and the manager's death.
 
-use crate::util::SOON;
+use crate::util::{SOON, signal};
+use nix::sys::signal::Signal;
 use procession::manager::{Fault, Pending, QueueProxy};
 use procession::{Manager, ManagerError, Process};
 use std::future::Future;
@@ -134,6 +135,32 @@ fn a_call_more_than_may_be_under_way_is_refused_and_all_can_be_given_up() {
     assert_eq!(process.result_timeout(SOON * 2).unwrap(), (0, true, 6));
     queue.put(7).unwrap();
     assert_eq!(queue.get().unwrap(), 7);
+}
+
+#[test]
+fn a_call_is_given_up_though_nothing_more_fits_its_stream() {
+    let manager = Manager::start().unwrap();
+    let server = manager.process().unwrap().pid().unwrap();
+    let queue = manager.queue::<Vec<u8>>().unwrap();
+    in_time(move || {
+        queue.qsize().unwrap();
+        signal(server, Signal::SIGSTOP);
+        let mut get = queue.get_async();
+        send(&mut get);
+        let mut puts = Vec::new();
+        let refused = loop {
+            let mut put = queue.put_async(&vec![u8::try_from(puts.len()).unwrap(); 1 << 20]);
+            match Pin::new(&mut put).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => puts.push(put),
+                Poll::Ready(result) => break result,
+            }
+        };
+        refused.unwrap_err();
+        drop(get);
+        signal(server, Signal::SIGCONT);
+        assert!(all(puts).iter().all(Result::is_ok));
+        assert_eq!(queue.get().unwrap()[0], 0, "nobody got it before");
+    });
 }
 
 #[test]

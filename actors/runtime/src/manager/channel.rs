@@ -21,7 +21,7 @@ use crate::sync::{after, lock, poll};
 use crate::sys::watch::{Held, watch};
 use nix::poll::{PollFd, PollFlags};
 use procession_protocols::manager::{Calls, Change, Fault, Flow, Over, Reply, Told, Turn};
-use procession_protocols::wire::{Header, Kind};
+use procession_protocols::wire::{HEADER_LEN, Header, Kind};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +40,10 @@ const CALLS_EACH: u64 = 1 << 42;
 /// Most async calls that are under way on a channel; each further one is [`Fault::Busy`].
 /// Of the others each thread has one.
 const MAX_UNDER_WAY: usize = 1 << 16;
+
+/// What words that give up calls may fill beyond [`OUTBOUND_LIMIT`], in bytes: there is room
+/// for one of each async call, and for those of as many threads.
+const GIVEN_UP: usize = 2 * MAX_UNDER_WAY * HEADER_LEN;
 
 /// What has been gathered is written when it is so much, or when the hidden thread comes to
 /// it.
@@ -296,9 +300,12 @@ impl Channel {
         Ok(())
     }
 
-    /// Nobody waits for the answer any more.
+    /// Nobody waits for the answer any more. The server must hear that, or would give an item
+    /// to nobody: so it is kept beyond what calls may fill.
     fn give_up(&self, object: u64, number: u64) {
-        if self.send(Kind::Control, object, number, Encoded::default()).is_ok()
+        let word = Encoded::default();
+        let Ok(header) = header(Kind::Control, object, number, &word) else { return };
+        if self.link.post(header, word, OUTBOUND_LIMIT + GIVEN_UP).is_ok()
             && self.link.wants_write()
             && self.attend().is_ok()
         {
