@@ -239,6 +239,18 @@ impl World {
         self.put.insert(thing);
     }
 
+    /// Takes what is lent, and says so if it was asked to.
+    fn takes(page: &mut Page, most: u32) -> Option<(Held, VecDeque<Entry<Thing>>)> {
+        let (first, count) = Cursor(&page.items).take_many(most)?;
+        page.eats();
+        let taken = first + count;
+        if page.rings_at.is_some_and(|at| taken.wrapping_sub(at) <= u32::MAX / 2) {
+            page.rings_at = None;
+            Self::ring(page);
+        }
+        Some((Held { first, count }, page.stream.drain(..count as usize).collect()))
+    }
+
     /// A client gets up to `most` together.
     pub(crate) fn client_gets(&mut self, client: Client, most: u32, waits: bool) {
         if self.client_takes(client, most, Fate::Lives) {
@@ -246,7 +258,10 @@ impl World {
             return;
         }
         let Some(page) = self.page(client) else { return };
-        if waits {
+        // With all hands in use it goes on without one, and would lose them if it died.
+        if let Some((_, entries)) = Self::takes(page, most) {
+            self.got.extend(entries.into_iter().map(|entry| (entry.item, entry.redelivered)));
+        } else if waits {
             if !page.is_hungry() {
                 Hunger(&page.hungry).enter();
             }
@@ -276,21 +291,13 @@ impl World {
             self.dies(client);
             return true;
         }
-        let (first, count) = Cursor(&page.items).take_many(most).unwrap();
-        page.eats();
-        let entries = page.stream.drain(..count as usize).collect();
+        let (held, entries) = Self::takes(page, most).unwrap();
         if fate == Fate::Taken {
             self.dies(client);
             return true;
         }
-        let held = Held { first, count };
         Hands(&*page).set(hand, held);
         page.calls.push_back(Call { hand, held, entries });
-        let taken = first + count;
-        if page.rings_at.is_some_and(|at| taken.wrapping_sub(at) <= u32::MAX / 2) {
-            page.rings_at = None;
-            Self::ring(page);
-        }
         if fate == Fate::Held {
             self.dies(client);
         }
