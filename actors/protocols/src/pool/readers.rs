@@ -11,7 +11,11 @@
 //! The rule that keeps wake-ups from being lost: a ring is answered by whoever sees it
 //! first, and if anybody still sleeps then, the bells are armed for the sleepers *before*
 //! the outboxes are emptied. When nobody waits for a result, bells need not ring for each;
-//! the first who waits then without being the reader wakes who sleeps. It must never wait, and knows no thread but by its name `R`.
+//! the first who waits then without being the reader wakes who sleeps.
+//!
+//! Who submits task after task may leave some of them to whoever comes next, while the
+//! attendant *stands by*: it comes back after a moment, and sends what is left. It must never
+//! wait, and knows no thread but by its name `R`.
 
 use std::collections::VecDeque;
 
