@@ -7,6 +7,7 @@
 //! death; a close and a terminate end.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod holding;
 mod readers;
 mod world;
 
