@@ -125,8 +125,7 @@ impl<T: Clone> Scheduler<T> {
 
     /// The items whose results come next from a worker: of which task, and which.
     pub fn current(&self, worker: WorkerId) -> Option<(&T, Range<u32>)> {
-        let worker = self.workers.iter().find(|known| known.id == worker)?;
-        let piece = &worker.current.as_ref()?.piece;
+        let piece = &self.known(worker)?.current.as_ref()?.piece;
         Some((&self.tasks.get(&piece.task)?.payload, piece.items.clone()))
     }
 
@@ -394,6 +393,10 @@ impl<T: Clone> Scheduler<T> {
     /// The workers that there are, starting or ending ones too.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
         self.workers.iter().map(|worker| worker.id)
+    }
+
+    pub(super) fn known(&self, worker: WorkerId) -> Option<&Worker> {
+        self.workers.iter().find(|known| known.id == worker)
     }
 
     pub(super) fn find(&mut self, worker: WorkerId) -> Option<&mut Worker> {

@@ -16,21 +16,21 @@ const PATIENCE_MS: u64 = 1;
 impl<T: Clone> Scheduler<T> {
     /// After what a worker is to ring for its owner, when nobody waits for a result.
     pub fn alarm(&self, worker: WorkerId) -> Alarm {
-        let worker = self.workers.iter().find(|known| known.id == worker);
+        let worker = self.known(worker);
         worker.map_or(Alarm::Each, |worker| worker.alarm(!self.queue.is_empty()))
     }
 
     /// Whether a worker that has begun so much, and for which there is more to do, is to be
     /// supplied by whoever passes.
     pub fn is_low(&self, worker: WorkerId, begun: u32) -> bool {
-        let worker = self.workers.iter().find(|known| known.id == worker);
+        let worker = self.known(worker);
         !self.queue.is_empty() && worker.is_some_and(|worker| worker.is_low(begun))
     }
 
     /// Whether a worker does many tasks between two looks, so that more of them may be sent
     /// together: how many.
     pub fn bulk(&self, worker: WorkerId) -> usize {
-        self.workers.iter().find(|known| known.id == worker).map_or(1, |worker| worker.pace / 2)
+        self.known(worker).map_or(1, |worker| worker.pace / 2)
     }
 
     /// Most pieces of one worker.
