@@ -29,6 +29,25 @@ use std::fmt;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A pool calls it as it calls a function itself, and takes it by value: a clone is cheap, so
+/// where it stays in use, in a loop or behind a reference, `pool.apply(function.clone(), args)`
+/// is what to write. (That `&Function` does as well cannot be said in Rust today: references
+/// are `Copy`, and one day might be functions themselves.)
+///
+/// ```
+/// use procession::{Function, Pool};
+///
+/// fn mul(a: i64, b: i64) -> i64 { a * b }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (pool, function) = (Pool::new(1)?, Function::new(mul)?);
+/// for x in 0..3 {
+///     assert_eq!(pool.apply(function.clone(), (x, 7))?, x * 7);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Function<Args: 'static, R: 'static> {
     inner: Remembered<Args, R>,
 }

@@ -14,7 +14,7 @@
 //! - Statics and the current directory are everybody's.
 //!
 //! Owns threads as processes, pools and executors of threads. Neighbours: `process.rs`,
-//! `pool.rs` and what it is made of, `executor.rs`; `crew.rs` has the threads.
+//! `current.rs` and `living.rs`; `pool.rs` and what it is made of, `executor.rs`; `crew.rs` has the threads.
 //!
 //! ```
 //! use procession::dummy::{Pool, Process, Queue};
@@ -31,8 +31,10 @@
 //! ```
 
 mod crew;
+mod current;
 mod executor;
 mod imap;
+mod living;
 mod pool;
 mod process;
 mod result;
@@ -45,11 +47,11 @@ pub use crate::pool::TaskOptions;
 pub use crate::queue::{JoinableQueue, Queue, SimpleQueue};
 pub use crate::sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore};
 pub use crate::value::{Array, RawArray, RawValue, Value};
+pub use current::{CurrentProcess, current_process};
 pub use executor::{ThreadExecutorBuilder, ThreadPoolExecutor};
 pub use imap::Imap;
+pub use living::active_children;
 pub use pool::{Pool, Pool as ThreadPool, PoolBuilder};
-pub use process::{
-    CurrentProcess, Process, ProcessBuilder, ProcessRef, active_children, current_process,
-};
+pub use process::{Process, ProcessBuilder, ProcessRef, Sentinel};
 pub use result::AsyncResult;
 pub use tasks::Tasks;

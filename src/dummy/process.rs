@@ -1,19 +1,22 @@
 //! `dummy::Process`: a function that runs in a thread, with the face of a process.
 //!
-//! Owns the threads that were started so: their names, their ends, and the waiting for those
-//! that are no daemons when the program ends. It must never be asked to end one.
+//! Owns the threads that were started so: their names and their ends. It must never be asked to
+//! end one. Neighbours: `current.rs` is what such a thread knows of itself, `living.rs` knows
+//! those that run.
 
+use super::living;
 use crate::error::{Error, JoinError, Result};
 use crate::executor::{Future, Promise};
 use procession_protocols::exit::PanicReport;
-use procession_runtime::finalizer;
 use procession_runtime::function::Entry;
 use procession_runtime::panic::catch;
 use procession_runtime::sync::{after, lock};
 use std::any::type_name;
 use std::cell::RefCell;
 use std::fmt;
+use std::io::{PipeReader, PipeWriter, Write};
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -33,21 +36,17 @@ type Returned<R> = Option<std::result::Result<R, PanicReport>>;
 
 /// A thread as a process, whatever it returns.
 #[derive(Clone)]
-pub struct ProcessRef(Arc<Life>);
+pub struct ProcessRef(pub(super) Arc<Life>);
 
 /// Options for a [`Process`] before its start.
 #[must_use = "a builder does nothing until build or start"]
 pub struct ProcessBuilder<R>(Process<R>);
 
-/// The thread as a process that the calling code runs in.
-#[derive(Clone)]
-pub struct CurrentProcess(Option<Arc<Life>>);
-
-struct Life {
+pub(super) struct Life {
     inner: Mutex<Inner>,
     /// The number of the one that made it; 0 for the program itself.
-    parent: u32,
-    number: u32,
+    pub(super) parent: u32,
+    pub(super) number: u32,
     children: AtomicU32,
     ended: Future<()>,
 }
@@ -56,16 +55,33 @@ struct Inner {
     name: String,
     daemon: bool,
     phase: Phase,
+    watch: Option<Watch>,
 }
 
 enum Phase {
-    New { work: Box<dyn FnOnce() -> i32 + Send>, end: Promise<()> },
+    New {
+        work: Box<dyn FnOnce() -> i32 + Send>,
+        end: Promise<()>,
+    },
     Started,
     Ended(i32),
+    /// With the exit code, if it was started.
+    Closed(Option<i32>),
 }
 
-/// Those that run, and the process that they run in: a copy of it has none of them.
-static LIVING: Mutex<(u32, Vec<ProcessRef>)> = Mutex::new((0, Vec::new()));
+/// A descriptor that becomes readable when a thread that stands for a process ends.
+#[derive(Clone, Debug)]
+pub struct Sentinel(Arc<PipeReader>);
+
+impl AsFd for Sentinel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The pipe of the sentinels of one thread, made when the first is asked for. Its other end
+/// is gone once the thread has ended.
+struct Watch(Sentinel, Option<PipeWriter>);
 
 /// The last number that was given.
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
@@ -77,21 +93,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
 }
 
-fn current() -> Option<Arc<Life>> {
+/// That which runs the calling code.
+pub(super) fn current() -> Option<Arc<Life>> {
     CURRENT.with_borrow(Clone::clone)
-}
-
-/// The thread as a process that the calling code runs in.
-pub fn current_process() -> CurrentProcess {
-    CurrentProcess(current())
-}
-
-/// The threads that this one started as processes and that have not ended.
-pub fn active_children() -> Vec<ProcessRef> {
-    let me = current().map_or(0, |life| life.number);
-    let living = lock(&LIVING);
-    let is_here = living.0 == std::process::id();
-    living.1.iter().filter(|one| is_here && one.0.parent == me).cloned().collect()
 }
 
 impl<R: Send + 'static> Process<R> {
@@ -207,7 +211,7 @@ impl ProcessRef {
         let end = Promise::new();
         let ended = end.future();
         Self(Arc::new(Life {
-            inner: Mutex::new(Inner { name, daemon, phase: Phase::New { work, end } }),
+            inner: Mutex::new(Inner { name, daemon, phase: Phase::New { work, end }, watch: None }),
             parent: maker.map_or(0, |life| life.number),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed) + 1,
             children: AtomicU32::new(0),
@@ -218,19 +222,21 @@ impl ProcessRef {
     /// Starts the thread.
     ///
     /// # Errors
-    /// [`Error::AlreadyStarted`]; [`Error::Io`] when no thread is to be had.
+    /// [`Error::AlreadyStarted`], [`Error::Closed`]; [`Error::Io`] when no thread is to be
+    /// had.
     pub fn start(&self) -> Result<()> {
         let (work, end, name) = {
             let inner = &mut *lock(&self.0.inner);
             match std::mem::replace(&mut inner.phase, Phase::Started) {
                 Phase::New { work, end } => (work, end, inner.name.clone()),
                 other => {
+                    let is_closed = matches!(other, Phase::Closed(_));
                     inner.phase = other;
-                    return Err(Error::AlreadyStarted);
+                    return Err(if is_closed { Error::Closed } else { Error::AlreadyStarted });
                 }
             }
         };
-        self.enlist();
+        living::enlist(self);
         let me = self.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             CURRENT.set(Some(me.0.clone()));
@@ -246,35 +252,59 @@ impl ProcessRef {
         Ok(())
     }
 
-    fn enlist(&self) {
-        let is_first = {
-            let (process, living) = &mut *lock(&LIVING);
-            let is_first = std::mem::replace(process, std::process::id()) != std::process::id();
-            if is_first {
-                living.clear();
-            }
-            living.push(self.clone());
-            is_first
-        };
-        if is_first {
-            finalizer::at_exit(0, join_all);
-        }
-    }
-
     fn has_ended(&self, code: i32) {
-        lock(&LIVING).1.retain(|one| !Arc::ptr_eq(&one.0, &self.0));
-        lock(&self.0.inner).phase = Phase::Ended(code);
+        living::strike(self);
+        let inner = &mut *lock(&self.0.inner);
+        inner.phase = Phase::Ended(code);
+        if let Some(Watch(_, end)) = &mut inner.watch {
+            // A copy of this process may hold this end open, so what is written tells it.
+            let _ = end.take().map(|mut end| end.write_all(b"."));
+        }
     }
 
     /// The id of the process that it is a thread of; `None` before the start.
     pub fn pid(&self) -> Option<u32> {
-        let is_new = matches!(lock(&self.0.inner).phase, Phase::New { .. });
+        let phase = &lock(&self.0.inner).phase;
+        let is_new = matches!(phase, Phase::New { .. } | Phase::Closed(None));
         (!is_new).then(std::process::id)
+    }
+
+    /// A descriptor that becomes readable when it ends, for [`wait`](crate::wait()).
+    ///
+    /// # Errors
+    /// [`Error::NotStarted`], [`Error::Closed`]; [`Error::Io`] when none is to be had.
+    pub fn sentinel(&self) -> Result<Sentinel> {
+        let inner = &mut *lock(&self.0.inner);
+        inner.check_started()?;
+        if inner.watch.is_none() {
+            let (here, there) = std::io::pipe()?;
+            let end = matches!(inner.phase, Phase::Started).then_some(there);
+            inner.watch = Some(Watch(Sentinel(Arc::new(here)), end));
+        }
+        inner.watch.as_ref().map(|watch| watch.0.clone()).ok_or(Error::NotStarted)
+    }
+
+    /// Gives back what the handle holds. Closing twice is no error; afterwards it cannot be
+    /// joined or started.
+    ///
+    /// # Errors
+    /// [`Error::StillRunning`].
+    pub fn close(&self) -> Result<()> {
+        let inner = &mut *lock(&self.0.inner);
+        let code = match inner.phase {
+            Phase::New { .. } => None,
+            Phase::Started => return Err(Error::StillRunning),
+            Phase::Ended(code) => Some(code),
+            Phase::Closed(code) => code,
+        };
+        inner.phase = Phase::Closed(code);
+        inner.watch = None;
+        Ok(())
     }
 
     /// Its name, such as `DummyProcess-1`, which is its thread's as well.
     pub fn name(&self) -> String {
-        lock(&self.0.inner).name.clone()
+        self.0.name()
     }
 
     /// Renames it before the start.
@@ -288,7 +318,7 @@ impl ProcessRef {
 
     /// Whether the end of the program does not wait for it.
     pub fn is_daemon(&self) -> bool {
-        lock(&self.0.inner).daemon
+        self.0.is_daemon()
     }
 
     /// Sets the daemon flag before the start. It is inherited.
@@ -312,6 +342,7 @@ impl ProcessRef {
     pub fn exitcode(&self) -> Option<i32> {
         match lock(&self.0.inner).phase {
             Phase::Ended(code) => Some(code),
+            Phase::Closed(code) => code,
             _ => None,
         }
     }
@@ -319,15 +350,19 @@ impl ProcessRef {
     /// Whether it has been started and has not ended.
     ///
     /// # Errors
-    /// None; as that of processes has some.
+    /// [`Error::Closed`].
     pub fn is_alive(&self) -> Result<bool> {
-        Ok(matches!(lock(&self.0.inner).phase, Phase::Started))
+        match lock(&self.0.inner).phase {
+            Phase::Closed(_) => Err(Error::Closed),
+            Phase::Started => Ok(true),
+            _ => Ok(false),
+        }
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// [`Error::NotStarted`]; [`Error::WouldDeadlock`] by itself.
+    /// [`Error::NotStarted`], [`Error::Closed`]; [`Error::WouldDeadlock`] by itself.
     pub fn join(&self) -> Result<()> {
         self.join_until(None).map(drop)
     }
@@ -359,13 +394,31 @@ impl ProcessRef {
     }
 
     fn check_join(&self) -> Result<()> {
-        if matches!(lock(&self.0.inner).phase, Phase::New { .. }) {
-            return Err(Error::NotStarted);
-        }
+        lock(&self.0.inner).check_started()?;
         if current().is_some_and(|life| Arc::ptr_eq(&life, &self.0)) {
             return Err(Error::WouldDeadlock("a thread would join itself"));
         }
         Ok(())
+    }
+}
+
+impl Inner {
+    fn check_started(&self) -> Result<()> {
+        match self.phase {
+            Phase::New { .. } => Err(Error::NotStarted),
+            Phase::Closed(_) => Err(Error::Closed),
+            Phase::Started | Phase::Ended(_) => Ok(()),
+        }
+    }
+}
+
+impl Life {
+    pub(super) fn name(&self) -> String {
+        lock(&self.inner).name.clone()
+    }
+
+    pub(super) fn is_daemon(&self) -> bool {
+        lock(&self.inner).daemon
     }
 }
 
@@ -377,6 +430,7 @@ impl fmt::Debug for ProcessRef {
             Phase::Started => "started".to_owned(),
             Phase::Ended(0) => "stopped".to_owned(),
             Phase::Ended(code) => format!("stopped[{code}]"),
+            Phase::Closed(_) => "closed".to_owned(),
         };
         write!(f, "DummyProcess({}, {state})", inner.name)
     }
@@ -416,70 +470,5 @@ impl<R: Send + 'static> ProcessBuilder<R> {
 impl<R> fmt::Debug for ProcessBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ProcessBuilder<{}>({:?})", type_name::<R>(), self.0)
-    }
-}
-
-impl CurrentProcess {
-    /// Its name: that of the process itself outside of what was started here.
-    pub fn name(&self) -> String {
-        match &self.0 {
-            Some(life) => lock(&life.inner).name.clone(),
-            None => crate::current_process().name(),
-        }
-    }
-
-    /// The id of the process that it is a thread of.
-    pub fn pid(&self) -> u32 {
-        std::process::id()
-    }
-
-    /// Whether it is a daemon.
-    pub fn is_daemon(&self) -> bool {
-        match &self.0 {
-            Some(life) => lock(&life.inner).daemon,
-            None => crate::current_process().is_daemon(),
-        }
-    }
-
-    /// True: it is running this code.
-    pub fn is_alive(&self) -> bool {
-        true
-    }
-
-    /// `None`: it has not ended.
-    pub fn exitcode(&self) -> Option<i32> {
-        None
-    }
-
-    /// The key of the process that it is a thread of.
-    pub fn authkey(&self) -> Vec<u8> {
-        crate::current_process().authkey()
-    }
-}
-
-impl fmt::Debug for CurrentProcess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(life) => ProcessRef(life.clone()).fmt(f),
-            None => crate::current_process().fmt(f),
-        }
-    }
-}
-
-/// At the end of the program.
-fn join_all() {
-    loop {
-        let next = {
-            let living = lock(&LIVING);
-            let is_awaited = |one: &&ProcessRef| {
-                !one.is_daemon() && current().is_none_or(|life| !Arc::ptr_eq(&life, &one.0))
-            };
-            living.1.iter().find(is_awaited).cloned()
-        };
-        let Some(next) = next else { return };
-        if let Err(error) = next.join() {
-            tracing::warn!(target: "procession", %error, "{next:?} is not waited for");
-            return;
-        }
     }
 }

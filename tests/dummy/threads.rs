@@ -8,7 +8,7 @@ use real::dummy::{
 };
 use real::{
     Error, Event, Fd, GetError, JoinError, PipeError, PutFault, QueueError, StartMethod, TaskError,
-    cpu_count,
+    cpu_count, wait,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +37,37 @@ fn the_current_process_is_itself() {
     assert_eq!((name.as_str(), pid), ("inner", std::process::id()));
     assert_ne!(thread, nix::unistd::gettid().as_raw());
     assert!(cpu_count().unwrap() >= 1);
+}
+
+/// What of its own a handle holds: the descriptor that says its end, until it is closed.
+#[test]
+fn a_thread_has_a_sentinel_until_it_is_closed() {
+    let go = Event::new().unwrap();
+    let p = Process::new(|go: Event| go.wait().unwrap(), (go.clone(),)).unwrap();
+    assert!(matches!(p.sentinel(), Err(Error::NotStarted)));
+    p.start().unwrap();
+    let (first, second) = (p.sentinel().unwrap(), p.sentinel().unwrap());
+    assert!(wait(&[&first, &second], Duration::ZERO).unwrap().is_empty());
+    assert!(matches!(p.close(), Err(Error::StillRunning)));
+    go.set().unwrap();
+    assert_eq!(wait(&[&first, &second], SOON).unwrap(), [0, 1]);
+    p.join().unwrap();
+    let late = p.sentinel().unwrap();
+    let ended = Process::spawn(|| (), ()).unwrap();
+    ended.join().unwrap();
+    assert_eq!(wait(&[&late, &ended.sentinel().unwrap()], SOON).unwrap(), [0, 1]);
+
+    p.close().unwrap();
+    p.close().unwrap();
+    assert_eq!(
+        (p.exitcode(), format!("{:?}", *p)),
+        (Some(0), format!("DummyProcess({}, closed)", p.name()))
+    );
+    assert!(matches!(p.join(), Err(Error::Closed)) && matches!(p.sentinel(), Err(Error::Closed)));
+    assert!(matches!(p.start(), Err(Error::Closed)) && matches!(p.is_alive(), Err(Error::Closed)));
+    let never = Process::new(|| (), ()).unwrap();
+    never.close().unwrap();
+    assert_eq!((never.pid(), never.exitcode()), (None, None));
 }
 
 /// Rows proc-03, proc-15, active-01, and the states of a handle.

@@ -11,7 +11,8 @@ mod holding;
 mod readers;
 mod world;
 
-use procession_protocols::pool::End;
+use procession_protocols::pool::{Effect, End, Options, Scheduler, Terms, WorkerId};
+use procession_protocols::supervision::intensity::Intensity;
 use proptest::prelude::*;
 use world::{Setup, Step, World};
 
@@ -173,6 +174,43 @@ fn a_time_limit_condemns_one_task() {
     world.settle();
     world.check();
     assert_eq!(world.ends().collect::<Vec<_>>(), [Some(End::TimedOut), None]);
+}
+
+/// A task is cancelled while its worker is being asked what it has begun, for another's sake:
+/// if it has begun that task, it is ended as soon as the answer is there.
+#[test]
+fn a_cancel_that_comes_during_a_take_back_ends_its_task() {
+    let budget = Intensity { max_restarts: 0, period: std::time::Duration::from_secs(1) };
+    let options = Options { workers: 1, max_tasks: None, budget, on_demand: false, idle_ms: None };
+    let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+    let worker = WorkerId(1);
+    scheduler.begin(&mut out);
+    scheduler.ready(worker, 0, &mut out);
+    let wanted = scheduler.submit("wanted", 1, Terms::default(), 0, &mut out).unwrap();
+    let other = scheduler.submit("other", 1, Terms::default(), 0, &mut out).unwrap();
+    out.clear();
+    scheduler.withdraw(other, &mut out);
+    let take_back = Effect::TakeBack { worker, last: 2 };
+    assert_eq!(std::mem::take(&mut out), [take_back]);
+    // It can be asked only once at a time.
+    scheduler.cancel(wanted, 0, &mut out);
+    assert_eq!(out, []);
+    // The worker was at it, and had not begun the other.
+    scheduler.taken_back(worker, 1, 0, &mut out);
+    let [Effect::TakeBack { .. }, Effect::Deliver { task: "other", end: End::Cancelled, .. }] =
+        out[..]
+    else {
+        panic!("{out:?}")
+    };
+    out.clear();
+    scheduler.taken_back(worker, 1, 0, &mut out);
+    assert_eq!(std::mem::take(&mut out), [Effect::Kill(worker)]);
+    scheduler.died(worker, 1, 0, &mut out);
+    let [Effect::Deliver { task: "wanted", end: End::Cancelled, is_last: true, .. }, ..] = out[..]
+    else {
+        panic!("{out:?}")
+    };
+    assert_eq!(scheduler.unfinished(), 0);
 }
 
 /// A worker is started only when no other is idle or about to start for the task.
