@@ -257,10 +257,10 @@ impl<T: Clone> Scheduler<T> {
             let middle = piece.items.start + (piece.items.end - piece.items.start).div_ceil(2);
             if is_shared && middle < piece.items.end {
                 let items = middle..piece.items.end;
-                self.queue.push_front(Piece { items, spent: 0, ..piece });
+                self.put_back(Piece { items, spent: 0, ..piece }, out);
                 piece.items.end = middle;
             }
-            self.queue.push_front(piece);
+            self.put_back(piece, out);
         }
         self.recycle(id, out);
         self.condemn_cancelled(id, begun, out);
@@ -410,7 +410,7 @@ impl<T: Clone> Scheduler<T> {
         let lost = given.begun(begun);
         let middle = items.start + lost;
         if lost == 0 {
-            self.queue.push_front(given.piece.clone());
+            self.put_back(given.piece.clone(), out);
             return;
         }
         let Some(task) = self.tasks.get(id) else { return };
@@ -418,14 +418,25 @@ impl<T: Clone> Scheduler<T> {
         let end = doom.filter(is_doomed).map_or(End::Died, |doom| doom.end);
         let may_retry = *spent < task.terms.retries && !task.cancelled && end != End::Cancelled;
         if may_retry {
-            self.queue.push_front(Piece { spent: spent + 1, ..given.piece.clone() });
+            self.put_back(Piece { spent: spent + 1, ..given.piece.clone() }, out);
             return;
         }
         if middle < items.end {
             let items = middle..items.end;
-            self.queue.push_front(Piece { items, spent: 0, ..given.piece.clone() });
+            self.put_back(Piece { items, spent: 0, ..given.piece.clone() }, out);
         }
         self.deliver(*id, items.start..middle, end, out);
+    }
+
+    /// Queues a piece again before all others, or ends it when it is not wanted any more: who
+    /// withdrew it is told at once, whether or not a worker has room.
+    pub(super) fn put_back(&mut self, piece: Piece, out: &mut Vec<Effect<T>>) {
+        let task = self.tasks.get(&piece.task);
+        if task.is_some_and(|task| !task.cancelled && !task.withdrawn) {
+            self.queue.push_front(piece);
+        } else {
+            self.deliver(piece.task, piece.items, End::Cancelled, out);
+        }
     }
 
     /// Ends what is queued of a task.

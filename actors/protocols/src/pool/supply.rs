@@ -7,7 +7,7 @@ use super::bell::Alarm;
 use super::effect::{Effect, End};
 use super::scheduler::{Phase, Scheduler};
 use super::word::is_after;
-use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
+use super::worker::{Doom, Given, Stage, Worker, WorkerId};
 
 /// A worker that has not got on for so long, in milliseconds, has what it has not begun
 /// taken by those that are idle.
@@ -45,19 +45,13 @@ impl<T: Clone> Scheduler<T> {
         let most = self.most();
         // A task waits for a worker of its own as long as there may be another one.
         let is_patient = self.options.on_demand && self.places() < self.options.workers;
-        while let Some(piece) = self.queue.front() {
-            let task = self.tasks.get(&piece.task);
-            let Some(task) = task.filter(|task| !task.cancelled && !task.withdrawn) else {
-                if let Some(Piece { task, items, .. }) = self.queue.pop_front() {
-                    self.deliver(task, items, End::Cancelled, out);
-                }
-                continue;
-            };
+        while !self.queue.is_empty() {
             let ahead = |worker: &Worker| if is_patient { 0 } else { worker.pace };
             let room = self.workers.iter_mut().filter(|one| one.has_room(ahead(one), most));
             let load = |worker: &&mut Worker| (worker.current.is_some(), worker.ahead.len());
             let Some(worker) = room.min_by_key(load) else { return };
             let Some(piece) = self.queue.pop_front() else { return };
+            let Some(task) = self.tasks.get(&piece.task) else { continue };
             let number = worker.sent.wrapping_add(1);
             let (items, limit) = (piece.items.clone(), task.terms.limit_ms);
             let task = task.payload.clone();

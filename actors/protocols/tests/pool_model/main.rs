@@ -197,7 +197,7 @@ fn a_cancel_that_comes_during_a_take_back_ends_its_task() {
     assert_eq!(out, []);
     // The worker was at it, and had not begun the other.
     scheduler.taken_back(worker, 1, 0, &mut out);
-    let [Effect::TakeBack { .. }, Effect::Deliver { task: "other", end: End::Cancelled, .. }] =
+    let [Effect::Deliver { task: "other", end: End::Cancelled, .. }, Effect::TakeBack { .. }] =
         out[..]
     else {
         panic!("{out:?}")
@@ -211,6 +211,26 @@ fn a_cancel_that_comes_during_a_take_back_ends_its_task() {
         panic!("{out:?}")
     };
     assert_eq!(scheduler.unfinished(), 0);
+}
+
+/// A task that is withdrawn ends at once though what was taken back with it fills the queue
+/// before it, and no worker has room.
+#[test]
+fn a_withdrawn_task_waits_for_no_room() {
+    let (max_tasks, idle_ms) = (None, None);
+    let mut world =
+        World::new(Setup { workers: 3, max_tasks, budget: 1, on_demand: true, idle_ms });
+    let submit = |items| Step::Submit { items, retries: 0, limit: 0 };
+    for step in [submit(1), submit(2), Step::Start, Step::Start, submit(1), submit(1)] {
+        world.step(step);
+    }
+    // Now a worker may come, so that those that are there are given nothing ahead.
+    world.step(Step::FailToStart);
+    world.step(Step::Withdraw(3));
+    assert_eq!(world.ends().collect::<Vec<_>>(), [Some(End::Cancelled)]);
+    world.close();
+    world.settle();
+    world.check();
 }
 
 /// A worker is started only when no other is idle or about to start for the task.
