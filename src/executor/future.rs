@@ -8,7 +8,7 @@ use super::shared::{Shared, Source, Stage};
 use crate::error::{Error, Result};
 use procession_runtime::node::hidden;
 use procession_runtime::panic::catch;
-use procession_runtime::pool::{TaskError, Want};
+use procession_runtime::pool::{Core, HasJob, Outcome, TaskError, TaskId, Want};
 use procession_runtime::sync::after;
 use procession_runtime::wait::block_on_by;
 use std::fmt;
@@ -68,8 +68,18 @@ impl<R> Future<R> {
         Self(shared)
     }
 
-    pub(super) fn of_source(source: Source<R>) -> Self {
-        Self(Shared::new(Some(source)))
+    pub(super) fn of_call(
+        core: Arc<Core>,
+        decode: fn(Option<Outcome>) -> std::result::Result<R, TaskError>,
+    ) -> Self {
+        Self(Shared::new(Some(Source::new(core, decode))))
+    }
+
+    /// It has been submitted as this task.
+    pub(super) fn is_of(&self, task: TaskId) {
+        if let Some(source) = &self.0.source {
+            let _ = source.task.set(task);
+        }
     }
 
     /// Whether both are handles of the same result.
@@ -84,6 +94,10 @@ impl<R> Future<R> {
 }
 
 impl<R: Send + 'static> Future<R> {
+    pub(super) fn as_job(&self) -> Arc<dyn HasJob> {
+        self.0.clone()
+    }
+
     /// Waits for the result and takes it. An error stays and can be asked for again.
     ///
     /// # Errors
@@ -127,7 +141,9 @@ impl<R: Send + 'static> Future<R> {
     pub fn cancel(&self) -> bool {
         match &self.0.source {
             Some(source) if !self.0.is_decided() => {
-                source.core.withdraw(&[source.task]);
+                if let Some(task) = source.task.get() {
+                    source.core.withdraw(&[*task]);
+                }
                 self.0.settle();
             }
             Some(_) => {}
@@ -152,7 +168,7 @@ impl<R: Send + 'static> Future<R> {
             return false;
         }
         match &self.0.source {
-            Some(source) => source.core.has_begun(source.task),
+            Some(source) => source.has_begun(),
             None => self.0.with_stage(|stage| matches!(stage, Stage::Running)),
         }
     }
@@ -233,16 +249,18 @@ impl<R: Send + 'static> Future<R> {
 
     /// False when the deadline passed.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> Result<bool> {
-        if let Some(source) = &self.0.source
-            && !self.0.is_decided()
-        {
-            if !source.core.wait(&source.job, Want::Come, deadline)? {
+        self.0.settle();
+        if self.0.is_decided() {
+            return Ok(true);
+        }
+        if let Some(source) = &self.0.source {
+            if !source.core.wait(&self.0.job, Want::Come, deadline)? {
                 return Ok(false);
             }
             self.0.settle();
-        }
-        if self.0.is_decided() {
-            return Ok(true);
+            if self.0.is_decided() {
+                return Ok(true);
+            }
         }
         if hidden::is_current() {
             return Err(TaskError::WouldDeadlock.into());
@@ -297,7 +315,7 @@ impl<R> Clone for Future<R> {
 impl<R> fmt::Debug for Future<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = self.0.source.as_ref();
-        let is_begun = source.is_some_and(|source| source.core.has_begun(source.task));
+        let is_begun = source.is_some_and(Source::has_begun);
         self.0.with_stage(|stage| match stage {
             Stage::Pending if is_begun => f.write_str("Future(running)"),
             Stage::Pending => f.write_str("Future(pending)"),

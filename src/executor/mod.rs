@@ -17,10 +17,9 @@ pub use wait::{AsCompleted, ReturnWhen, Waited, as_completed, wait};
 
 use crate::error::Result;
 use crate::pool::{Callable, TaskOptions, Tasks, single};
-use procession_runtime::pool::{Core, Job};
+use procession_runtime::pool::Core;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::Source;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,10 +85,10 @@ impl ProcessPoolExecutor {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
-        let job = Job::new();
-        self.core().expect(&job, 1);
-        let task = self.tasks.call(function, args, &job, true)?;
-        Ok(Future::of_source(Source { core: self.core().clone(), job, task, decode: single }))
+        let future = Future::of_call(self.core().clone(), single);
+        let task = self.tasks.call(function, args, future.as_job(), true)?;
+        future.is_of(task);
+        Ok(future)
     }
 
     /// Has workers call a function for each input. The inputs are drawn and submitted at

@@ -6,10 +6,10 @@
 
 use super::future::Future;
 use procession_runtime::panic::catch;
-use procession_runtime::pool::{Core, Job, Outcome, TaskError, TaskId, Want};
+use procession_runtime::pool::{Core, HasJob, Job, Outcome, TaskError, TaskId, Want};
 use procession_runtime::sync::lock;
 use std::any::Any;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 pub(super) type Callback<R> = Box<dyn FnOnce(&Future<R>) + Send>;
@@ -30,18 +30,41 @@ impl<R> Stage<R> {
     }
 }
 
-/// A task of a pool as the source of a future.
+/// A task of a pool as the source of a future. The pool keeps this until the task has ended,
+/// and so itself; an executor's does as much in any case.
 pub(super) struct Source<R> {
     pub(super) core: Arc<Core>,
-    pub(super) job: Arc<Job>,
-    pub(super) task: TaskId,
-    pub(super) decode: fn(Option<Outcome>) -> Result<R, TaskError>,
+    /// Known when it has been submitted, before anybody has the future.
+    pub(super) task: OnceLock<TaskId>,
+    decode: fn(Option<Outcome>) -> Result<R, TaskError>,
 }
 
+/// All that belongs to a call, in one piece of memory, but for what few calls have.
 pub(super) struct Shared<R> {
     state: Mutex<State<R>>,
+    /// Where the pool delivers the outcome of the source.
+    pub(super) job: Job,
     /// `None` when a promise is to fulfil it.
     pub(super) source: Option<Source<R>>,
+}
+
+impl<R> Source<R> {
+    pub(super) fn new(
+        core: Arc<Core>,
+        decode: fn(Option<Outcome>) -> Result<R, TaskError>,
+    ) -> Self {
+        Self { core, task: OnceLock::new(), decode }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.task.get().is_some_and(|task| self.core.has_begun(*task))
+    }
+}
+
+impl<R: Send> HasJob for Shared<R> {
+    fn job(&self) -> &Job {
+        &self.job
+    }
 }
 
 struct State<R> {
@@ -60,7 +83,7 @@ impl<R> Shared<R> {
             is_asked: false,
             wakers: Vec::new(),
         };
-        Arc::new(Self { state: Mutex::new(state), source })
+        Arc::new(Self { state: Mutex::new(state), job: Job::of_one(), source })
     }
 
     pub(super) fn with_stage<T>(&self, with: impl FnOnce(&mut Stage<R>) -> T) -> T {
@@ -126,11 +149,9 @@ impl<R: Send + 'static> Shared<R> {
     /// Decodes what the pool has delivered, if it has and nobody else is at it.
     pub(super) fn settle(&self) {
         if let Some(source) = &self.source
-            && !self.is_decided()
-            && source.job.has_come()
+            && let Some(outcome) = self.job.take_one()
         {
-            let kept = source.job.with_cooked(keep, |kept| take(kept.as_ref()));
-            self.decode(source, kept);
+            self.decode(source, Some(outcome));
         }
     }
 
@@ -143,8 +164,8 @@ impl<R: Send + 'static> Shared<R> {
 
     /// Ready when it is decided, also if that takes the reading of a stream.
     pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(Source { core, job, .. }) = &self.source {
-            if core.poll_wait(job, Want::Come, context).is_pending() {
+        if let Some(Source { core, .. }) = &self.source {
+            if core.poll_wait(&self.job, Want::Come, context).is_pending() {
                 return Poll::Pending;
             }
             self.settle();
@@ -154,7 +175,7 @@ impl<R: Send + 'static> Shared<R> {
 
     /// Has the pool's callback thread run the callbacks when the result has come.
     pub(super) fn ask_to_call_back(self: &Arc<Self>) -> Result<(), TaskError> {
-        let Some(Source { core, job, .. }) = &self.source else { return Ok(()) };
+        let Some(Source { core, .. }) = &self.source else { return Ok(()) };
         let shared = self.clone();
         let then = move |kept: &(dyn Any + Send)| {
             shared.settle_by(kept);
@@ -164,7 +185,7 @@ impl<R: Send + 'static> Shared<R> {
             }));
             Future::of(shared).call_back();
         };
-        core.add_callback(job, keep, Box::new(then))
+        core.add_callback(self.clone(), keep, Box::new(then))
     }
 
     fn decode(&self, source: &Source<R>, outcome: Option<Outcome>) {

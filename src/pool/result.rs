@@ -153,7 +153,7 @@ impl<R: Send + 'static> AsyncResult<R> {
                 callback(result);
             }
         };
-        self.core.add_callback(&self.job, self.cook, Box::new(then))?;
+        self.core.add_callback(self.job.clone(), self.cook, Box::new(then))?;
         Ok(self)
     }
 

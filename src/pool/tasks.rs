@@ -10,7 +10,8 @@ use super::progress::Progress;
 use super::result::{AsyncResult, append, single};
 use crate::error::Result;
 use procession_runtime::pool::{
-    Arguments, ArgumentsBuilder, Core, Job, Outcome, Request, TaskError, TaskFunction, TaskId, Want,
+    Arguments, ArgumentsBuilder, Core, HasJob, Job, Outcome, Request, TaskError, TaskFunction,
+    TaskId, Want,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,11 +55,10 @@ impl Tasks {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        let job = Job::new();
-        self.core.expect(&job, 1);
-        self.call(function, args, &job, false)?;
+        let job = Arc::new(Job::of_one());
+        self.call(function, args, job.clone(), false)?;
         self.core.wait(&job, Want::All, None)?;
-        Ok(single(job.take().pop_front())?)
+        Ok(single(job.take_one())?)
     }
 
     /// Runs one call in a worker; returns at once.
@@ -71,9 +71,8 @@ impl Tasks {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
-        let job = Job::new();
-        self.core.expect(&job, 1);
-        let task = self.call(function, args, &job, true)?;
+        let job = Arc::new(Job::of_one());
+        let task = self.call(function, args, job.clone(), true)?;
         Ok(AsyncResult::of_call(self.core.clone(), job, task))
     }
 
@@ -318,7 +317,7 @@ impl Tasks {
         &self,
         function: F,
         args: A,
-        job: &Arc<Job>,
+        job: Arc<dyn HasJob>,
         is_alone: bool,
     ) -> Result<TaskId>
     where
@@ -413,7 +412,7 @@ impl Tasks {
                 let (function, terms) = (function.clone(), self.options.terms());
                 let count = args.count();
                 let request = Request { function, args, terms };
-                given.tasks.push(self.core.submit(request, job, given.items, is_alone)?);
+                given.tasks.push(self.core.submit(request, job.clone(), given.items, is_alone)?);
                 given.items += u64::from(count);
                 // Workers that are done with the first chunks get the next ones.
                 self.core.look()?;

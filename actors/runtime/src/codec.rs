@@ -8,12 +8,14 @@
 
 mod batch;
 mod bounded;
+mod packed;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use batch::head_of_bytes;
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
 pub(crate) use bounded::bounded;
+pub use packed::{Packed, Short};
 
 use castaway::cast;
 use procession_protocols::dynamic::Dynamic;

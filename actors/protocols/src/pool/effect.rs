@@ -6,9 +6,12 @@ use super::worker::WorkerId;
 use crate::supervision::intensity::Intensity;
 use std::ops::Range;
 
-/// A task. Numbers are not used twice.
+/// A task. Numbers are not used twice; the place is where the scheduler keeps it, and is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TaskId(pub u64);
+pub struct TaskId {
+    pub(super) number: u64,
+    pub(super) place: usize,
+}
 
 /// What a pool is to be.
 #[derive(Debug, Clone, Copy)]

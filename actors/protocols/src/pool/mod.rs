@@ -16,6 +16,7 @@
 pub mod bell;
 mod by_id;
 mod effect;
+mod ending;
 mod readers;
 mod scheduler;
 mod supply;
@@ -32,4 +33,4 @@ pub use worker::WorkerId;
 pub const AHEAD: usize = 1;
 
 /// How many at most, to a worker that does its tasks faster than it is looked at.
-pub const MOST_AHEAD: usize = 32;
+pub const MOST_AHEAD: usize = 64;

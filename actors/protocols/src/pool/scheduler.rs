@@ -2,7 +2,8 @@
 //!
 //! Owns every decision of a pool. Events are methods; what is to be done about them is
 //! added to a list of effects, which the caller carries out in order before the next
-//! event. Time comes in as milliseconds of any steady clock. It must never wait.
+//! event. Time comes in as milliseconds of any steady clock. It must never wait. Neighbours:
+//! `supply` gives to workers, `ending` ends tasks.
 
 use super::by_id::ById;
 use super::effect::{Effect, End, Options, Record, TaskId, Terms};
@@ -28,7 +29,7 @@ pub(super) struct Task<T> {
     pub(super) payload: T,
     pub(super) terms: Terms,
     /// How many of its items have not ended.
-    left: u32,
+    pub(super) left: u32,
     pub(super) cancelled: bool,
     /// It is not wanted any more, unless a worker has begun it.
     pub(super) withdrawn: bool,
@@ -43,14 +44,13 @@ pub struct Scheduler<T> {
     pub(super) queue: VecDeque<Piece>,
     pub(super) workers: Vec<Worker>,
     window: RestartWindow,
-    next_task: u64,
     pub(super) next_worker: u64,
     /// How many workers have been started in each place.
     pub(super) started_in: Vec<u64>,
     /// When idle workers may take what others have not begun.
     pub(super) revisit: Option<u64>,
     /// Whether its end has been told.
-    has_said_so: bool,
+    pub(super) has_said_so: bool,
 }
 
 impl<T: Clone> Scheduler<T> {
@@ -63,7 +63,6 @@ impl<T: Clone> Scheduler<T> {
             queue: VecDeque::new(),
             workers: Vec::new(),
             window: RestartWindow::new(options.budget),
-            next_task: 0,
             next_worker: 0,
             started_in: Vec::new(),
             revisit: None,
@@ -94,11 +93,9 @@ impl<T: Clone> Scheduler<T> {
         if self.phase != Phase::Running {
             return Err(payload);
         }
-        self.next_task += 1;
-        let id = TaskId(self.next_task);
         let left = items.max(1);
         let task = Task { payload, terms, left, cancelled: false, withdrawn: false };
-        self.tasks.insert(id, task);
+        let id = self.tasks.insert(task);
         let is_watched = terms.limit_ms.is_some();
         self.queue.push_back(Piece { task: id, items: 0..left, spent: 0, is_watched });
         self.dispatch(now, out);
@@ -126,7 +123,7 @@ impl<T: Clone> Scheduler<T> {
     /// The items whose results come next from a worker: of which task, and which.
     pub fn current(&self, worker: WorkerId) -> Option<(&T, Range<u32>)> {
         let piece = &self.known(worker)?.current.as_ref()?.piece;
-        Some((&self.tasks.get(&piece.task)?.payload, piece.items.clone()))
+        Some((&self.tasks.get(piece.task)?.payload, piece.items.clone()))
     }
 
     /// A worker has done the next `count` of its [`current`](Self::current) items. Says
@@ -247,7 +244,7 @@ impl<T: Clone> Scheduler<T> {
         let kept: Vec<_> = worker.all_given().map(|given| given.piece.task).collect();
         for task in kept {
             // Of a task of several items the others are still not wanted.
-            if let Some(task) = self.tasks.get_mut(&task).filter(|task| task.left == 1) {
+            if let Some(task) = self.tasks.get_mut(task).filter(|task| task.left == 1) {
                 task.withdrawn = false;
             }
         }
@@ -271,7 +268,7 @@ impl<T: Clone> Scheduler<T> {
 
     /// A task is not wanted any more. Nothing, when it has ended.
     pub fn cancel(&mut self, task: TaskId, now: u64, out: &mut Vec<Effect<T>>) {
-        match self.tasks.get_mut(&task) {
+        match self.tasks.get_mut(task) {
             Some(known) => known.cancelled = true,
             None => return,
         }
@@ -292,7 +289,7 @@ impl<T: Clone> Scheduler<T> {
     /// let be.
     pub fn withdraw(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
         self.drop_queued(task, out);
-        if let Some(known) = self.tasks.get_mut(&task) {
+        if let Some(known) = self.tasks.get_mut(task) {
             let holds = |worker: &&mut Worker| worker.number_of(task).is_some();
             for worker in self.workers.iter_mut().filter(holds) {
                 if worker.stage == Stage::Ready {
@@ -357,12 +354,12 @@ impl<T: Clone> Scheduler<T> {
 
     /// What is kept with a task that has not ended.
     pub fn task(&self, task: TaskId) -> Option<&T> {
-        self.tasks.get(&task).map(|task| &task.payload)
+        self.tasks.get(task).map(|task| &task.payload)
     }
 
     /// The tasks that have not ended, in no order.
     pub fn tasks(&self) -> impl Iterator<Item = TaskId> + '_ {
-        self.tasks.keys().copied()
+        self.tasks.ids()
     }
 
     /// To which worker a task has been sent, and under which number.
@@ -401,115 +398,5 @@ impl<T: Clone> Scheduler<T> {
 
     pub(super) fn find(&mut self, worker: WorkerId) -> Option<&mut Worker> {
         self.workers.iter_mut().find(|known| known.id == worker)
-    }
-
-    /// A worker ended that had been given this. What it had begun of it, and not finished,
-    /// has ended with it; the rest is queued again.
-    fn bury(&mut self, given: &Given, begun: u32, doom: Option<Doom>, out: &mut Vec<Effect<T>>) {
-        let Piece { task: id, items, spent, .. } = &given.piece;
-        let lost = given.begun(begun);
-        let middle = items.start + lost;
-        if lost == 0 {
-            self.put_back(given.piece.clone(), out);
-            return;
-        }
-        let Some(task) = self.tasks.get(id) else { return };
-        let is_doomed = |doom: &Doom| !is_after(given.number, doom.last);
-        let end = doom.filter(is_doomed).map_or(End::Died, |doom| doom.end);
-        let may_retry = *spent < task.terms.retries && !task.cancelled && end != End::Cancelled;
-        if may_retry {
-            self.put_back(Piece { spent: spent + 1, ..given.piece.clone() }, out);
-            return;
-        }
-        if middle < items.end {
-            let items = middle..items.end;
-            self.put_back(Piece { items, spent: 0, ..given.piece.clone() }, out);
-        }
-        self.deliver(*id, items.start..middle, end, out);
-    }
-
-    /// Queues a piece again before all others, or ends it when it is not wanted any more: who
-    /// withdrew it is told at once, whether or not a worker has room.
-    pub(super) fn put_back(&mut self, piece: Piece, out: &mut Vec<Effect<T>>) {
-        let task = self.tasks.get(&piece.task);
-        if task.is_some_and(|task| !task.cancelled && !task.withdrawn) {
-            self.queue.push_front(piece);
-        } else {
-            self.deliver(piece.task, piece.items, End::Cancelled, out);
-        }
-    }
-
-    /// Ends what is queued of a task.
-    fn drop_queued(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
-        let mut dropped = Vec::new();
-        self.queue.retain(|piece| {
-            let is_it = piece.task == task;
-            dropped.extend(is_it.then(|| piece.items.clone()));
-            !is_it
-        });
-        for items in dropped {
-            self.deliver(task, items, End::Cancelled, out);
-        }
-    }
-
-    pub(super) fn deliver(
-        &mut self,
-        id: TaskId,
-        items: Range<u32>,
-        end: End,
-        out: &mut Vec<Effect<T>>,
-    ) {
-        let Some(task) = self.tasks.get(&id).map(|task| task.payload.clone()) else { return };
-        let is_last = self.let_go(id, items.end - items.start);
-        out.push(Effect::Deliver { task, items, end, is_last });
-    }
-
-    /// So many items of a task have ended. Whether it was the last of them.
-    fn let_go(&mut self, id: TaskId, count: u32) -> bool {
-        let Some(task) = self.tasks.get_mut(&id) else { return false };
-        task.left = task.left.saturating_sub(count);
-        let is_last = task.left == 0;
-        if is_last {
-            self.tasks.remove(&id);
-        }
-        is_last
-    }
-
-    /// A closed pool lets its workers go when nothing is left to do.
-    fn retire_if_done(&mut self, out: &mut Vec<Effect<T>>) {
-        if self.phase != Phase::Closing || !self.tasks.is_empty() {
-            return;
-        }
-        for worker in &mut self.workers {
-            if worker.stage == Stage::Ready {
-                worker.stage = Stage::Leaving;
-                out.push(Effect::Retire(worker.id));
-            }
-        }
-    }
-
-    fn end_all(&mut self, end: End, out: &mut Vec<Effect<T>>) {
-        let mut pieces: Vec<_> = self.queue.drain(..).collect();
-        for worker in &mut self.workers {
-            let given = worker.current.take().into_iter().chain(worker.ahead.drain(..));
-            pieces.extend(given.map(|given| given.piece));
-            worker.deadline = None;
-            if worker.stage != Stage::Starting {
-                worker.stage = Stage::Dying;
-                out.push(Effect::Stop(worker.id));
-            }
-        }
-        self.revisit = None;
-        pieces.sort_unstable_by_key(|piece| (piece.task, piece.items.start));
-        for Piece { task, items, .. } in pieces {
-            self.deliver(task, items, end, out);
-        }
-        self.say_if_ended(out);
-    }
-
-    fn say_if_ended(&mut self, out: &mut Vec<Effect<T>>) {
-        if self.has_ended() && !std::mem::replace(&mut self.has_said_so, true) {
-            out.push(Effect::Ended);
-        }
     }
 }

@@ -51,7 +51,7 @@ impl<T: Clone> Scheduler<T> {
             let load = |worker: &&mut Worker| (worker.current.is_some(), worker.ahead.len());
             let Some(worker) = room.min_by_key(load) else { return };
             let Some(piece) = self.queue.pop_front() else { return };
-            let Some(task) = self.tasks.get(&piece.task) else { continue };
+            let Some(task) = self.tasks.get(piece.task) else { continue };
             let number = worker.sent.wrapping_add(1);
             let (items, limit) = (piece.items.clone(), task.terms.limit_ms);
             let task = task.payload.clone();
@@ -92,7 +92,7 @@ impl<T: Clone> Scheduler<T> {
         let worker = &mut self.workers[at];
         worker.deadline = None;
         let Some(current) = &worker.current else { return };
-        let Some(task) = self.tasks.get(&current.piece.task) else { return };
+        let Some(task) = self.tasks.get(current.piece.task) else { return };
         worker.deadline = task.terms.limit_ms.map(|limit| now.saturating_add(limit));
         if task.cancelled {
             condemn(worker, End::Cancelled, out);
@@ -110,7 +110,7 @@ impl<T: Clone> Scheduler<T> {
         let Some(worker) = self.workers.iter_mut().find(|known| known.id == worker) else { return };
         let is_at = |given: &&Given| given.begun(begun) > 0 && !is_after(begun, given.last());
         let task = worker.current.as_ref().filter(is_at);
-        let task = task.and_then(|given| self.tasks.get(&given.piece.task));
+        let task = task.and_then(|given| self.tasks.get(given.piece.task));
         if worker.doom.is_none() && task.is_some_and(|task| task.cancelled) {
             condemn(worker, End::Cancelled, out);
         }

@@ -6,13 +6,12 @@
 //! meaning. Descriptors stand beside the batch as a whole. Neighbour: `codec` encodes.
 
 use super::{
-    CONFIG, DecodeError, EncodeError, Encoded, Incoming, Outgoing, Scope, append, head, left_over,
-    of_bytes, read, seal,
+    CONFIG, DecodeError, EncodeError, Encoded, Incoming, Outgoing, Packed, Scope, append, head,
+    left_over, of_bytes, read, seal,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
-use std::os::fd::OwnedFd;
 
 /// Bytes before each value.
 pub const FRAME_HEADER: usize = 4;
@@ -112,7 +111,7 @@ pub(crate) fn head_of_bytes(count: usize) -> Result<Vec<u8>, EncodeError> {
 
 /// Gives the values of a batch back, one after another.
 pub struct BatchDecoder {
-    bytes: Vec<u8>,
+    batch: Packed,
     /// So many bytes have been taken.
     taken: usize,
     attachments: Vec<Incoming>,
@@ -120,8 +119,9 @@ pub struct BatchDecoder {
 
 impl BatchDecoder {
     /// Begins with the first value.
-    pub fn new(bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Self {
-        Self { bytes, taken: 0, attachments: fds.into_iter().map(Incoming::Fd).collect() }
+    pub fn new(mut batch: Packed) -> Self {
+        let attachments = batch.take_fds().into_iter().map(Incoming::Fd).collect();
+        Self { batch, taken: 0, attachments }
     }
 
     /// Takes the next value, and says whether it is marked: `as_marked` decodes it then.
@@ -130,20 +130,21 @@ impl BatchDecoder {
     pub fn take<T: DeserializeOwned + 'static, M: DeserializeOwned>(
         &mut self,
     ) -> Option<Result<Marked<T, M>, DecodeError>> {
-        let rest = &self.bytes[self.taken..];
-        let Some(frame) = next_frame(rest)? else {
-            self.taken = self.bytes.len();
+        let bytes = self.batch.bytes();
+        let len = bytes.len();
+        let Some(frame) = next_frame(&bytes[self.taken..])? else {
+            self.taken = len;
             return Some(Err(cut_off(type_name::<T>())));
         };
         self.taken += frame.end;
-        if frame.end == self.bytes.len() && !frame.is_marked {
+        if frame.end == len && !frame.is_marked {
             // Bytes that are all that there is need not be copied.
             if let Some(bytes) = self.only_bytes() {
                 return Some(Ok(Marked::Plain(bytes)));
             }
         }
         // Readers are faster where they need not look for an end.
-        let rest = &self.bytes[self.taken - frame.end..];
+        let rest = &self.batch.bytes()[self.taken - frame.end..];
         let (value, len) = (&rest[FRAME_HEADER..], frame.end - FRAME_HEADER);
         let scope = Scope::decode(std::mem::take(&mut self.attachments));
         let decoded = if frame.is_marked {
@@ -160,12 +161,13 @@ impl BatchDecoder {
     /// The only value, if it is nothing but bytes.
     fn only_bytes<T>(&mut self) -> Option<T> {
         of_bytes::<T>(Vec::new())?;
-        let rest = &self.bytes[FRAME_HEADER..];
+        let Packed::Long(Encoded { bytes, .. }) = &mut self.batch else { return None };
+        let rest = &bytes[FRAME_HEADER..];
         let (count, used): (u64, usize) = bincode::decode_from_slice(rest, CONFIG).ok()?;
         if usize::try_from(count).ok()? != rest.len() - used {
             return None;
         }
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut bytes = std::mem::take(bytes);
         self.taken = 0;
         bytes.drain(..FRAME_HEADER + used);
         of_bytes(bytes)
@@ -258,7 +260,7 @@ mod tests {
         assert_eq!(frames(batch.plain().unwrap(), 1..2), Some(5..10));
         assert_eq!(frames(batch.plain().unwrap(), 1..4), None);
         let encoded = batch.finish().unwrap();
-        let mut decoder = BatchDecoder::new(encoded.bytes, encoded.fds);
+        let mut decoder = BatchDecoder::new(Packed::Long(encoded));
         // What is read as something else is an error of its own.
         assert!(matches!(decoder.take::<(u8, u8), u8>(), Some(Err(_))));
         assert!(matches!(decoder.take::<u64, u8>(), Some(Ok(Marked::Marked(7)))));
@@ -274,7 +276,7 @@ mod tests {
         batch.push(&(bytes.clone(), 3_u8)).unwrap();
         batch.push(&(bytes.clone(),)).unwrap();
         let encoded = batch.finish().unwrap();
-        let mut decoder = BatchDecoder::new(encoded.bytes, Vec::new());
+        let mut decoder = BatchDecoder::new(Packed::Long(encoded));
         assert_eq!(plain::<(Vec<u8>,)>(&mut decoder).0, bytes);
         assert_eq!(plain::<(Vec<u8>, u8)>(&mut decoder), (bytes.clone(), 3));
         assert_eq!(plain::<Vec<u8>>(&mut decoder), bytes);
@@ -282,7 +284,7 @@ mod tests {
         let alone = [&head_of_bytes(bytes.len()).unwrap(), bytes.as_slice()].concat();
         batch.push(&bytes).unwrap();
         assert_eq!(batch.plain(), Some(alone.as_slice()));
-        let mut decoder = BatchDecoder::new(alone, Vec::new());
+        let mut decoder = BatchDecoder::new(Packed::new(&alone));
         assert_eq!(plain::<(Vec<u8>,)>(&mut decoder).0, bytes);
         assert!(decoder.take::<u8, u8>().is_none());
     }
@@ -296,7 +298,7 @@ mod tests {
         }
         assert!(batch.plain().is_none());
         let encoded = batch.finish().unwrap();
-        let mut decoder = BatchDecoder::new(encoded.bytes, encoded.fds);
+        let mut decoder = BatchDecoder::new(Packed::Long(encoded));
         for (_, mut writer) in pipes {
             let fd: Fd = plain(&mut decoder);
             std::io::Write::write_all(&mut writer, b"x").unwrap();

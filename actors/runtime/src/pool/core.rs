@@ -6,12 +6,12 @@
 
 use super::callback::Callbacks;
 use super::error::TaskError;
-use super::job::{Cook, Job, Outcome, Then, Want};
+use super::job::{Cook, HasJob, Job, Outcome, Then, Want};
 use super::memory;
+use super::setup::{Request, Setup, Sight, WorkerSight};
 use super::staff::Recipe;
 use super::state::{Reader, State, Task};
-use super::task::{Arguments, Initializer, TaskFunction};
-use crate::codec::Encoded;
+use crate::codec::Packed;
 use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
 use crate::share::era;
@@ -19,8 +19,7 @@ use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
-use procession_protocols::pool::{Change, Effect, Options, Record, TaskId, Terms};
-use procession_protocols::supervision::intensity::Intensity;
+use procession_protocols::pool::{Change, Effect, Options, Record, TaskId};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, Weak};
@@ -32,69 +31,6 @@ const TERMINATE_GRACE: Duration = Duration::from_secs(1);
 
 /// What the pool's own event is called among the workers' numbers, which begin at 1.
 pub(super) const EVENT: u64 = 0;
-
-/// What a pool is to be.
-pub struct Setup {
-    /// How many workers.
-    pub workers: usize,
-    /// How many tasks a worker does before another takes its place.
-    pub max_tasks: Option<u32>,
-    /// How many workers may end without having begun a task.
-    pub budget: Intensity,
-    /// What each worker does first.
-    pub initializer: Option<Initializer>,
-    /// How they are started; `None` is the program's way.
-    pub method: Option<StartMethod>,
-    /// The time that a worker has for its start and its initializer.
-    pub start_timeout: Duration,
-    /// Whether they are started when tasks find none idle; forked ones are started at once
-    /// all the same. A failing initializer breaks such a pool.
-    pub on_demand: bool,
-    /// Whether their standard error is relayed and its end kept for reports.
-    pub relay_stderr: bool,
-    /// How many bytes of memory a worker may use before another takes its place.
-    pub max_memory: Option<u64>,
-    /// How long a worker may have nothing to do before it is let go.
-    pub idle_timeout: Option<Duration>,
-}
-
-/// How a pool is doing.
-#[derive(Debug, Clone)]
-pub struct Sight {
-    /// Its workers.
-    pub workers: Vec<WorkerSight>,
-    /// How many workers have been started in the place of others.
-    pub restarts: u64,
-    /// How many tasks have not ended.
-    pub unfinished: usize,
-}
-
-/// How a worker is doing.
-#[derive(Debug, Clone)]
-pub struct WorkerSight {
-    /// Its name.
-    pub name: String,
-    /// Its process id.
-    pub pid: u32,
-    /// How many calls it has done.
-    pub done: u64,
-    /// The part of its life in which it had something to do.
-    pub busy: f64,
-    /// Bytes of memory that are resident for it.
-    pub memory: u64,
-    /// How many workers have had its place before it.
-    pub restarts: u64,
-}
-
-/// Calls of one function.
-pub struct Request {
-    /// The function.
-    pub function: TaskFunction,
-    /// Their arguments.
-    pub args: Arguments,
-    /// On which terms.
-    pub terms: Terms,
-}
 
 /// A pool's owner.
 pub struct Core {
@@ -217,11 +153,10 @@ impl Core {
     pub fn submit(
         &self,
         request: Request,
-        job: &Arc<Job>,
+        job: Arc<dyn HasJob>,
         index: u64,
         is_alone: bool,
     ) -> Result<TaskId, TaskError> {
-        let job = job.clone();
         self.change(|state, now, out| {
             let given = self.take_on(state, request, job, index, now, out);
             if is_alone {
@@ -254,10 +189,10 @@ impl Core {
         &self,
         state: &mut State,
         request: Request,
-        job: Arc<Job>,
+        job: Arc<dyn HasJob>,
         index: u64,
         now: u64,
-        out: &mut Vec<Effect<Arc<Task>>>,
+        out: &mut Vec<Effect<Task>>,
     ) -> Result<TaskId, TaskError> {
         if self.generation != era::generation() {
             return Err(TaskError::NotRunning);
@@ -276,10 +211,15 @@ impl Core {
     ///
     /// # Errors
     /// No thread was to be had.
-    pub fn add_callback(&self, job: &Arc<Job>, cook: Cook, then: Then) -> Result<(), TaskError> {
+    pub fn add_callback(
+        &self,
+        job: Arc<dyn HasJob>,
+        cook: Cook,
+        then: Then,
+    ) -> Result<(), TaskError> {
         self.callbacks.get_ready()?;
-        if job.add_callback(cook, then) {
-            self.call_back(job.clone());
+        if job.job().add_callback(cook, then) {
+            self.call_back(job);
         } else {
             self.expect_results(&mut lock(&self.state));
         }
@@ -379,7 +319,7 @@ impl Core {
     /// Changes the state, carries out what follows, and wakes those who wait for it.
     pub(super) fn change<T>(
         &self,
-        change: impl FnOnce(&mut State, u64, &mut Vec<Effect<Arc<Task>>>) -> T,
+        change: impl FnOnce(&mut State, u64, &mut Vec<Effect<Task>>) -> T,
     ) -> T {
         let now = self.now();
         let mut guard = lock(&self.state);
@@ -435,10 +375,10 @@ impl Core {
         self.epoch.checked_add(Duration::from_millis(ms))
     }
 
-    fn call_back(&self, job: Arc<Job>) {
+    fn call_back(&self, job: Arc<dyn HasJob>) {
         let core = self.this.clone();
         self.callbacks.run(Box::new(move || {
-            job.run_callbacks();
+            job.job().run_callbacks();
             // Who waits for them may be the one who reads the streams.
             if let Some(core) = core.upgrade() {
                 core.change(|state, _, _| state.after.has_news = true);
@@ -450,8 +390,8 @@ impl Core {
         &self,
         state: &mut State,
         now: u64,
-        effect: Effect<Arc<Task>>,
-        more: &mut Vec<Effect<Arc<Task>>>,
+        effect: Effect<Task>,
+        more: &mut Vec<Effect<Task>>,
     ) {
         match effect {
             Effect::Start(id) => self.hire(id),
@@ -485,14 +425,16 @@ impl Core {
                 }
             }
             Effect::Deliver { task, items, end, is_last } => {
-                let count = items.end - items.start;
-                let error = state.error(&task, items.start, end);
-                state.after.deliver(&task, items.start, count, Err(error), is_last);
+                let result = Err(state.error(&task, items.start, end));
+                let index = task.index + u64::from(items.start);
+                let items = items.end - items.start;
+                state.after.deliver(&task.job, Outcome { index, items, is_last, result });
             }
             Effect::Ended if !self.end.is_done() => {
-                let result = Ok(Encoded::default());
+                let result = Ok(Packed::default());
+                let end: Arc<dyn HasJob> = self.end.clone();
                 let outcome = Outcome { index: 0, items: 0, is_last: true, result };
-                state.after.deliver_to(&self.end, outcome);
+                state.after.deliver(&end, outcome);
             }
             Effect::Ended => {}
         }

@@ -5,7 +5,7 @@
 //! callback thread.
 
 use super::error::TaskError;
-use crate::codec::Encoded;
+use crate::codec::Packed;
 use crate::sync::lock;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ pub struct Outcome {
     /// Whether they are the last of their task.
     pub is_last: bool,
     /// Their results, not decoded.
-    pub result: Result<Encoded, TaskError>,
+    pub result: Result<Packed, TaskError>,
 }
 
 /// Makes one value of all outcomes of a job: a `Result<T, TaskError>`.
@@ -38,16 +38,43 @@ pub struct Job {
     state: Mutex<State>,
 }
 
+/// Whatever has a job in it: what else belongs to a call may be in the same piece of memory.
+pub trait HasJob: Send + Sync {
+    /// The job.
+    fn job(&self) -> &Job;
+}
+
+impl HasJob for Job {
+    fn job(&self) -> &Job {
+        self
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// How many tasks there will be; `None` as long as they are being submitted.
     expected: Option<usize>,
     received: usize,
-    done: VecDeque<Outcome>,
-    cooked: Option<Box<dyn Any + Send>>,
-    callbacks: Vec<(Cook, Then)>,
+    done: Done,
     /// Whether the callback thread has taken it on.
     is_busy: bool,
+    /// Most jobs never have any of it.
+    rest: Option<Box<Rest>>,
+}
+
+/// What has come and was not taken. Most often, of thousands of jobs, it is one.
+#[derive(Default)]
+enum Done {
+    #[default]
+    Nothing,
+    One(Outcome),
+    Several(VecDeque<Outcome>),
+}
+
+#[derive(Default)]
+struct Rest {
+    cooked: Option<Box<dyn Any + Send>>,
+    callbacks: Vec<(Cook, Then)>,
     threads: Vec<Thread>,
     wakers: Vec<Waker>,
 }
@@ -73,9 +100,31 @@ impl Job {
         Arc::default()
     }
 
+    /// One of which a single task is expected.
+    pub fn of_one() -> Self {
+        Self { state: Mutex::new(State { expected: Some(1), ..State::default() }) }
+    }
+
     /// Takes what has come.
     pub fn take(&self) -> VecDeque<Outcome> {
-        std::mem::take(&mut lock(&self.state).done)
+        match std::mem::take(&mut lock(&self.state).done) {
+            Done::Nothing => VecDeque::new(),
+            Done::One(outcome) => VecDeque::from([outcome]),
+            Done::Several(outcomes) => outcomes,
+        }
+    }
+
+    /// Takes the first that has come.
+    pub fn take_one(&self) -> Option<Outcome> {
+        let state = &mut *lock(&self.state);
+        match &mut state.done {
+            Done::Nothing => None,
+            Done::Several(outcomes) => outcomes.pop_front(),
+            Done::One(_) => match std::mem::take(&mut state.done) {
+                Done::One(outcome) => Some(outcome),
+                _ => None,
+            },
+        }
     }
 
     /// Does something with what `cook` makes of the outcomes, once all have come.
@@ -86,12 +135,18 @@ impl Job {
     ) -> T {
         let (cooked, done) = {
             let state = &mut *lock(&self.state);
-            (state.cooked.take(), std::mem::take(&mut state.done))
+            (state.rest().cooked.take(), std::mem::take(&mut state.done))
         };
         // Decoding is user code.
-        let mut cooked = cooked.unwrap_or_else(|| cook(done.into()));
+        let mut cooked = cooked.unwrap_or_else(|| {
+            cook(match done {
+                Done::Nothing => Vec::new(),
+                Done::One(outcome) => vec![outcome],
+                Done::Several(outcomes) => outcomes.into(),
+            })
+        });
         let value = with(&mut cooked);
-        lock(&self.state).cooked = Some(cooked);
+        lock(&self.state).rest().cooked = Some(cooked);
         value
     }
 
@@ -111,7 +166,7 @@ impl Job {
 
     pub(super) fn has_callbacks(&self) -> bool {
         let state = lock(&self.state);
-        state.is_busy || !state.callbacks.is_empty()
+        state.is_busy || state.has_callbacks()
     }
 
     /// Says that there will be so many tasks. True when the callbacks are to be run.
@@ -124,7 +179,7 @@ impl Job {
     /// Adds a callback. True when it is to be run.
     pub(super) fn add_callback(&self, cook: Cook, then: Then) -> bool {
         let state = &mut *lock(&self.state);
-        state.callbacks.push((cook, then));
+        state.rest().callbacks.push((cook, then));
         state.takes_on()
     }
 
@@ -132,11 +187,14 @@ impl Job {
     pub(super) fn deliver(&self, outcome: Outcome, wakes: &mut Wakes) -> bool {
         let state = &mut *lock(&self.state);
         state.received += usize::from(outcome.is_last);
-        if state.expected == Some(1) {
-            // Most often it is all that comes, of thousands of jobs.
-            state.done.reserve_exact(1);
-        }
-        state.done.push_back(outcome);
+        state.done = match std::mem::take(&mut state.done) {
+            Done::Nothing => Done::One(outcome),
+            Done::One(first) => Done::Several(VecDeque::from([first, outcome])),
+            Done::Several(mut outcomes) => {
+                outcomes.push_back(outcome);
+                Done::Several(outcomes)
+            }
+        };
         state.wake(wakes);
         state.takes_on()
     }
@@ -144,7 +202,7 @@ impl Job {
     /// Runs the callbacks, one after another; one that panics is logged.
     pub(super) fn run_callbacks(&self) {
         loop {
-            let callbacks = std::mem::take(&mut lock(&self.state).callbacks);
+            let callbacks = std::mem::take(&mut lock(&self.state).rest().callbacks);
             for (cook, then) in callbacks {
                 self.with_cooked(cook, |cooked| {
                     if let Err(report) = crate::panic::catch(|| then(cooked.as_ref())) {
@@ -156,7 +214,7 @@ impl Job {
             let mut wakes = Wakes::default();
             {
                 let state = &mut *lock(&self.state);
-                if !state.callbacks.is_empty() {
+                if state.has_callbacks() {
                     continue;
                 }
                 state.is_busy = false;
@@ -168,12 +226,12 @@ impl Job {
 
     /// Has this thread unparked at the next change.
     pub(super) fn register(&self, thread: Thread) {
-        lock(&self.state).threads.push(thread);
+        lock(&self.state).rest().threads.push(thread);
     }
 
     /// Undoes [`register`](Self::register).
     pub(super) fn unregister(&self, thread: &Thread) {
-        lock(&self.state).threads.retain(|known| known.id() != thread.id());
+        lock(&self.state).rest().threads.retain(|known| known.id() != thread.id());
     }
 
     /// Has this waker woken at the next change, unless it is ready.
@@ -182,14 +240,33 @@ impl Job {
         if state.is_ready(want) {
             return true;
         }
-        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
+        let wakers = &mut state.rest().wakers;
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
         }
         false
     }
 }
 
+impl Done {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::One(_) => false,
+            Self::Several(outcomes) => outcomes.is_empty(),
+        }
+    }
+}
+
 impl State {
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    fn has_callbacks(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| !rest.callbacks.is_empty())
+    }
+
     fn has_all(&self) -> bool {
         self.expected.is_some_and(|expected| self.received >= expected)
     }
@@ -198,21 +275,22 @@ impl State {
         match want {
             Want::Any => self.has_all() || !self.done.is_empty(),
             Want::Come => self.has_all(),
-            Want::All => self.has_all() && !self.is_busy && self.callbacks.is_empty(),
+            Want::All => self.has_all() && !self.is_busy && !self.has_callbacks(),
         }
     }
 
     fn takes_on(&mut self) -> bool {
-        let takes_on = self.has_all() && !self.is_busy && !self.callbacks.is_empty();
+        let takes_on = self.has_all() && !self.is_busy && self.has_callbacks();
         self.is_busy |= takes_on;
         takes_on
     }
 
     fn wake(&mut self, wakes: &mut Wakes) {
-        for thread in self.threads.drain(..) {
+        let Some(rest) = &mut self.rest else { return };
+        for thread in rest.threads.drain(..) {
             thread.unpark();
         }
-        wakes.0.append(&mut self.wakers);
+        wakes.0.append(&mut rest.wakers);
     }
 }
 

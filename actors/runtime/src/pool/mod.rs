@@ -13,7 +13,9 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `task` | functions of tasks by name, their arguments, and their calls |
+//! | `setup` | the words between a pool and its user |
+//! | `task` | functions of tasks by name, and their calls |
+//! | `arguments` | what those are called with |
 //! | `worker` | a worker's process |
 //! | `outbox` | how results come from a worker to its owner |
 //! | `large` | what is too large for stream and outbox |
@@ -27,6 +29,7 @@
 //! | `memory` | how much workers use, and whether the kernel ran out of it |
 //! | `error` | why a task has no result |
 
+mod arguments;
 mod callback;
 mod core;
 mod error;
@@ -36,14 +39,17 @@ mod large;
 mod lifetime;
 mod memory;
 mod outbox;
+mod setup;
 mod staff;
 mod state;
 mod task;
 mod wait;
 mod worker;
 
-pub use self::core::{Core, Request, Setup, Sight, WorkerSight};
+pub use self::core::Core;
+pub use arguments::{Arguments, ArgumentsBuilder};
 pub use error::{TaskError, WorkerDeath};
-pub use job::{Cook, Job, Outcome, Then, Want};
+pub use job::{Cook, HasJob, Job, Outcome, Then, Want};
 pub use procession_protocols::pool::{MOST_AHEAD, TaskId, Terms};
-pub use task::{Arguments, ArgumentsBuilder, Initializer, TaskFunction, items};
+pub use setup::{Request, Setup, Sight, WorkerSight};
+pub use task::{Initializer, TaskFunction, items};

@@ -6,7 +6,7 @@
 //! not fit into the ring, or has descriptors beside it, goes over the stream; a mark in the
 //! ring keeps its place.
 
-use crate::codec::next_frame;
+use crate::codec::{Encoded, Packed, next_frame};
 use crate::sys::memory::anonymous;
 use crate::sys::outbox::{OutboxMemory, RING, SIZE};
 use procession_protocols::pool::bell::{self, Alarm, Which, Words};
@@ -61,7 +61,7 @@ pub(super) struct Tray {
 /// What comes next.
 pub(super) enum Results {
     /// So many frames.
-    Frames(u32, Vec<u8>),
+    Frames(u32, Packed),
     /// One that goes over the stream.
     Spilled,
 }
@@ -203,9 +203,9 @@ impl Tray {
         }
         // Most often it is all that there is, of one task.
         let frames = if self.taken == 0 && end == self.pending.len() {
-            std::mem::take(&mut self.pending)
+            Packed::from(Encoded { bytes: std::mem::take(&mut self.pending), fds: Vec::new() })
         } else {
-            let frames = rest[..end].to_vec();
+            let frames = Packed::new(&rest[..end]);
             self.taken += end;
             frames
         };
@@ -239,9 +239,9 @@ mod tests {
         assert!(outbox.put_spilled() && outbox.put(&frame(b"four")));
         assert!(!tray.collect().unwrap());
         let Some(Results::Frames(1, bytes)) = tray.next(1) else { panic!("no frame") };
-        assert_eq!(bytes, frame(b"one"));
+        assert_eq!(bytes.bytes(), frame(b"one"));
         let Some(Results::Frames(1, bytes)) = tray.next(9) else { panic!("no frame") };
-        assert_eq!(bytes, frame(b"two"));
+        assert_eq!(bytes.bytes(), frame(b"two"));
         assert!(matches!(tray.next(9), Some(Results::Spilled)));
         tray.put_back();
         assert!(matches!(tray.next(9), Some(Results::Spilled)));

@@ -9,7 +9,7 @@ use super::state::Task;
 use super::task::{Definition, Initializer};
 use super::worker::{self, DEFINE, RING, WATCHED, WorkerArgs};
 use crate::child::Child;
-use crate::codec::{self, Encoded, frames};
+use crate::codec::{self, Encoded, Packed, frames};
 use crate::launcher::{self, LaunchSpec, StartError, StartMethod, Stdio};
 use crate::link::{Frame, Link, LinkError};
 use crate::node;
@@ -88,10 +88,9 @@ impl Worker {
         {
             let _ = self.stream.push(header, &name.bytes, &[]);
         }
-        let Encoded { bytes, fds } = &task.args.batch;
-        let tail = task.args.tail.as_slice();
+        let (bytes, tail, fds) = task.args.parts();
         let count = items.end - items.start;
-        let is_whole = count == task.args.count;
+        let is_whole = count == task.args.count();
         let part = if is_whole { Some(0..bytes.len()) } else { frames(bytes, items) };
         // The length of all was checked when the task was taken on.
         let Some(part) = part else { return };
@@ -187,9 +186,9 @@ impl Worker {
     }
 
     /// The next results of what was collected, at most so many.
-    pub(super) fn results(&mut self, most: u32) -> Option<(u32, Encoded)> {
+    pub(super) fn results(&mut self, most: u32) -> Option<(u32, Packed)> {
         match self.tray.next(most)? {
-            Results::Frames(count, bytes) => Some((count, Encoded { bytes, fds: Vec::new() })),
+            Results::Frames(count, frames) => Some((count, frames)),
             Results::Spilled => {
                 let Some(mut frame) = self.spilled.pop_front() else {
                     self.tray.put_back();
@@ -199,7 +198,7 @@ impl Worker {
                     // Whoever decodes what is left of it finds no result.
                     tracing::warn!(target: "procession", %error, "a large result is lost");
                 }
-                Some((1, Encoded { bytes: frame.payload, fds: frame.fds }))
+                Some((1, Packed::Long(Encoded { bytes: frame.payload, fds: frame.fds })))
             }
         }
     }

@@ -4,13 +4,14 @@
 //! [`Core::change`](super::core::Core) has the effects carried out and the lock freed
 //! before anybody is woken.
 
-use super::core::Request;
+use super::arguments::Arguments;
 use super::error::{TaskError, WorkerDeath};
-use super::job::{Job, Outcome, Wakes};
+use super::job::{HasJob, Outcome, Wakes};
 use super::memory;
+use super::setup::Request;
 use super::staff::Worker;
-use super::task::{Arguments, Definition, Key, TaskFunction};
-use crate::codec::{EncodeError, Encoded};
+use super::task::{Definition, Key, TaskFunction};
+use crate::codec::EncodeError;
 use crate::launcher::StartError;
 use nix::sys::epoll::Epoll;
 use procession_protocols::pool::bell::Alarm;
@@ -25,11 +26,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// A task as the pool keeps it until it has ended.
+#[derive(Clone)]
 pub(super) struct Task {
     pub(super) function: u32,
     pub(super) args: Arguments,
     pub(super) limit_ms: Option<u64>,
-    pub(super) job: Arc<Job>,
+    pub(super) job: Arc<dyn HasJob>,
     /// The number of its first item among those of its job.
     pub(super) index: u64,
 }
@@ -52,7 +54,7 @@ impl PartialEq for Reader {
 }
 
 pub(super) struct State {
-    pub(super) scheduler: Scheduler<Arc<Task>>,
+    pub(super) scheduler: Scheduler<Task>,
     pub(super) staff: Vec<Worker>,
     /// The functions by their numbers, and what they are called.
     functions: HashMap<Key, u32>,
@@ -69,7 +71,7 @@ pub(super) struct State {
     pub(super) why_broken: String,
     /// How many processes the kernel had killed for want of memory when it was asked last.
     pub(super) memory_kills: u64,
-    pub(super) effects: Vec<Effect<Arc<Task>>>,
+    pub(super) effects: Vec<Effect<Task>>,
     pub(super) after: After,
     /// Whether somebody comes soon to whom sending may be left.
     pub(super) may_hold_back: bool,
@@ -85,7 +87,7 @@ const LEAST_BULK: usize = 4;
 #[derive(Default)]
 pub(super) struct After {
     pub(super) wakes: Wakes,
-    pub(super) called_back: Vec<Arc<Job>>,
+    pub(super) called_back: Vec<Arc<dyn HasJob>>,
     /// Something has come that the reader may wait for.
     pub(super) has_news: bool,
     /// The reader has to look at the time.
@@ -133,10 +135,10 @@ impl State {
     pub(super) fn take_on(
         &mut self,
         request: Request,
-        job: Arc<Job>,
+        job: Arc<dyn HasJob>,
         index: u64,
         now: u64,
-        out: &mut Vec<Effect<Arc<Task>>>,
+        out: &mut Vec<Effect<Task>>,
     ) -> Result<TaskId, TaskError> {
         let Request { function, args, terms } = request;
         if let Err(error) = Header::new(Kind::Call, args.len()) {
@@ -146,10 +148,10 @@ impl State {
             }));
         }
         let function = self.function(&function)?;
-        let (items, limit_ms) = (args.count, terms.limit_ms);
+        let (items, limit_ms) = (args.count(), terms.limit_ms);
         // Whoever reads the streams has to look at the time sooner, perhaps.
         self.after.wakes_reader |= limit_ms.is_some();
-        let task = Arc::new(Task { function, args, limit_ms, job, index });
+        let task = Task { function, args, limit_ms, job, index };
         self.scheduler.submit(task, items, terms, now, out).map_err(|_| self.refusal())
     }
 
@@ -174,7 +176,7 @@ impl State {
     }
 
     /// Takes what all workers have done, and has them ring again if anybody sleeps.
-    pub(super) fn collect_all(&mut self, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+    pub(super) fn collect_all(&mut self, now: u64, out: &mut Vec<Effect<Task>>) {
         let (arms_bells, is_patient) = (self.readers.arms_bells(), self.readers.is_patient());
         for at in 0..self.staff.len() {
             let tray = &self.staff[at].tray;
@@ -193,7 +195,7 @@ impl State {
 
     /// Takes what those workers have done that run low, when nobody else reads: whoever
     /// submits task after task supplies them, and nobody has to be woken for it.
-    pub(super) fn supply_in_passing(&mut self, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+    pub(super) fn supply_in_passing(&mut self, now: u64, out: &mut Vec<Effect<Task>>) {
         self.may_hold_back = self.readers.may_hold_back();
         if !self.readers.pass() {
             return;
@@ -211,7 +213,7 @@ impl State {
 
     /// Has a worker ring when it is time for those who sleep; what it has done by then is
     /// taken here.
-    fn rearm(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+    fn rearm(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Task>>) {
         if !self.arm(at) {
             self.staff[at].tray.arm(Alarm::Each);
             self.collect(at, now, out);
@@ -238,17 +240,17 @@ impl State {
     }
 
     /// Takes what a worker has done. Only a look at its stream finds what it spilled.
-    pub(super) fn collect(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Arc<Task>>>) {
+    pub(super) fn collect(&mut self, at: usize, now: u64, out: &mut Vec<Effect<Task>>) {
         let worker = &mut self.staff[at];
         let mut tasks = 0;
         worker.collect();
         while let Some((task, items)) = self.scheduler.current(worker.id) {
             let left = items.end - items.start;
             let Some((count, results)) = worker.results(left) else { break };
-            let task = task.clone();
+            let (job, index) = (task.job.clone(), task.index + u64::from(items.start));
             let is_last = self.scheduler.advance(worker.id, count, now, out);
             tasks += usize::from(count == left);
-            self.after.deliver(&task, items.start, count, Ok(results), is_last);
+            self.after.deliver(&job, Outcome { index, items: count, is_last, result: Ok(results) });
         }
         if tasks > 0 {
             self.scheduler.looked(worker.id, tasks);
@@ -298,21 +300,9 @@ impl State {
 
 impl After {
     /// Hands over what came of some of a task's items.
-    pub(super) fn deliver(
-        &mut self,
-        task: &Task,
-        first: u32,
-        items: u32,
-        result: Result<Encoded, TaskError>,
-        is_last: bool,
-    ) {
-        let index = task.index + u64::from(first);
-        self.deliver_to(&task.job, Outcome { index, items, is_last, result });
-    }
-
-    pub(super) fn deliver_to(&mut self, job: &Arc<Job>, outcome: Outcome) {
+    pub(super) fn deliver(&mut self, job: &Arc<dyn HasJob>, outcome: Outcome) {
         self.has_news = true;
-        if job.deliver(outcome, &mut self.wakes) {
+        if job.job().deliver(outcome, &mut self.wakes) {
             self.called_back.push(job.clone());
         }
     }

@@ -1,18 +1,16 @@
 //! What a worker runs: a function, call by call.
 //!
 //! Owns the naming of such functions, which is that of `crate::function`, and the calls:
-//! for each item its arguments are decoded, the function is called, its result is encoded
+//! for each item its arguments (of which `arguments` is the owner's side) are decoded, the function is called, its result is encoded
 //! and handed over before the next item is begun. No user code runs within a transfer but
 //! `Serialize` and `Deserialize`. A call that panics is an error in its place.
 
 use super::error::TaskError;
-use super::large::SHORTEST;
 use super::worker::Calls;
-use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Marked, head_of_bytes};
+use crate::codec::{self, BatchDecoder, EncodeError, Encoded, Marked, Packed};
 use crate::function::{Entry, FunctionRef, NotInImage, Remembered, conjure_entry};
 use crate::panic::catch_quietly;
 use crate::sys::function::{Descriptor, conjure};
-use castaway::cast;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, type_name};
@@ -27,88 +25,6 @@ pub(super) type InitBody = fn(&[u8], Vec<OwnedFd>) -> Result<State, String>;
 
 /// What a pool's initializer returned.
 pub(super) type State = Box<dyn Any>;
-
-/// The arguments of one call or of several, ready to travel.
-#[derive(Debug, Default)]
-pub struct Arguments {
-    pub(super) batch: Encoded,
-    /// What follows the batch's bytes: the rest of the only argument, where that is large
-    /// bytes, as the caller had them.
-    pub(super) tail: Vec<u8>,
-    pub(super) count: u32,
-}
-
-impl Arguments {
-    /// Those of one call.
-    ///
-    /// # Errors
-    /// What their `Serialize` says.
-    pub fn one<A: Serialize + 'static>(args: A) -> Result<Self, EncodeError> {
-        let mut batch = ArgumentsBuilder::default();
-        match cast!(args, (Vec<u8>,)) {
-            Ok((tail,)) if tail.len() >= SHORTEST => {
-                let batch = Encoded { bytes: head_of_bytes(tail.len())?, fds: Vec::new() };
-                return Ok(Self { batch, tail, count: 1 });
-            }
-            Ok(short) => batch.push(&short)?,
-            Err(args) => batch.push(&args)?,
-        }
-        batch.finish()
-    }
-
-    /// Bytes of all of them.
-    pub(super) fn len(&self) -> usize {
-        self.batch.bytes.len() + self.tail.len()
-    }
-
-    /// For how many calls they are.
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-}
-
-/// So many bytes of arguments are enough for one task.
-const HEAVY: usize = 64 * 1024;
-
-/// Puts the arguments of several calls together, for one task.
-#[derive(Default)]
-pub struct ArgumentsBuilder {
-    batch: BatchEncoder,
-    count: u32,
-}
-
-impl ArgumentsBuilder {
-    /// Adds those of one call.
-    ///
-    /// # Errors
-    /// What their `Serialize` says; the others are as they were.
-    #[inline]
-    pub fn push<A: Serialize + 'static>(&mut self, args: &A) -> Result<(), EncodeError> {
-        self.batch.push(args)?;
-        self.count += 1;
-        Ok(())
-    }
-
-    /// For how many calls they are so far.
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Whether they are as many bytes as should travel together, or have descriptors beside
-    /// them.
-    pub fn is_heavy(&self) -> bool {
-        self.count > 0 && self.batch.plain().is_none_or(|bytes| bytes.len() > HEAVY)
-    }
-
-    /// Those of all calls so far.
-    ///
-    /// # Errors
-    /// Too many descriptors for one message.
-    pub fn finish(self) -> Result<Arguments, EncodeError> {
-        let Self { mut batch, count } = self;
-        Ok(Arguments { batch: batch.finish()?, tail: Vec::new(), count })
-    }
-}
 
 const TASK_TAG: u64 = 3;
 const INIT_TAG: u64 = 4;
@@ -239,11 +155,11 @@ fn reference<F: Copy>(
 /// # Errors
 /// The bytes are no results.
 pub fn items<R: DeserializeOwned + 'static>(
-    results: Encoded,
+    results: Packed,
     count: u32,
     mut take: impl FnMut(Result<R, TaskError>),
 ) -> Result<(), TaskError> {
-    let mut decoder = BatchDecoder::new(results.bytes, results.fds);
+    let mut decoder = BatchDecoder::new(results);
     for _ in 0..count {
         let cut_off = || TaskError::Io("results are missing".into());
         take(match decoder.take::<R, TaskError>().ok_or_else(cut_off)? {

@@ -10,7 +10,7 @@ use super::large::{self, SHORTEST};
 use super::memory;
 use super::outbox::{LARGEST, Outbox};
 use super::task::{self, Definition, State, TaskBody};
-use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded};
+use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Packed};
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::launcher::hello::{Report, StartFault};
 use crate::link::{Frame, Link, LinkError};
@@ -150,7 +150,7 @@ impl Worker {
             desk: &mut self.desk,
             state: &mut self.state,
             value,
-            args: BatchDecoder::new(frame.payload, frame.fds),
+            args: BatchDecoder::new(Packed::Long(Encoded { bytes: frame.payload, fds: frame.fds })),
             next: call as u32,
             left: items,
             is_open: false,

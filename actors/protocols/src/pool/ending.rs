@@ -1,0 +1,128 @@
+//! How tasks end without a result, and the pool with them.
+//!
+//! Owns what becomes of the items of a worker that ended, of those that are not wanted any
+//! more, and of all when the pool ends. Neighbour: `scheduler` has the events.
+
+use super::effect::{Effect, End, TaskId};
+use super::scheduler::{Phase, Scheduler};
+use super::word::is_after;
+use super::worker::{Doom, Given, Piece, Stage};
+use std::ops::Range;
+
+impl<T: Clone> Scheduler<T> {
+    /// A worker ended that had been given this. What it had begun of it, and not finished,
+    /// has ended with it; the rest is queued again.
+    pub(super) fn bury(
+        &mut self,
+        given: &Given,
+        begun: u32,
+        doom: Option<Doom>,
+        out: &mut Vec<Effect<T>>,
+    ) {
+        let Piece { task: id, items, spent, .. } = &given.piece;
+        let lost = given.begun(begun);
+        let middle = items.start + lost;
+        if lost == 0 {
+            self.put_back(given.piece.clone(), out);
+            return;
+        }
+        let Some(task) = self.tasks.get(*id) else { return };
+        let is_doomed = |doom: &Doom| !is_after(given.number, doom.last);
+        let end = doom.filter(is_doomed).map_or(End::Died, |doom| doom.end);
+        let may_retry = *spent < task.terms.retries && !task.cancelled && end != End::Cancelled;
+        if may_retry {
+            self.put_back(Piece { spent: spent + 1, ..given.piece.clone() }, out);
+            return;
+        }
+        if middle < items.end {
+            let items = middle..items.end;
+            self.put_back(Piece { items, spent: 0, ..given.piece.clone() }, out);
+        }
+        self.deliver(*id, items.start..middle, end, out);
+    }
+
+    /// Queues a piece again before all others, or ends it when it is not wanted any more: who
+    /// withdrew it is told at once, whether or not a worker has room.
+    pub(super) fn put_back(&mut self, piece: Piece, out: &mut Vec<Effect<T>>) {
+        let task = self.tasks.get(piece.task);
+        if task.is_some_and(|task| !task.cancelled && !task.withdrawn) {
+            self.queue.push_front(piece);
+        } else {
+            self.deliver(piece.task, piece.items, End::Cancelled, out);
+        }
+    }
+
+    /// Ends what is queued of a task.
+    pub(super) fn drop_queued(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
+        let mut dropped = Vec::new();
+        self.queue.retain(|piece| {
+            let is_it = piece.task == task;
+            dropped.extend(is_it.then(|| piece.items.clone()));
+            !is_it
+        });
+        for items in dropped {
+            self.deliver(task, items, End::Cancelled, out);
+        }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        id: TaskId,
+        items: Range<u32>,
+        end: End,
+        out: &mut Vec<Effect<T>>,
+    ) {
+        let Some(task) = self.tasks.get(id).map(|task| task.payload.clone()) else { return };
+        let is_last = self.let_go(id, items.end - items.start);
+        out.push(Effect::Deliver { task, items, end, is_last });
+    }
+
+    /// So many items of a task have ended. Whether it was the last of them.
+    pub(super) fn let_go(&mut self, id: TaskId, count: u32) -> bool {
+        let Some(task) = self.tasks.get_mut(id) else { return false };
+        task.left = task.left.saturating_sub(count);
+        let is_last = task.left == 0;
+        if is_last {
+            self.tasks.remove(id);
+        }
+        is_last
+    }
+
+    /// A closed pool lets its workers go when nothing is left to do.
+    pub(super) fn retire_if_done(&mut self, out: &mut Vec<Effect<T>>) {
+        if self.phase != Phase::Closing || !self.tasks.is_empty() {
+            return;
+        }
+        for worker in &mut self.workers {
+            if worker.stage == Stage::Ready {
+                worker.stage = Stage::Leaving;
+                out.push(Effect::Retire(worker.id));
+            }
+        }
+    }
+
+    pub(super) fn end_all(&mut self, end: End, out: &mut Vec<Effect<T>>) {
+        let mut pieces: Vec<_> = self.queue.drain(..).collect();
+        for worker in &mut self.workers {
+            let given = worker.current.take().into_iter().chain(worker.ahead.drain(..));
+            pieces.extend(given.map(|given| given.piece));
+            worker.deadline = None;
+            if worker.stage != Stage::Starting {
+                worker.stage = Stage::Dying;
+                out.push(Effect::Stop(worker.id));
+            }
+        }
+        self.revisit = None;
+        pieces.sort_unstable_by_key(|piece| (piece.task, piece.items.start));
+        for Piece { task, items, .. } in pieces {
+            self.deliver(task, items, end, out);
+        }
+        self.say_if_ended(out);
+    }
+
+    pub(super) fn say_if_ended(&mut self, out: &mut Vec<Effect<T>>) {
+        if self.has_ended() && !std::mem::replace(&mut self.has_said_so, true) {
+            out.push(Effect::Ended);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The words between a pool and its user.
+//!
+//! Owns what is said when a pool is made, when it is asked for calls, and when it is asked how
+//! it is doing. It decides nothing. Neighbour: `core` carries it out.
+
+use super::arguments::Arguments;
+use super::task::{Initializer, TaskFunction};
+use crate::launcher::StartMethod;
+use procession_protocols::pool::Terms;
+use procession_protocols::supervision::intensity::Intensity;
+use std::time::Duration;
+
+/// What a pool is to be.
+pub struct Setup {
+    /// How many workers.
+    pub workers: usize,
+    /// How many tasks a worker does before another takes its place.
+    pub max_tasks: Option<u32>,
+    /// How many workers may end without having begun a task.
+    pub budget: Intensity,
+    /// What each worker does first.
+    pub initializer: Option<Initializer>,
+    /// How they are started; `None` is the program's way.
+    pub method: Option<StartMethod>,
+    /// The time that a worker has for its start and its initializer.
+    pub start_timeout: Duration,
+    /// Whether they are started when tasks find none idle; forked ones are started at once
+    /// all the same. A failing initializer breaks such a pool.
+    pub on_demand: bool,
+    /// Whether their standard error is relayed and its end kept for reports.
+    pub relay_stderr: bool,
+    /// How many bytes of memory a worker may use before another takes its place.
+    pub max_memory: Option<u64>,
+    /// How long a worker may have nothing to do before it is let go.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// How a pool is doing.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// Its workers.
+    pub workers: Vec<WorkerSight>,
+    /// How many workers have been started in the place of others.
+    pub restarts: u64,
+    /// How many tasks have not ended.
+    pub unfinished: usize,
+}
+
+/// How a worker is doing.
+#[derive(Debug, Clone)]
+pub struct WorkerSight {
+    /// Its name.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How many calls it has done.
+    pub done: u64,
+    /// The part of its life in which it had something to do.
+    pub busy: f64,
+    /// Bytes of memory that are resident for it.
+    pub memory: u64,
+    /// How many workers have had its place before it.
+    pub restarts: u64,
+}
+
+/// Calls of one function.
+pub struct Request {
+    /// The function.
+    pub function: TaskFunction,
+    /// Their arguments.
+    pub args: Arguments,
+    /// On which terms.
+    pub terms: Terms,
+}
