@@ -5,7 +5,7 @@
 //! of its own.
 
 use procession_protocols::manager::{Call, Reply};
-use procession_runtime::manager::{ManagerError, Patience, Proxy, Stored};
+use procession_runtime::manager::{Asked, ManagerError, Patience, Proxy, Stored};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::pin::Pin;
@@ -123,7 +123,7 @@ macro_rules! calls {
 /// a queue gave it returns there; any other call may have been carried out.
 #[must_use = "nothing is asked before it is awaited"]
 pub struct Pending<T> {
-    answer: Pin<Box<dyn Future<Output = Result<Answer>> + Send>>,
+    answer: Asked,
     open: Box<dyn Fn(Answer) -> Result<T> + Send>,
 }
 
@@ -134,9 +134,11 @@ impl<T> Pending<T> {
         patience: Patience,
         open: impl Fn(Answer) -> Result<T> + Send + 'static,
     ) -> Self {
-        let proxy = proxy.clone();
-        let answer = async move { proxy.call_async(call?, patience).await };
-        Self { answer: Box::pin(answer), open: Box::new(open) }
+        let answer = match call {
+            Ok(call) => proxy.call_async(call, patience),
+            Err(error) => Asked::failed(error),
+        };
+        Self { answer, open: Box::new(open) }
     }
 }
 
@@ -144,7 +146,7 @@ impl<T> Future for Pending<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        let answer = ready!(self.answer.as_mut().poll(context));
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
         Poll::Ready(answer.and_then(&self.open))
     }
 }

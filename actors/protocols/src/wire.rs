@@ -156,8 +156,9 @@ pub struct FrameBuffer {
 const FIRST_SPACE: usize = 4 * 1024;
 
 impl FrameBuffer {
-    /// Room to read into: what the frame under way still needs, at least
-    /// `FIRST_SPACE`, or [`READ_AHEAD`] after a read that took all the room, at most [`READ_AHEAD`] bytes or as much as has arrived already.
+    /// Room to read into: what the frame under way still needs, at least `FIRST_SPACE`, or
+    /// [`READ_AHEAD`] after a read that took all the room, at most [`READ_AHEAD`] bytes or as
+    /// much as has arrived already.
     pub fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -187,13 +188,29 @@ impl FrameBuffer {
     /// # Errors
     /// [`BadFrame`]; the stream is lost then.
     pub fn next_frame(&mut self) -> Result<Option<(Header, Vec<u8>)>, BadFrame> {
+        let frame = self.next_slice()?.map(|(header, payload)| (header, payload.to_vec()));
+        self.recycle();
+        Ok(frame)
+    }
+
+    /// As [`next_frame`](Self::next_frame), with the payload where it has arrived.
+    ///
+    /// # Errors
+    /// As [`next_frame`](Self::next_frame).
+    pub fn next_slice(&mut self) -> Result<Option<(Header, &[u8])>, BadFrame> {
+        self.recycle();
         let Some(header) = self.header()? else { return Ok(None) };
-        let end = self.start + HEADER_LEN + header.len as usize;
+        let payload = self.start + HEADER_LEN;
+        let end = payload + header.len as usize;
         if end > self.end {
             return Ok(None);
         }
-        let payload = self.bytes[self.start + HEADER_LEN..end].to_vec();
         self.start = end;
+        Ok(Some((header, &self.bytes[payload..end])))
+    }
+
+    /// Begins at the front again, if all that has arrived is taken.
+    fn recycle(&mut self) {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -202,7 +219,6 @@ impl FrameBuffer {
                 self.bytes = Vec::new();
             }
         }
-        Ok(Some((header, payload)))
     }
 
     /// Whether the stream stopped in the middle of a frame.

@@ -8,6 +8,7 @@
 
 mod batch;
 mod bounded;
+mod brief;
 mod packed;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod tests;
 pub(crate) use batch::head_of_bytes;
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
 pub(crate) use bounded::bounded;
+pub(crate) use brief::encode_briefly;
 pub use packed::{Packed, Short};
 
 use castaway::cast;

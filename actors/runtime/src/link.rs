@@ -3,26 +3,27 @@
 //! Owns one end: cutting bytes into frames, keeping descriptors with their frames,
 //! and writing whole frames from any thread. It must never interpret a payload, and
 //! no lock is held across a wait. Neighbours: `procession_protocols::wire` (layout)
-//! below, the launcher and actors above.
+//! below, the launcher and actors above; `outbound` has what goes out.
+
+mod outbound;
 
 use crate::codec::Encoded;
 use crate::sync::{lock, poll};
 use crate::sys::socket;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, socketpair};
-use procession_protocols::wire::{FrameBuffer, HEADER_LEN, Header};
+use outbound::{GATHERED, Offered, Tx};
+use procession_protocols::wire::{FrameBuffer, Header};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 /// Most bytes that are kept for a peer that does not read.
 pub const OUTBOUND_LIMIT: usize = 16 * 1024 * 1024;
-
-/// Frames up to this size are gathered into one write.
-const GATHERED: usize = 16 * 1024;
 
 /// One frame as it arrived.
 #[derive(Debug)]
@@ -73,20 +74,6 @@ struct Rx {
     fds: VecDeque<OwnedFd>,
     /// Whether the last look at the socket left nothing in it.
     emptied: bool,
-}
-
-#[derive(Debug, Default)]
-struct Tx {
-    queue: VecDeque<Outbound>,
-    queued_bytes: usize,
-}
-
-/// A frame, or what is left of one, that the socket had no room for.
-#[derive(Debug)]
-struct Outbound {
-    bytes: Vec<u8>,
-    sent: usize,
-    fds: Vec<OwnedFd>,
 }
 
 /// The descriptors of all links of this process. A forked child must not keep them: their
@@ -183,32 +170,39 @@ impl Link {
         if let Some(frame) = rx.next_frame()? {
             return Ok(Some(frame));
         }
-        loop {
-            let space = rx.buffer.space();
-            let room = space.len();
-            let fds = rx.fds.len();
-            rx.emptied = false;
-            match socket::receive(self.fd.as_fd(), space, &mut rx.fds, wait) {
-                Ok(0) if rx.buffer.is_partial() => return Err(LinkError::Truncated),
-                Ok(0) => return Err(LinkError::Closed),
-                Ok(count) => {
-                    rx.buffer.filled(count);
-                    // A short read that brought descriptors may have more behind it; any
-                    // other short read has emptied the socket.
-                    rx.emptied = count < room && rx.fds.len() == fds;
-                    if let Some(frame) = rx.next_frame()? {
-                        return Ok(Some(frame));
-                    }
-                    if rx.emptied {
-                        return Ok(None);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(LinkError::Closed);
-                }
-                Err(error) => return Err(error.into()),
+        while rx.fill(self.fd.as_fd(), wait)? {
+            if let Some(frame) = rx.next_frame()? {
+                return Ok(Some(frame));
             }
+            if rx.emptied {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives `take` all frames that are there, each with its payload where it has arrived,
+    /// until it says that it has had enough; so many bytes of frames. Never waits. `take` must
+    /// not touch the link's reading side.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv), and those of `take`.
+    pub(crate) fn take_each<E: From<LinkError>>(
+        &self,
+        mut take: impl FnMut(Header, &[u8], Vec<OwnedFd>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let rx = &mut *lock(&self.rx);
+        let mut has_looked = false;
+        loop {
+            while let Some((header, payload, fds)) = rx.next_slice()? {
+                if take(header, payload, fds)?.is_break() {
+                    return Ok(());
+                }
+            }
+            if has_looked && rx.emptied || !rx.fill(self.fd.as_fd(), false)? {
+                return Ok(());
+            }
+            has_looked = true;
         }
     }
 
@@ -264,16 +258,17 @@ impl Link {
         message: &Encoded,
         deadline: Option<Instant>,
     ) -> Result<(), LinkError> {
+        let header = with_fds(header, &message.fds);
         let mut begun = false;
         loop {
             {
                 let tx = &mut *lock(&self.tx);
                 tx.flush(self.fd.as_fd())?;
-                if tx.queue.is_empty() {
+                if tx.is_empty() {
                     if begun {
                         return Ok(());
                     }
-                    match tx.offer(self.fd.as_fd(), header, message)? {
+                    match tx.offer(self.fd.as_fd(), header, &message.bytes, &message.fds)? {
                         Offered::Whole => return Ok(()),
                         Offered::Part => begun = true,
                         Offered::Nothing => {}
@@ -292,16 +287,30 @@ impl Link {
     /// # Errors
     /// [`LinkError::Full`], [`LinkError::Closed`].
     pub fn post(&self, header: Header, message: Encoded, limit: usize) -> Result<(), LinkError> {
+        self.post_parts(header, &message.bytes, message.fds, limit)
+    }
+
+    /// As [`post`](Self::post), of a message in its parts.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub(crate) fn post_parts(
+        &self,
+        header: Header,
+        bytes: &[u8],
+        fds: Vec<OwnedFd>,
+        limit: usize,
+    ) -> Result<(), LinkError> {
+        let header = with_fds(header, &fds);
         let tx = &mut *lock(&self.tx);
         tx.flush(self.fd.as_fd())?;
-        if tx.queue.is_empty() && tx.offer(self.fd.as_fd(), header, &message)? != Offered::Nothing {
+        if tx.is_empty() && tx.offer(self.fd.as_fd(), header, bytes, &fds)? != Offered::Nothing {
             return Ok(());
         }
-        if tx.queued_bytes > limit {
+        if tx.kept() > limit {
             return Err(LinkError::Full);
         }
-        let bytes = [&with_fds(header, &message).to_bytes(), message.bytes.as_slice()].concat();
-        tx.keep(bytes, message.fds);
+        tx.keep([&header.to_bytes(), bytes].concat(), fds);
         Ok(())
     }
 
@@ -313,7 +322,7 @@ impl Link {
     pub fn post_together(&self, frames: [(Header, Encoded); 2]) -> Result<(), LinkError> {
         let (mut bytes, mut fds) = (Vec::new(), Vec::new());
         for (header, message) in frames {
-            bytes.extend(with_fds(header, &message).to_bytes());
+            bytes.extend(with_fds(header, &message.fds).to_bytes());
             bytes.extend(message.bytes);
             fds.extend(message.fds);
         }
@@ -340,23 +349,40 @@ impl Link {
     /// [`LinkError::Closed`] or the system's.
     pub(crate) fn push(
         &self,
-        mut header: Header,
+        header: Header,
         bytes: &[u8],
         fds: &[OwnedFd],
     ) -> Result<(), LinkError> {
-        header.fds = u16::try_from(fds.len()).unwrap_or(u16::MAX);
+        self.push_within(header, bytes, fds, usize::MAX).map(drop)
+    }
+
+    /// As [`push`](Self::push), unless more than `limit` bytes are kept already; gives how
+    /// many were.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and [`LinkError::Full`].
+    pub(crate) fn push_within(
+        &self,
+        header: Header,
+        bytes: &[u8],
+        fds: &[OwnedFd],
+        limit: usize,
+    ) -> Result<usize, LinkError> {
+        let header = with_fds(header, fds);
         let tx = &mut *lock(&self.tx);
+        let kept = tx.kept();
+        if kept > limit {
+            return Err(LinkError::Full);
+        }
         if bytes.len() > GATHERED || !fds.is_empty() {
             tx.flush(self.fd.as_fd())?;
-            if tx.queue.is_empty()
-                && tx.offer_parts(self.fd.as_fd(), header, bytes, fds)? != Offered::Nothing
-            {
-                return Ok(());
+            if tx.is_empty() && tx.offer(self.fd.as_fd(), header, bytes, fds)? != Offered::Nothing {
+                return Ok(kept);
             }
         }
         let fds = fds.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
         tx.gather(&[&header.to_bytes(), bytes], fds);
-        Ok(())
+        Ok(kept)
     }
 
     /// Writes what is kept, as far as there is room. True when nothing is left.
@@ -366,7 +392,7 @@ impl Link {
     pub fn flush(&self) -> Result<bool, LinkError> {
         let tx = &mut *lock(&self.tx);
         tx.flush(self.fd.as_fd())?;
-        Ok(tx.queue.is_empty())
+        Ok(tx.is_empty())
     }
 
     /// Ends the stream both ways; the other end sees that.
@@ -375,14 +401,9 @@ impl Link {
         let _ = nix::sys::socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 
-    /// How many bytes are kept that wait to be written.
-    pub(crate) fn kept(&self) -> usize {
-        lock(&self.tx).queued_bytes
-    }
-
     /// Whether something is kept that waits for room.
     pub fn wants_write(&self) -> bool {
-        !lock(&self.tx).queue.is_empty()
+        !lock(&self.tx).is_empty()
     }
 }
 
@@ -392,135 +413,53 @@ impl AsFd for Link {
     }
 }
 
+/// A frame whose payload is where it has arrived.
+type Slice<'a> = (Header, &'a [u8], Vec<OwnedFd>);
+
 impl Rx {
     fn next_frame(&mut self) -> Result<Option<Frame>, LinkError> {
-        let Some((header, payload)) = self.buffer.next_frame().map_err(|_| LinkError::Damaged)?
-        else {
-            return Ok(None);
-        };
+        let frame = self.next_slice()?;
+        Ok(frame.map(|(header, payload, fds)| Frame { header, payload: payload.to_vec(), fds }))
+    }
+
+    fn next_slice(&mut self) -> Result<Option<Slice<'_>>, LinkError> {
+        let next = self.buffer.next_slice().map_err(|_| LinkError::Damaged)?;
+        let Some((header, payload)) = next else { return Ok(None) };
         // Descriptors arrive with the first byte of their frame at the latest.
         let count = usize::from(header.fds);
         if count > self.fds.len() {
             return Err(LinkError::Damaged);
         }
-        let fds = self.fds.drain(..count).collect();
-        Ok(Some(Frame { header, payload, fds }))
+        Ok(Some((header, payload, self.fds.drain(..count).collect())))
     }
-}
 
-impl Tx {
-    /// Writes what is kept, as far as the socket has room.
-    fn flush(&mut self, fd: BorrowedFd<'_>) -> Result<(), LinkError> {
-        while let Some(front) = self.queue.front_mut() {
-            let rest = &front.bytes[front.sent..];
-            let count = match send_part(fd, &[IoSlice::new(rest)], &front.fds) {
-                Ok(Some(count)) => count,
-                Ok(None) => break,
-                Err(LinkError::Closed) => {
-                    // Nobody takes it any more, and nobody is to wait for that: whoever reads
-                    // on sees what had come, and then the end.
-                    self.queue.clear();
-                    self.queued_bytes = 0;
-                    return Err(LinkError::Closed);
-                }
-                Err(error) => return Err(error),
-            };
-            front.sent += count;
-            front.fds.clear();
-            self.queued_bytes -= count;
-            if front.sent == front.bytes.len() {
-                self.queue.pop_front();
+    /// Reads once. False when there is nothing, and that is not waited for.
+    fn fill(&mut self, fd: BorrowedFd<'_>, wait: bool) -> Result<bool, LinkError> {
+        let space = self.buffer.space();
+        let room = space.len();
+        let fds = self.fds.len();
+        self.emptied = false;
+        match socket::receive(fd, space, &mut self.fds, wait) {
+            Ok(0) if self.buffer.is_partial() => Err(LinkError::Truncated),
+            Ok(0) => Err(LinkError::Closed),
+            Ok(count) => {
+                self.buffer.filled(count);
+                // A short read that brought descriptors may have more behind it; any other
+                // short read has emptied the socket.
+                self.emptied = count < room && self.fds.len() == fds;
+                Ok(true)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(LinkError::Closed),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
-    }
-
-    /// Offers a fresh frame to the socket; the rest of one that went out in part is kept.
-    fn offer(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        header: Header,
-        message: &Encoded,
-    ) -> Result<Offered, LinkError> {
-        self.offer_parts(fd, with_fds(header, message), &message.bytes, &message.fds)
-    }
-
-    /// As [`offer`](Self::offer); the header knows how many descriptors there are.
-    fn offer_parts(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        header: Header,
-        bytes: &[u8],
-        fds: &[OwnedFd],
-    ) -> Result<Offered, LinkError> {
-        let head = header.to_bytes();
-        let parts = [IoSlice::new(&head), IoSlice::new(bytes)];
-        let Some(count) = send_part(fd, &parts, fds)? else {
-            return Ok(Offered::Nothing);
-        };
-        if count == HEADER_LEN + bytes.len() {
-            return Ok(Offered::Whole);
-        }
-        let rest = match count.checked_sub(HEADER_LEN) {
-            Some(sent) => bytes[sent..].to_vec(),
-            None => [&head[count..], bytes].concat(),
-        };
-        self.keep(rest, Vec::new());
-        Ok(Offered::Part)
-    }
-
-    /// Keeps a frame together with those kept before, if it brings no descriptors.
-    fn gather(&mut self, parts: &[&[u8]], fds: Vec<OwnedFd>) {
-        match self.queue.back_mut() {
-            Some(last) if fds.is_empty() && last.bytes.len() < GATHERED => {
-                for part in parts {
-                    last.bytes.extend_from_slice(part);
-                    self.queued_bytes += part.len();
-                }
-            }
-            _ => self.keep(parts.concat(), fds),
-        }
-    }
-
-    fn keep(&mut self, bytes: Vec<u8>, fds: Vec<OwnedFd>) {
-        self.queued_bytes += bytes.len();
-        self.queue.push_back(Outbound { bytes, sent: 0, fds });
     }
 }
 
-/// How much of a frame the socket took.
-#[derive(PartialEq, Eq)]
-enum Offered {
-    Whole,
-    Part,
-    Nothing,
-}
-
-fn with_fds(mut header: Header, message: &Encoded) -> Header {
+fn with_fds(mut header: Header, fds: &[OwnedFd]) -> Header {
     // The codec allows at most MAX_FDS.
-    header.fds = u16::try_from(message.fds.len()).unwrap_or(u16::MAX);
+    header.fds = u16::try_from(fds.len()).unwrap_or(u16::MAX);
     header
-}
-
-/// `None` when the socket has no room.
-fn send_part(
-    fd: BorrowedFd<'_>,
-    parts: &[IoSlice<'_>],
-    fds: &[OwnedFd],
-) -> Result<Option<usize>, LinkError> {
-    match socket::send(fd, parts, fds) {
-        Ok(count) => Ok(Some(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-            ) =>
-        {
-            Err(LinkError::Closed)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

@@ -154,6 +154,10 @@ impl Dynamic {
         Self::Big(BigInt::from_le_bytes(bytes))
     }
 
+    fn number(value: i128) -> Self {
+        i64::try_from(value).map_or_else(|_| Self::integer(&value.to_le_bytes()), Self::Int)
+    }
+
     /// Whether it is `None`.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
@@ -248,7 +252,7 @@ macro_rules! from_integers {
     ($($integer:ty)*) => {
         $(impl From<$integer> for Dynamic {
             fn from(value: $integer) -> Self {
-                Self::integer(&i128::from(value).to_le_bytes())
+                Self::number(value.into())
             }
         })*
     };

@@ -32,7 +32,7 @@ type Made = Result<Dynamic, NotPlain>;
 macro_rules! integers {
     ($($method:ident: $integer:ty),*) => {
         $(fn $method(self, value: $integer) -> Made {
-            Ok(Dynamic::integer(&i128::from(value).to_le_bytes()))
+            Ok(Dynamic::number(value.into()))
         })*
     };
 }

@@ -14,7 +14,7 @@
 //! | `queue` | queues |
 //! | `lock` | locks, recursive ones, and the conditions on them |
 //! | `semaphore`, `event`, `barrier` | their kin |
-//! | `calls` | a client's calls under way on a stream, and who reads the answers |
+//! | `calls` | a client's calls under way on a stream, and who reads the answers; `slots` is where they are put |
 //! | `flow` | which of those calls are written together |
 //! | `map` | the same calls over other values |
 //! | `python` | Python's words for all of it |
@@ -34,8 +34,9 @@ pub mod python;
 mod queue;
 mod semaphore;
 mod set;
+mod slots;
 
-pub use calls::{Calls, Over, Told, Turn};
+pub use calls::{CALL_NUMBERS, Calls, MAX_TASKS, NotBegun, Over, Told, Turn};
 pub use flow::{Change, Flow};
 
 pub use call::{

@@ -20,13 +20,21 @@ enum Thread {
     Done,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    /// It is about to look for its answer.
+    Looks,
+    /// It sleeps until it is woken.
+    Sleeps,
+}
+
 #[derive(Debug, Clone)]
 struct World {
     calls: Calls<u8, u8, u64>,
     threads: BTreeMap<u8, (Thread, u64)>,
-    /// Tasks that have yet to begin, and those that wait.
+    /// Tasks that have yet to begin, and those that have and have not left.
     unbegun: BTreeSet<u8>,
-    tasks: BTreeMap<u8, u64>,
+    tasks: BTreeMap<u8, (Task, u64)>,
     /// Whether the reader aside has been told to look, and whether it reads.
     is_called: bool,
     reads_aside: bool,
@@ -44,6 +52,7 @@ enum Step {
     Look(u8),
     /// The thread's time is up.
     GiveUp(u8),
+    LookTask(u8),
     DropTask(u8),
     /// The reader takes what is next.
     Read(u8),
@@ -86,6 +95,8 @@ impl World {
         }
         steps.extend(self.unbegun.iter().map(|task| Step::BeginTask(*task)));
         steps.extend(self.tasks.keys().map(|task| Step::DropTask(*task)));
+        let looks = |(_, (state, _)): &(&u8, &(Task, u64))| *state == Task::Looks;
+        steps.extend(self.tasks.iter().filter(looks).map(|(task, _)| Step::LookTask(*task)));
         if self.is_called {
             steps.push(Step::LookAside);
         }
@@ -114,9 +125,9 @@ impl World {
             }
             Step::BeginTask(task) => {
                 self.unbegun.remove(&task);
-                if let Ok((number, calls_aside)) = self.calls.begin_task(task) {
+                if let Ok((number, calls_aside)) = self.calls.begin_task() {
                     self.asked.insert(number);
-                    self.tasks.insert(task, number);
+                    self.tasks.insert(task, (Task::Looks, number));
                     self.is_called |= calls_aside;
                 }
             }
@@ -139,10 +150,21 @@ impl World {
                 let told = self.calls.leave(number);
                 self.tell(told);
             }
-            Step::DropTask(task) => {
-                let number = self.tasks.remove(&task).expect("it waits");
-                assert!(self.calls.leave_task(number), "its answer went elsewhere");
+            Step::LookTask(task) => {
+                let (_, number) = self.tasks[&task];
+                match self.calls.turn_of_task(number, |place| *place = Some(task)) {
+                    Turn::Wait => {
+                        self.tasks.insert(task, (Task::Sleeps, number));
+                    }
+                    Turn::Leave(answer) => {
+                        assert_eq!(answer, number, "another's answer");
+                        self.tasks.remove(&task);
+                    }
+                    Turn::Over => self.drop_task(task),
+                    Turn::Read => panic!("a task reads"),
+                }
             }
+            Step::DropTask(task) => self.drop_task(task),
             Step::Read(thread) => {
                 let (_, number) = self.threads[&thread];
                 match self.stream.pop_front() {
@@ -182,6 +204,14 @@ impl World {
         }
     }
 
+    fn drop_task(&mut self, task: u8) {
+        let (state, number) = self.tasks.remove(&task).expect("it has not left");
+        let (waker, answer) = self.calls.leave_task(number);
+        assert!(waker.is_none_or(|waker| waker == task), "another's waker");
+        assert!(answer.is_none_or(|answer| answer == number), "another's answer");
+        assert!(answer.is_none() || state == Task::Looks, "it was not woken for its answer");
+    }
+
     fn look_aside(&mut self) {
         self.reads_aside = match self.calls.aside() {
             Ok(()) => true,
@@ -193,18 +223,24 @@ impl World {
     }
 
     fn hand_out(&mut self, answer: u64) {
-        let told = self.calls.answered(answer, answer);
-        self.tell(told);
+        match self.calls.answered(answer, answer) {
+            Ok(told) => self.tell(told),
+            Err(answer) => {
+                let waits = |(state, number): &(Thread, u64)| {
+                    *number == answer && matches!(state, Thread::Looks | Thread::Sleeps)
+                };
+                assert!(!self.threads.values().any(waits), "it was waited for");
+                assert!(self.tasks.values().all(|(_, number)| *number != answer));
+            }
+        }
     }
 
-    fn tell(&mut self, told: Told<u8, u8, u64>) {
+    fn tell(&mut self, told: Told<u8, u8>) {
         match told {
             Told::Nobody => {}
             Told::Aside => self.is_called = true,
             Told::Thread(thread) => self.wake(thread),
-            Told::Task(task, answer) => {
-                assert_eq!(self.tasks.remove(&task), Some(answer), "another's answer");
-            }
+            Told::Task(task) => self.wake_task(task),
         }
     }
 
@@ -214,20 +250,27 @@ impl World {
         }
     }
 
+    fn wake_task(&mut self, task: u8) {
+        let (state, _) = self.tasks.get_mut(&task).expect("who has left is not woken");
+        assert_eq!(*state, Task::Sleeps);
+        *state = Task::Looks;
+    }
+
     fn end(&mut self) {
         let (threads, tasks) = self.calls.end();
         for thread in threads {
             self.wake(thread);
         }
         for task in tasks {
-            assert!(self.tasks.remove(&task).is_some());
+            self.wake_task(task);
         }
     }
 
     /// Somebody who waits is read for, or somebody has been told to look.
     fn check(&self) {
         let waits = |(state, _): &(Thread, u64)| *state == Thread::Sleeps;
-        let somebody_waits = self.threads.values().any(waits) || !self.tasks.is_empty();
+        let sleeps = |(state, _): &(Task, u64)| *state == Task::Sleeps;
+        let somebody_waits = self.threads.values().any(waits) || self.tasks.values().any(sleeps);
         let looks = |(state, _): &(Thread, u64)| matches!(state, Thread::Looks | Thread::Reads);
         let somebody_acts = self.is_called || self.reads_aside || self.threads.values().any(looks);
         assert!(!somebody_waits || somebody_acts, "nobody reads: {self:?}");

@@ -60,12 +60,25 @@ impl Asker {
     }
 }
 
-/// Answers that leave when the object's lock is open again.
-pub(super) type Outbox = Vec<(Asker, Reply<Stored>)>;
+/// Answers that leave when the object's lock is open again. Most calls have one.
+#[derive(Default)]
+pub(super) struct Outbox {
+    first: Option<(Asker, Reply<Stored>)>,
+    others: Vec<(Asker, Reply<Stored>)>,
+}
 
-/// Sends them.
-pub(super) fn send(outbox: Outbox) {
-    for (asker, reply) in outbox {
-        asker.answer(reply);
+impl Outbox {
+    pub(super) fn push(&mut self, asker: Asker, reply: Reply<Stored>) {
+        match self.first {
+            None => self.first = Some((asker, reply)),
+            Some(_) => self.others.push((asker, reply)),
+        }
+    }
+
+    /// Sends them.
+    pub(super) fn send(self) {
+        for (asker, reply) in self.first.into_iter().chain(self.others) {
+            asker.answer(reply);
+        }
     }
 }

@@ -14,8 +14,10 @@
 //! | file | owns |
 //! |---|---|
 //! | `stored` | a value as a server keeps it |
+//! | `plain` | such a value that means the same to every reader |
 //! | `proxy` | what is held of an object, and calls |
 //! | `channel` | a process's stream to a server, for all its calls |
+//! | `asked` | an answer that is waited for without blocking a thread |
 //! | `reactor` | the threads of a server that read channels and carry calls out |
 //! | `object` | an object in its server: its state, whose time is up |
 //! | `waiters` | who waits for an object's answers |
@@ -34,6 +36,7 @@
 //! | `presence` | which objects a client had, for its death |
 
 mod actor;
+mod asked;
 mod asker;
 mod channel;
 mod door;
@@ -46,6 +49,7 @@ mod far_watch;
 mod function;
 mod json;
 mod object;
+mod plain;
 mod presence;
 mod proxy;
 mod python;
@@ -55,6 +59,7 @@ mod waiters;
 mod workers;
 
 pub use actor::host_as_object;
+pub use asked::Asked;
 pub use door::{Factory, Offer, Reception};
 pub use far::{Stream, Values};
 pub use far_road::meet;

@@ -7,7 +7,7 @@
 //! `procession_protocols::manager` decides, `waiters` has who waits, `door` is
 //! asked what concerns the whole server.
 
-use super::asker::{Asker, Outbox, send};
+use super::asker::{Asker, Outbox};
 use super::door::Reception;
 use super::function;
 use super::presence::Presence;
@@ -22,13 +22,16 @@ use crate::node::hidden;
 use crate::share::{BadMessage, Client, ClientId, ReplyTo, ShareError, Stock};
 use crate::sync::lock;
 use procession_protocols::manager::{Answers, Caller, Fault, Machine, Place, Reply, Ticket};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+
+/// Room for so many answers is kept for the next call.
+const DUE: usize = 64;
 
 /// How many managed objects this process hosts.
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -70,9 +73,11 @@ enum Body {
 struct State {
     _counted: Counted,
     machine: Machine<Stored>,
-    attached: HashSet<ClientId>,
+    attached: BTreeSet<ClientId>,
     last_ticket: Ticket,
     waiters: Waiters,
+    /// Empty: the room for the answers of a call.
+    due: Answers<Stored>,
     /// Whether a function of a user's changes the object just now; what comes meanwhile is
     /// postponed.
     is_changing: bool,
@@ -84,9 +89,10 @@ impl Object {
         let state = State {
             _counted: Counted::new(),
             machine,
-            attached: HashSet::new(),
+            attached: BTreeSet::new(),
             last_ticket: 0,
             waiters: Waiters::default(),
+            due: Answers::new(),
             is_changing: false,
         };
         Self::of(Body::Stock(Box::new(Mutex::new(state))))
@@ -163,21 +169,30 @@ impl Object {
             Body::Door(reception) => reception.ask(ask, asker),
             Body::Actor(_) => asker.answer(Reply::Fault(Fault::NoSuchMethod)),
             Body::Stock(state) => {
-                let mut outbox = Outbox::new();
-                let state = &mut *lock(state);
-                if caller.client != ClientId::OWNER && !state.attached.contains(&caller.client) {
-                    outbox.push((asker, Reply::Fault(Fault::NoSuchObject("such object".into()))));
-                } else {
-                    state.last_ticket += 1;
-                    let call = (state.last_ticket, caller, ask, asker);
-                    if state.is_changing {
-                        state.waiters.postpone(call);
-                    } else {
-                        self.begin(state, call, &mut outbox);
-                    }
-                }
-                send(outbox);
+                let mut outbox = Outbox::default();
+                self.take_in(&mut lock(state), caller, ask, asker, &mut outbox);
+                outbox.send();
             }
+        }
+    }
+
+    fn take_in(
+        &self,
+        state: &mut State,
+        caller: Caller,
+        ask: Ask,
+        asker: Asker,
+        outbox: &mut Outbox,
+    ) {
+        if caller.client != ClientId::OWNER && !state.attached.contains(&caller.client) {
+            return outbox.push(asker, Reply::Fault(Fault::NoSuchObject("such object".into())));
+        }
+        state.last_ticket += 1;
+        let call = (state.last_ticket, caller, ask, asker);
+        if state.is_changing {
+            state.waiters.postpone(call);
+        } else {
+            self.begin(state, call, outbox);
         }
     }
 
@@ -190,7 +205,7 @@ impl Object {
         match ask {
             Ask::Call { limit_ms, call, .. } => {
                 let limit_ms = limit_ms.or_else(|| state.machine.patience_ms(&call));
-                let mut due = Answers::new();
+                let mut due = std::mem::take(&mut state.due);
                 state.machine.call(caller, ticket, call, &mut due);
                 if due.iter().all(|(answered, _)| *answered != ticket) && limit_ms == Some(0) {
                     state.machine.expire(ticket, &mut due);
@@ -198,7 +213,7 @@ impl Object {
                 if let Some(at) = due.iter().position(|(answered, _)| *answered == ticket) {
                     let (_, reply) = due.remove(at);
                     state.waiters.note(&asker, ticket, &reply);
-                    outbox.push((asker, reply));
+                    outbox.push(asker, reply);
                 } else {
                     let timer =
                         limit_ms.filter(|ms| *ms > 0).and_then(|ms| self.set_timer(ticket, ms));
@@ -208,7 +223,7 @@ impl Object {
             }
             Ask::Change { place, function, args } => {
                 if let Err((asker, fault)) = self.change(state, place, &function, args, asker) {
-                    outbox.push((asker, Reply::Fault(fault)));
+                    outbox.push(asker, Reply::Fault(fault));
                 }
             }
             Ask::Create(_)
@@ -217,7 +232,7 @@ impl Object {
             | Ask::Names
             | Ask::Count
             | Ask::Open(_) => {
-                outbox.push((asker, Reply::Fault(Fault::NoSuchMethod)));
+                outbox.push(asker, Reply::Fault(Fault::NoSuchMethod));
             }
         }
     }
@@ -236,13 +251,14 @@ impl Object {
 
     fn with_machine(&self, act: impl FnOnce(&mut Machine<Stored>, &mut Answers<Stored>)) {
         let Body::Stock(state) = &self.body else { return };
-        let (mut due, mut outbox) = (Answers::new(), Outbox::new());
+        let mut outbox = Outbox::default();
         {
             let state = &mut *lock(state);
+            let mut due = std::mem::take(&mut state.due);
             act(&mut state.machine, &mut due);
             state.settle(due, &mut outbox);
         }
-        send(outbox);
+        outbox.send();
     }
 
     /// Has a worker's thread change the object.
@@ -289,21 +305,21 @@ impl Object {
         asker: Asker,
     ) {
         let Body::Stock(state) = &self.body else { return };
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::default();
         {
             let state = &mut *lock(state);
             state.is_changing = false;
             let stored = changed.and_then(|(values, result)| {
                 state.machine.store(place, values).map(|()| Reply::Value(result))
             });
-            outbox.push((asker, stored.unwrap_or_else(Reply::Fault)));
+            outbox.push(asker, stored.unwrap_or_else(Reply::Fault));
             while !state.is_changing
                 && let Some(call) = state.waiters.resume()
             {
                 self.begin(state, call, &mut outbox);
             }
         }
-        send(outbox);
+        outbox.send();
     }
 
     /// A client outside the tree has got a reference.
@@ -342,11 +358,14 @@ pub(super) fn unknown(function: &crate::function::FunctionRef) -> Fault {
 
 impl State {
     /// Takes those out who are answered.
-    fn settle(&mut self, due: Answers<Stored>, outbox: &mut Outbox) {
-        for (ticket, reply) in due {
+    fn settle(&mut self, mut due: Answers<Stored>, outbox: &mut Outbox) {
+        for (ticket, reply) in due.drain(..) {
             if let Some(asker) = self.waiters.answered(ticket, &reply) {
-                outbox.push((asker, reply));
+                outbox.push(asker, reply);
             }
+        }
+        if due.capacity() <= DUE {
+            self.due = due;
         }
     }
 }

@@ -5,6 +5,8 @@
 //! connection to the server. It must never know a value's type: the face does. Neighbour:
 //! `object` answers.
 
+use super::asked::Asked;
+use super::channel::UnderWay;
 use super::far::{self, Values};
 use super::far_road::{Far, Road};
 use super::object::Object;
@@ -196,18 +198,8 @@ impl Proxy {
     }
 
     /// As [`call`](Self::call), without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    ///
-    /// # Cancel safety
-    /// Dropped, it takes the call back: what a lock or a queue gave it returns.
-    pub async fn call_async(
-        &self,
-        call: Call<Stored>,
-        patience: Patience,
-    ) -> Result<Reply<Stored>, ManagerError> {
-        self.ask_async(this_call(call, patience)).await
+    pub fn call_async(&self, call: Call<Stored>, patience: Patience) -> Asked {
+        Asked::new(self.clone(), this_call(call, patience))
     }
 
     /// Asks an object or a door, and waits for the answer.
@@ -252,8 +244,20 @@ impl Proxy {
         match share.side_async().await? {
             Side::Own(object) => object.ask_here(ask).await,
             Side::Away(away) => {
-                let channel = away.channel()?;
-                channel.ask_async(away.object, ask).await
+                let call = away.channel()?.begin(away.object, &ask)?;
+                call.await
+            }
+        }
+    }
+
+    /// Sends a question over the channel to the object's server, if there is one by now.
+    pub(super) fn begin(&self, ask: &Ask) -> Option<Result<UnderWay, ManagerError>> {
+        let Way::Tree(share) = &self.way else { return None };
+        match share.ready()? {
+            Side::Own(_) => None,
+            Side::Away(away) => {
+                let channel = away.channel().map_err(ManagerError::from);
+                Some(channel.and_then(|channel| channel.begin(away.object, ask)))
             }
         }
     }

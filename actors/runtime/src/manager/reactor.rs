@@ -12,7 +12,7 @@ use super::asker::Asker;
 use super::object::Object;
 use super::stored::Stored;
 use crate::codec;
-use crate::link::{Frame, Link, OUTBOUND_LIMIT};
+use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
 use crate::share::era::Eras;
 use crate::share::{self, Client, ClientId};
 use crate::sync::lock;
@@ -25,6 +25,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
@@ -34,6 +35,9 @@ const MOST_THREADS: usize = 4;
 
 /// Bytes that one channel may bring before the others get their turn.
 const TURN: usize = 64 * 1024;
+
+/// What a frame takes beside its payload, as turns are measured.
+const FRAME: usize = 64;
 
 /// More than a socket holds: reading so much reads what was there at the start.
 const READ_OUT: usize = 16 * 1024 * 1024;
@@ -177,36 +181,46 @@ impl Served {
     }
 
     fn take(self: &Arc<Self>, limit: usize) -> bool {
-        let mut taken = 0;
-        let mut next = self.link.try_recv();
-        loop {
-            match next {
-                Ok(Some(frame)) => {
-                    taken += size_of_val(&frame) + frame.payload.len();
-                    if self.heard(frame).is_err() {
-                        let client = &*self.client;
-                        tracing::warn!(target: "procession", ?client, "a client sent what is no message");
-                        self.link.shut_down();
-                        return false;
-                    }
-                }
-                Ok(None) => return true,
-                Err(_) => return false,
+        let (mut taken, mut last) = (0, None);
+        let end = self.link.take_each(|header, payload, fds| {
+            taken += FRAME + payload.len();
+            self.heard(header, payload, fds, &mut last)?;
+            Ok(if taken > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        match end {
+            Ok(()) => true,
+            Err(End::Closed) => false,
+            Err(End::Damaged) => {
+                let client = &*self.client;
+                tracing::warn!(target: "procession", ?client, "a client sent what is no message");
+                self.link.shut_down();
+                false
             }
-            if taken > limit {
-                return true;
-            }
-            next = self.link.try_recv_more();
         }
     }
 
-    fn heard(self: &Arc<Self>, frame: Frame) -> Result<(), Damaged> {
-        let Frame { header, payload, fds } = frame;
-        let object = share::attached(&self.client, header.target);
-        let object = object.and_then(|stock| {
-            let stock: Arc<dyn Any + Send + Sync> = stock;
-            stock.downcast::<Object>().ok()
-        });
+    /// The object of this number, if this is a client of it. `last` is the one before, which
+    /// it often is again.
+    fn object(&self, number: u64, last: &mut Option<(u64, Arc<Object>)>) -> Option<Arc<Object>> {
+        if let Some((known, object)) = last
+            && *known == number
+        {
+            return Some(object.clone());
+        }
+        let stock: Arc<dyn Any + Send + Sync> = share::attached(&self.client, number)?;
+        let object = stock.downcast::<Object>().ok()?;
+        *last = Some((number, object.clone()));
+        Some(object)
+    }
+
+    fn heard(
+        self: &Arc<Self>,
+        header: Header,
+        payload: &[u8],
+        fds: Vec<OwnedFd>,
+        last: &mut Option<(u64, Arc<Object>)>,
+    ) -> Result<(), End> {
+        let object = self.object(header.target, last);
         let asker = match header.kind {
             Kind::Call => Asker::Channel(self.clone(), header.call),
             Kind::Cast => Asker::Nobody,
@@ -216,9 +230,9 @@ impl Served {
                 }
                 return Ok(());
             }
-            _ => return Err(Damaged),
+            _ => return Err(End::Damaged),
         };
-        let ask: Ask = codec::decode(&payload, fds).map_err(|_| Damaged)?;
+        let ask: Ask = codec::decode(payload, fds).map_err(|_| End::Damaged)?;
         let thread = match &ask {
             Ask::Call { thread, .. } => *thread,
             _ => 0,
@@ -232,17 +246,16 @@ impl Served {
 
     /// Answers a call: at the end of this thread's turn, if it has one, or at once.
     pub(super) fn answer(self: &Arc<Self>, call: u64, reply: &Reply<Stored>) {
-        let message = codec::encode(reply).or_else(|error| {
-            let fault = Fault::Failed(error.to_string());
-            codec::encode(&Reply::<Stored>::Fault(fault))
-        });
-        let Ok(message) = message else { return self.link.shut_down() };
-        let Ok(mut header) = Header::new(Kind::Reply, message.bytes.len()) else {
-            return self.link.shut_down();
+        let push = |bytes: &[u8], fds: Vec<OwnedFd>| {
+            let Ok(mut header) = Header::new(Kind::Reply, bytes.len()) else { return false };
+            header.call = call;
+            self.link.push_within(header, bytes, &fds, OUTBOUND_LIMIT).is_ok()
         };
-        header.call = call;
-        let pushed = self.link.push(header, &message.bytes, &message.fds);
-        if pushed.is_err() || self.link.kept() > OUTBOUND_LIMIT {
+        let pushed = codec::encode_briefly(reply, push).or_else(|error| {
+            let fault = Fault::Failed(error.to_string());
+            codec::encode_briefly(&Reply::<Stored>::Fault(fault), push)
+        });
+        if pushed != Ok(true) {
             // One that has gone needs no answer; one that has taken none for so long is
             // not to wait for this one for ever.
             self.link.shut_down();
@@ -276,5 +289,16 @@ impl Served {
     }
 }
 
-/// What came from a client is no message.
-struct Damaged;
+/// Why a channel is not read any more.
+enum End {
+    /// The stream has ended.
+    Closed,
+    /// What came is no message.
+    Damaged,
+}
+
+impl From<LinkError> for End {
+    fn from(_: LinkError) -> Self {
+        Self::Closed
+    }
+}

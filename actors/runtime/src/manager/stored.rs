@@ -8,17 +8,18 @@
 //! for as long as it keeps the value, and gives every reader a reference of its own. Two
 //! native values are equal when their bytes are, and their proxies are for the same objects;
 //! two plain ones when Python's `==` says so. It must never decode a native value for the
-//! server's own use.
+//! server's own use. Neighbour: `plain`, how the one form is kept and travels.
 
+use super::far;
+use super::plain::{Bytes, Plain};
 use super::proxy::Proxy;
-use super::{far, json};
 use crate::codec::{self, DecodeError, EncodeError, Fd};
 use procession_protocols::dynamic::{Dynamic, NotPlain};
 use procession_protocols::id::NodeId;
-use procession_protocols::pickle::{self, Limits};
-use serde::de::{DeserializeOwned, Visitor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::type_name;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -39,14 +40,6 @@ enum Form {
     /// What an actor's caller is answered, which only he reads.
     Message(Bytes),
 }
-
-/// Bytes that serde carries as such.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Bytes(Arc<[u8]>);
-
-/// Plain data; clones of the value share it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Plain(Arc<Dynamic>);
 
 /// What stands beside a value, if anything does; clones of the value share it.
 #[derive(Debug, Clone)]
@@ -120,13 +113,13 @@ impl Stored {
     pub(super) fn plain(value: Dynamic, keeps: Vec<Keep>) -> Self {
         let beside = Beside { keeps, ..Beside::default() };
         let beside = (!beside.keeps.is_empty()).then(|| Arc::new(beside));
-        Self { form: Form::Plain(Plain(Arc::new(value))), beside: Company(beside) }
+        Self { form: Form::Plain(value.into()), beside: Company(beside) }
     }
 
     /// The plain data that it is; `None` of a native value.
-    pub(super) fn as_plain(&self) -> Option<&Dynamic> {
+    pub(super) fn as_plain(&self) -> Option<Cow<'_, Dynamic>> {
         match &self.form {
-            Form::Plain(Plain(value)) => Some(value),
+            Form::Plain(plain) => Some(plain.value()),
             Form::Native(_) | Form::Message(_) => None,
         }
     }
@@ -143,12 +136,12 @@ impl Stored {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         let bytes = match &self.form {
             Form::Native(Bytes(bytes)) | Form::Message(Bytes(bytes)) => bytes,
-            Form::Plain(Plain(value)) => {
+            Form::Plain(plain) => {
                 let fail = |why: NotPlain| DecodeError {
                     type_name: type_name::<T>().into(),
                     why: why.to_string(),
                 };
-                return Dynamic::clone(value).to().map_err(fail);
+                return plain.value().into_owned().to().map_err(fail);
             }
         };
         let Some(beside) = &self.beside.0 else {
@@ -192,105 +185,6 @@ impl Serialize for Stored {
             return Err(serde::ser::Error::custom(NATIVE));
         }
         (&self.form, &self.beside).serialize(serializer)
-    }
-}
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Taker;
-        impl Visitor<'_> for Taker {
-            type Value = Bytes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.into()))
-            }
-
-            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.into()))
-            }
-        }
-        deserializer.deserialize_byte_buf(Taker)
-    }
-}
-
-/// What a reader may spend: what is one long string of bytes may be as long as its message.
-fn limits(bytes: &[u8]) -> Limits {
-    let limits = Limits::default();
-    Limits { memory: limits.memory + 4 * bytes.len(), ..limits }
-}
-
-/// How plain data travels: what has no parts as it is, anything else as a pickle; or all of it
-/// as JSON, where both ends have said so. The readers of both have bounds for what comes from
-/// outside.
-#[derive(Serialize)]
-enum Packed<'a> {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Str(&'a str),
-    Pickle(Bytes),
-    Json(Bytes),
-}
-
-#[derive(Deserialize)]
-enum Unpacked {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Str(String),
-    Pickle(Bytes),
-    Json(Bytes),
-}
-
-impl Serialize for Plain {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let packed = match &*self.0 {
-            value if far::speaks_json() => {
-                let bytes = json::write(value).map_err(serde::ser::Error::custom)?;
-                Packed::Json(Bytes(bytes.into()))
-            }
-            Dynamic::None => Packed::None,
-            Dynamic::Bool(value) => Packed::Bool(*value),
-            Dynamic::Int(value) => Packed::Int(*value),
-            Dynamic::Float(value) => Packed::Float(*value),
-            Dynamic::Str(text) => Packed::Str(text),
-            value => {
-                let bytes = pickle::write(value).map_err(serde::ser::Error::custom)?;
-                Packed::Pickle(Bytes(bytes.into()))
-            }
-        };
-        packed.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Plain {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = match Unpacked::deserialize(deserializer)? {
-            Unpacked::None => Dynamic::None,
-            Unpacked::Bool(value) => Dynamic::Bool(value),
-            Unpacked::Int(value) => Dynamic::Int(value),
-            Unpacked::Float(value) => Dynamic::Float(value),
-            Unpacked::Str(text) => Dynamic::Str(text),
-            Unpacked::Pickle(Bytes(bytes)) => {
-                pickle::read(&bytes, limits(&bytes)).map_err(serde::de::Error::custom)?
-            }
-            Unpacked::Json(Bytes(bytes)) => {
-                json::read(&bytes, limits(&bytes).memory).map_err(serde::de::Error::custom)?
-            }
-        };
-        Ok(Self(Arc::new(value)))
     }
 }
 

@@ -20,6 +20,7 @@ use procession_protocols::manager::python::{
 };
 use procession_protocols::manager::{Call, Caller, DictCall, Fault, Place, QueueCall, Reply};
 use procession_protocols::pickle::{self, Limits};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::future::poll_fn;
 use std::io;
@@ -267,7 +268,8 @@ impl Session {
             Reply::Item { kept: Some(ticket), .. } => Some((object.clone(), *ticket)),
             _ => None,
         };
-        let plain = reply.try_map(&mut |value: Stored| value.as_plain().cloned().ok_or(()));
+        let plain =
+            reply.try_map(&mut |value: Stored| value.as_plain().map(Cow::into_owned).ok_or(()));
         let Ok(reply) = plain else {
             // An item that cannot be given stays in its queue.
             if let (Some(_), Some(client)) = (&kept, &self.client) {
@@ -316,7 +318,7 @@ impl Session {
             Reply::Keys { form, position, keys: mut found } => {
                 (keys.form, keys.position) = (Some(form), position);
                 keys.is_done = position.is_none();
-                match found.pop().map(|key| key.as_plain().cloned()) {
+                match found.pop().map(|key| key.as_plain().map(Cow::into_owned)) {
                     Some(Some(key)) => Answer::Return(key),
                     Some(None) => Answer::Unserializable(NATIVE.into()),
                     None => Answer::Error(end()),
@@ -347,7 +349,7 @@ fn sort(object: &Object, backwards: bool) -> Answer {
         let items = function::catch(|| {
             let mut fits = true;
             items.sort_by(|a, b| {
-                let order = a.as_plain().zip(b.as_plain()).and_then(|(a, b)| a.compare(b));
+                let order = a.as_plain().zip(b.as_plain()).and_then(|(a, b)| a.compare(&b));
                 fits &= order.is_some();
                 let order = order.unwrap_or(Ordering::Equal);
                 if backwards { order.reverse() } else { order }
