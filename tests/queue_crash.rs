@@ -17,6 +17,7 @@ use procession::{
     GetError, JoinableQueue, Process, ProcessRef, PutFault, Queue, QueueError, RawArray,
 };
 use procession_runtime::queue::points::{self, Point};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use util::{SOON, signal, until};
 
@@ -122,6 +123,13 @@ fn a_killed_producer_keeps_no_place_of_a_bounded_queue() {
     assert!(queue.is_full().unwrap());
 }
 
+/// Puts the numbers of each range together; its end is an empty one.
+fn feeds(queue: Queue<usize>, ranges: Queue<Range<usize>>) {
+    for range in ranges.iter().map(Result::unwrap).take_while(|range| !range.is_empty()) {
+        queue.put_many(range).unwrap();
+    }
+}
+
 /// Counts each item that it gets.
 fn consumes(queue: Queue<usize>, counts: RawArray<u64>) {
     for item in &queue {
@@ -137,6 +145,9 @@ fn a_killed_consumer_takes_at_most_the_item_that_it_had_got() {
     let items = usize::try_from(kills).unwrap() * 300;
     let counts = RawArray::<u64>::zeroed(items).unwrap();
     let queue = Queue::<usize>::new().unwrap();
+    // What another process puts together comes to the owner, and goes on, as one.
+    let ranges = Queue::new().unwrap();
+    let feeder = Process::spawn(feeds, (queue.clone(), ranges.clone())).unwrap();
     let mut running: Vec<Process<()>> = Vec::new();
     let mut next = 0;
     for _ in 0..kills {
@@ -145,7 +156,11 @@ fn a_killed_consumer_takes_at_most_the_item_that_it_had_got() {
             running.push(Process::spawn(consumes, arguments).unwrap());
         }
         let more = usize::try_from(chance.below(600)).unwrap().min(items - next);
-        queue.put_many(next..next + more).unwrap();
+        if chance.below(2) == 0 || more == 0 {
+            queue.put_many(next..next + more).unwrap();
+        } else {
+            ranges.put(next..next + more).unwrap();
+        }
         next += more;
         std::thread::sleep(Duration::from_micros(chance.below(4_000)));
         let place = usize::try_from(chance.below(TOGETHER as u64)).unwrap();
@@ -157,6 +172,8 @@ fn a_killed_consumer_takes_at_most_the_item_that_it_had_got() {
         kill(&victim);
     }
     queue.put_many(next..items).unwrap();
+    ranges.put(0..0).unwrap();
+    feeder.result_timeout(SOON).unwrap();
     queue.shutdown(false).unwrap();
     for process in running {
         process.result_timeout(SOON).unwrap();
@@ -277,12 +294,18 @@ fn at_each_point_of_a_put_the_item_is_there_or_was_never_put() {
     }
 }
 
+/// Has another process put the first 50 numbers together, which makes them one to the owner.
+fn puts_together(queue: &Queue<u32>) {
+    let puts = |queue: Queue<u32>| queue.put_many(0..50).unwrap();
+    Process::spawn(puts, (queue.clone(),)).unwrap().result_timeout(SOON).unwrap();
+}
+
 #[test]
 fn an_item_in_the_hands_of_a_consumer_is_all_that_it_keeps_while_it_is_stopped() {
     for stops in [false, true] {
         let queue = Queue::<u32>::new().unwrap();
         let told = Queue::<u32>::new().unwrap();
-        queue.put_many(0..50).unwrap();
+        puts_together(&queue);
         let arguments = (queue.clone(), told.clone(), Point::Taken, stops);
         let child = Process::spawn(ends_at, arguments).unwrap();
         assert_eq!(told.get_timeout(SOON).unwrap(), 0);
@@ -316,10 +339,14 @@ fn gets_until(queue: Queue<u32>, told: Queue<u32>, point: Point, most: usize) {
 #[test]
 fn at_each_point_of_a_get_what_it_took_comes_back_or_is_returned() {
     for point in [Point::Reached, Point::Taken, Point::Copied, Point::Decoded, Point::Returned] {
-        for most in [1, 20] {
+        for (most, together) in [(1, true), (20, false), (20, true)] {
             let queue = Queue::<u32>::new().unwrap();
             let told = Queue::<u32>::new().unwrap();
-            queue.put_many(0..50).unwrap();
+            if together {
+                puts_together(&queue);
+            } else {
+                queue.put_many(0..50).unwrap();
+            }
             let arguments = (queue.clone(), told.clone(), point, most);
             let child = Process::spawn(gets_until, arguments).unwrap();
             assert_eq!(told.get_timeout(SOON).unwrap(), 0);

@@ -3,6 +3,7 @@
 
 use crate::util::{LIMIT, SOON, alone};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, raise};
 use procession::{GetError, Process, Queue};
 use procession_runtime::share::ShareError;
 use std::os::fd::AsRawFd;
@@ -98,6 +99,39 @@ fn an_owner_without_descriptors_loses_nothing_that_is_put() {
         assert_eq!(queue.get_timeout(SOON).unwrap(), [2]);
         go.put(()).unwrap();
         child.result_timeout(SOON).unwrap();
+    });
+}
+
+fn puts_large_and_dies(queue: Queue<Vec<u8>>, go: Queue<()>, ready: Queue<()>) {
+    queue.put(vec![0]).unwrap();
+    assert!(matches!(go.try_get(), Err(GetError::Empty)));
+    ready.put(()).unwrap();
+    go.get_timeout(SOON).unwrap();
+    queue.put_many([vec![1], large(2), vec![3], large(4)]).unwrap();
+    raise(Signal::SIGKILL).unwrap();
+}
+
+#[test]
+fn what_a_dead_producer_had_put_comes_when_its_owner_has_descriptors() {
+    let name = "descriptors::what_a_dead_producer_had_put_comes_when_its_owner_has_descriptors";
+    alone(name, || {
+        let queue = Queue::<Vec<u8>>::new().unwrap();
+        let (go, ready) = (Queue::new().unwrap(), Queue::new().unwrap());
+        let arguments = (queue.clone(), go.clone(), ready.clone());
+        let child = Process::spawn(puts_large_and_dies, arguments).unwrap();
+        ready.get_timeout(SOON).unwrap();
+        assert_eq!(queue.get_timeout(SOON).unwrap(), [0]);
+        let soft = use_up();
+        go.put(()).unwrap();
+        assert!(child.join_timeout(SOON).unwrap());
+        assert_eq!(queue.get_timeout(SOON).unwrap(), [1]);
+        let error = queue.get_timeout(Duration::from_millis(300)).unwrap_err();
+        assert!(matches!(error, GetError::Timeout), "{error}");
+        restore(soft);
+        for item in [large(2), vec![3], large(4)] {
+            assert_eq!(queue.get_timeout(SOON).unwrap(), item);
+        }
+        assert!(matches!(queue.try_get(), Err(GetError::Empty)));
     });
 }
 

@@ -13,8 +13,8 @@ mod packed;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::head_of_bytes;
 pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
+pub(crate) use batch::{decode_first, head_of_bytes};
 pub(crate) use bounded::bounded;
 pub(crate) use brief::encode_briefly;
 pub use packed::{Packed, Short};
@@ -106,10 +106,12 @@ pub fn encode_with(
 }
 
 /// Makes descriptors of what goes along with a message.
+#[inline]
 fn seal(attachments: Vec<Outgoing>) -> Result<Vec<OwnedFd>, EncodeError> {
-    if attachments.is_empty() {
-        return Ok(Vec::new());
-    }
+    if attachments.is_empty() { Ok(Vec::new()) } else { seal_some(attachments) }
+}
+
+fn seal_some(attachments: Vec<Outgoing>) -> Result<Vec<OwnedFd>, EncodeError> {
     let failed = |why| EncodeError { type_name: "message".into(), why };
     if attachments.len() > MAX_FDS {
         return Err(failed(format!("{} descriptors, at most {MAX_FDS} fit", attachments.len())));
@@ -582,6 +584,7 @@ impl Scope {
 }
 
 impl Drop for Scope {
+    #[inline]
     fn drop(&mut self) {
         if OPEN.replace(self.outer) == Open::Stacked {
             STACK.with_borrow_mut(Vec::pop);

@@ -56,6 +56,16 @@ impl Held {
     }
 }
 
+/// Whether an item is in one of these hands, and of how many, from this one on, the same can
+/// be said: at least one.
+pub fn stretch(hands: &[Held], number: u32) -> (bool, u32) {
+    if let Some(held) = hands.iter().find(|held| held.has(number)) {
+        return (true, held.count - number.wrapping_sub(held.first));
+    }
+    let before = hands.iter().map(|held| held.first.wrapping_sub(number));
+    (false, before.filter(|count| *count > 0).min().unwrap_or(u32::MAX))
+}
+
 /// The hands of one client. All but [`close`](Self::close) and [`held`](Self::held) are for
 /// the one thread of the client that holds its lock for taking.
 #[derive(Debug)]
@@ -127,6 +137,19 @@ mod tests {
         fn sign(&self) -> &AtomicU64 {
             &self.1
         }
+    }
+
+    #[test]
+    fn what_is_in_hands_and_what_is_not_comes_in_stretches() {
+        let hands = [Held { first: 7, count: 2 }, Held { first: u32::MAX, count: 3 }];
+        let from = |number| stretch(&hands, number);
+        assert_eq!(from(u32::MAX - 4), (false, 4));
+        assert_eq!(from(u32::MAX), (true, 3));
+        assert_eq!(from(1), (true, 1));
+        assert_eq!(from(2), (false, 5));
+        assert_eq!(from(8), (true, 1));
+        assert_eq!(stretch(&[], 3), (false, u32::MAX));
+        assert_eq!(stretch(&[Held { first: 3, count: 0 }], 3), (false, u32::MAX));
     }
 
     #[test]

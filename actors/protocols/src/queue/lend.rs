@@ -125,23 +125,19 @@ impl<I: Item> Machine<I> {
         let joinable = self.options.joinable;
         let Some(member) = self.members.get_mut(&client) else { return };
         if joinable {
-            let entries: Vec<_> = member.take_until(taken).collect();
-            member.kept.extend(entries);
+            while let Some((_, entry)) = member.take_until(taken) {
+                member.kept.push(entry);
+            }
         } else if member.taken != taken || !member.held.is_empty() {
             let hands = streams.held(client);
-            let is_held =
-                |number| hands.as_ref().is_none_or(|all| all.iter().any(|one| one.has(number)));
-            let mut held = std::mem::take(&mut member.held);
-            held.retain(|(number, _)| is_held(*number));
-            let mut number = member.taken;
-            for entry in member.take_until(taken) {
-                self.bytes -= entry.item.weight();
-                if is_held(number) {
-                    held.push_back((number, entry));
-                }
-                number = number.wrapping_add(1);
+            let hands = hands.as_deref();
+            for (number, entry) in std::mem::take(&mut member.held) {
+                member.hold(hands, number, entry);
             }
-            member.held = held;
+            while let Some((number, entry)) = member.take_until(taken) {
+                self.bytes -= entry.item.weight();
+                member.hold(hands, number, entry);
+            }
         }
     }
 
@@ -242,7 +238,7 @@ impl<I: Item> Machine<I> {
         let Some(Getter { who: Who::Waiter(waiter), lease }) = self.getters.pop_front() else {
             return;
         };
-        let Some(entry) = self.ready.pop_front() else { return };
+        let Some(entry) = self.ready.take(1) else { return };
         match lease {
             Some(holder) => drop(self.leases.insert(waiter, (holder, entry.clone()))),
             None => self.bytes -= entry.item.weight(),
@@ -256,15 +252,15 @@ impl<I: Item> Machine<I> {
         let most = most.min(member.room() as usize);
         let mut count = 0;
         while count < most
-            && let Some(entry) = self.ready.front()
+            && let Some(entry) = self.ready.take(most - count)
         {
-            let bytes = member.burden() + entry.item.burden();
-            if bytes > LEND_BYTES && !member.lent.is_empty() || !streams.write(client, entry) {
+            let bytes = member.lent.burden() + entry.item.burden();
+            if bytes > LEND_BYTES && !member.lent.is_empty() || !streams.write(client, &entry) {
+                self.ready.put_back(entry);
                 break;
             }
-            let Some(entry) = self.ready.pop_front() else { break };
+            count += entry.item.count() as usize;
             member.lend(entry);
-            count += 1;
         }
         if count > 0 {
             streams.lend(client, u32::try_from(count).unwrap_or(u32::MAX));

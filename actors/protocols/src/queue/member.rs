@@ -3,6 +3,8 @@
 //! Owns the counts on the owner's side of a client's two cursors, and the items that lie
 //! between them. What a client says of itself is believed only within what it was lent.
 
+use super::hands::{Held, stretch};
+use super::line::Line;
 use super::{Entry, Item, LEND_ITEMS, LEND_MOST};
 use std::collections::VecDeque;
 
@@ -10,9 +12,7 @@ use std::collections::VecDeque;
 pub(super) struct Member<I> {
     /// Lent and, as far as the owner knows, not taken; the oldest first. Changed by the
     /// methods below.
-    pub(super) lent: VecDeque<Entry<I>>,
-    /// What those count for together.
-    burden: u64,
+    pub(super) lent: Line<I>,
     /// How many may be lent to it, beyond what it has taken.
     window: u32,
     /// It was lent that many.
@@ -21,7 +21,7 @@ pub(super) struct Member<I> {
     /// joinable queue.
     pub(super) held: VecDeque<(u32, Entry<I>)>,
     /// Taken and not finished; the oldest first. Only of a joinable queue.
-    pub(super) kept: VecDeque<Entry<I>>,
+    pub(super) kept: Line<I>,
     /// How many it has taken, as far as the owner knows, modulo 2^32.
     pub(super) taken: u32,
     /// It has asked for items, so some may be lent to it ahead.
@@ -44,12 +44,11 @@ pub(super) struct Member<I> {
 impl<I> Default for Member<I> {
     fn default() -> Self {
         Self {
-            lent: VecDeque::new(),
-            burden: 0,
+            lent: Line::default(),
             window: LEND_ITEMS,
             is_full: false,
             held: VecDeque::new(),
-            kept: VecDeque::new(),
+            kept: Line::default(),
             taken: 0,
             consumes: false,
             waits: false,
@@ -63,10 +62,10 @@ impl<I> Default for Member<I> {
 }
 
 impl<I: Item> Member<I> {
-    /// One of its items has come.
-    pub(super) fn arrived(&mut self) {
-        self.put = self.put.wrapping_add(1);
-        self.places = self.places.saturating_sub(1);
+    /// So many of its items have come.
+    pub(super) fn arrived(&mut self, count: u32) {
+        self.put = self.put.wrapping_add(count);
+        self.places = self.places.saturating_sub(count);
         self.owed_place = false;
     }
 
@@ -84,43 +83,48 @@ impl<I: Item> Member<I> {
         self.window / 2
     }
 
-    /// One more item is lent to it.
+    /// An item, or a run, is lent to it.
     pub(super) fn lend(&mut self, entry: Entry<I>) {
-        self.burden += entry.item.burden();
-        self.lent.push_back(entry);
+        self.lent.push(entry);
         self.is_full = self.untaken() >= self.window;
     }
 
     /// All but the first `keep` items are lent to it no longer: others wait for them.
-    pub(super) fn take_back(&mut self, keep: usize) -> VecDeque<Entry<I>> {
+    pub(super) fn take_back(&mut self, keep: usize) -> Line<I> {
         (self.window, self.is_full) = (LEND_ITEMS, false);
-        let back = self.lent.split_off(keep.min(self.lent.len()));
-        self.burden -= back.iter().map(|entry| entry.item.burden()).sum::<u64>();
-        back
+        self.lent.split_off(keep)
     }
 
-    /// It has taken so many in all: the items that it took since.
-    pub(super) fn take_until(
-        &mut self,
-        taken: u32,
-    ) -> std::collections::vec_deque::Drain<'_, Entry<I>> {
+    /// It has taken so many in all: the first of the items that it took since, with those
+    /// that came together with it, and its number in the order of taking.
+    pub(super) fn take_until(&mut self, taken: u32) -> Option<(u32, Entry<I>)> {
         let more = taken.wrapping_sub(self.taken) as usize;
         // A count beyond what was lent is damage, and moves nothing.
-        let more = if more > self.lent.len() { 0 } else { more };
-        if more > 0 {
-            self.taken = taken;
-            self.owed_item = false;
+        let entry = if more > self.lent.len() { None } else { self.lent.take(more) }?;
+        let number = self.taken;
+        self.taken = number.wrapping_add(entry.item.count());
+        self.owed_item = false;
+        Some((number, entry))
+    }
+
+    /// Keeps of what was taken, from this number on, what is in its hands; all of it, when
+    /// that cannot be told.
+    pub(super) fn hold(&mut self, hands: Option<&[Held]>, mut number: u32, mut entry: Entry<I>) {
+        loop {
+            let (is_held, count) = hands.map_or((true, u32::MAX), |all| stretch(all, number));
+            let is_whole = count >= entry.item.count();
+            let first = if is_whole { None } else { Some(entry.split(count)) };
+            match (first, is_held) {
+                (None, true) => return self.held.push_back((number, entry)),
+                (None, false) => return,
+                (Some(first), true) => self.held.push_back((number, first)),
+                (Some(_), false) => {}
+            }
+            number = number.wrapping_add(count);
         }
-        self.burden -= self.lent.range(..more).map(|entry| entry.item.burden()).sum::<u64>();
-        self.lent.drain(..more)
     }
 
-    /// What the items lent to it count for.
-    pub(super) fn burden(&self) -> u64 {
-        self.burden
-    }
-
-    /// How many may be lent to it.
+    /// How many are lent to it.
     pub(super) fn untaken(&self) -> u32 {
         u32::try_from(self.lent.len()).unwrap_or(u32::MAX)
     }

@@ -22,10 +22,13 @@
 pub mod cursor;
 pub mod hands;
 mod lend;
+mod line;
 mod member;
 mod places;
 
 use hands::Held;
+use line::Line;
+pub use line::{Entry, Item};
 use member::Member;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -51,31 +54,10 @@ pub const LEND_PLACES: u32 = 32;
 /// What a queue keeps, in bytes, before putting waits, unless it is told otherwise.
 pub const BYTES: u64 = 1 << 30;
 
-/// What the machine must know of an item.
-pub trait Item: Clone {
-    /// What it counts for at the owner, in bytes.
-    fn weight(&self) -> u64;
-    /// What it counts for at a consumer to whom it is lent.
-    fn burden(&self) -> u64 {
-        self.weight()
-    }
-}
-
-/// An item in the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<I> {
-    /// The item.
-    pub item: I,
-    /// Whether a consumer had it before and went away without having finished it.
-    pub redelivered: bool,
-    /// Its place in the order of arrival.
-    number: u64,
-}
-
 /// The words and streams that the owner shares with its clients, as the machine uses them.
 pub trait Streams<I> {
-    /// Writes an item behind those that are lent to a client. The client sees it when it is
-    /// lent. False when there is no room for it now.
+    /// Writes an item, or all of a run, behind those that are lent to a client. The client
+    /// sees it when it is lent. False when there is no room for it now.
     fn write(&mut self, to: Client, entry: &Entry<I>) -> bool;
     /// Lends the next `count` written items.
     fn lend(&mut self, to: Client, count: u32);
@@ -178,7 +160,7 @@ enum Who {
 #[derive(Debug)]
 pub struct Machine<I> {
     options: Options,
-    ready: VecDeque<Entry<I>>,
+    ready: Line<I>,
     members: BTreeMap<Client, Member<I>>,
     getters: VecDeque<Getter>,
     putters: VecDeque<Who>,
@@ -204,7 +186,7 @@ impl<I: Item> Machine<I> {
     pub fn new(options: Options) -> Self {
         Self {
             options,
-            ready: VecDeque::new(),
+            ready: Line::default(),
             members: BTreeMap::new(),
             getters: VecDeque::new(),
             putters: VecDeque::new(),
@@ -232,7 +214,7 @@ impl<I: Item> Machine<I> {
     }
 
     /// A client has died, or let go of its last handle. The host has read all that it had
-    /// put. What was only lent to it goes back to its place, and so does what no call of its
+    /// put, if it can be read now. What was only lent to it goes back to its place, and so does what no call of its
     /// had returned, and, marked, what it had not finished.
     pub fn gone(&mut self, client: Client, streams: &mut impl Streams<I>) {
         let taken = streams.recall(client, 0);
@@ -255,12 +237,18 @@ impl<I: Item> Machine<I> {
         self.distribute(streams);
     }
 
-    /// An item of a client has been read from its stream. Call
+    /// An item of a client, or a run, has been read from its stream. Call
     /// [`distribute`](Self::distribute) after the last one of a turn.
     pub fn put(&mut self, client: Client, item: I) {
         if let Some(member) = self.members.get_mut(&client) {
-            member.arrived();
+            member.arrived(item.count());
         }
+        self.put_late(item);
+    }
+
+    /// An item that a client had put, or a run, has been read when the client was
+    /// [gone](Self::gone) already. Its place has been given away, as of one that comes back.
+    pub fn put_late(&mut self, item: I) {
         // What it put before it could see the shutdown was put before the shutdown.
         if self.shut != Some(Shut::Dropping) {
             self.accept(item);
@@ -312,7 +300,7 @@ impl<I: Item> Machine<I> {
         if self.ready.is_empty() {
             self.recall_some(streams);
         }
-        let entry = self.ready.pop_front()?;
+        let entry = self.ready.take(1)?;
         self.bytes -= entry.item.weight();
         self.distribute(streams);
         Some(entry)
@@ -394,7 +382,7 @@ impl<I: Item> Machine<I> {
         if let Holder::Client(client) = holder {
             let taken = streams.taken(client);
             self.settle(client, taken, streams);
-            let finished = self.members.get_mut(&client).and_then(|member| member.kept.pop_front());
+            let finished = self.members.get_mut(&client).and_then(|member| member.kept.take(1));
             self.bytes -= finished.map_or(0, |entry| entry.item.weight());
         }
         self.count_done(1);
@@ -421,7 +409,7 @@ impl<I: Item> Machine<I> {
                 self.recall(client, 0, streams);
             }
             let dropped = std::mem::take(&mut self.ready);
-            self.bytes -= dropped.iter().map(|entry| entry.item.weight()).sum::<u64>();
+            self.bytes -= dropped.weight();
             self.count_done(dropped.len() as u64);
         }
         self.distribute(streams);
@@ -469,9 +457,10 @@ impl<I: Item> Machine<I> {
 
     fn accept(&mut self, item: I) {
         self.bytes += item.weight();
-        self.unfinished += 1;
-        self.arrived += 1;
-        self.ready.push_back(Entry { item, redelivered: false, number: self.arrived });
+        let count = u64::from(item.count());
+        self.unfinished += count;
+        self.ready.push(Entry::new(item, self.arrived));
+        self.arrived += count;
     }
 
     /// Puts items back to where they stood by arrival. Their bytes are counted still.
@@ -483,8 +472,7 @@ impl<I: Item> Machine<I> {
         // The youngest first: most often all go to the front.
         for mut entry in entries.into_iter().rev() {
             entry.redelivered |= redelivered;
-            let place = self.ready.partition_point(|other| other.number < entry.number);
-            self.ready.insert(place, entry);
+            self.ready.put_back(entry);
         }
     }
 

@@ -5,6 +5,7 @@
 //! (`queue_words.rs`). Neighbour: `world` plays the clients and keeps the accounts.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod run;
 mod world;
 
 use procession_protocols::queue::{BYTES, LEND_ITEMS, LEND_MOST, Options};
@@ -14,7 +15,7 @@ use world::{Fate, World};
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Attach(u16),
-    Put(u16),
+    Put(u16, u32),
     PutDies(u16),
     Get(u16, u32),
     Take(u16, u32),
@@ -25,6 +26,8 @@ enum Step {
     TryGet(u16),
     Hear(u16),
     Dies(u16),
+    DiesUnread(u16),
+    ReadLate,
     OwnPut,
     OwnPutsMany,
     OwnPutWaits,
@@ -38,10 +41,11 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let client = 2u16..6;
     // One, or several together.
+    let puts = (client.clone(), prop_oneof![6 => Just(1), 3 => 2..9u32, 1 => Just(LEND_ITEMS + 9)]);
     let gets = (client.clone(), prop_oneof![4 => Just(1), 4 => 2..9u32, 1 => Just(LEND_MOST)]);
     prop_oneof![
         2 => client.clone().prop_map(Step::Attach),
-        10 => client.clone().prop_map(Step::Put),
+        10 => puts.prop_map(|(client, most)| Step::Put(client, most)),
         1 => client.clone().prop_map(Step::PutDies),
         10 => gets.clone().prop_map(|(client, most)| Step::Get(client, most)),
         4 => gets.clone().prop_map(|(client, most)| Step::Take(client, most)),
@@ -53,7 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => client.clone().prop_map(Step::PartDies),
         3 => client.clone().prop_map(Step::TryGet),
         12 => client.clone().prop_map(Step::Hear),
-        1 => client.prop_map(Step::Dies),
+        1 => client.clone().prop_map(Step::Dies),
+        1 => client.prop_map(Step::DiesUnread),
+        1 => Just(Step::ReadLate),
         4 => Just(Step::OwnPut),
         1 => Just(Step::OwnPutsMany),
         2 => Just(Step::OwnPutWaits),
@@ -66,7 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn is_death(step: &Step) -> bool {
-    matches!(step, Step::PutDies(_) | Step::TakeDies(..) | Step::PartDies(_) | Step::Dies(_))
+    use Step::{Dies, DiesUnread, PartDies, PutDies, TakeDies};
+    matches!(step, PutDies(_) | TakeDies(..) | PartDies(_) | Dies(_) | DiesUnread(_))
 }
 
 fn history(deaths: bool) -> impl Strategy<Value = Vec<Step>> {
@@ -82,8 +89,8 @@ fn play(options: Options, steps: &[Step]) -> World {
     for step in steps {
         match *step {
             Step::Attach(client) => world.attach(client),
-            Step::Put(client) => world.client_puts(client, false),
-            Step::PutDies(client) => world.client_puts(client, true),
+            Step::Put(client, most) => world.client_puts(client, most, false),
+            Step::PutDies(client) => world.client_puts(client, 1, true),
             Step::Get(client, most) => world.client_gets(client, most, true),
             Step::Take(client, most) => drop(world.client_takes(client, most, Fate::Lives)),
             Step::TakeDies(client, most, fate) => drop(world.client_takes(client, most, fate)),
@@ -93,6 +100,8 @@ fn play(options: Options, steps: &[Step]) -> World {
             Step::TryGet(client) => world.client_gets(client, 1, false),
             Step::Hear(client) => world.hear(client),
             Step::Dies(client) => world.dies(client),
+            Step::DiesUnread(client) => world.dies_unread(client),
+            Step::ReadLate => world.reads_late(),
             Step::OwnPut => world.owner_puts(false),
             // More than a consumer is lent at first.
             Step::OwnPutsMany => (0..LEND_ITEMS + 9).for_each(|_| world.owner_puts(false)),

@@ -4,25 +4,12 @@
 //! Owns the accounting. A step of a client is one access to a shared word, so a death
 //! falls between any two.
 
+use super::run::{Got, Run, Thing, got};
 use procession_protocols::queue::cursor::{Bell, Cursor, Hunger};
 use procession_protocols::queue::hands::{Hands, Held, Places};
-use procession_protocols::queue::{Client, Effect, Entry, Item, Machine, Options, Streams, Waiter};
+use procession_protocols::queue::{Client, Effect, Entry, Machine, Options, Streams, Waiter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::AtomicU64;
-
-/// Who put it, and the how manieth of its producer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Thing {
-    pub(crate) producer: u16,
-    pub(crate) number: u32,
-}
-
-impl Item for Thing {
-    fn weight(&self) -> u64 {
-        // Some are large, so that bytes bound the lending too; not the owner's.
-        if self.producer != 0 && self.number.is_multiple_of(7) { 100_000 } else { 64 }
-    }
-}
 
 /// What a client shares with the owner.
 #[derive(Debug, Default)]
@@ -35,10 +22,10 @@ struct Page {
     short: u32,
     rings_at: Option<u32>,
     /// Items written to the client, by number from the first that is not taken.
-    stream: VecDeque<Entry<Thing>>,
+    stream: VecDeque<Got>,
     written: u32,
     /// Items on their way to the owner.
-    up: VecDeque<Thing>,
+    up: VecDeque<Run>,
     rung: bool,
     hands: [AtomicU64; HANDS],
     hands_sign: AtomicU64,
@@ -53,7 +40,7 @@ struct Page {
 struct Call {
     hand: usize,
     held: Held,
-    entries: VecDeque<Entry<Thing>>,
+    things: VecDeque<Got>,
 }
 
 /// As many calls of one client as are under way together.
@@ -101,11 +88,11 @@ pub(crate) struct Pages {
     pages: BTreeMap<Client, Page>,
 }
 
-impl Streams<Thing> for Pages {
-    fn write(&mut self, to: Client, entry: &Entry<Thing>) -> bool {
+impl Streams<Run> for Pages {
+    fn write(&mut self, to: Client, entry: &Entry<Run>) -> bool {
         let page = self.pages.get_mut(&to).unwrap();
-        page.stream.push_back(entry.clone());
-        page.written += 1;
+        page.stream.extend(entry.item.things().map(|thing| (thing, entry.redelivered)));
+        page.written += entry.item.count;
         true
     }
 
@@ -162,18 +149,20 @@ impl Streams<Thing> for Pages {
 }
 
 pub(crate) struct World {
-    pub(crate) machine: Machine<Thing>,
+    pub(crate) machine: Machine<Run>,
     pub(crate) pages: Pages,
     capacity: Option<u64>,
     next: BTreeMap<u16, u32>,
     /// All that was put: published by a client, or accepted from the owner's process.
     put: BTreeSet<Thing>,
     /// All that somebody got, with the mark.
-    pub(crate) got: Vec<(Thing, bool)>,
+    pub(crate) got: Vec<Got>,
     pub(crate) waiting: BTreeSet<Waiter>,
-    putting: BTreeMap<Waiter, Thing>,
+    putting: BTreeMap<Waiter, Run>,
     waiters: Waiter,
     deaths: u32,
+    /// What dead clients had put, and the owner could not read.
+    late: VecDeque<Run>,
 }
 
 impl World {
@@ -189,13 +178,16 @@ impl World {
             putting: BTreeMap::new(),
             waiters: 0,
             deaths: 0,
+            late: VecDeque::new(),
         }
     }
 
-    fn thing(&mut self, producer: u16) -> Thing {
-        let number = self.next.entry(producer).or_default();
-        *number += 1;
-        Thing { producer, number: *number }
+    /// The next so many of a producer.
+    fn run(&mut self, producer: u16, count: u32) -> Run {
+        let last = self.next.entry(producer).or_default();
+        let first = Thing { producer, number: *last + 1 };
+        *last += count;
+        Run { first, count }
     }
 
     pub(crate) fn attach(&mut self, client: Client) {
@@ -218,29 +210,31 @@ impl World {
         page.rung |= Bell(&page.owner_sleeps).ring(1);
     }
 
-    /// A client puts; with `dies`, it dies with the place claimed and nothing published.
-    pub(crate) fn client_puts(&mut self, client: Client, dies: bool) {
+    /// A client puts up to `most` together; with `dies`, it dies with the places claimed and
+    /// nothing published.
+    pub(crate) fn client_puts(&mut self, client: Client, most: u32, dies: bool) {
         let bounded = self.capacity.is_some();
         let Some(page) = self.page(client) else { return };
-        if bounded && Cursor(&page.places).take().is_none() {
+        let places = if bounded { Cursor(&page.places).take_many(most) } else { Some((0, most)) };
+        let Some((_, count)) = places else {
             page.short = 1;
             Self::ring(page);
             return;
-        }
+        };
         page.short = 0;
         if dies {
             self.dies(client);
             return;
         }
-        let thing = self.thing(client);
+        let run = self.run(client, count);
         let page = self.page(client).unwrap();
-        page.up.push_back(thing);
+        page.up.push_back(run);
         Self::ring(page);
-        self.put.insert(thing);
+        self.put.extend(run.things());
     }
 
     /// Takes what is lent, and says so if it was asked to.
-    fn takes(page: &mut Page, most: u32) -> Option<(Held, VecDeque<Entry<Thing>>)> {
+    fn takes(page: &mut Page, most: u32) -> Option<(Held, VecDeque<Got>)> {
         let (first, count) = Cursor(&page.items).take_many(most)?;
         page.eats();
         let taken = first + count;
@@ -259,8 +253,8 @@ impl World {
         }
         let Some(page) = self.page(client) else { return };
         // With all hands in use it goes on without one, and would lose them if it died.
-        if let Some((_, entries)) = Self::takes(page, most) {
-            self.got.extend(entries.into_iter().map(|entry| (entry.item, entry.redelivered)));
+        if let Some((_, things)) = Self::takes(page, most) {
+            self.got.extend(things);
         } else if waits {
             if !page.is_hungry() {
                 Hunger(&page.hungry).enter();
@@ -291,13 +285,13 @@ impl World {
             self.dies(client);
             return true;
         }
-        let (held, entries) = Self::takes(page, most).unwrap();
+        let (held, things) = Self::takes(page, most).unwrap();
         if fate == Fate::Taken {
             self.dies(client);
             return true;
         }
         Hands(&*page).set(hand, held);
-        page.calls.push_back(Call { hand, held, entries });
+        page.calls.push_back(Call { hand, held, things });
         if fate == Fate::Held {
             self.dies(client);
         }
@@ -312,14 +306,14 @@ impl World {
         let mut call = page.calls.remove(call.min(last)).unwrap();
         let count = most.min(call.held.count);
         let left = Held { first: call.held.first + count, count: call.held.count - count };
-        let returned: Vec<_> = call.entries.drain(..count as usize).collect();
+        let returned: Vec<_> = call.things.drain(..count as usize).collect();
         if left.count == 0 {
             Hands(&*page).close(call.hand);
         } else {
             Hands(&*page).set(call.hand, left);
             page.calls.push_front(Call { held: left, ..call });
         }
-        self.got.extend(returned.into_iter().map(|entry| (entry.item, entry.redelivered)));
+        self.got.extend(returned);
     }
 
     /// A call of a client takes one of the items that another keeps; with `dies`, the client
@@ -334,7 +328,7 @@ impl World {
         let (hand, held) = (call.hand, call.held);
         let one = Held { first: held.first, count: 1 };
         let rest = Held { first: held.first + 1, count: held.count - 1 };
-        let entries = call.entries.pop_front().into_iter().collect();
+        let things = call.things.pop_front().into_iter().collect();
         call.held = rest;
         if dies {
             Hands(&*page).open(one).unwrap();
@@ -342,7 +336,7 @@ impl World {
             return;
         }
         let parted = Hands(&*page).part(hand, held, 1).unwrap();
-        page.calls.push_back(Call { hand: parted, held: one, entries });
+        page.calls.push_back(Call { hand: parted, held: one, things });
     }
 
     /// A client's threads that were woken go on: they take what they waited for, or say
@@ -355,7 +349,7 @@ impl World {
                 self.client_gets(client, 1, true);
             }
             if short {
-                self.client_puts(client, false);
+                self.client_puts(client, 1, false);
             }
         }
     }
@@ -376,11 +370,11 @@ impl World {
     fn turn(&mut self, client: Client) {
         let Some(page) = self.page(client) else { return };
         Bell(&page.owner_sleeps).disarm(1);
-        let things: Vec<_> = page.up.drain(..).collect();
+        let runs: Vec<_> = page.up.drain(..).collect();
         let (hungry, short) = (page.is_hungry(), page.short);
         Bell(&page.owner_sleeps).arm(1);
-        for thing in things {
-            self.machine.put(client, thing);
+        for run in runs {
+            self.machine.put(client, run);
         }
         self.machine.rung(client, &mut self.pages);
         if hungry {
@@ -403,14 +397,32 @@ impl World {
         }
     }
 
+    /// A client dies, and what it had put cannot be read yet.
+    pub(crate) fn dies_unread(&mut self, client: Client) {
+        if let Some(page) = self.page(client) {
+            let up = std::mem::take(&mut page.up);
+            self.late.extend(up);
+            self.dies(client);
+        }
+    }
+
+    /// What a dead client had put can be read.
+    pub(crate) fn reads_late(&mut self) {
+        if let Some(run) = self.late.pop_front() {
+            self.machine.put_late(run);
+            self.machine.distribute(&mut self.pages);
+            self.carry_out();
+        }
+    }
+
     pub(crate) fn owner_puts(&mut self, waits: bool) {
-        let thing = self.thing(0);
-        match self.machine.put_own(thing, &mut self.pages) {
-            Ok(()) => drop(self.put.insert(thing)),
+        let one = self.run(0, 1);
+        match self.machine.put_own(one, &mut self.pages) {
+            Ok(()) => self.put.extend(one.things()),
             Err(_) if waits && !self.machine.is_shut() => {
                 self.waiters += 1;
                 self.waiting.insert(self.waiters);
-                self.putting.insert(self.waiters, thing);
+                self.putting.insert(self.waiters, one);
                 self.machine.wait_put(self.waiters, &mut self.pages);
             }
             Err(_) => {}
@@ -420,7 +432,7 @@ impl World {
 
     pub(crate) fn owner_gets(&mut self, waits: bool) {
         if let Some(entry) = self.machine.get_own(&mut self.pages) {
-            self.got.push((entry.item, entry.redelivered));
+            self.got.push(got(entry));
         } else if waits {
             self.waiters += 1;
             self.waiting.insert(self.waiters);
@@ -447,13 +459,13 @@ impl World {
                 match effect {
                     Effect::Deliver(waiter, entry) => {
                         assert!(self.waiting.remove(&waiter));
-                        self.got.push((entry.item, entry.redelivered));
+                        self.got.push(got(entry));
                     }
                     Effect::Admit(waiter) => {
                         assert!(self.waiting.remove(&waiter));
-                        let thing = self.putting.remove(&waiter).unwrap();
-                        if self.machine.put_admitted(thing, &mut self.pages).is_ok() {
-                            self.put.insert(thing);
+                        let one = self.putting.remove(&waiter).unwrap();
+                        if self.machine.put_admitted(one, &mut self.pages).is_ok() {
+                            self.put.extend(one.things());
                         }
                     }
                     Effect::Ended(waiter) | Effect::Joined(waiter) => {
@@ -482,9 +494,10 @@ impl World {
     /// What must hold at any moment.
     pub(crate) fn checks(&mut self) {
         let count = self.machine.len(&mut self.pages);
-        let on_the_way: usize = self.pages.pages.values().map(|page| page.up.len()).sum();
+        let up = self.pages.pages.values().flat_map(|page| &page.up);
+        let on_the_way: usize = up.chain(&self.late).map(|run| run.count as usize).sum();
         let calls = self.pages.pages.values().flat_map(|page| &page.calls);
-        let held: usize = calls.map(|call| call.entries.len()).sum();
+        let held: usize = calls.map(|call| call.things.len()).sum();
         // What a dead consumer had taken and not returned, or not finished, comes back though
         // its place was given away.
         let came_back = self.deaths > 0;
@@ -524,8 +537,11 @@ impl World {
         for client in clients {
             self.dies(client);
         }
+        while !self.late.is_empty() {
+            self.reads_late();
+        }
         while let Some(entry) = self.machine.get_own(&mut self.pages) {
-            self.got.push((entry.item, entry.redelivered));
+            self.got.push(got(entry));
             self.carry_out();
         }
         self.machine.shutdown(false, &mut self.pages);

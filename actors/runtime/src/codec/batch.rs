@@ -174,6 +174,20 @@ impl BatchDecoder {
     }
 }
 
+/// Decodes the value, without descriptors, that the first `len` of these bytes are: readers
+/// are faster where they need not look for an end.
+///
+/// # Errors
+/// As [`decode`](super::decode).
+#[inline]
+pub(crate) fn decode_first<T: DeserializeOwned>(
+    bytes: &[u8],
+    len: usize,
+) -> Result<T, DecodeError> {
+    let _scope = Scope::decode(Vec::new());
+    first(bytes, len)
+}
+
 /// The value that the first `len` of these bytes are.
 #[inline]
 fn first<T: DeserializeOwned>(bytes: &[u8], len: usize) -> Result<T, DecodeError> {

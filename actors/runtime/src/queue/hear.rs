@@ -142,6 +142,34 @@ impl Own {
         for client in clients {
             self.look(core, client);
         }
+        self.look_at_left(core);
+    }
+
+    /// Reads what is left of clients that are gone. What still cannot be read, for want of
+    /// descriptors, is looked at again a little later.
+    pub(super) fn look_at_left(&self, core: &mut Core) {
+        if core.left.is_empty() {
+            return;
+        }
+        let machine = &mut core.machine;
+        core.left.retain_mut(|stream| {
+            while stream.look(true, |parcel| machine.put_late(parcel)).more {}
+            stream.is_stuck
+        });
+        machine.distribute(&mut core.clients);
+        if core.left.is_empty() || std::mem::replace(&mut core.is_napping, true) {
+            return;
+        }
+        let (own, Ok(handle)) = (self.weak(), hidden::handle()) else { return };
+        handle.spawn(async move {
+            tokio::time::sleep(NAP).await;
+            // With the queue, what is left of it goes.
+            let Some(own) = own.upgrade() else { return };
+            let core = &mut *lock(&own.core);
+            core.is_napping = false;
+            own.look_at_left(core);
+            own.settle(core);
+        });
     }
 
     /// Reads what clients have put since the last look at them.

@@ -161,18 +161,15 @@ impl Own {
                 break;
             }
         }
-        if core.clients.0.get(&id).is_some_and(|stream| stream.is_stuck) {
-            tracing::error!(
-                target: "procession",
-                client = client.name,
-                "items are lost: their producer ended while no descriptor was free for them"
-            );
-        }
         core.machine.gone(id, &mut core.clients);
-        if let Some(stream) = core.clients.0.remove(&id)
-            && let Some(bells) = self.bells.get()
-        {
-            bells.remove(stream.channel.as_fd());
+        if let Some(stream) = core.clients.0.remove(&id) {
+            if let Some(bells) = self.bells.get() {
+                bells.remove(stream.channel.as_fd());
+            }
+            if stream.is_stuck {
+                core.left.push(stream);
+                self.look_at_left(core);
+            }
         }
         core.due.retain(|_, due| match due {
             Due::Reply(reply) => reply.client().id != client.id,

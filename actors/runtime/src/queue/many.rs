@@ -127,7 +127,9 @@ impl RawQueue {
                 if let Some(first) = taken.next(tag) {
                     items.push(first?.0);
                 }
-                while let Some(item) = taken.next_decoded(tag) {
+                loop {
+                    taken.decode_onto(&mut items, tag);
+                    let Some(item) = taken.next_decoded(tag) else { break };
                     items.push(item);
                 }
             }

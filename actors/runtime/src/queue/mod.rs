@@ -17,6 +17,7 @@
 //! | `channel` | bells and descriptors |
 //! | `waits`, `cell`, `bells` | who waits on what, at a client and at the owner |
 //! | `parcel`, `chunks` | an item's bytes, and the files of large ones |
+//! | `run`, `ends` | items that came together, and where they stand in the ring to a client |
 //! | `away`, `waiting` | a client's puts and gets, and its waits |
 //! | `taken` | what a client has taken, until its call returns |
 //! | `many` | several items put or got in one call |
@@ -28,6 +29,7 @@ mod bells;
 mod cell;
 mod channel;
 mod chunks;
+mod ends;
 mod hear;
 mod host;
 mod many;
@@ -35,6 +37,7 @@ mod own;
 mod page;
 mod parcel;
 pub mod points;
+mod run;
 mod streams;
 mod taken;
 mod waiting;

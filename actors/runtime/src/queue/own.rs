@@ -9,7 +9,7 @@ use super::bells::Bells;
 use super::cell::{Cell, Outcome};
 use super::host::{self, Due};
 use super::parcel::Parcel;
-use super::streams::Clients;
+use super::streams::{Clients, Stream};
 use super::waits::{Looks, Patience};
 use super::{Got, NoItem, Refused};
 use crate::node::hidden;
@@ -51,6 +51,11 @@ pub(super) struct Core {
     pub(super) listener_sleeps: bool,
     is_heavy: bool,
     is_ticking: bool,
+    /// Of clients that are gone: what they had put and could not be read, for want of
+    /// descriptors.
+    pub(super) left: Vec<Stream>,
+    /// A look at these follows.
+    pub(super) is_napping: bool,
 }
 
 impl Own {
@@ -66,6 +71,8 @@ impl Own {
                 listener_sleeps: false,
                 is_heavy: false,
                 is_ticking: false,
+                left: Vec::new(),
+                is_napping: false,
             }),
             bells: OnceLock::new(),
             looks: Looks::default(),

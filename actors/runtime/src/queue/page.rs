@@ -73,16 +73,25 @@ pub(super) struct Header {
 
 impl Header {
     /// How many bytes of a ring the item takes; `None` when that can't be.
+    #[inline]
     pub(super) fn span(&self) -> Option<usize> {
         let len = self.inline();
         (len <= INLINE).then_some(HEADER + len)
     }
 
+    /// Whether all there is to the item stands behind it, and nothing is said of it.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.fds == 0 && self.flags == 0
+    }
+
     /// How many bytes stand behind it.
+    #[inline]
     pub(super) fn inline(&self) -> usize {
         if self.flags & flags::FILE != 0 { 0 } else { self.len as usize }
     }
 
+    #[inline]
     pub(super) fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0..4].copy_from_slice(&self.len.to_le_bytes());
@@ -94,10 +103,12 @@ impl Header {
     }
 
     /// What stands at the beginning of these bytes.
+    #[inline]
     pub(super) fn first_of(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk().copied().map(Self::from_bytes)
     }
 
+    #[inline]
     fn from_bytes(bytes: [u8; HEADER]) -> Self {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])

@@ -2,9 +2,10 @@
 //!
 //! Owns where the bytes are: in memory, or, for large ones, in a file of their own that
 //! goes from process to process without being copied; and how an item stands in a ring. It
-//! must never look into them.
+//! must never look into them. Neighbour: `run` has several short ones that travel as one.
 
 use super::page::{HEADER, Header, INLINE, flags};
+use super::run::Run;
 use super::{NoItem, Refused, chunks};
 use crate::codec::{self, DecodeError, EncodeError, MAX_FDS};
 use crate::share::ShareError;
@@ -35,9 +36,10 @@ const OVERHEAD: u64 = 64;
 /// What a file counts for at a consumer to whom it is lent: four may be.
 const FILE_BURDEN: u64 = 64 * 1024;
 
-/// An item.
+/// An item; at its owner, also a run of them.
 #[derive(Debug, Clone)]
 pub(super) struct Parcel {
+    /// The first item's.
     tag: u32,
     bytes: Bytes,
     /// Shared with the copy that stays with the owner while the item is leased.
@@ -48,17 +50,16 @@ pub(super) struct Parcel {
 #[derive(Debug, Clone)]
 pub(super) enum Bytes {
     Here(Vec<u8>),
-    /// A part of what has been copied out of a ring in one piece: where, and how long.
-    Part(Arc<Vec<u8>>, u32, u32),
+    Run(Run),
     File(Arc<KeptFile>, u32),
 }
 
 impl Bytes {
-    /// Those in memory.
+    /// Those in memory; of a run, the first item's.
     pub(super) fn here(&self) -> Option<&[u8]> {
         match self {
             Self::Here(bytes) => Some(bytes),
-            Self::Part(whole, at, len) => whole.get(*at as usize..)?.get(..*len as usize),
+            Self::Run(run) => Some(run.first().1),
             Self::File(..) => None,
         }
     }
@@ -153,6 +154,11 @@ impl Parcel {
         Self { tag, bytes, fds: (!fds.is_empty()).then(|| Arc::new(fds)) }
     }
 
+    /// Items that came together.
+    pub(super) fn run(run: Run) -> Self {
+        Self::new(run.first().0, Bytes::Run(run), Vec::new())
+    }
+
     /// It has been copied out of this process: what it was encoded in is used again.
     pub(super) fn leave(self) {
         if let Bytes::Here(bytes) = self.bytes {
@@ -222,7 +228,7 @@ impl Parcel {
                 .map_err(ShareError::Io)?,
         };
         let decoded = match &self.bytes {
-            Bytes::Here(_) | Bytes::Part(..) => decode(self.bytes.here().unwrap_or_default(), fds),
+            Bytes::Here(_) | Bytes::Run(_) => decode(self.bytes.here().unwrap_or_default(), fds),
             Bytes::File(file, len) => {
                 let copy = |at, count| {
                     let mut bytes = Vec::new();
@@ -259,9 +265,13 @@ pub(super) fn keep_buffer(buffer: Vec<u8>) {
     }
 }
 
-/// How many bytes of a ring an item takes.
+/// How many bytes of a ring it takes.
 pub(super) fn span(parcel: &Parcel) -> usize {
-    HEADER + parcel.bytes().here().filter(|bytes| bytes.len() <= INLINE).map_or(0, <[u8]>::len)
+    match parcel.bytes() {
+        Bytes::Here(bytes) if bytes.len() <= INLINE => HEADER + bytes.len(),
+        Bytes::Run(run) => run.bytes().len(),
+        Bytes::Here(_) | Bytes::File(..) => HEADER,
+    }
 }
 
 /// How an item stands in a ring. Its bytes are either in memory and short, or in a file.
@@ -270,7 +280,6 @@ pub(super) fn header_of(parcel: &Parcel, number: u32, redelivered: bool) -> (Hea
         (Some(bytes), _) if bytes.len() <= INLINE => (bytes.len(), bytes, false),
         (Some(bytes), _) => (bytes.len(), [].as_slice(), true),
         (None, Bytes::File(_, len)) => (*len as usize, [].as_slice(), true),
-        // A part that is not there.
         (None, _) => (0, [].as_slice(), false),
     };
     let fds = parcel.fds().len() + usize::from(is_file);
@@ -292,20 +301,6 @@ pub(super) fn header_of(parcel: &Parcel, number: u32, redelivered: bool) -> (Hea
     (header, bytes)
 }
 
-/// The items that stand whole in one piece of a ring, one after another: their headers and
-/// their bytes.
-pub(super) fn parts(run: &Arc<Vec<u8>>) -> impl Iterator<Item = (Header, Bytes)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let header = Header::first_of(run.get(at..)?)?;
-        let end = at.checked_add(header.span()?).filter(|end| *end <= run.len())?;
-        let start = u32::try_from(at + HEADER).ok()?;
-        at = end;
-        let len = u32::try_from(header.inline()).ok()?;
-        Some((header, Bytes::Part(run.clone(), start, len)))
-    })
-}
-
 /// The descriptors that go with an item whose bytes are short or in a file.
 pub(super) fn fds_of(parcel: &Parcel) -> Vec<RawFd> {
     let mut fds: Vec<_> = parcel.fds().iter().map(AsRawFd::as_raw_fd).collect();
@@ -317,15 +312,38 @@ pub(super) fn fds_of(parcel: &Parcel) -> Vec<RawFd> {
 
 impl Item for Parcel {
     fn weight(&self) -> u64 {
-        OVERHEAD
-            + match &self.bytes {
-                Bytes::Here(bytes) => bytes.len() as u64,
-                Bytes::Part(_, _, len) | Bytes::File(_, len) => u64::from(*len),
-            }
+        let bytes = match &self.bytes {
+            Bytes::Here(bytes) => bytes.len() as u64,
+            Bytes::Run(run) => (run.bytes().len() - HEADER * run.count() as usize) as u64,
+            Bytes::File(_, len) => u64::from(*len),
+        };
+        bytes + OVERHEAD * u64::from(self.count())
     }
 
     fn burden(&self) -> u64 {
-        self.weight().min(FILE_BURDEN)
+        match &self.bytes {
+            // None of its items is large.
+            Bytes::Run(_) => self.weight(),
+            _ => self.weight().min(FILE_BURDEN),
+        }
+    }
+
+    fn count(&self) -> u32 {
+        match &self.bytes {
+            Bytes::Run(run) => run.count(),
+            _ => 1,
+        }
+    }
+
+    fn split(&mut self, count: u32) -> Self {
+        match &mut self.bytes {
+            Bytes::Run(run) => {
+                let first = Self::run(run.split(count));
+                self.tag = run.first().0;
+                first
+            }
+            _ => self.clone(),
+        }
     }
 }
 

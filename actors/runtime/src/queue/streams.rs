@@ -7,12 +7,14 @@
 
 use super::channel::{Channel, NoRoom};
 use super::chunks;
+use super::ends::Ends;
 use super::page::{HEADER, Header, OWNER_SLEEPS, Page, flags, state, waits};
-use super::parcel::{Bytes, Parcel, fds_of, header_of, parts, span};
+use super::parcel::{Bytes, Parcel, fds_of, header_of, span};
+use super::run::{Run, whole};
 use crate::sys::rings::{RING, Ring};
 use procession_protocols::queue::hands::Held;
-use procession_protocols::queue::{Client, Entry, Streams};
-use std::collections::{BTreeMap, VecDeque};
+use procession_protocols::queue::{Client, Entry, Item, Streams};
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,10 +36,8 @@ pub(super) struct Stream {
     down_tail: u64,
     /// How many it has taken, as far as known here, modulo 2^32.
     taken: u32,
-    /// Where the last of them ends.
-    taken_end: u64,
     /// Where the others end.
-    ends: VecDeque<u64>,
+    ends: Ends,
     number: u32,
     is_broken: bool,
     /// Descriptors come with the next item to read, and this process has none free.
@@ -91,8 +91,7 @@ impl Stream {
             up_head: 0,
             down_tail: 0,
             taken: 0,
-            taken_end: 0,
-            ends: VecDeque::new(),
+            ends: Ends::default(),
             number: 0,
             is_broken: false,
             is_stuck: false,
@@ -177,14 +176,24 @@ impl Stream {
             return Ok(());
         }
         let len = usize::try_from(filled).map_or(PIECE, |filled| filled.min(PIECE));
-        let run = Arc::new(self.page.run(Ring::Up, self.up_head, len));
-        for (header, bytes) in parts(&run) {
-            let fds = self.fds(header)?;
-            put(received(header, bytes, fds));
-            self.up_head += (HEADER + header.inline()) as u64;
-            found.count += 1;
+        let piece = Arc::new(self.page.run(Ring::Up, self.up_head, len));
+        let mut at = 0;
+        loop {
+            let (parcel, span) = if let Some(run) = Run::of(&piece, at) {
+                let span = run.bytes().len();
+                (Parcel::run(run), span)
+            } else if let Some((header, end)) = whole(&piece, at) {
+                let fds = self.fds(header)?;
+                let bytes = piece[at + HEADER..end].to_vec();
+                (received(header, Bytes::Here(bytes), fds), end - at)
+            } else {
+                return Ok(());
+            };
+            found.count += parcel.count() as usize;
+            put(parcel);
+            at += span;
+            self.up_head += span as u64;
         }
-        Ok(())
     }
 
     fn fds(&self, header: Header) -> Result<Vec<OwnedFd>, NoRoom> {
@@ -219,6 +228,15 @@ impl Stream {
         if self.is_broken || filled + span(parcel) as u64 > RING as u64 {
             return false;
         }
+        if let Bytes::Run(run) = parcel.bytes() {
+            self.down_tail = if entry.redelivered {
+                self.page.write_run(Ring::Down, self.down_tail, &run.marked())
+            } else {
+                self.page.write_run(Ring::Down, self.down_tail, run.bytes())
+            };
+            self.ends.push(parcel, self.down_tail);
+            return true;
+        }
         let number = self.number.wrapping_add(1);
         let (header, bytes) = header_of(parcel, number, entry.redelivered);
         let mut fds = if header.fds == 0 { Vec::new() } else { fds_of(parcel) };
@@ -238,16 +256,14 @@ impl Stream {
         }
         self.number = number;
         self.down_tail = self.page.write(Ring::Down, self.down_tail, header, bytes);
-        self.ends.push_back(self.down_tail);
+        self.ends.push(parcel, self.down_tail);
         true
     }
 
     fn learn(&mut self, taken: u32) -> u32 {
-        let more = taken.wrapping_sub(self.taken) as usize;
-        if let Some(end) = more.checked_sub(1).and_then(|last| self.ends.get(last)) {
-            self.taken_end = *end;
+        // A count beyond what was lent is damage, and moves nothing.
+        if self.ends.pass(taken.wrapping_sub(self.taken)) {
             self.taken = taken;
-            self.ends.drain(..more);
         }
         self.taken
     }
@@ -299,8 +315,7 @@ impl Streams<Parcel> for Clients {
         let Some(stream) = self.stream(from) else { return 0 };
         let lent = stream.page.items().recall(keep);
         let taken = stream.learn(lent.taken);
-        stream.ends.truncate(keep as usize);
-        stream.down_tail = stream.ends.back().copied().unwrap_or(stream.taken_end);
+        stream.down_tail = stream.ends.keep(keep);
         taken
     }
 

@@ -11,6 +11,7 @@ use super::away::{Away, Inner, damaged};
 use super::page::{HEADER, Header, Page, flags, waits};
 use super::parcel::{Bytes, Parcel};
 use super::points::{self, Point};
+use super::run::whole;
 use super::{NoItem, open};
 use crate::codec;
 use crate::share::ShareError;
@@ -201,6 +202,7 @@ impl Batch {
     }
 
     /// The first `count` are not of it any more.
+    #[inline]
     fn pass(&mut self, count: u32) {
         self.held.first = self.held.first.wrapping_add(count);
         self.held.count -= count;
@@ -240,6 +242,27 @@ impl Taken<'_> {
             open(&mut Parcel::received(header.tag, Bytes::Here(Vec::new()), fds, len, false), tag)
         };
         Some(item.map(|item| (item, header.flags & flags::REDELIVERED != 0)))
+    }
+
+    /// Decodes items one after another, up to one that has a descriptor or cannot be decoded.
+    pub(super) fn decode_onto<T: DeserializeOwned>(&mut self, items: &mut Vec<T>, tag: u32) {
+        let batch = &mut self.batch;
+        while batch.held.count > 0
+            && let Some((header, end)) = whole(&batch.run, batch.at)
+            && header.tag == tag
+            && header.fds == 0
+        {
+            let (held, at) = (batch.held, batch.at);
+            // As in `next`.
+            batch.pass(1);
+            batch.at = end;
+            let bytes = batch.run.get(at + HEADER..).unwrap_or_default();
+            let Ok(item) = codec::decode_first(bytes, end - at - HEADER) else {
+                (batch.held, batch.at) = (held, at);
+                return;
+            };
+            items.push(item);
+        }
     }
 
     /// As [`next`](Self::next), but one that cannot be decoded is the next one again.

@@ -68,10 +68,15 @@ impl Rings {
         let start = self.start(ring);
         // SAFETY: `place` gives an offset within the ring and how much fits up to its end;
         // the rest goes to its beginning, and is shorter than the ring. `bytes` is memory
-        // of this process alone, so it does not overlap.
+        // of this process alone, so it does not overlap. That mostly all fits is a case of
+        // its own: a header is then one move.
         unsafe {
-            start.add(at).copy_from_nonoverlapping(bytes.as_ptr(), first);
-            start.copy_from_nonoverlapping(bytes.as_ptr().add(first), bytes.len() - first);
+            if first == bytes.len() {
+                start.add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            } else {
+                start.add(at).copy_from_nonoverlapping(bytes.as_ptr(), first);
+                start.copy_from_nonoverlapping(bytes.as_ptr().add(first), bytes.len() - first);
+            }
         }
     }
 
@@ -85,8 +90,12 @@ impl Rings {
         let start = self.start(ring);
         // SAFETY: as for `write`.
         unsafe {
-            start.add(at).copy_to_nonoverlapping(bytes.as_mut_ptr(), first);
-            start.copy_to_nonoverlapping(bytes.as_mut_ptr().add(first), bytes.len() - first);
+            if first == bytes.len() {
+                start.add(at).copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len());
+            } else {
+                start.add(at).copy_to_nonoverlapping(bytes.as_mut_ptr(), first);
+                start.copy_to_nonoverlapping(bytes.as_mut_ptr().add(first), bytes.len() - first);
+            }
         }
     }
 
