@@ -230,7 +230,8 @@ impl<R> ProcessBuilder<R> {
         self.set(|plan| plan.current_dir = Some(path))
     }
 
-    /// Limits a resource (a `RLIMIT_` number of the system), soft and hard.
+    /// Limits a resource, soft and hard; which, by the system's number for it, as
+    /// `nix::sys::resource::Resource::RLIMIT_AS as u32` has it with every C library.
     pub fn rlimit(self, resource: u32, soft: u64, hard: u64) -> Self {
         self.set(|plan| plan.rlimits.push((resource, soft, hard)))
     }

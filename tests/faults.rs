@@ -162,7 +162,7 @@ fn a_lack_of_memory_is_an_error_and_leaves_nothing() {
 fn a_child_without_memory_is_a_join_error() {
     let hungry = || vec![7u8; 1 << 30].iter().map(|byte| u64::from(*byte)).sum::<u64>();
     let p = Process::builder(hungry, ())
-        .rlimit(nix::libc::RLIMIT_AS, 256 << 20, 256 << 20)
+        .rlimit(Resource::RLIMIT_AS as u32, 256 << 20, 256 << 20)
         // A backtrace would push the message out of the tail.
         .env("RUST_BACKTRACE", "0")
         .stderr(procession::Stdio::Relay)
@@ -190,7 +190,7 @@ fn a_result_without_room_is_lost_with_its_reason() {
         };
         for (keep_going, code) in [(true, 1), (false, -nix::libc::SIGXFSZ)] {
             let p = Process::builder(large, (keep_going,))
-                .rlimit(nix::libc::RLIMIT_FSIZE, 4096, 4096)
+                .rlimit(Resource::RLIMIT_FSIZE as u32, 4096, 4096)
                 .start()
                 .unwrap();
             let error = p.result_timeout(SOON).unwrap_err();
@@ -207,7 +207,7 @@ fn a_result_without_room_is_lost_with_its_reason() {
         }
         // What fits into a message needs no file.
         let small = Process::builder(|| vec![1u8; 1 << 15], ());
-        let p = small.rlimit(nix::libc::RLIMIT_FSIZE, 0, 0).start().unwrap();
+        let p = small.rlimit(Resource::RLIMIT_FSIZE as u32, 0, 0).start().unwrap();
         assert_eq!(p.result_timeout(SOON).unwrap().len(), 1 << 15);
     });
 }

@@ -187,7 +187,8 @@ impl ChildSpec {
         self
     }
 
-    /// Limits a resource (a `RLIMIT_` number of the system), soft and hard.
+    /// Limits a resource, soft and hard; which, by the system's number for it, as
+    /// `nix::sys::resource::Resource::RLIMIT_AS as u32` has it with every C library.
     pub fn rlimit(mut self, resource: u32, soft: u64, hard: u64) -> Self {
         self.rlimits.push((resource, soft, hard));
         self

@@ -147,7 +147,7 @@ fn unsafe_stays_in_its_rooms() {
         if UNSAFE_ELSEWHERE.iter().any(|(path, _)| source.path == *path) {
             continue;
         }
-        for line in lines_with(&source, "unsafe") {
+        for line in lines_with(source, "unsafe") {
             found.push(format!("{}:{line}", source.path));
         }
     }
@@ -160,7 +160,7 @@ fn every_unsafe_has_its_reason() {
     for source in sources() {
         let text: Vec<_> = source.text.lines().collect();
         let code: Vec<_> = source.code.lines().collect();
-        for line in lines_with(&source, "unsafe") {
+        for line in lines_with(source, "unsafe") {
             let here = code[line - 1];
             // An attribute or a block of foreign items is no operation.
             if here.contains("unsafe(") || here.contains("unsafe extern") {
@@ -181,7 +181,7 @@ fn nothing_is_left_half_done() {
     let mut found = Vec::new();
     for source in sources() {
         for word in NOWHERE {
-            for line in lines_with(&source, word) {
+            for line in lines_with(source, word) {
                 found.push(format!("{}:{line}: {word}", source.path));
             }
         }
@@ -201,7 +201,7 @@ fn what_is_absent_stays_absent() {
                 if PRESENT.iter().any(|(at, w, _)| source.path.starts_with(at) && w == word) {
                     continue;
                 }
-                for line in lines_with(&source, word) {
+                for line in lines_with(source, word) {
                     found.push(format!("{}:{line}: {word} ({rule})", source.path));
                 }
             }
@@ -212,7 +212,7 @@ fn what_is_absent_stays_absent() {
 
 #[test]
 fn modules_form_layers() {
-    expect_none(&layers::faults(&sources()), "modules use those below them (tests/tidy/layers.rs)");
+    expect_none(&layers::faults(sources()), "modules use those below them (tests/tidy/layers.rs)");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// A file of the project.
 pub(crate) struct Source {
@@ -32,14 +33,14 @@ pub(crate) fn read(path: &str) -> Option<String> {
     fs::read_to_string(root().join(path)).ok()
 }
 
-/// Every Rust file of the project.
-pub(crate) fn sources() -> Vec<Source> {
-    let found: Vec<_> = files("rs")
-        .iter()
-        .filter_map(|path| read(path).map(|text| Source::new(path, &text)))
-        .collect();
-    assert!(found.len() > 50, "the walk finds {} files only", found.len());
-    found
+/// Every Rust file of the project; read once for all tests.
+pub(crate) fn sources() -> &'static [Source] {
+    static FOUND: LazyLock<Vec<Source>> = LazyLock::new(|| {
+        let read = |path: &String| read(path).map(|text| Source::new(path, &text));
+        files("rs").iter().filter_map(read).collect()
+    });
+    assert!(FOUND.len() > 50, "the walk finds {} files only", FOUND.len());
+    &FOUND
 }
 
 /// The paths of all files with this ending, sorted, from the project's root.

@@ -93,7 +93,7 @@ fn low_half(word: &AtomicU64) -> *const u32 {
 /// Sleeps while the low half of `word` is `value`, at most so long. It may wake early.
 pub(crate) fn sleep(word: &AtomicU64, value: u32, at_most: Duration) {
     let time = libc::timespec {
-        tv_sec: at_most.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: at_most.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: at_most.subsec_nanos().into(),
     };
     // SAFETY: the word and the time are alive for the call, which writes neither. Any error

@@ -206,7 +206,7 @@ pub(crate) fn sleep(word: &AtomicU32, while_is: u32, bits: u32, at_most: Duratio
         .map_or(Duration::ZERO, Duration::from)
         .saturating_add(at_most);
     let until = libc::timespec {
-        tv_sec: until.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: until.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: until.subsec_nanos().into(),
     };
     // SAFETY: the word outlives the call, as does the time, and the kernel writes to
