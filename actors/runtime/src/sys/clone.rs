@@ -66,21 +66,16 @@ pub(crate) fn clone_brother(_alone: &OnlyThread, note: &AtomicU32) -> io::Result
     }
 }
 
-/// Makes a copy: flags, exit signal, where the pidfd goes, where the copy's thread id goes
-/// (null when nowhere), where the kernel notes its id.
+/// Makes a copy: flags, exit signal, where the pidfd goes, where the copy's thread id goes,
+/// where the kernel notes its id.
 type Way = fn(c_int, c_int, &mut RawFd, *mut c_int, &AtomicU32) -> c_long;
 
 fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int, note: &AtomicU32) -> io::Result<Side> {
     let robust = robust_list()?;
-    let mut tid = ptr::null_mut::<c_int>();
-    // glibc keeps the thread's id in a place of its own, which the kernel knows because
-    // threads announce it; a raw clone has to name it, so that the copy's id gets there.
-    // musl asks the kernel after a fork in another way, and hangs if it is given this.
+    let tid = remembered_id()?;
+    flags |= libc::CLONE_CHILD_SETTID;
     if cfg!(target_env = "gnu") {
-        // SAFETY: the call writes one pointer to a live local.
-        let asked = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) };
-        Errno::result(asked)?;
-        flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+        flags |= libc::CLONE_CHILD_CLEARTID;
     }
     let mut pidfd = -1;
     let pid = Errno::result(way(flags, exit_signal, &mut pidfd, tid, note))?;
@@ -94,6 +89,27 @@ fn clone_by(way: Way, mut flags: c_int, exit_signal: c_int, note: &AtomicU32) ->
     let pid = u32::try_from(pid).map_err(|_| io::Error::from(Errno::ESRCH))?;
     // SAFETY: CLONE_PIDFD has just made this descriptor for us.
     Ok(Side::Original(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// Where the C library keeps the calling thread's id, which `raise` and `abort` send to: the
+/// kernel writes a copy's there, or a copy would kill the process that it was made of.
+///
+/// # Errors
+/// `ENOSYS` where that place is not known.
+fn remembered_id() -> io::Result<*mut c_int> {
+    if cfg!(target_env = "gnu") {
+        let mut tid = ptr::null_mut();
+        // The kernel knows the place, because threads announce it.
+        // SAFETY: the call writes one pointer to a live local.
+        let asked = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) };
+        return Errno::result(asked).map(|_| tid).map_err(io::Error::from);
+    }
+    // musl announces a lock of its own there. The id stands just before the thread's errno
+    // (`struct pthread` in its src/internal/pthread_impl.h).
+    // SAFETY: both are fields of one structure of musl's, which lives as long as the thread.
+    let tid = unsafe { libc::__errno_location().sub(1) };
+    // SAFETY: the same; nobody else writes it.
+    if unsafe { tid.read() } == thread_id() { Ok(tid) } else { Err(Errno::ENOSYS.into()) }
 }
 
 /// The calling thread's list of robust locks: head and length.
@@ -136,8 +152,8 @@ fn clone3(
         ..CloneArgs::default()
     };
     // SAFETY: the size says how far the structure goes, and the addresses in it are of
-    // live memory; the note is atomic, and the kernel writes it whole. Without CLONE_VM the copy has memory of its own, and with a stack of 0 it
-    // goes on where this call is. The only caller outside the tests has one thread, so that
+    // live memory; the note is atomic, and the kernel writes it whole. Without CLONE_VM the copy has
+    // memory of its own, and with a stack of 0 it goes on where this call is. The only caller outside the tests has one thread, so that
     // no lock is held by a thread that is not copied.
     unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) }
 }
