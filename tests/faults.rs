@@ -12,7 +12,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession::{Error, ExitReason, JoinError, Process, StartError};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
-use util::{Folder, SOON, alone, alone_from, at_rest, back_to, holdings, is_alone, run};
+use util::{
+    Folder, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone, run,
+};
 
 /// Everything that is made once has been made.
 fn warm_up() {
@@ -121,7 +123,7 @@ fn a_lack_of_processes_is_an_error_and_leaves_nothing() {
     }
     let folder = Folder::new("processes");
     let copy = folder.file("copy");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    copy_program(std::env::current_exe().unwrap(), &copy);
     let mut command = alone_from(copy, NAME);
     if nix::unistd::geteuid().is_root() {
         command.uid(54_321).gid(54_321);

@@ -20,7 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use util::{Folder, SOON, alone, alone_command, alone_from, is_alone, run};
+use util::{Folder, SOON, alone, alone_command, alone_from, copy_program, is_alone, run};
 
 const MARK: &str = "PROCESSION_CHILD";
 const ARGV: &str = "--procession-child";
@@ -31,11 +31,11 @@ const NONCE: &str = "6e9f1d1e-0d2b-4c3e-8f6a-1b2c3d4e5f60";
 /// whoever starts it.
 fn copies(folder: &Folder) -> Vec<String> {
     let plain = folder.file("plain");
-    std::fs::copy(std::env::current_exe().unwrap(), &plain).unwrap();
+    copy_program(std::env::current_exe().unwrap(), &plain);
     let mut copies = vec![plain];
     if nix::unistd::geteuid().is_root() {
         let setuid = folder.file("setuid");
-        std::fs::copy(&copies[0], &setuid).unwrap();
+        copy_program(&copies[0], &setuid);
         std::fs::set_permissions(&setuid, PermissionsExt::from_mode(0o4755)).unwrap();
         copies.push(setuid);
     }
@@ -243,7 +243,7 @@ fn a_setuid_program_is_never_a_child_and_has_none() {
 
 /// The test as a program from a copy of this binary.
 fn copied(name: &str, folder: &Folder, copy: &str) -> Command {
-    std::fs::copy(std::env::current_exe().unwrap(), copy).unwrap();
+    copy_program(std::env::current_exe().unwrap(), copy);
     let mut command = alone_from(copy, name);
     command.env("PROCESSION_TEST_FOLDER", &folder.0);
     command
@@ -314,7 +314,7 @@ fn an_equal_copy_is_an_executable_by_any_path() {
         let names = [&b"plain"[..], "sp ace \u{e9}".as_bytes(), b"not \xff utf-8"];
         for name in names.map(std::ffi::OsStr::from_bytes) {
             let path = folder.0.join(name);
-            std::fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+            copy_program(std::env::current_exe().unwrap(), &path);
             procession::set_executable(Some(&path));
             let p = Process::noop().unwrap();
             p.start().unwrap();

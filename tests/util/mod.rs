@@ -39,6 +39,13 @@ pub(crate) struct Output {
     pub(crate) code: i32,
 }
 
+/// Copies a program. Another process does: what is open for writing here is so for a moment
+/// in the children that other tests start, and nobody may run it as long (`ETXTBSY`).
+pub(crate) fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    let copied = Command::new("cp").arg("--").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "{copied}");
+}
+
 /// Runs `body`, which is the rest of the test `name`, in a process of its own: true in
 /// that process when it is done, false in the first one, which only looks on.
 pub(crate) fn alone(name: &str, body: impl FnOnce()) -> bool {
