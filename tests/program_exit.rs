@@ -9,9 +9,10 @@ mod util;
 
 use procession::{LogLevel, Process, StartMethod, at_exit, log_to_stderr};
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use util::program::{Case, command, output};
-use util::{Folder, METHODS, lives, note, run, text};
+use util::{Folder, METHODS, lives, note, run, text, until};
 
 const PATH: &str = "PROCESSION_TEST_PATH";
 const METHOD: &str = "PROCESSION_TEST_METHOD";
@@ -38,6 +39,11 @@ fn path() -> String {
 
 fn note_pid() {
     note(&path(), &std::process::id().to_string());
+}
+
+/// Is there once `main` has said its last.
+fn said_main() -> PathBuf {
+    format!("{}.main", path()).into()
 }
 
 /// Uses the method that the test asks for.
@@ -94,12 +100,14 @@ fn joins() {
     for number in 0..3 {
         let body = |number: u64| {
             note_pid();
+            until("main has ended", || said_main().exists());
             std::thread::sleep(Duration::from_millis(150 * (number + 1)));
             println!("child {number}");
         };
         Process::spawn(body, (number,)).unwrap();
     }
     println!("main");
+    std::fs::write(said_main(), "").unwrap();
     match std::env::var(WAY).unwrap().as_str() {
         "return" => {}
         "panic" => panic!("on purpose"),

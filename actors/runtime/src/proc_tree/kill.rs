@@ -21,9 +21,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// The most looks at the tree. A pass that finds nothing new takes [`PAUSE`] longer, so
-/// that this bounds the time as well: about half a second and the looks themselves.
-const MAX_PASSES: u32 = 400;
-/// How long to wait for a stop to arrive.
+/// that this bounds the time as well: about five seconds and the looks themselves.
+const MAX_PASSES: u32 = 4_000;
+/// How long to wait for a stop to arrive: at who waits for a processor, when he has it.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Passes without news after which a process that sleeps in the kernel counts as at
 /// rest. The parent of a vfork sleeps so until its child, stopped by us, would exec.
