@@ -7,6 +7,7 @@
 
 mod util;
 
+use nix::sys::stat::Mode;
 use procession::{Error, ExitReason, Process};
 use std::process::Command;
 use std::time::Duration;
@@ -109,6 +110,40 @@ fn a_contained_process_reaps_the_orphans_it_adopts() {
     };
     let p = Process::builder(body, ()).contain().start().unwrap();
     assert_eq!(p.result_timeout(SOON * 2).unwrap(), (3, 1, Some('Z'), Some(3)));
+}
+
+/// Kill the tree of a process whose first thread sleeps, as the parent of a vfork does, until
+/// its child would exec: a stop is told to that thread, and the others go on.
+#[test]
+fn kill_tree_stops_all_threads_of_the_parent_of_a_vfork() {
+    let folder = Folder::new("vfork");
+    let fifo = folder.file("fifo");
+    nix::unistd::mkfifo(fifo.as_str(), Mode::S_IRWXU).unwrap();
+    // The child opens it before it would exec, and nobody ever opens the other end.
+    // The other thread is not one that the kernel tells of the child's stop.
+    let parent = "import os, signal, sys, threading, time
+blocked = threading.Event()
+def nap():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    blocked.set()
+    time.sleep(60)
+threading.Thread(target=nap).start()
+blocked.wait()
+open = [(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)]
+os.posix_spawn('/bin/true', ['true'], {}, file_actions=open)";
+    let body = |parent: String, fifo: String| {
+        Command::new("python3").args(["-I", "-c", &parent, &fifo]).status().unwrap();
+    };
+    let p = Process::spawn(body, (parent.to_owned(), fifo)).unwrap();
+    let pid = p.pid().unwrap();
+    let sleeps = |pid: &u32| state(*pid) == Some('D') && children_of(*pid).len() == 1;
+    until("its first thread sleeps", || children_of(pid).iter().any(sleeps));
+    let killed = p.kill_tree().unwrap();
+    assert!(killed.settled && killed.killed.len() == 3, "{killed:?}");
+    assert!(p.join_timeout(SOON).unwrap());
+    for id in killed.killed {
+        until("all are dead", || !lives(id.pid.cast_unsigned()));
+    }
 }
 
 /// Kill the tree of a process that starts processes without a pause.

@@ -10,10 +10,10 @@
 //! What it can't reach: a process that had left the tree before (its parent ended);
 //! `contain()` and `adoption` are for those.
 
-use super::snapshot::{ProcId, Snapshot, is_gone, open_verified, thread_states};
+use super::snapshot::{ProcId, Snapshot, is_gone, open_verified, start_time, thread_states};
 use crate::sync::{after, readable};
 use crate::sys::memory;
-use crate::sys::process::pidfd_send_signal;
+use crate::sys::process::{pidfd_send_signal, signal_thread};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::io;
@@ -21,12 +21,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// The most looks at the tree. A pass that finds nothing new takes [`PAUSE`] longer, so
-/// that this bounds the time as well: about five seconds and the looks themselves.
-const MAX_PASSES: u32 = 4_000;
-/// How long to wait for a stop to arrive: at who waits for a processor, when he has it.
+/// that this bounds the time as well: about half a second and the looks themselves.
+const MAX_PASSES: u32 = 400;
+/// How long to wait for a stop to arrive.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Passes without news after which a process that sleeps in the kernel counts as at
-/// rest. The parent of a vfork sleeps so until its child, stopped by us, would exec.
+/// rest, and others have their threads stopped one by one. The parent of a vfork sleeps so
+/// until its child, stopped by us, would exec; and when it is the thread that the kernel
+/// chose to be told of the stop, the others go on.
 const PATIENCE: u32 = 20;
 
 /// How long those may take that clean up after the dead. They need a hundredth of it.
@@ -88,6 +90,8 @@ trait Machine {
     fn open(&self, id: ProcId) -> io::Result<Self::Handle>;
     fn signal(&self, handle: &Self::Handle, signal: Signal) -> io::Result<()>;
     fn rest(&self, id: ProcId) -> io::Result<Rest>;
+    /// Tells each thread that still moves to stop.
+    fn stop_threads(&self, id: ProcId) -> io::Result<()>;
     fn pause(&self);
     /// Whether this one removes names that the dead leave.
     fn is_cleaner(&self, id: ProcId) -> bool;
@@ -212,16 +216,21 @@ fn stop<M: Machine>(machine: &M, id: ProcId) -> io::Result<M::Handle> {
 fn at_rest<M: Machine>(
     machine: &M,
     held: &BTreeMap<ProcId, M::Handle>,
-    sleep_is_rest: bool,
+    is_patience_over: bool,
 ) -> io::Result<bool> {
+    let mut all = true;
     for id in held.keys() {
         match machine.rest(*id)? {
             Rest::Full => {}
-            Rest::Asleep if sleep_is_rest => {}
+            Rest::Asleep if is_patience_over => {}
+            Rest::None if is_patience_over => {
+                machine.stop_threads(*id)?;
+                all = false;
+            }
             Rest::Asleep | Rest::None => return Ok(false),
         }
     }
-    Ok(true)
+    Ok(all)
 }
 
 /// The real machine.
@@ -243,20 +252,28 @@ impl Machine for Linux {
     }
 
     fn rest(&self, id: ProcId) -> io::Result<Rest> {
-        let states = match thread_states(id.pid) {
-            Ok(states) => states,
-            Err(error) if is_gone(&error) => return Ok(Rest::Full),
-            Err(error) => return Err(error),
-        };
-        let moving: Vec<u8> =
-            states.into_iter().filter(|state| !b"TtZXx".contains(state)).collect();
+        let moving = moving_threads(id)?;
         Ok(if moving.is_empty() {
             Rest::Full
-        } else if moving.iter().all(|state| *state == b'D') {
+        } else if moving.iter().all(|(_, state)| *state == b'D') {
             Rest::Asleep
         } else {
             Rest::None
         })
+    }
+
+    fn stop_threads(&self, id: ProcId) -> io::Result<()> {
+        for (thread, _) in moving_threads(id)? {
+            // Whoever had its number before it was looked at is not meant.
+            if start_time(id.pid)? != Some(id.start) {
+                break;
+            }
+            match signal_thread(id.pid, thread, Signal::SIGSTOP) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn pause(&self) {
@@ -273,6 +290,16 @@ impl Machine for Linux {
             let _ = readable(handle.as_fd(), deadline);
         }
     }
+}
+
+/// The threads that are not stopped, with their states; none when the process is gone.
+fn moving_threads(id: ProcId) -> io::Result<Vec<(i32, u8)>> {
+    let mut threads = match thread_states(id.pid) {
+        Err(error) if is_gone(&error) => Vec::new(),
+        threads => threads?,
+    };
+    threads.retain(|(_, state)| !b"TtZXx".contains(state));
+    Ok(threads)
 }
 
 #[cfg(test)]

@@ -158,12 +158,18 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
-/// The states of all threads of a process, as letters.
-pub(super) fn thread_states(pid: i32) -> io::Result<Vec<u8>> {
+/// The ids of all threads of a process, with their states as letters.
+pub(super) fn thread_states(pid: i32) -> io::Result<Vec<(i32, u8)>> {
     let mut states = Vec::new();
     for item in fs::read_dir(format!("/proc/{pid}/task"))? {
-        match fs::read(item?.path().join("stat")) {
-            Ok(stat) => states.extend(parse_stat(pid, &stat).map(|entry| entry.state)),
+        let item = item?;
+        let Some(thread) = item.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        match fs::read(item.path().join("stat")) {
+            Ok(stat) => {
+                states.extend(parse_stat(thread, &stat).map(|entry| (thread, entry.state)));
+            }
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),
         }

@@ -1,7 +1,7 @@
 //! System calls about processes: pidfds, waiting with resource use, closing ranges.
 //!
-//! Owns the raw forms of `pidfd_open`, `pidfd_send_signal`, `waitid`, `close_range` and
-//! of the ioctl `PIDFD_GET_INFO`. It must never wait for a process by number or for
+//! Owns the raw forms of `pidfd_open`, `pidfd_send_signal`, `tgkill`, `waitid`,
+//! `close_range` and of the ioctl `PIDFD_GET_INFO`. It must never wait for a process by number or for
 //! "any child": those could take the end of a child that the user started. Above it
 //! stand the reaper (`reap`) and the walker of process trees (`proc_tree`).
 
@@ -76,6 +76,17 @@ pub(crate) fn pidfd_send_signal(
             0,
         )
     })?;
+    Ok(())
+}
+
+/// Sends `signal` to one thread of a process, by their numbers: the caller has seen to it
+/// that they are whom it means.
+///
+/// # Errors
+/// `ESRCH` when the process has no such thread, `EPERM` when it is another user's.
+pub(crate) fn signal_thread(pid: i32, thread: i32, signal: Signal) -> io::Result<()> {
+    // SAFETY: three numbers; the call touches no memory of ours.
+    retry(|| unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, signal as c_int) })?;
     Ok(())
 }
 

@@ -22,6 +22,8 @@ struct World {
     delay: u32,
     protected: Vec<i32>,
     stuck: Vec<i32>,
+    /// Whom a stop reaches only when each thread is told.
+    deaf: Vec<i32>,
     cleaners: Vec<i32>,
     /// Cleaners that were let run, when all else was dead.
     let_clean: Vec<i32>,
@@ -102,7 +104,7 @@ impl Machine for Toy {
         if world.protected.contains(pid) {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
-        let delay = world.delay;
+        let delay = if world.deaf.contains(pid) { u32::MAX } else { world.delay };
         let process = world.processes.iter_mut().find(|process| process.pid == *pid).unwrap();
         match signal {
             Signal::SIGSTOP => process.stop_in = Some(delay),
@@ -122,6 +124,11 @@ impl Machine for Toy {
             Some(0) => Rest::Full,
             _ => Rest::None,
         })
+    }
+
+    fn stop_threads(&self, id: ProcId) -> io::Result<()> {
+        self.0.borrow_mut().deaf.retain(|pid| *pid != id.pid);
+        self.signal(&id.pid, Signal::SIGSTOP)
     }
 
     fn pause(&self) {}
@@ -180,6 +187,17 @@ fn a_sleeper_in_the_kernel_is_waited_for_with_patience_only() {
     let toy = Toy::new(3, 0);
     toy.0.borrow_mut().stuck.push(2);
     assert!(kill_with(&toy, Toy::root()).unwrap().settled);
+    assert_eq!(toy.alive(), 0);
+}
+
+/// The kernel tells one thread of a stop, and that may be one that sleeps until a child of
+/// vfork, which is stopped, would exec.
+#[test]
+fn threads_that_were_not_told_are_stopped_one_by_one() {
+    let toy = Toy::new(3, 0);
+    toy.0.borrow_mut().deaf = vec![2, 4];
+    let done = kill_with(&toy, Toy::root()).unwrap();
+    assert!(done.settled, "{done:?}");
     assert_eq!(toy.alive(), 0);
 }
 
