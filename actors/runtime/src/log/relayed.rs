@@ -65,7 +65,8 @@ pub(crate) fn is_full() -> bool {
     queue.bytes >= LIMIT && queue.writer == std::process::id()
 }
 
-/// Ends when there may be room again. To be made before [`is_full`] is asked.
+/// Ends when there may be room again, for those who wait in the order in which they began to.
+/// To be made before [`is_full`] is asked.
 pub(crate) fn room() -> Notified<'static> {
     ROOM.notified()
 }
@@ -110,12 +111,15 @@ fn write_all() {
         drop(queue);
         super::line::write_raw(&lines);
         queue = lock(&QUEUE);
-        let was_full = queue.bytes >= LIMIT;
         queue.bytes -= lines.len();
         queue.written += 1;
         CHANGED.notify_all();
-        if was_full && queue.bytes < LIMIT {
+        // One by one, the one who has waited longest first: if all were woken, the first of
+        // them would fill the room again, and would be the first the next time too.
+        if queue.lines.is_empty() {
             ROOM.notify_waiters();
+        } else if queue.bytes < LIMIT {
+            ROOM.notify_one();
         }
     }
 }
