@@ -8,8 +8,10 @@
 mod util;
 
 use procession::log::{effective_level, log, set_level};
-use procession::{LogLevel, Process, log_to_stderr};
+use procession::{Connection, LogLevel, Pipe, Process, log_to_stderr};
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::Duration;
 use util::{SOON, alone, alone_command, is_alone, run};
 
 #[test]
@@ -256,7 +258,7 @@ fn a_reader_that_stops_does_not_stop_the_parent() {
                 };
                 let loud = Process::builder(loud, ()).daemon(true).start().unwrap();
                 set_level(LogLevel::Critical);
-                std::thread::sleep(std::time::Duration::from_millis(300));
+                std::thread::sleep(Duration::from_millis(300));
                 let quiet = Process::spawn(|| 7, ()).unwrap();
                 let seven = quiet.result_timeout(SOON).unwrap();
                 (seven, loud.is_alive().unwrap())
@@ -269,5 +271,78 @@ fn a_reader_that_stops_does_not_stop_the_parent() {
         assert_eq!(p.result_timeout(SOON).unwrap(), (7, true));
         drop(reader);
         assert!(p.join_timeout(SOON).unwrap());
+    });
+}
+
+/// What is written slowly is taken from all in turn: no child waits until others have nothing
+/// more to say. (After five seconds it would write a line itself, before its earlier ones.)
+#[test]
+fn who_has_few_long_lines_is_not_kept_waiting_by_who_has_many() {
+    // Far more than there is room for, and in the sockets of all.
+    const MOST_BETWEEN: usize = 1_000;
+    alone("who_has_few_long_lines_is_not_kept_waiting_by_who_has_many", || {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let parent = || {
+            log_to_stderr(LogLevel::Info).unwrap();
+            let line = || tracing::info!("{}", "x".repeat(8_000));
+            let loud = move || (0..100_000).for_each(|_| line());
+            let loud = || Process::builder(loud, ()).daemon(true).start().unwrap();
+            let _loud = [loud(), loud(), loud(), loud()];
+            let (ours, theirs) = Pipe::duplex().unwrap();
+            let few = move |theirs: Connection| {
+                (0..120).for_each(|_| line());
+                theirs.send(&true).unwrap();
+            };
+            // It is not joined meanwhile: a thread that joins it would listen to it.
+            let _few = Process::builder(few, (theirs,)).name("few").start().unwrap();
+            ours.recv::<bool>().unwrap()
+        };
+        let stderr = procession::Stdio::Fd(writer.into());
+        let p = Process::builder(parent, ()).stderr(stderr).start().unwrap();
+        let all = std::thread::spawn(move || {
+            let (mut bytes, mut all) = ([0; 16_384], Vec::new());
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                all.extend_from_slice(&bytes[..count]);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            all
+        });
+        assert!(p.result_timeout(SOON * 2).unwrap());
+        let all = String::from_utf8(all.join().unwrap()).unwrap();
+        let heads: Vec<_> = all.lines().filter(|line| line.contains("] x")).collect();
+        let of_few = heads.split(|line| line.starts_with("[INFO/few]"));
+        let between = of_few.skip(1).map(<[_]>::len).max().unwrap();
+        assert!(between < MOST_BETWEEN, "{between} lines of others");
+    });
+}
+
+/// A join that gives up while there is no room for the child's lines leaves the child to the
+/// hidden thread: its lines come in their order once there is room.
+#[test]
+fn a_child_is_heard_again_after_a_join_that_gave_up() {
+    const LINES: usize = 600;
+    alone("a_child_is_heard_again_after_a_join_that_gave_up", || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (ours, theirs) = Pipe::duplex().unwrap();
+        let parent = |test: Connection| {
+            log_to_stderr(LogLevel::Info).unwrap();
+            let (ours, theirs) = Pipe::duplex().unwrap();
+            let loud = |theirs: Connection| {
+                (0..LINES).for_each(|line| tracing::info!("{line} {}", "x".repeat(8_000)));
+                theirs.send(&true).unwrap();
+            };
+            let loud = Process::spawn(loud, (theirs,)).unwrap();
+            let is_joined = loud.join_timeout(Duration::from_millis(500)).unwrap();
+            test.send(&is_joined).unwrap();
+            ours.recv::<bool>().unwrap()
+        };
+        let stderr = procession::Stdio::Fd(writer.into());
+        let p = Process::builder(parent, (theirs,)).stderr(stderr).start().unwrap();
+        assert!(!ours.recv::<bool>().unwrap());
+        let all = std::thread::spawn(move || std::io::read_to_string(reader).unwrap());
+        assert!(p.result_timeout(SOON).unwrap());
+        let all = all.join().unwrap();
+        let numbers = all.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok());
+        assert_eq!(numbers.collect::<Vec<usize>>(), Vec::from_iter(0..LINES));
     });
 }

@@ -69,6 +69,8 @@ struct State {
     value_taken: bool,
     control_ended: bool,
     waits_for_room: bool,
+    /// Whether the hidden thread listens again once there is room.
+    room_awaited: bool,
     asked: bool,
     hung: bool,
     pong: Option<Pong>,
@@ -425,6 +427,20 @@ impl Child {
         lock(&self.state).waits_for_room
     }
 
+    /// Whether the caller is to have the hidden thread listen again once there is room:
+    /// something was left, and it does not wait for room yet.
+    pub(crate) fn begin_waiting_for_room(&self) -> bool {
+        let state = &mut *lock(&self.state);
+        state.waits_for_room && !std::mem::replace(&mut state.room_awaited, true)
+    }
+
+    /// Whether the wait for room is over: nothing was left, or it has ended.
+    pub(crate) fn ends_waiting_for_room(&self) -> bool {
+        let state = &mut *lock(&self.state);
+        state.room_awaited = state.waits_for_room && state.down.is_none();
+        !state.room_awaited
+    }
+
     /// How it ended, if somebody has noticed.
     pub(crate) fn known_end(&self) -> Option<Arc<Down>> {
         lock(&self.state).down.clone()
@@ -508,13 +524,15 @@ impl<'a> Joining<'a> {
 
 impl Drop for Joining<'_> {
     fn drop(&mut self) {
-        let settled = {
+        let (settled, is_left) = {
             let state = &mut *lock(&self.0.state);
             state.watch.end_join();
-            self.0.settle(state)
+            (self.0.settle(state), state.watch.is_entered() && state.waits_for_room)
         };
         if settled.is_err() {
             crate::node::reaper::look_after(self.0.number);
+        } else if is_left {
+            crate::node::reaper::listen_later(self.0.number);
         }
     }
 }

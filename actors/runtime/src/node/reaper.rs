@@ -72,6 +72,15 @@ pub(crate) fn look_after(number: u32) {
     });
 }
 
+/// Has the hidden thread listen to a child that nobody joins any more, when there is room
+/// for what was left on its control link.
+pub(crate) fn listen_later(number: u32) {
+    if let Some(child) = known(number) {
+        // A child that is known has a hidden thread.
+        let _ = listen(&child);
+    }
+}
+
 /// Has the hidden thread hear of the end of a worker that waits for its hello, by its
 /// control link. Unwatched, it would be a zombie until the next start.
 pub(crate) fn watch_spare(control: BorrowedFd<'_>) {
@@ -150,9 +159,10 @@ fn heard(number: u32, news: News) {
 
 /// Takes a child's words, as many as there is room for.
 fn listen(child: &Arc<Child>) -> io::Result<()> {
+    let hidden = hidden::handle()?;
     child.drain_control();
-    if child.waits_for_room() {
-        hidden::handle()?.spawn(when_there_is_room(child.clone()));
+    if child.begin_waiting_for_room() {
+        hidden.spawn(when_there_is_room(child.clone()));
     }
     Ok(())
 }
@@ -162,7 +172,8 @@ async fn when_there_is_room(child: Arc<Child>) {
     loop {
         let room = relayed::room();
         child.drain_control();
-        if !child.waits_for_room() || child.reap().is_some() {
+        let _ = child.reap();
+        if child.ends_waiting_for_room() {
             return;
         }
         room.await;
