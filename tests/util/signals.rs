@@ -24,6 +24,28 @@ pub(crate) fn caught() -> u32 {
     CAUGHT.load(Ordering::Relaxed)
 }
 
+/// Sends `pid` a signal `times` times, each when the one before has been taken: signals that
+/// wait are not counted.
+pub(crate) fn fire(pid: u32, signal: Signal, times: u32) {
+    let bit = 1u64 << (signal as u32 - 1);
+    for _ in 0..times {
+        super::signal(pid, signal);
+        let begun = std::time::Instant::now();
+        while pending(pid) & bit != 0 {
+            assert!(begun.elapsed() < super::SOON, "the signal is not taken");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        std::thread::sleep(Duration::from_micros(700));
+    }
+}
+
+/// The signals that wait for a process as such.
+fn pending(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let set = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    u64::from_str_radix(set.trim(), 16).unwrap()
+}
+
 /// Sends this process a signal a thousand times a second while `body` runs.
 pub(crate) fn under_fire<T>(signal: Signal, body: impl FnOnce() -> T) -> T {
     catch(signal);
