@@ -343,6 +343,6 @@ fn a_child_is_heard_again_after_a_join_that_gave_up() {
         assert!(p.result_timeout(SOON).unwrap());
         let all = all.join().unwrap();
         let numbers = all.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok());
-        assert_eq!(numbers.collect::<Vec<usize>>(), Vec::from_iter(0..LINES));
+        assert_eq!(numbers.collect::<Vec<usize>>(), (0..LINES).collect::<Vec<_>>());
     });
 }
