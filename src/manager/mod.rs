@@ -38,7 +38,11 @@ pub use offer::Offered;
 pub use pool::{PoolProxy, ResultProxy};
 pub use procession_protocols::manager::{Fault, Range};
 pub use proxy::Pending;
-pub use python::{PythonError, PythonManager, PythonProxy};
+pub use python::{
+    PythonArray, PythonBarrier, PythonCondition, PythonDict, PythonError, PythonEvent, PythonGuard,
+    PythonIterator, PythonList, PythonLock, PythonManager, PythonNamespace, PythonProxy,
+    PythonQueue, PythonSemaphore, PythonSet, PythonValue,
+};
 pub use queue::{JoinableQueueProxy, QueueProxy, Unput};
 pub use remote::ManagerServer;
 pub use set::SetProxy;

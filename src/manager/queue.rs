@@ -12,26 +12,26 @@ use std::fmt;
 use std::time::Duration;
 
 /// An item was not put. Here it is.
-pub struct Unput<T> {
+pub struct Unput<T, E = ManagerError> {
     /// The item.
     pub item: T,
     /// Why.
-    pub why: ManagerError,
+    pub why: E,
 }
 
-impl<T> fmt::Debug for Unput<T> {
+impl<T, E: fmt::Debug> fmt::Debug for Unput<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unput").field("why", &self.why).finish_non_exhaustive()
     }
 }
 
-impl<T> fmt::Display for Unput<T> {
+impl<T, E: fmt::Display> fmt::Display for Unput<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the item was not put: {}", self.why)
     }
 }
 
-impl<T> std::error::Error for Unput<T> {
+impl<T, E: std::error::Error + 'static> std::error::Error for Unput<T, E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.why)
     }

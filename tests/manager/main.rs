@@ -17,6 +17,7 @@ mod locks;
 mod namespaces;
 mod pools;
 mod python;
+mod python_stock;
 mod remote;
 mod remote_actors;
 mod rows;

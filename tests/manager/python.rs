@@ -185,7 +185,7 @@ fn we_work_for_a_python_master() {
     let empty = tasks.call::<u64>("get", (false,)).unwrap_err();
     assert!(matches!(empty, PythonError::Fault(Fault::Empty)), "{empty}");
     let maths = manager.get("Maths", ()).unwrap();
-    assert_eq!(maths.methods(), ["add", "code", "fail"]);
+    assert_eq!(maths.methods(), ["add", "code", "fail", "minus"]);
     assert_eq!(maths.call::<i64>("add", (4, 3)).unwrap(), 7);
     let error = maths.call::<Dynamic>("fail", ()).unwrap_err().to_string();
     assert_eq!(error, "in the Python manager: builtins.LookupError: ('nothing is there', 7)");

@@ -1,7 +1,7 @@
-"""Two sides of one task, by Python's own managers: worker.py master|worker ADDRESS."""
+"""Python's own managers: worker.py master|worker|stock ADDRESS."""
 import queue
 import sys
-from multiprocessing.managers import BaseManager
+from multiprocessing.managers import BaseManager, SyncManager
 
 KEY = b"abracadabra"
 
@@ -43,9 +43,28 @@ def master(address):
     sys.stdin.read()
 
 
+def stock(address):
+    """A server of Python's stock kinds, and of some under names of their own."""
+    # The set that Python has since 3.14.
+    methods = [name for name in dir(set) if not name.startswith("_")]
+    SyncManager.register("set", set, exposed=methods + ["__contains__", "__len__"])
+    SyncManager.register("squares", lambda count: (n * n for n in range(count)),
+                         exposed=["__next__"])
+    SyncManager.register("Maths", Maths)
+    tasks = queue.Queue()
+    SyncManager.register("get_tasks", lambda: tasks)
+    host, port = address.rsplit(":", 1)
+    server = SyncManager((host, int(port)), KEY).get_server()
+    print("%s:%d" % server.address, flush=True)
+    server.serve_forever()
+
+
 class Maths:
     def add(self, a, b):
         return a + b
+
+    def minus(self, a, b=0, *, c=0):
+        return a - b - c
 
     def fail(self):
         raise LookupError("nothing is there", 7)

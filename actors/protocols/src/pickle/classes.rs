@@ -18,6 +18,9 @@ pub(super) enum Class {
     Range,
     /// `_codecs.encode`, by which the older protocols write bytes.
     Encode,
+    /// `array.array`, and what makes one.
+    Array,
+    RebuildArray,
     /// An exception, by its name.
     Exception(String),
     Token,
@@ -139,6 +142,8 @@ pub(super) fn of_name(module: &str, name: &str) -> Option<Class> {
         ("builtins", "slice") => Class::Slice,
         ("builtins", "range" | "xrange") => Class::Range,
         ("_codecs", "encode") => Class::Encode,
+        ("array", "array") => Class::Array,
+        ("array", "_array_reconstructor") => Class::RebuildArray,
         (MANAGERS, "Token") => Class::Token,
         (MANAGERS, "RebuildProxy") => Class::RebuildProxy,
         (MANAGERS, name) if PROXIES.contains(&name) => Class::Proxy(name.into()),

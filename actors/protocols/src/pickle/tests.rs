@@ -65,6 +65,41 @@ fn what_python_writes_is_read() {
 }
 
 #[test]
+fn an_array_is_a_list_of_its_numbers() {
+    // array.array('q', [1, -2]) by protocol 4, and with other formats and bytes in it.
+    let array = |format: u8, bytes: &[u8]| {
+        let front = b"carray\n_array_reconstructor\n(carray\narray\nX\x01\0\0\0qK";
+        let len = u8::try_from(bytes.len()).unwrap();
+        read_all(&[&front[..], &[format, b'C', len], bytes, b"tR."].concat())
+    };
+    let python = b"\x80\x04\x95R\0\0\0\0\0\0\0\x8c\x05array\x94\x8c\x14_array_reconstructor\x94\
+        \x93\x94(\x8c\x05array\x94\x8c\x05array\x94\x93\x94\x8c\x01q\x94K\x0cC\x10\x01\0\0\0\0\0\0\0\
+        \xfe\xff\xff\xff\xff\xff\xff\xff\x94t\x94R\x94.";
+    assert_eq!(read_all(python).unwrap(), vec![1, -2].into());
+    for (format, bytes, text) in [
+        (0, &b"\x01\xff"[..], "[1, 255]"),
+        (1, b"\x01\xff", "[1, -1]"),
+        (3, b"\x01\xff", "[511]"),
+        (4, b"\x01\xff", "[-255]"),
+        (6, b"\xff\xff\xff\xff", "[4294967295]"),
+        (9, b"\xff\xff\xff\xfe", "[-2]"),
+        (10, b"\xff\xff\xff\xff\xff\xff\xff\xff", "[18446744073709551615]"),
+        (15, b"\x3f\0\0\0", "[0.5]"),
+        (16, b"\0\0\0\0\0\0\xe0\x3f", "[0.5]"),
+        (16, b"", "[]"),
+    ] {
+        assert_eq!(array(format, bytes).unwrap().to_string(), text, "format {format}");
+    }
+    // As managers send it, which have a rule of their own.
+    let sent = read_all(b"carray\narray\n(X\x01\0\0\0hC\x04\x01\0\xfe\xfftR.");
+    assert_eq!(sent.unwrap(), vec![1, -2].into());
+    let unfit = PickleError::Damaged("a class does not fit its arguments");
+    for (format, bytes) in [(18, &b"ab"[..]), (12, b"1234567"), (255, b"")] {
+        assert_eq!(array(format, bytes), Err(unfit.clone()), "format {format}");
+    }
+}
+
+#[test]
 fn what_is_written_is_read() {
     let values = [
         ().into(),

@@ -153,15 +153,15 @@ fn requests() {
     for (kind, args) in kinds() {
         let mut create = vec![Dynamic::from(kind)];
         create.extend(args.iter().cloned());
-        corpus.push(Request::write(None, "create", create));
+        corpus.push(Request::write(None, "create", create, vec![]));
         for method in methods(kind) {
             for args in [vec![], vec![1.into()], vec!["two".into(), 0.5.into()], args.clone()] {
-                corpus.push(Request::write(Some("7f"), method, args));
+                corpus.push(Request::write(Some("7f"), method, args, vec![]));
             }
         }
     }
     for verb in ["dummy", "accept_connection", "incref", "debug_info", "number_of_objects"] {
-        corpus.push(Request::write(None, verb, vec!["x".into()]));
+        corpus.push(Request::write(None, verb, vec!["x".into()], vec![]));
     }
     let corpus: Vec<_> = corpus.iter().map(|request| pickle::write(request).unwrap()).collect();
     let limits = Limits { depth: 64, memory: 1 << 20 };

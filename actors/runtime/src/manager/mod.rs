@@ -66,7 +66,7 @@ pub use far_road::meet;
 pub use far_session::{MAX_SESSIONS, serve};
 pub use function::{Change, Routine};
 pub use proxy::{ManagerError, Patience, Proxy};
-pub use python::{MAX_PYTHON_CONNECTIONS, PythonDoor};
+pub use python::{MAX_PYTHON_CONNECTIONS, PythonDoor, as_python};
 pub use stored::Stored;
 pub use workers::MAX_FUNCTIONS;
 

@@ -147,6 +147,25 @@ pub fn step(kind: &str, condition: Option<u32>, method: &str, args: Args) -> Res
     }
 }
 
+/// The class of the proxies of a kind that `SyncManager` has; that of all others is made of
+/// the object's methods.
+pub fn proxy_class(typeid: &str) -> &'static str {
+    match typeid {
+        "list" => "ListProxy",
+        "dict" => "DictProxy",
+        "set" => "SetProxy",
+        "Namespace" => "NamespaceProxy",
+        "Value" => "ValueProxy",
+        "Array" => "ArrayProxy",
+        "Lock" | "RLock" | "Semaphore" | "BoundedSemaphore" => "AcquirerProxy",
+        "Condition" => "ConditionProxy",
+        "Event" => "EventProxy",
+        "Barrier" => "BarrierProxy",
+        "Iterator" => "IteratorProxy",
+        _ => "AutoProxy",
+    }
+}
+
 /// What a server answers of every object: how it looks, and a copy of it.
 fn whole(kind: &str, method: &str) -> Option<Step> {
     let call = |call, then| Some(Step::Call { call, limit_ms: None, then });

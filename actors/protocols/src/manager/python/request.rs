@@ -39,12 +39,17 @@ impl Request {
     }
 
     /// As it is sent.
-    pub fn write(object: Option<&str>, method: &str, args: Vec<Dynamic>) -> Dynamic {
+    pub fn write(
+        object: Option<&str>,
+        method: &str,
+        args: Vec<Dynamic>,
+        named: Vec<(Dynamic, Dynamic)>,
+    ) -> Dynamic {
         Dynamic::Tuple(vec![
             object.map_or(Dynamic::None, Dynamic::from),
             method.into(),
             Dynamic::Tuple(args),
-            Dynamic::Dict(Vec::new()),
+            Dynamic::Dict(named),
         ])
     }
 }

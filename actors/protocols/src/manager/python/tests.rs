@@ -59,7 +59,10 @@ fn requests_and_answers_are_those_of_the_vectors() {
     let request = Request::read(read(&dummy)).unwrap();
     assert_eq!(request.object, None);
     assert_eq!(Verb::read(&request.method, request.args), Some(Verb::Dummy));
-    assert_eq!(read(&pickle::write(&Request::write(None, "dummy", vec![])).unwrap()), read(&dummy));
+    assert_eq!(
+        read(&pickle::write(&Request::write(None, "dummy", vec![], vec![])).unwrap()),
+        read(&dummy)
+    );
     let done = bytes("8004950e000000000000008c072352455455524e944e86942e");
     assert_eq!(Answer::Return(Dynamic::None).write(), read(&done));
     let token = Token { typeid: "x".into(), address: Box::new("/s".into()), id: "1f".into() };

@@ -69,6 +69,11 @@ impl Builder<'_> {
                 self.value(*by, deeper)?,
             ])),
             Node::Range(parts) => Dynamic::List(self.range(*parts, deeper)?),
+            Node::Numbers(format, bytes) => {
+                let count = format.count(bytes).ok_or(UNFIT)?;
+                self.budget.spend(count.saturating_mul(size_of::<Dynamic>()))?;
+                Dynamic::List(format.read(bytes))
+            }
             Node::Exception(class, args) => {
                 self.budget.spend(class.len())?;
                 let args = self.values(args, deeper)?;

@@ -6,10 +6,12 @@
 //! budget for everything that it makes, and never calls itself.
 
 mod build;
+mod numbers;
 
 use super::classes::{self, Class};
 use super::{LONGEST_INT, Limits, PickleError};
 use crate::dynamic::Dynamic;
+use numbers::Format;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -59,6 +61,8 @@ enum Node<'a> {
     /// Its parts, once they have come.
     Token(Option<[Id; 3]>),
     Proxy([Id; 4]),
+    /// An `array.array`, which becomes a list.
+    Numbers(Format, Cow<'a, [u8]>),
 }
 
 /// Memory that may still be used.
@@ -263,6 +267,18 @@ impl<'a> Machine<'a> {
             (Class::ByteArray, [encoded, _], _) => {
                 Node::Bytes(Cow::Owned(latin1(&text(encoded)?)?))
             }
+            (Class::RebuildArray, [class, _, format, bytes], _) => {
+                match (&self.nodes[*class], &self.nodes[*format]) {
+                    (Node::Class(Class::Array), Node::Int(number)) => {
+                        let format = Dynamic::integer(number).as_int().and_then(Format::of);
+                        self.numbers(format, *bytes).ok_or(UNFIT)?
+                    }
+                    _ => return Err(UNFIT),
+                }
+            }
+            (Class::Array, [code, bytes], _) => {
+                self.numbers(Format::of_code(&text(code)?), *bytes).ok_or(UNFIT)?
+            }
             (Class::Bytes | Class::ByteArray, [], _) => Node::Bytes(Cow::Borrowed(&[])),
             (Class::Dict, [], _) => Node::Dict(Vec::new()),
             (class, args, _) => {
@@ -291,6 +307,16 @@ impl<'a> Machine<'a> {
         self.push(made)
     }
 
+    fn numbers(&self, format: Option<Format>, bytes: Id) -> Option<Node<'a>> {
+        match &self.nodes[bytes] {
+            Node::Bytes(bytes) => {
+                format?.count(bytes)?;
+                Some(Node::Numbers(format?, bytes.clone()))
+            }
+            _ => None,
+        }
+    }
+
     fn set_state(&mut self, state: Id) -> Result<(), PickleError> {
         let parts = match &self.nodes[state] {
             Node::Tuple(parts) => <[Id; 3]>::try_from(&parts[..]).ok(),
@@ -308,7 +334,7 @@ impl<'a> Machine<'a> {
 
     fn push(&mut self, node: Node<'a>) -> Result<(), PickleError> {
         self.budget.spend(NODE)?;
-        if let Node::Bytes(Cow::Owned(bytes)) = &node {
+        if let Node::Bytes(Cow::Owned(bytes)) | Node::Numbers(_, Cow::Owned(bytes)) = &node {
             self.budget.spend(bytes.len())?;
         }
         self.nodes.push(node);

@@ -231,7 +231,7 @@ fn no_such_object(id: &str) -> Answer {
 }
 
 /// An address as Python writes it.
-pub(super) fn as_python(address: &Address) -> Dynamic {
+pub fn as_python(address: &Address) -> Dynamic {
     match address {
         Address::Tcp { host, port } => {
             Dynamic::Tuple(vec![host.as_str().into(), i64::from(*port).into()])
