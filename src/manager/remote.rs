@@ -6,19 +6,21 @@
 use super::Manager;
 use crate::error::{Error, Result};
 use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError};
-use crate::pipe::{Connection, PeerInfo};
-use procession_runtime::manager::{self as runtime, Proxy, PythonDoor, Stream, Values};
+use crate::pipe::{Connection, PeerInfo, PipeError};
+use procession_runtime::manager::{self as runtime, Proxy, PythonDoor, Stream, Values, Watched};
+use procession_runtime::pipe::Ahead;
+use procession_runtime::sync::lock;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 /// After an accept failed for want of something, the next one waits so long.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection as the runtime uses it.
+/// A connection to a Python program as the runtime uses it.
 struct Talk(Connection);
 
 impl Stream for Talk {
@@ -29,12 +31,38 @@ impl Stream for Talk {
     fn recv(&self) -> io::Result<Vec<u8>> {
         self.0.recv_bytes().map_err(io::Error::other)
     }
+}
 
+impl Watched for Talk {
     fn heard(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             // An error is an end as well.
             while let Ok(false) = self.0.poll_async(LONG).await {}
         })
+    }
+}
+
+/// A connection to a program of this library, which nobody else has.
+struct Line {
+    out: Connection,
+    /// One thread receives.
+    inward: Mutex<Ahead>,
+}
+
+impl Line {
+    fn of(connection: Connection) -> Result<Self, PipeError> {
+        let inward = Mutex::new(Ahead::new(connection.end()?.clone()));
+        Ok(Self { out: connection, inward })
+    }
+}
+
+impl Stream for Line {
+    fn send(&self, message: &[u8]) -> io::Result<()> {
+        self.out.send_bytes(message).map_err(io::Error::other)
+    }
+
+    fn recv(&self) -> io::Result<Vec<u8>> {
+        lock(&self.inward).receive().map_err(io::Error::other)
     }
 }
 
@@ -56,10 +84,11 @@ pub(super) fn accept(listener: &Arc<Listener>, door: &Proxy, values: Values) {
         match listener.accept() {
             Ok(connection) => {
                 let is_python = connection.peer().is_some_and(PeerInfo::is_python);
-                let stream = Arc::new(Talk(connection));
                 let served = match &python {
-                    Some(python) if is_python => python.serve(stream),
-                    _ => runtime::serve(door, stream, values),
+                    Some(python) if is_python => python.serve(Arc::new(Talk(connection))),
+                    _ => Line::of(connection)
+                        .map_err(io::Error::other)
+                        .and_then(|line| runtime::serve(door, Arc::new(line), values)),
                 };
                 if let Err(error) = served {
                     tracing::warn!(target: "procession", %error, "a client was sent away");
@@ -119,7 +148,8 @@ impl Manager {
 /// Connects to a manager to which values go as said.
 pub(super) fn connect(address: Address, authkey: &[u8], values: Values) -> Result<Manager> {
     let connection = Client::connect(address.clone(), authkey)?;
-    let door = runtime::meet(Arc::new(Talk(connection)), values)?;
+    let line = Line::of(connection).map_err(ListenerError::from)?;
+    let door = runtime::meet(Arc::new(line), values)?;
     Ok(Manager { door, server: None, address: Some(address) })
 }
 

@@ -5,6 +5,7 @@
 
 use super::AuthError;
 use hmac::{Hmac, KeyInit, Mac, SimpleHmac};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A secret that both sides know. It has at least one byte, and its text does not show it.
@@ -99,11 +100,53 @@ pub(super) fn code(key: &[u8], parts: &[&[u8]]) -> [u8; CODE] {
     with::<Hmac<sha2::Sha256>>(key, parts).finalize().into_bytes().into()
 }
 
-/// Whether `given` starts the HMAC-SHA256 of the parts; at least half of it must be there.
-pub(super) fn is_code(key: &[u8], parts: &[&[u8]], given: &[u8]) -> bool {
-    given.len() >= CODE / 2
-        && with::<Hmac<sha2::Sha256>>(key, parts).verify_truncated_left(given).is_ok()
+/// A key for many codes: what HMAC makes of the key alone is made once.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "[u8; CODE]", into = "[u8; CODE]")]
+pub(super) struct Keyed {
+    key: [u8; CODE],
+    begun: Hmac<sha2::Sha256>,
 }
+
+impl Keyed {
+    /// HMAC-SHA256 of the parts, one behind the other.
+    pub(super) fn code(&self, parts: &[&[u8]]) -> [u8; CODE] {
+        self.with(parts).finalize().into_bytes().into()
+    }
+
+    /// Whether `given` starts the HMAC-SHA256 of the parts; at least half of it must be there.
+    pub(super) fn is_code(&self, parts: &[&[u8]], given: &[u8]) -> bool {
+        given.len() >= CODE / 2 && self.with(parts).verify_truncated_left(given).is_ok()
+    }
+
+    fn with(&self, parts: &[&[u8]]) -> Hmac<sha2::Sha256> {
+        let mut mac = self.begun.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac
+    }
+}
+
+impl From<[u8; CODE]> for Keyed {
+    fn from(key: [u8; CODE]) -> Self {
+        Self { key, begun: with(&key, &[]) }
+    }
+}
+
+impl From<Keyed> for [u8; CODE] {
+    fn from(keyed: Keyed) -> Self {
+        keyed.key
+    }
+}
+
+impl PartialEq for Keyed {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Keyed {}
 
 fn mac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     with::<M>(key, parts).finalize().into_bytes().to_vec()

@@ -16,7 +16,7 @@
 //!
 //! Owns layout, proofs and session keys. Neighbour: `handshake` (whose turn it is).
 
-use super::digest::{CODE, code, is_code};
+use super::digest::{CODE, Keyed, code};
 use super::python::{CHALLENGE, FAILURE, RANDOM, WELCOME};
 use super::{AuthError, AuthKey};
 
@@ -125,13 +125,13 @@ pub(super) struct Said<'a> {
 }
 
 impl Said<'_> {
-    fn key(key: &AuthKey) -> [u8; CODE] {
-        code(key.bytes(), &[b"procession handshake 1"])
+    fn key(key: &AuthKey) -> Keyed {
+        code(key.bytes(), &[b"procession handshake 1"]).into()
     }
 
     /// Lengths stand in front, so that the same bytes cannot be cut otherwise.
-    fn prove(&self, key: &[u8], role: &[u8]) -> [u8; CODE] {
-        code(key, &self.parts(role, &self.lengths()))
+    fn prove(&self, key: &Keyed, role: &[u8]) -> [u8; CODE] {
+        key.code(&self.parts(role, &self.lengths()))
     }
 
     fn lengths(&self) -> [u8; 2] {
@@ -149,7 +149,7 @@ impl Said<'_> {
 
     pub(super) fn is_client_proof(&self, key: &AuthKey, proof: &[u8]) -> bool {
         proof.len() == CODE
-            && is_code(&Self::key(key), &self.parts(b"client", &self.lengths()), proof)
+            && Self::key(key).is_code(&self.parts(b"client", &self.lengths()), proof)
     }
 
     /// What the listener says to a client that has proved itself.
@@ -160,7 +160,7 @@ impl Said<'_> {
     pub(super) fn is_welcome(&self, key: &AuthKey, message: &[u8]) -> bool {
         message.strip_prefix(WELCOME).is_some_and(|proof| {
             proof.len() == CODE
-                && is_code(&Self::key(key), &self.parts(b"listener", &self.lengths()), proof)
+                && Self::key(key).is_code(&self.parts(b"listener", &self.lengths()), proof)
         })
     }
 

@@ -9,7 +9,7 @@
 //! message cannot be changed, repeated, left out, or sent back. It is no cipher: whoever
 //! listens can read.
 
-use super::digest::{CODE, code, is_code};
+use super::digest::{CODE, Keyed};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -19,18 +19,18 @@ pub const SEAL: usize = CODE / 2;
 /// The keys of one side of a session.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seal {
-    outward: [u8; CODE],
-    inward: [u8; CODE],
+    outward: Box<Keyed>,
+    inward: Box<Keyed>,
 }
 
 impl Seal {
     pub(super) fn new(outward: [u8; CODE], inward: [u8; CODE]) -> Self {
-        Self { outward, inward }
+        Self { outward: Box::new(outward.into()), inward: Box::new(inward.into()) }
     }
 
     /// The code of the message that is sent as number `number`.
     pub fn seal(&self, number: u64, message: &[u8]) -> [u8; SEAL] {
-        let code = code(&self.outward, &[&number.to_be_bytes(), message]);
+        let code = self.outward.code(&[&number.to_be_bytes(), message]);
         let mut half = [0; SEAL];
         half.copy_from_slice(&code[..SEAL]);
         half
@@ -40,7 +40,7 @@ impl Seal {
     /// number `number`.
     pub fn open(&self, number: u64, sealed: &[u8]) -> Option<usize> {
         let (message, code) = sealed.split_at_checked(sealed.len().checked_sub(SEAL)?)?;
-        is_code(&self.inward, &[&number.to_be_bytes(), message], code).then_some(message.len())
+        self.inward.is_code(&[&number.to_be_bytes(), message], code).then_some(message.len())
     }
 }
 

@@ -67,7 +67,10 @@ pub trait Stream: Send + Sync + 'static {
     /// # Errors
     /// The stream has ended.
     fn recv(&self) -> io::Result<Vec<u8>>;
+}
 
+/// A stream whose peer is listened to while a call of his waits.
+pub trait Watched: Stream {
     /// Waits until something has come, or the stream has ended.
     fn heard(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

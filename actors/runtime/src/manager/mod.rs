@@ -61,7 +61,7 @@ mod workers;
 pub use actor::host_as_object;
 pub use asked::Asked;
 pub use door::{Factory, Offer, Reception};
-pub use far::{Stream, Values};
+pub use far::{Stream, Values, Watched};
 pub use far_road::meet;
 pub use far_session::{MAX_SESSIONS, serve};
 pub use function::{Change, Routine};

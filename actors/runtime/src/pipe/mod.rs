@@ -5,7 +5,8 @@
 //! descriptor whose flags nobody changes, since other processes share them. It must never
 //! take more off the descriptor than the one message that it returns: what is behind belongs
 //! to whoever receives next, who may be another process. So an end can be passed on, copied
-//! by a fork, polled by anybody or handed to Python at any moment. Neighbours:
+//! by a fork, polled by anybody or handed to Python at any moment. (One that a process has for
+//! itself may be read ahead: `ahead`.) Neighbours:
 //! `procession_protocols::pipe` (the framing), `sys::stream`, `sys::desk`; above it the face.
 //!
 //! # Why several readers and writers don't damage messages
@@ -21,6 +22,7 @@
 //! - *A peer that does not know the page* (Python on the other end) is one reader or one
 //!   writer of its own end; messages keep whole as long as it is only one.
 
+mod ahead;
 mod error;
 mod ready;
 mod receive;
@@ -28,6 +30,7 @@ mod sealed;
 mod send;
 mod turn;
 
+pub use ahead::Ahead;
 pub use error::PipeError;
 pub use ready::{at_most, wait, wait_async};
 pub use receive::Message;

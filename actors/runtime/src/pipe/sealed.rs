@@ -159,8 +159,12 @@ impl End {
 /// From now on nothing is received. Where that is the peer's doing, it is logged, once.
 pub(super) fn refuse(reading: &mut Reading, error: PipeError) -> PipeError {
     reading.refused = true;
+    log_refusal(&error);
+    error
+}
+
+pub(super) fn log_refusal(error: &PipeError) {
     if matches!(error, PipeError::Forged | PipeError::BadLength(_)) {
         tracing::warn!(target: "procession", %error, "a connection receives no more");
     }
-    error
 }

@@ -1,6 +1,7 @@
 //! Ends within one process: whole messages whatever comes in pieces, and what is left after
 //! an end that went down in the middle.
 
+mod ahead;
 mod junk;
 
 use super::*;

@@ -17,7 +17,7 @@ use super::door::{Factory, Offer, Reception};
 use super::object::Object;
 use super::proxy::Proxy;
 use super::stored::Stored;
-use super::{Stream, function};
+use super::{Watched, function};
 use crate::listener::Address;
 use procession_protocols::dynamic::{Dynamic, Token};
 use procession_protocols::manager::python::{
@@ -82,7 +82,7 @@ impl PythonDoor {
     ///
     /// # Errors
     /// There are [`MAX_PYTHON_CONNECTIONS`] already, or no thread is to be had.
-    pub fn serve(self: &Arc<Self>, stream: Arc<dyn Stream>) -> io::Result<()> {
+    pub fn serve(self: &Arc<Self>, stream: Arc<dyn Watched>) -> io::Result<()> {
         let full = "the manager has as many connections of Python programs as it may have";
         let seat = Seat::take().ok_or_else(|| io::Error::other(full))?;
         let this = self.clone();

@@ -10,7 +10,7 @@ use crate::manager::object::Object;
 use crate::manager::presence::Presence;
 use crate::manager::proxy::Proxy;
 use crate::manager::stored::Stored;
-use crate::manager::{Ask, Stream, function};
+use crate::manager::{Ask, Watched, function};
 use crate::share::{self, ClientId};
 use crate::sync::lock;
 use crate::wait;
@@ -35,7 +35,7 @@ const NATIVE: &str = "the value is of a type that only Rust programs read: a man
 
 pub(super) struct Session {
     door: Arc<PythonDoor>,
-    stream: Arc<dyn Stream>,
+    stream: Arc<dyn Watched>,
     /// What the objects know it by, once it calls one.
     client: Option<Client>,
 }
@@ -75,7 +75,7 @@ impl From<Answer> for Said {
 }
 
 impl Session {
-    pub(super) fn new(door: Arc<PythonDoor>, stream: Arc<dyn Stream>) -> Self {
+    pub(super) fn new(door: Arc<PythonDoor>, stream: Arc<dyn Watched>) -> Self {
         Self { door, stream, client: None }
     }
 
