@@ -219,7 +219,9 @@ fn every_call_over_tcp_ends() {
     let maths = remote.make::<Maths>("Maths", ()).unwrap();
     let failed = maths.fail().unwrap_err();
     assert!(matches!(failed, CallError::ActorDied { .. }), "{failed}");
+    until("its own end is known", || !maths.is_alive());
     let maths = remote.make::<Maths>("Maths", ()).unwrap();
+    assert!(maths.is_alive());
     let late = maths.nap_timeout(Duration::from_millis(50));
     assert!(matches!(late, Err(CallError::Timeout)));
     let waiting = std::thread::spawn({

@@ -177,7 +177,11 @@ impl<A: Handler> ActorRef<A> {
         }
     }
 
-    /// Whether the actor is not known to have ended.
+    /// Whether the actor is not known to have ended. Never waits.
+    ///
+    /// At the manager of another program, the first question asks the server to tell of the
+    /// end: one that lies before it is known once the answer has come, any later one as soon
+    /// as the server says so, and the connection's end is the actor's.
     pub fn is_alive(&self) -> bool {
         match &self.route {
             Route::Local(local) => local.mailbox().is_alive(),

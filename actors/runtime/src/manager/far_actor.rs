@@ -74,7 +74,7 @@ impl Keeper for Kept {
 
     fn way(&self, wire: &RefWire) -> Option<Arc<dyn Remote>> {
         self.0.road()?;
-        Some(Arc::new(FarActor { proxy: self.0.clone(), wire: wire.clone() }))
+        Some(Arc::new(FarActor::new(self.0.clone(), wire.clone())))
     }
 }
 
@@ -190,9 +190,17 @@ pub(super) fn lend(proxy: &Proxy) {
 struct FarActor {
     proxy: Proxy,
     wire: RefWire,
+    /// Whether the server was asked to tell of its end.
+    is_watched: AtomicBool,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl FarActor {
+    fn new(proxy: Proxy, wire: RefWire) -> Self {
+        let is_watched = AtomicBool::new(false);
+        Self { proxy, wire, is_watched, has_ended: Arc::default() }
+    }
+
     fn road(&self) -> Result<&Arc<Road>, CallError> {
         self.proxy.road().ok_or_else(|| CallError::Unreachable("it is not far".into()))
     }
@@ -263,7 +271,14 @@ impl Remote for FarActor {
     }
 
     fn is_alive(&self) -> bool {
-        self.proxy.road().is_some_and(|road| !road.is_gone())
+        let Some(road) = self.proxy.road() else { return false };
+        // Most are never asked for it, and cost their server nothing.
+        if !self.is_watched.swap(true, Ordering::Relaxed) {
+            let has_ended = self.has_ended.clone();
+            let told = Box::new(move |_| has_ended.store(true, Ordering::Relaxed));
+            road.watch(self.proxy.object(), self.id(), self.name(), told);
+        }
+        !self.has_ended.load(Ordering::Relaxed) && !road.is_gone()
     }
 
     fn stop(&self) {
