@@ -88,7 +88,7 @@ impl Tasks {
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.all(function.task(), items.into_iter().map(Ok))
+        self.all(function.task(), items.into_iter().map(|item| Ok((item,))))
     }
 
     /// As [`map`](Self::map), for inputs that may fail: the first failure is the error.
@@ -106,7 +106,7 @@ impl Tasks {
         E: fmt::Display,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.all(function.task(), items.into_iter().map(input))
+        self.all(function.task(), items.into_iter().map(input_alone))
     }
 
     /// As [`map`](Self::map), for functions of several arguments.
@@ -189,7 +189,7 @@ impl Tasks {
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
-        self.all_async(function.task(), items.into_iter().map(Ok))
+        self.all_async(function.task(), items.into_iter().map(|item| Ok((item,))))
     }
 
     /// As [`map_async`](Self::map_async), for functions of several arguments.
@@ -238,7 +238,7 @@ impl Tasks {
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(function.task(), items.into_iter().map(Ok), true)
+        self.lazy(function.task(), items.into_iter().map(|item| Ok((item,))), true)
     }
 
     /// As [`imap`](Self::imap), for functions of several arguments.
@@ -272,7 +272,7 @@ impl Tasks {
         T: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(function.task(), items.into_iter().map(Ok), false)
+        self.lazy(function.task(), items.into_iter().map(|item| Ok((item,))), false)
     }
 
     /// As [`imap`](Self::imap), for inputs that may fail: a failure is an error at its turn,
@@ -291,7 +291,7 @@ impl Tasks {
         E: fmt::Display + 'a,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(function.task(), items.into_iter().map(input), true)
+        self.lazy(function.task(), items.into_iter().map(input_alone), true)
     }
 
     /// As [`try_imap`](Self::try_imap), but the results come as they are ready; a failure of
@@ -310,7 +310,7 @@ impl Tasks {
         E: fmt::Display + 'a,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.lazy(function.task(), items.into_iter().map(input), false)
+        self.lazy(function.task(), items.into_iter().map(input_alone), false)
     }
 
     pub(crate) fn call<F, A>(
@@ -467,8 +467,16 @@ pub(crate) fn share(items: usize, workers: usize) -> usize {
     items.div_ceil(workers * CHUNKS_PER_WORKER).clamp(1, LARGEST_CHUNK)
 }
 
-fn input<T, E: fmt::Display>(item: std::result::Result<T, E>) -> std::result::Result<T, TaskError> {
+fn input<A, E: fmt::Display>(item: std::result::Result<A, E>) -> std::result::Result<A, TaskError> {
     item.map_err(|error| TaskError::Input(error.to_string()))
+}
+
+/// As [`input`], the arguments of a function of one: what is encoded is of the very type that
+/// a worker decodes.
+fn input_alone<T, E: fmt::Display>(
+    item: std::result::Result<T, E>,
+) -> std::result::Result<(T,), TaskError> {
+    input(item).map(|item| (item,))
 }
 
 /// Encodes the next inputs, as they are drawn: so many, or fewer that are heavy. Says how that
@@ -488,6 +496,9 @@ fn draw<T: Serialize + 'static>(
             Some(Ok(item)) => {
                 if let Err(error) = args.push(&item) {
                     break Then::Unencodable(error.into());
+                }
+                if args.count() == 1 {
+                    args.expect(size - 1);
                 }
             }
             None => break Then::End,

@@ -3,10 +3,11 @@
 //! Owns the frames of a batch: a length (u32, little-endian) and the value. So a batch can
 //! be cut between any two values without decoding them, and a value that does not decode
 //! takes no other with it. The highest bit of the length is a mark that its user gives a
-//! meaning. Descriptors stand beside the batch as a whole. Neighbour: `codec` encodes.
+//! meaning. Descriptors stand beside the batch as a whole. Who takes a value has to name the
+//! very type that it was appended as. Neighbours: `codec` encodes, `flat` does numbers.
 
 use super::{
-    CONFIG, DecodeError, EncodeError, Encoded, Incoming, Outgoing, Packed, Scope, append, head,
+    DecodeError, EncodeError, Encoded, Incoming, Outgoing, Packed, Scope, append, flat, head,
     left_over, of_bytes, read, seal,
 };
 use serde::Serialize;
@@ -20,6 +21,9 @@ const MARK: u32 = 1 << 31;
 
 /// Room for a few small values, so that they do not have it grown one by one.
 const FIRST_SPACE: usize = 64;
+
+/// Most bytes of room that are made for values which have not come.
+const MOST_SPACE: usize = 256 * 1024;
 
 /// Takes values one after another. Between two of them no transfer is open, so that the
 /// next may come from user code.
@@ -36,19 +40,28 @@ impl BatchEncoder {
     /// What its `Serialize` says.
     #[inline]
     pub fn push<T: Serialize + 'static>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.push_marked(value, false)
+        match flat::with_frame(value, |frame| self.bytes.extend_from_slice(frame)) {
+            Some(()) => Ok(()),
+            None => self.push_encoded(value, 0),
+        }
     }
 
-    /// As [`push`](Self::push), with or without the mark.
+    /// Makes room for so many values more that are as long as those so far.
+    pub fn expect(&mut self, count: usize) {
+        let more = self.bytes.len().saturating_mul(count).min(MOST_SPACE);
+        self.bytes.reserve(more);
+    }
+
+    /// As [`push`](Self::push), with the mark.
     ///
     /// # Errors
     /// As [`push`](Self::push).
+    pub fn push_marked<T: Serialize>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.push_encoded(value, MARK)
+    }
+
     #[inline]
-    pub fn push_marked<T: Serialize + 'static>(
-        &mut self,
-        value: &T,
-        is_marked: bool,
-    ) -> Result<(), EncodeError> {
+    fn push_encoded<T: Serialize>(&mut self, value: &T, mark: u32) -> Result<(), EncodeError> {
         let start = self.bytes.len();
         if start == 0 {
             self.bytes.reserve(FIRST_SPACE);
@@ -64,7 +77,7 @@ impl BatchEncoder {
         let header = u32::try_from(len).ok().filter(|len| len & MARK == 0);
         match (written, header, self.bytes[start..].first_chunk_mut()) {
             (Ok(()), Some(header), Some(place)) => {
-                *place = (header | if is_marked { MARK } else { 0 }).to_le_bytes();
+                *place = (header | mark).to_le_bytes();
                 Ok(())
             }
             (written, ..) => {
@@ -124,28 +137,39 @@ impl BatchDecoder {
         Self { batch, taken: 0, attachments }
     }
 
+    /// Takes the next value if it is flat, without a mark, and whole: a short way for many
+    /// numbers. Otherwise it is left to [`take`](Self::take).
+    #[inline]
+    pub fn take_flat<T: 'static>(&mut self) -> Option<T> {
+        let rest = &self.batch.bytes()[self.taken..];
+        let frame = next_frame(rest)??;
+        let mut place = None;
+        if !frame.is_marked && flat::get(&rest[FRAME_HEADER..frame.end], &mut place) {
+            self.taken += if place.is_some() { frame.end } else { 0 };
+        }
+        place
+    }
+
     /// Takes the next value, and says whether it is marked: `as_marked` decodes it then.
     /// `None` at the end.
     #[inline]
     pub fn take<T: DeserializeOwned + 'static, M: DeserializeOwned>(
         &mut self,
     ) -> Option<Result<Marked<T, M>, DecodeError>> {
-        let bytes = self.batch.bytes();
-        let len = bytes.len();
-        let Some(frame) = next_frame(&bytes[self.taken..])? else {
-            self.taken = len;
+        let rest = &self.batch.bytes()[self.taken..];
+        let Some(frame) = next_frame(rest) else { return self.take_bare() };
+        let Some(frame) = frame else {
+            self.taken += rest.len();
             return Some(Err(cut_off(type_name::<T>())));
         };
         self.taken += frame.end;
-        if frame.end == len && !frame.is_marked {
-            // Bytes that are all that there is need not be copied.
-            if let Some(bytes) = self.only_bytes() {
-                return Some(Ok(Marked::Plain(bytes)));
-            }
-        }
         // Readers are faster where they need not look for an end.
-        let rest = &self.batch.bytes()[self.taken - frame.end..];
         let (value, len) = (&rest[FRAME_HEADER..], frame.end - FRAME_HEADER);
+        let mut place = None;
+        if !frame.is_marked && flat::get(&value[..len], &mut place) {
+            let value = place.map(Marked::Plain);
+            return Some(value.ok_or_else(|| no_such_value(type_name::<T>())));
+        }
         let scope = Scope::decode(std::mem::take(&mut self.attachments));
         let decoded = if frame.is_marked {
             first(value, len).map(Marked::Marked)
@@ -158,19 +182,11 @@ impl BatchDecoder {
         Some(decoded)
     }
 
-    /// The only value, if it is nothing but bytes.
-    fn only_bytes<T>(&mut self) -> Option<T> {
-        of_bytes::<T>(Vec::new())?;
-        let Packed::Long(Encoded { bytes, .. }) = &mut self.batch else { return None };
-        let rest = &bytes[FRAME_HEADER..];
-        let (count, used): (u64, usize) = bincode::decode_from_slice(rest, CONFIG).ok()?;
-        if usize::try_from(count).ok()? != rest.len() - used {
-            return None;
-        }
-        let mut bytes = std::mem::take(bytes);
-        self.taken = 0;
-        bytes.drain(..FRAME_HEADER + used);
-        of_bytes(bytes)
+    /// The value that no frame surrounds, if there is one.
+    #[cold]
+    fn take_bare<T, M>(&mut self) -> Option<Result<Marked<T, M>, DecodeError>> {
+        let value = of_bytes(self.batch.take_bare()?).map(Marked::Plain);
+        Some(value.ok_or_else(|| no_such_value(type_name::<T>())))
     }
 }
 
@@ -201,6 +217,11 @@ fn first<T: DeserializeOwned>(bytes: &[u8], len: usize) -> Result<T, DecodeError
 #[cold]
 fn cut_off(type_name: &str) -> DecodeError {
     DecodeError { type_name: type_name.into(), why: "its bytes are cut off".into() }
+}
+
+#[cold]
+fn no_such_value(type_name: &str) -> DecodeError {
+    DecodeError { type_name: type_name.into(), why: "its bytes are those of another type".into() }
 }
 
 #[cold]
@@ -269,9 +290,9 @@ mod tests {
     fn each_value_is_a_frame_of_its_own() {
         let mut batch = BatchEncoder::default();
         batch.push(&1_u64).unwrap();
-        batch.push_marked(&7_u8, true).unwrap();
+        batch.push_marked(&7_u8).unwrap();
         batch.push(&"text".to_string()).unwrap();
-        assert_eq!(frames(batch.plain().unwrap(), 1..2), Some(5..10));
+        assert_eq!(frames(batch.plain().unwrap(), 1..2), Some(12..17));
         assert_eq!(frames(batch.plain().unwrap(), 1..4), None);
         let encoded = batch.finish().unwrap();
         let mut decoder = BatchDecoder::new(Packed::Long(encoded));
@@ -294,13 +315,23 @@ mod tests {
         assert_eq!(plain::<(Vec<u8>,)>(&mut decoder).0, bytes);
         assert_eq!(plain::<(Vec<u8>, u8)>(&mut decoder), (bytes.clone(), 3));
         assert_eq!(plain::<Vec<u8>>(&mut decoder), bytes);
-        // Alone they are not copied, and may be written without an encoder.
+        // Alone they may be written without an encoder.
         let alone = [&head_of_bytes(bytes.len()).unwrap(), bytes.as_slice()].concat();
         batch.push(&bytes).unwrap();
         assert_eq!(batch.plain(), Some(alone.as_slice()));
-        let mut decoder = BatchDecoder::new(Packed::new(&alone));
-        assert_eq!(plain::<(Vec<u8>,)>(&mut decoder).0, bytes);
-        assert!(decoder.take::<u8, u8>().is_none());
+    }
+
+    #[test]
+    fn bare_bytes_are_not_copied() {
+        let bytes = vec![7; 70_000];
+        let at = bytes.as_ptr();
+        let mut decoder = BatchDecoder::new(Packed::Bare(bytes));
+        let (bytes,) = plain::<(Vec<u8>,)>(&mut decoder);
+        assert_eq!((bytes.as_ptr(), bytes.len()), (at, 70_000));
+        assert!(decoder.take::<Vec<u8>, u8>().is_none());
+        let mut decoder = BatchDecoder::new(Packed::Bare(bytes));
+        assert!(matches!(decoder.take::<u64, u8>(), Some(Err(_))));
+        assert!(decoder.take::<u64, u8>().is_none());
     }
 
     #[test]

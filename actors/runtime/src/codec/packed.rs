@@ -18,6 +18,8 @@ pub enum Packed {
     Short(Short),
     /// What is longer, or has descriptors beside it.
     Long(Encoded),
+    /// A single value that is nothing but these bytes, which no frame surrounds.
+    Bare(Vec<u8>),
 }
 
 /// A few bytes.
@@ -60,19 +62,31 @@ impl Packed {
         )
     }
 
-    /// The bytes.
+    /// The frames.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Short(short) => short.bytes(),
             Self::Long(long) => &long.bytes,
+            Self::Bare(_) => &[],
+        }
+    }
+
+    /// The bytes that no frame surrounds; none are left.
+    pub(super) fn take_bare(&mut self) -> Option<Vec<u8>> {
+        match std::mem::take(self) {
+            Self::Bare(bytes) => Some(bytes),
+            framed => {
+                *self = framed;
+                None
+            }
         }
     }
 
     /// The descriptors beside them; none are left.
     pub(super) fn take_fds(&mut self) -> Vec<OwnedFd> {
         match self {
-            Self::Short(_) => Vec::new(),
+            Self::Short(_) | Self::Bare(_) => Vec::new(),
             Self::Long(long) => std::mem::take(&mut long.fds),
         }
     }

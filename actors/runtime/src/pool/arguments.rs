@@ -5,7 +5,7 @@
 //! `staff` sends them.
 
 use super::large::SHORTEST;
-use crate::codec::{BatchEncoder, EncodeError, Encoded, Packed, Short, head_of_bytes};
+use crate::codec::{BatchEncoder, EncodeError, Encoded, Short, head_of_bytes};
 use castaway::cast;
 use serde::Serialize;
 use std::cell::Cell;
@@ -63,11 +63,9 @@ impl Arguments {
     }
 
     fn of(batch: Encoded, count: u32) -> Self {
-        let body = match Packed::from(batch) {
-            Packed::Short(short) => Body::Short(short),
-            Packed::Long(batch) => Body::Long(Arc::new(Long { batch, tail: Vec::new() })),
-        };
-        Self { body, count }
+        let short = if batch.fds.is_empty() { Short::new(&batch.bytes) } else { None };
+        let long = || Body::Long(Arc::new(Long { batch, tail: Vec::new() }));
+        Self { body: short.map_or_else(long, Body::Short), count }
     }
 
     /// The frames of all calls: their bytes, what follows these, and the descriptors beside
@@ -111,6 +109,11 @@ impl ArgumentsBuilder {
         self.batch.push(args)?;
         self.count += 1;
         Ok(())
+    }
+
+    /// Makes room for those of so many calls more, which are like those so far.
+    pub fn expect(&mut self, count: usize) {
+        self.batch.expect(count);
     }
 
     /// For how many calls they are so far.

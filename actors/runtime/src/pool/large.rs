@@ -2,9 +2,12 @@
 //!
 //! Owns when bytes go into a file, and the frame that says so. A stream takes a large
 //! message in pieces, each of which waits for its reader to be woken; a file is written
-//! once and read once. The files are those of queues, which are used again when nobody
-//! reads them any more. Neighbours: `staff` and `worker`, at both ends of a stream.
+//! once and read once. Bytes that are the only value need no frame of their own there, so
+//! they are read to where they stay. The files are those of queues, which are used again
+//! when nobody reads them any more. Neighbours: `staff` and `worker`, at both ends of a
+//! stream.
 
+use crate::codec::{Encoded, Packed};
 use crate::link::Frame;
 use crate::queue::file_of;
 use crate::sys::chunk;
@@ -16,36 +19,67 @@ use std::os::fd::{AsFd, OwnedFd};
 /// What a frame with this flag carries is in the file beside it; its payload says how long.
 const FILED: u8 = 1 << 7;
 
+/// In the file is a single value that is nothing but bytes, and no batch.
+const BARE: u8 = 1 << 6;
+
 /// Shorter ones go over the stream.
 pub(super) const SHORTEST: usize = 64 * 1024;
 
-/// The file for the bytes of these parts, if they are to travel in one. Where none is to be
-/// had they go over the stream.
-pub(super) fn file_for(parts: [&[u8]; 2], fds: &[OwnedFd]) -> Option<File> {
-    let is_large = parts[0].len() + parts[1].len() >= SHORTEST;
-    (is_large && fds.is_empty()).then(|| file_of(parts).ok()).flatten()
+/// What travels in a file.
+pub(super) struct Filed {
+    file: File,
+    len: u32,
+    flags: u8,
 }
 
-/// The frame for bytes that are in a file, and its payload. Its length is that of all.
-pub(super) fn filed(mut header: Header) -> (Header, [u8; 4]) {
-    let len = header.len.to_le_bytes();
-    header.flags |= FILED;
-    header.len = 4;
-    (header, len)
+impl Filed {
+    /// A batch, if it is to travel in a file. Where none is to be had it goes over the stream.
+    pub(super) fn batch(bytes: &[u8], fds: &[OwnedFd]) -> Option<Self> {
+        if fds.is_empty() { Self::new(bytes, FILED) } else { None }
+    }
+
+    /// As [`batch`](Self::batch), of a single value that is nothing but these bytes.
+    pub(super) fn bare(bytes: &[u8]) -> Option<Self> {
+        Self::new(bytes, FILED | BARE)
+    }
+
+    fn new(bytes: &[u8], flags: u8) -> Option<Self> {
+        if bytes.len() < SHORTEST {
+            return None;
+        }
+        let len = u32::try_from(bytes.len()).ok()?;
+        Some(Self { file: file_of([bytes, &[]]).ok()?, len, flags })
+    }
+
+    /// The frame of this header: its header, payload and descriptor.
+    pub(super) fn frame(self, mut header: Header) -> (Header, [u8; 4], OwnedFd) {
+        let payload = self.len.to_le_bytes();
+        header.flags |= self.flags;
+        header.len = 4;
+        (header, payload, self.file.into())
+    }
 }
 
-/// Takes what a frame carries out of its file, if it is in one.
+/// What a frame carries, out of its file if it is in one.
 ///
 /// # Errors
 /// The file cannot be read, or is shorter than it should be.
-pub(super) fn take_out(frame: &mut Frame) -> io::Result<()> {
-    if frame.header.flags & FILED == 0 {
-        return Ok(());
+pub(super) fn take_out(mut frame: Frame) -> io::Result<Packed> {
+    let flags = frame.header.flags;
+    if flags & FILED == 0 {
+        return Ok(Packed::Long(Encoded { bytes: frame.payload, fds: frame.fds }));
     }
     let cut_off = || io::Error::other("a large message is not in its file");
     let len = frame.payload.first_chunk().map(|len| u32::from_le_bytes(*len) as usize);
     let (len, file) = len.zip(frame.fds.pop()).ok_or_else(cut_off)?;
-    frame.payload.clear();
-    chunk::copy(file.as_fd(), 0, len, &mut frame.payload)?;
-    if frame.payload.len() == len { Ok(()) } else { Err(cut_off()) }
+    let mut bytes = Vec::new();
+    chunk::copy(file.as_fd(), 0, len, &mut bytes)?;
+    if bytes.len() != len {
+        return Err(cut_off());
+    }
+    Ok(if flags & BARE != 0 {
+        Packed::Bare(bytes)
+    } else {
+        Packed::Long(Encoded { bytes, fds: frame.fds })
+    })
 }

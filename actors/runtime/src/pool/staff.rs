@@ -3,7 +3,7 @@
 //! Owns the owner's end of a worker's stream and outbox, and the recipe from which its
 //! successors are made. Which worker gets what is the scheduler's.
 
-use super::large;
+use super::large::{self, Filed};
 use super::outbox::{Results, Tray};
 use super::state::Task;
 use super::task::{Definition, Initializer};
@@ -99,10 +99,11 @@ impl Worker {
         let Some(mut header) = header else { return };
         header.flags = if task.limit_ms.is_some() { WATCHED } else { 0 };
         let bytes = &bytes[part];
-        let _ = match large::file_for([bytes, tail], fds) {
-            Some(file) => {
-                let (header, payload) = large::filed(header);
-                self.stream.push(header, &payload, &[file.into()])
+        let filed = if tail.is_empty() { Filed::batch(bytes, fds) } else { Filed::bare(tail) };
+        let _ = match filed {
+            Some(filed) => {
+                let (header, payload, file) = filed.frame(header);
+                self.stream.push(header, &payload, &[file])
             }
             None if tail.is_empty() => self.stream.push(header, bytes, fds),
             None => self.stream.push(header, &[bytes, tail].concat(), fds),
@@ -190,15 +191,16 @@ impl Worker {
         match self.tray.next(most)? {
             Results::Frames(count, frames) => Some((count, frames)),
             Results::Spilled => {
-                let Some(mut frame) = self.spilled.pop_front() else {
+                let Some(frame) = self.spilled.pop_front() else {
                     self.tray.put_back();
                     return None;
                 };
-                if let Err(error) = large::take_out(&mut frame) {
-                    // Whoever decodes what is left of it finds no result.
+                let result = large::take_out(frame).unwrap_or_else(|error| {
+                    // Whoever decodes this finds no result.
                     tracing::warn!(target: "procession", %error, "a large result is lost");
-                }
-                Some((1, Packed::Long(Encoded { bytes: frame.payload, fds: frame.fds })))
+                    Packed::default()
+                });
+                Some((1, result))
             }
         }
     }

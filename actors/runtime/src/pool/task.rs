@@ -161,6 +161,10 @@ pub fn items<R: DeserializeOwned + 'static>(
 ) -> Result<(), TaskError> {
     let mut decoder = BatchDecoder::new(results);
     for _ in 0..count {
+        if let Some(value) = decoder.take_flat() {
+            take(Ok(value));
+            continue;
+        }
         let cut_off = || TaskError::Io("results are missing".into());
         take(match decoder.take::<R, TaskError>().ok_or_else(cut_off)? {
             Ok(Marked::Plain(value)) => Ok(value),

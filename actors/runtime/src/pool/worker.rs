@@ -6,11 +6,11 @@
 //! to whoever waits for the task.
 
 use super::error::TaskError;
-use super::large::{self, SHORTEST};
+use super::large::{self, Filed};
 use super::memory;
 use super::outbox::{LARGEST, Outbox};
 use super::task::{self, Definition, State, TaskBody};
-use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Packed};
+use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Packed, with_frame};
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::launcher::hello::{Report, StartFault};
 use crate::link::{Frame, Link, LinkError};
@@ -19,7 +19,6 @@ use procession_protocols::exit::PanicReport;
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -136,12 +135,13 @@ impl Worker {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the field")]
-    fn task(&mut self, mut frame: Frame) {
-        if let Err(error) = large::take_out(&mut frame) {
+    fn task(&mut self, frame: Frame) {
+        let Header { target, call, flags, .. } = frame.header;
+        let args = large::take_out(frame).unwrap_or_else(|error| {
             // The calls below find no arguments.
             tracing::warn!(target: "procession", %error, "a task's arguments are lost");
-        }
-        let Header { target, call, flags, .. } = frame.header;
+            Packed::default()
+        });
         let (items, function) = ((target >> 32) as u32, target as u32);
         let known = self.functions.get(&function);
         let (function, body) = known.map(|(function, body)| (function, *body)).unzip();
@@ -150,7 +150,7 @@ impl Worker {
             desk: &mut self.desk,
             state: &mut self.state,
             value,
-            args: BatchDecoder::new(Packed::Long(Encoded { bytes: frame.payload, fds: frame.fds })),
+            args: BatchDecoder::new(args),
             next: call as u32,
             left: items,
             is_open: false,
@@ -209,24 +209,28 @@ impl<'a> Calls<'a> {
     /// `Serialize` of the value does.
     #[inline]
     pub(super) fn answer<R: Serialize + 'static>(&mut self, value: &R) -> bool {
-        if let Some(bytes) = codec::as_bytes(value).filter(|bytes| bytes.len() >= SHORTEST)
-            && let Some((file, len)) = in_file(bytes)
-        {
-            let handed_over = self.desk.spill_file(file, len).is_ok();
+        // A number goes straight into the outbox, if there is room for it.
+        if let Some(true) = with_frame(value, |frame| self.desk.outbox.put(frame)) {
+            return self.hand_over(Ok(()), true);
+        }
+        if let Some(filed) = codec::as_bytes(value).and_then(Filed::bare) {
+            let handed_over = self.desk.spill_filed(filed).is_ok();
             self.is_open = false;
             return handed_over;
         }
         self.desk.encoder.clear();
         let encoded = self.desk.encoder.push(value);
-        self.hand_over(encoded)
+        let is_put = encoded.is_ok() && self.desk.put();
+        self.hand_over(encoded, is_put)
     }
 
     /// Hands over an error in place of a value. False when the owner is gone.
     #[cold]
     pub(super) fn answer_error(&mut self, error: &TaskError) -> bool {
         self.desk.encoder.clear();
-        let encoded = self.desk.encoder.push_marked(error, true);
-        self.hand_over(encoded)
+        let encoded = self.desk.encoder.push_marked(error);
+        let is_put = encoded.is_ok() && self.desk.put();
+        self.hand_over(encoded, is_put)
     }
 
     /// Hands over that the call panicked, or the `Serialize` of its result. When the drop of
@@ -236,10 +240,10 @@ impl<'a> Calls<'a> {
         !self.is_open || self.answer_error(&report.into())
     }
 
+    /// Does what is left to do for an answer: most often nothing, once it is in the outbox.
     #[inline]
-    fn hand_over(&mut self, encoded: Result<(), EncodeError>) -> bool {
+    fn hand_over(&mut self, encoded: Result<(), EncodeError>, is_put: bool) -> bool {
         let desk = &mut *self.desk;
-        let is_put = encoded.is_ok() && desk.put();
         let handed_over = if is_put && !self.is_watched && !desk.outbox.is_heavy() {
             true
         } else {
@@ -248,13 +252,6 @@ impl<'a> Calls<'a> {
         self.is_open = false;
         handed_over
     }
-}
-
-/// A file with a batch of nothing but these bytes, and its length.
-fn in_file(bytes: &[u8]) -> Option<(File, usize)> {
-    let head = codec::head_of_bytes(bytes.len()).ok()?;
-    let file = large::file_for([&head, bytes], &[])?;
-    Some((file, head.len() + bytes.len()))
 }
 
 impl Desk {
@@ -297,7 +294,7 @@ impl Desk {
     /// The error is what came of the call.
     fn put_in_place(&mut self, error: TaskError) -> Result<(), LinkError> {
         self.encoder.clear();
-        Ok(self.encoder.push_marked(&error, true).map_err(io::Error::other)?)
+        Ok(self.encoder.push_marked(&error).map_err(io::Error::other)?)
     }
 
     /// Sends a result over the stream that is large, or has descriptors beside it.
@@ -309,8 +306,8 @@ impl Desk {
                 self.encoder.finish().map_err(io::Error::other)?
             }
         };
-        if let Some(file) = large::file_for([&encoded.bytes, &[]], &encoded.fds) {
-            return self.spill_file(file, encoded.bytes.len());
+        if let Some(filed) = Filed::batch(&encoded.bytes, &encoded.fds) {
+            return self.spill_filed(filed);
         }
         self.keep_place()?;
         let header = Header::new(Kind::Reply, encoded.bytes.len()).map_err(io::Error::other)?;
@@ -318,11 +315,11 @@ impl Desk {
     }
 
     /// Sends a result that is in a file.
-    fn spill_file(&mut self, file: File, len: usize) -> Result<(), LinkError> {
+    fn spill_filed(&mut self, filed: Filed) -> Result<(), LinkError> {
         self.keep_place()?;
-        let header = Header::new(Kind::Reply, len).map_err(io::Error::other)?;
-        let (header, payload) = large::filed(header);
-        let encoded = Encoded { bytes: payload.to_vec(), fds: vec![file.into()] };
+        let header = Header::new(Kind::Reply, 0).map_err(io::Error::other)?;
+        let (header, payload, file) = filed.frame(header);
+        let encoded = Encoded { bytes: payload.to_vec(), fds: vec![file] };
         self.stream.send(header, &encoded, None)
     }
 

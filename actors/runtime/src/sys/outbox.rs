@@ -60,6 +60,10 @@ impl OutboxMemory {
         // the rest goes to its beginning, and is shorter than the ring. `bytes` is memory
         // of this process alone, so it does not overlap.
         unsafe {
+            if first == bytes.len() {
+                // The usual case, for which a frame of known length is a few moves.
+                return ring.add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            }
             ring.add(at).copy_from_nonoverlapping(bytes.as_ptr(), first);
             ring.copy_from_nonoverlapping(bytes.as_ptr().add(first), bytes.len() - first);
         }
@@ -82,12 +86,14 @@ impl OutboxMemory {
         }
     }
 
+    #[inline]
     fn ring(&self) -> *mut u8 {
         // SAFETY: the ring lies within the mapping, whose size `map` had checked.
         unsafe { self.0.at().as_ptr().add(RING_AT) }
     }
 
     /// The offset of a position, and how many of `len` bytes fit up to the ring's end.
+    #[inline]
     fn place(position: u64, len: usize) -> (usize, usize) {
         assert!(len <= RING);
         #[expect(clippy::cast_possible_truncation, reason = "the remainder is below a ring")]
