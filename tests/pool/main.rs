@@ -48,6 +48,34 @@ fn a_function_travels_as_an_argument() {
     assert!(said.starts_with("PoolWorker-") && said.ends_with(" says 42"), "{said}");
 }
 
+/// However deep in tuples of one, and whichever calls beside them have no result.
+#[test]
+fn numbers_come_back_also_from_between_errors() {
+    let pool = Pool::new(2).unwrap();
+    let count = 20_000_u64;
+    let ends = [u64::MIN, 1, u64::MAX].repeat(9);
+    assert_eq!(pool.map(|x: u64| x, ends.clone()).unwrap(), ends);
+    let deep = (0..count).map(|x| ((x,),));
+    assert_eq!(pool.map(|x: ((u64,),)| x, deep.clone()).unwrap(), deep.collect::<Vec<_>>());
+    let pairs = (0..count).map(|x| (x, u64::MAX - x));
+    assert!(pool.starmap(|a: u64, b: u64| a + b == u64::MAX, pairs).unwrap().iter().all(|is| *is));
+    let halves = pool.map(|x: u32| (f64::from(x) / 2.0, 0.5), 0..20_000).unwrap();
+    assert!(halves.iter().zip(0..).all(|(half, x)| *half == (f64::from(x) / 2.0, 0.5)));
+    let odd = |x: u64| {
+        assert!(x % 1_000 != 999, "no {x}");
+        x
+    };
+    let chunks = pool.with(TaskOptions::new().chunksize(4_000));
+    for (result, x) in chunks.imap(odd, 0..count).unwrap().zip(0..) {
+        match result {
+            Err(TaskError::Panicked(report)) if x % 1_000 == 999 => {
+                assert!(report.message.ends_with(&format!("no {x}")), "{report:?}");
+            }
+            result => assert_eq!(result.unwrap(), x),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Stubborn(u8);
 
