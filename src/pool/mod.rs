@@ -11,7 +11,6 @@ mod imap;
 mod options;
 mod progress;
 mod result;
-mod stats;
 mod stream;
 mod tasks;
 
@@ -22,13 +21,13 @@ pub use options::TaskOptions;
 pub(crate) use progress::Progress;
 pub use result::AsyncResult;
 pub(crate) use result::single;
-pub use stats::{PoolStats, WorkerStats};
 pub use stream::ImapStream;
 pub use tasks::Tasks;
 pub(crate) use tasks::share;
 
 use crate::error::{Error, Result};
 use procession_runtime::pool::Core;
+pub use procession_runtime::pool::{PoolStats, WorkerStats};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -129,7 +128,7 @@ impl Pool {
     /// # }
     /// ```
     pub fn stats(&self) -> PoolStats {
-        self.core().sight().into()
+        self.core().stats()
     }
 
     /// Takes no more tasks. Workers end when all that was submitted is done.

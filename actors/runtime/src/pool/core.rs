@@ -8,9 +8,10 @@ use super::callback::Callbacks;
 use super::error::TaskError;
 use super::job::{Cook, HasJob, Job, Outcome, Then, Want};
 use super::memory;
-use super::setup::{Request, Setup, Sight, WorkerSight};
+use super::setup::{Request, Setup};
 use super::staff::Recipe;
 use super::state::{Reader, State, Task};
+use super::stats::{PoolStats, WorkerStats};
 use crate::codec::Packed;
 use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
@@ -126,20 +127,20 @@ impl Core {
     }
 
     /// How it is doing.
-    pub fn sight(&self) -> Sight {
+    pub fn stats(&self) -> PoolStats {
         let now = self.now();
         let state = lock(&self.state);
-        let sight = |record: Record| {
+        let of_worker = |record: Record| {
             let worker = state.staff.iter().find(|worker| worker.id == record.worker)?;
             let pid = worker.child.pid();
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of a life")]
             let busy = record.busy_ms as f64 / record.ready_ms.max(1) as f64;
             let name = worker.child.name().to_owned();
             let Record { done, restarts, .. } = record;
-            Some(WorkerSight { name, pid, done, busy, memory: memory::of(pid), restarts })
+            Some(WorkerStats { name, pid, done, busy, memory: memory::of(pid), restarts })
         };
-        Sight {
-            workers: state.scheduler.records(now).filter_map(sight).collect(),
+        PoolStats {
+            workers: state.scheduler.records(now).filter_map(of_worker).collect(),
             restarts: state.scheduler.started().saturating_sub(self.workers as u64),
             unfinished: state.scheduler.unfinished(),
         }

@@ -20,6 +20,7 @@
 //! | `outbox` | how results come from a worker to its owner |
 //! | `large` | what is too large for stream and outbox |
 //! | `staff` | a worker as its owner sees it, and its start |
+//! | `stats` | how it is doing |
 //! | `core`, `state` | the scheduler's effects, and what they change |
 //! | `hiring` | workers come and go |
 //! | `wait` | who reads the streams: a thread that waits, else the hidden thread |
@@ -42,6 +43,7 @@ mod outbox;
 mod setup;
 mod staff;
 mod state;
+mod stats;
 mod task;
 mod wait;
 mod worker;
@@ -51,5 +53,6 @@ pub use arguments::{Arguments, ArgumentsBuilder};
 pub use error::{TaskError, WorkerDeath};
 pub use job::{Cook, HasJob, Job, Outcome, Then, Want};
 pub use procession_protocols::pool::{MOST_AHEAD, TaskId, Terms};
-pub use setup::{Request, Setup, Sight, WorkerSight};
+pub use setup::{Request, Setup};
+pub use stats::{PoolStats, WorkerStats};
 pub use task::{Initializer, TaskFunction, items};

@@ -1,7 +1,7 @@
 //! The words between a pool and its user.
 //!
-//! Owns what is said when a pool is made, when it is asked for calls, and when it is asked how
-//! it is doing. It decides nothing. Neighbour: `core` carries it out.
+//! Owns what is said when a pool is made and when it is asked for calls. It decides nothing.
+//! Neighbour: `core` carries it out.
 
 use super::arguments::Arguments;
 use super::task::{Initializer, TaskFunction};
@@ -33,34 +33,6 @@ pub struct Setup {
     pub max_memory: Option<u64>,
     /// How long a worker may have nothing to do before it is let go.
     pub idle_timeout: Option<Duration>,
-}
-
-/// How a pool is doing.
-#[derive(Debug, Clone)]
-pub struct Sight {
-    /// Its workers.
-    pub workers: Vec<WorkerSight>,
-    /// How many workers have been started in the place of others.
-    pub restarts: u64,
-    /// How many tasks have not ended.
-    pub unfinished: usize,
-}
-
-/// How a worker is doing.
-#[derive(Debug, Clone)]
-pub struct WorkerSight {
-    /// Its name.
-    pub name: String,
-    /// Its process id.
-    pub pid: u32,
-    /// How many calls it has done.
-    pub done: u64,
-    /// The part of its life in which it had something to do.
-    pub busy: f64,
-    /// Bytes of memory that are resident for it.
-    pub memory: u64,
-    /// How many workers have had its place before it.
-    pub restarts: u64,
 }
 
 /// Calls of one function.

@@ -1,10 +1,8 @@
 //! `PoolStats`: how a pool is doing.
 //!
-//! Owns what a user is shown. Who counts is the runtime's pool.
+//! Owns what a user is shown. Who counts is `super::core`.
 
-use procession_runtime::pool::{Sight, WorkerSight};
-
-/// How a pool is doing; see [`Pool::stats`](super::Pool::stats).
+/// How a pool is doing.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -32,18 +30,4 @@ pub struct WorkerStats {
     pub memory: u64,
     /// How many workers have had its place in the pool before it.
     pub restarts: u64,
-}
-
-impl From<Sight> for PoolStats {
-    fn from(sight: Sight) -> Self {
-        let Sight { workers, restarts, unfinished } = sight;
-        Self { workers: workers.into_iter().map(WorkerStats::from).collect(), restarts, unfinished }
-    }
-}
-
-impl From<WorkerSight> for WorkerStats {
-    fn from(sight: WorkerSight) -> Self {
-        let WorkerSight { name, pid, done, busy, memory, restarts } = sight;
-        Self { name, pid, done, busy, memory, restarts }
-    }
 }
