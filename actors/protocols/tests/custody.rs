@@ -389,17 +389,8 @@ impl World {
     }
 }
 
-/// Cases of one run, unless `PROPTEST_CASES` says otherwise.
-const CASES: u32 = 3_000;
-
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { CASES };
-    ProptestConfig { cases, failure_persistence: None, ..default }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..crate::config(3_000) })]
 
     #[test]
     fn nothing_is_dropped_early_and_nothing_stays(

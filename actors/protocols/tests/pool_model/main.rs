@@ -51,7 +51,7 @@ fn setup() -> impl Strategy<Value = Setup> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(crate::config(200))]
 
     #[test]
     fn a_closed_pool_ends_with_every_task(

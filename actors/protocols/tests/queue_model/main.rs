@@ -126,13 +126,9 @@ fn options(capacity: Option<u64>, joinable: bool) -> Options {
     Options { capacity, bytes: BYTES, joinable }
 }
 
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200)
-}
-
 proptest! {
     // More with PROPTEST_CASES.
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(crate::config(200))]
 
     #[test]
     fn each_item_is_got_once(steps in history(true), capacity in prop::option::of(1u64..9)) {

@@ -85,14 +85,11 @@ fn run(strategy: Strategy, case: Case) {
 /// Where seeds of failures are kept, to be tried first from then on.
 const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/supervision_model/regressions.txt");
 
-/// 3,000 cases for each of the four strategies, unless `PROPTEST_CASES` says otherwise.
+/// 3,000 cases for each of the four strategies.
 fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { 3_000 };
     ProptestConfig {
-        cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(SEEDS))),
-        ..default
+        ..crate::config(3_000)
     }
 }
 
