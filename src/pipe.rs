@@ -103,7 +103,7 @@ impl Pipe {
 /// [`recv_bytes`](Self::recv_bytes) are compatible. What [`send`](Self::send) encodes is for
 /// this program's own processes.
 ///
-/// A message that fits into the socket (32 KiB do) is sent and received by one system call:
+/// A message that fits into the socket (32 KiB do) is sent and received as a whole or not:
 /// a process that is killed around it breaks nothing for those who share its end. One that is
 /// killed in the midst of a larger message leaves a piece behind, which is no message: the
 /// other side gets [`PipeError::Truncated`], or [`PipeError::BrokenPipe`].
@@ -356,8 +356,7 @@ impl Connection {
     /// # Errors
     /// As [`poll`](Self::poll).
     pub fn poll_timeout(&self, timeout: Duration) -> Result<bool, PipeError> {
-        self.may_be_read()?;
-        Ok(!pipe::wait(&[self.end()?.as_fd()], after(timeout))?.is_empty())
+        self.end()?.poll(after(timeout))
     }
 
     /// As [`poll_timeout`](Self::poll_timeout), without blocking the thread, on any executor.
@@ -368,8 +367,7 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future ends only the wait.
     pub async fn poll_async(&self, timeout: Duration) -> Result<bool, PipeError> {
-        self.may_be_read()?;
-        Ok(!pipe::wait_async(&[self.end()?.as_fd()], Some(timeout)).await?.is_empty())
+        self.end()?.poll_async(timeout).await
     }
 
     /// Whether this end can receive.
@@ -384,6 +382,10 @@ impl Connection {
 
     /// The number of its descriptor. Whoever reads or writes there by other means meets raw
     /// bytes, and is outside of what is said about whole messages.
+    ///
+    /// Asking for it costs: small messages are taken off the descriptor together, behind their
+    /// receipt, but never any more once it has been given out, here or by [`AsFd`] (and so by
+    /// [`wait`](crate::wait())).
     ///
     /// # Errors
     /// [`PipeError::Closed`].
@@ -405,10 +407,6 @@ impl Connection {
     pub(crate) fn end(&self) -> Result<&Arc<End>, PipeError> {
         self.end.as_ref().ok_or(PipeError::Closed)
     }
-
-    fn may_be_read(&self) -> Result<(), PipeError> {
-        if self.end()?.rights().read { Ok(()) } else { Err(PipeError::NotReadable) }
-    }
 }
 
 /// # Panics
@@ -426,7 +424,7 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut tuple = f.debug_tuple("Connection");
         match &self.end {
-            Some(end) => tuple.field(&end.as_fd().as_raw_fd()),
+            Some(end) => tuple.field(&end.number()),
             None => tuple.field(&format_args!("closed")),
         };
         tuple.finish()

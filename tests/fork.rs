@@ -12,7 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use procession::{
-    Context, Error, JoinError, Pool, Process, StartError, StartMethod, Stdio, TaskError, context,
+    Connection, Context, Error, JoinError, Pipe, Pool, Process, StartError, StartMethod, Stdio,
+    TaskError, context,
 };
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
@@ -47,6 +48,20 @@ fn a_closure_keeps_what_it_captured() {
     assert_eq!(process.result_timeout(SOON).unwrap(), [1, 2, 3, 4]);
     assert_eq!(*shared.lock().unwrap(), [1, 2, 3], "memory is copied, not shared");
     assert_eq!(Arc::strong_count(&shared), 1, "the parent's copy of the closure is dropped");
+}
+
+/// Messages that were seen together are received one by one, by whoever comes, though the
+/// copy has inherited what its parent knew of them.
+fn a_copy_receives_what_its_parent_has_not() {
+    let (near, far) = Pipe::duplex().unwrap();
+    (0..6).for_each(|i: u32| far.send(&i).unwrap());
+    let receive = |end: &Connection| end.recv_timeout::<u32>(SOON).unwrap();
+    assert_eq!([receive(&near), receive(&near)], [0, 1]);
+    let theirs = near.clone();
+    let process = Process::fork(move || [receive(&theirs), receive(&theirs)]).unwrap();
+    assert_eq!(process.result_timeout(SOON).unwrap(), [2, 3]);
+    assert_eq!([receive(&near), receive(&near)], [4, 5]);
+    assert!(!near.poll().unwrap());
 }
 
 fn a_function_and_its_arguments_travel_as_by_every_method() {
@@ -486,6 +501,7 @@ macro_rules! tests {
 
 tests! {
     a_closure_keeps_what_it_captured
+    a_copy_receives_what_its_parent_has_not
     a_function_and_its_arguments_travel_as_by_every_method
     a_pool_of_copies_works_and_is_replaced
     the_child_is_a_node_of_its_own

@@ -12,6 +12,7 @@
 //! follows may be another reader's. It must never read a descriptor: the runtime's `pipe`
 //! does, and puts the bytes where [`Incoming::room`] says.
 
+pub mod debt;
 pub mod turn;
 
 /// Longest message that is sent or taken, in bytes: 4 GiB.

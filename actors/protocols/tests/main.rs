@@ -8,6 +8,7 @@ mod custody;
 mod fuzz;
 #[path = "manager_model/main.rs"]
 mod manager_model;
+mod pipe_debt;
 mod pipe_turn;
 mod pool_bell;
 #[path = "pool_model/main.rs"]

@@ -35,6 +35,7 @@ impl Ahead {
     /// Of an end of which this process has the only one, and that has received only whole
     /// messages so far.
     pub fn new(end: Arc<End>) -> Self {
+        end.lay_open();
         Self { end, buffer: Vec::new(), from: 0, to: 0, is_refused: false }
     }
 

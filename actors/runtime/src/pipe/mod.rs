@@ -3,7 +3,7 @@
 //! Owns an [`End`]: a descriptor, the rights to receive and to send on it, and the page on
 //! which all who hold it take turns (`turn`). Everything happens in the calling thread, on a
 //! descriptor whose flags nobody changes, since other processes share them. It must never
-//! take more off the descriptor than the one message that it returns: what is behind belongs
+//! take a message off the descriptor that it does not return: what is behind belongs
 //! to whoever receives next, who may be another process. So an end can be passed on, copied
 //! by a fork, polled by anybody or handed to Python at any moment. (One that a process has for
 //! itself may be read ahead: `ahead`.) Neighbours:
@@ -15,6 +15,8 @@
 //!   which the kernel takes whole or not at all; it is looked at with `MSG_PEEK` and then
 //!   taken by one `recvmsg` of exactly its length. A process that is killed at any instant
 //!   has done either or neither.
+//! - *Small ones* that are seen together are received by a store each, in the page, and taken
+//!   later by one `recvmsg` for all (`owed`).
 //! - *A larger one* takes several calls. Its writer and its reader keep their turn until it
 //!   is through, so that nobody gets in between. If one of them dies midway, the page says
 //!   so: whoever comes next closes that direction, and the other side gets
@@ -24,6 +26,8 @@
 
 mod ahead;
 mod error;
+mod midway;
+mod owed;
 mod ready;
 mod receive;
 mod sealed;
@@ -161,12 +165,24 @@ impl End {
             Rights::BOTH
         };
         let page = Arc::new(Page::new()?);
+        // Others may have the descriptor, and without this page.
+        turn::debt(&page, 0).forbid();
         Ok(Self { fd, kind, rights, page, inward: 0, reading: Mutex::default(), guard })
     }
 
     /// What may be done here.
     pub fn rights(&self) -> Rights {
         self.rights
+    }
+
+    /// Its descriptor's number, to be named and not to be used.
+    pub fn number(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// The descriptor, for what is done here.
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     fn readable(&self) -> Result<(), PipeError> {
@@ -201,19 +217,25 @@ impl End {
     }
 }
 
+/// From the first time on, whoever looks at the descriptor sees what has not been received.
 impl AsFd for End {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.lay_open();
+        self.fd()
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        // Half of a message that goes down with this end is in nobody's hands any more.
-        if lock(&self.reading).is_midway() {
+        let reading = &mut *lock(&self.reading);
+        if reading.is_midway() {
+            // Half of a message that goes down with this end is in nobody's hands any more.
             self.read_turn().break_off();
             self.shut(Shutdown::Read);
             self.read_turn().release();
+        } else {
+            // What is left unread would be an error at the other end.
+            self.settle(reading);
         }
     }
 }

@@ -1,34 +1,33 @@
 //! Receiving: exactly one message, off a descriptor that others read too.
 //!
 //! Owns what this process has *seen* of the stream without taking it, and a large message
-//! that it has taken in part. What was seen is worth nothing once somebody else has taken a
-//! message, which the turn's count tells. No lock is held across a wait, but for the turn
+//! that it has taken in part. What was seen is worth nothing once somebody else has taken
+//! something off the stream, which the turn's count tells; what has been received of it and
+//! still stands there is the business of `owed`. No lock is held across a wait, but for the turn
 //! itself in the middle of a large message; whichever thread of this process receives next
 //! then goes on with it. Neighbours: `turn`, `ready` (the waits).
 
 use super::error::{of_read, would_block};
+use super::midway::{Midway, WRITER_PATIENCE};
 use super::ready::{self, Until};
 use super::sealed::refuse;
-use super::turn::{self, Attempt, SLICE, Turn};
+use super::turn::{Attempt, Turn};
 use super::{End, FITS, PipeError};
 use crate::sync::lock;
-use crate::sys::stream::{self, Came, Kind, Seen};
-use nix::errno::Errno;
+use crate::sys::stream::{self, Kind, Seen};
 use nix::poll::PollFlags;
 use nix::sys::socket::Shutdown;
+use procession_protocols::pipe::debt::Debt;
 use procession_protocols::pipe::{Head, Incoming, LONGEST_HEAD, LONGEST_MESSAGE};
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 /// How far this process looks ahead, in bytes: a look at many small messages is one system
 /// call, and a message up to this size is taken whole by another. Behind a larger message it
 /// looks for a head only.
 const LOOK: usize = 4096;
-
-/// A writer in the middle of a message that has sent nothing for so long is looked after.
-const WRITER_PATIENCE: Duration = SLICE.saturating_mul(5);
 
 /// One message as it arrived.
 #[derive(Debug)]
@@ -42,7 +41,8 @@ pub struct Message {
 /// Where the receiving of one end stands in this process.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// What has been seen of the stream, and how much of it has been taken since.
+    /// What has been seen of the stream, and how much of it has been taken since. What is owed
+    /// comes behind that.
     seen: Vec<u8>,
     taken: usize,
     /// Descriptors stand beside some of it.
@@ -50,21 +50,11 @@ pub(super) struct Reading {
     /// Large messages come.
     is_large: bool,
     /// Memory for small messages as they are taken.
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
     /// The turn's count when it was seen.
-    at: u64,
+    pub(super) at: u64,
     midway: Option<Midway>,
     pub(super) refused: bool,
-}
-
-/// A message that has been taken in part; the turn is this process's meanwhile.
-#[derive(Debug)]
-struct Midway {
-    /// The process: a forked copy has no part in it.
-    process: u64,
-    incoming: Incoming,
-    fds: VecDeque<OwnedFd>,
-    lost_fds: bool,
 }
 
 /// What an attempt has come to.
@@ -90,18 +80,28 @@ impl Reading {
     /// Whether this process holds the turn, and half a message.
     pub(super) fn is_midway(&mut self) -> bool {
         // What a fork copied of its parent's is the parent's.
-        self.midway.take_if(|midway| midway.process != turn::me());
+        self.midway.take_if(|midway| !midway.is_ours());
         self.midway.is_some()
     }
 
-    /// What is at the front of the stream, as far as it has been seen.
-    fn ahead(&self, turn: Turn<'_>) -> &[u8] {
-        if self.at == turn.passed() { &self.seen[self.taken..] } else { &[] }
+    /// What nobody has received of what was seen.
+    pub(super) fn ahead(&self, turn: Turn<'_>, debt: Debt<'_, AtomicU64>) -> &[u8] {
+        if self.at != turn.passed() {
+            return &[];
+        }
+        let owed = usize::try_from(debt.bytes()).unwrap_or(usize::MAX);
+        self.seen.get(self.taken.saturating_add(owed)..).unwrap_or(&[])
     }
 
     /// Whether what was seen starts with the front of the stream as it is now.
     fn is_fresh(&self, turn: Turn<'_>) -> bool {
-        self.taken == 0 && !self.ahead(turn).is_empty()
+        self.taken == 0 && self.at == turn.passed() && !self.seen.is_empty()
+    }
+
+    /// So many bytes of what was seen have been taken, and the turn has counted that.
+    pub(super) fn advance(&mut self, came: usize, turn: Turn<'_>) {
+        self.at = turn.passed();
+        self.taken = self.seen.len().min(self.taken.saturating_add(came));
     }
 
     /// Forgets what was seen; gives the memory for another look.
@@ -170,9 +170,7 @@ impl End {
             let in_time = match self.step(max, look, room)? {
                 Step::Message(message) => return Ok(Received::Message(message)),
                 Step::Announced(head) => return Ok(Received::Announced(head)),
-                Step::Nothing if look => {
-                    ready::poll_until(self.as_fd(), PollFlags::POLLIN, deadline)?
-                }
+                Step::Nothing if look => ready::poll_until(self.fd(), PollFlags::POLLIN, deadline)?,
                 Step::Nothing => {
                     look = !self.look_and_wait()?;
                     true
@@ -201,10 +199,10 @@ impl End {
                 Step::Announced(_) => {
                     unreachable!("there is no room to announce a message for")
                 }
-                Step::Nothing => ready::ready(self.as_fd(), Until::Readable).await?,
+                Step::Nothing => ready::ready(self.fd(), Until::Readable).await?,
                 Step::Midway => {
                     let look = Some(WRITER_PATIENCE);
-                    if !ready::ready_within(self.as_fd(), Until::Readable, look).await? {
+                    if !ready::ready_within(self.fd(), Until::Readable, look).await? {
                         self.look_after_the_writer();
                     }
                 }
@@ -221,11 +219,11 @@ impl End {
         if reading.refused {
             return Err(PipeError::Refused);
         }
-        let turn = self.read_turn();
+        let (turn, debt) = (self.read_turn(), self.debt());
         let result = if reading.is_midway() {
             self.go_on(turn, reading)
         } else {
-            if !look && reading.ahead(turn).is_empty() {
+            if !look && debt.bytes() == 0 && reading.ahead(turn, debt).is_empty() {
                 return Ok(Step::Nothing);
             }
             match turn.try_take() {
@@ -247,6 +245,10 @@ impl End {
         };
         if reading.midway.is_none() && !matches!(result, Ok(Step::Announced(_))) {
             turn.release();
+            if debt.is_forbidden() {
+                // Since it was looked at; else nothing is owed.
+                self.settle(reading);
+            }
         }
         result
     }
@@ -262,22 +264,34 @@ impl End {
     ) -> Result<Step, PipeError> {
         if self.kind == Kind::Other {
             let now = Some(Instant::now());
-            if !ready::poll_until(self.as_fd(), PollFlags::POLLIN, now)? {
+            if !ready::poll_until(self.fd(), PollFlags::POLLIN, now)? {
                 return Ok(Step::Nothing);
             }
             return self.start(turn, reading, Incoming::new(max));
         }
+        let debt = self.debt();
         loop {
-            let ahead = reading.ahead(turn);
+            let ahead = reading.ahead(turn, debt);
+            let is_there = |head: &Head| ahead.len() >= head.whole();
             let head = match Head::read(ahead, max) {
+                Ok(Some(head)) if is_there(&head) && !reading.seen_fds && self.may_owe() => {
+                    let message = self.owe(ahead, &head);
+                    reading.is_large = false;
+                    return Ok(Step::Message(message));
+                }
                 Ok(head) => head,
                 Err(error) => return Err(refuse(reading, error.into())),
             };
+            let is_seen = head.as_ref().is_some_and(is_there);
             if let Some(head) = &head {
                 reading.is_large = head.whole() > LOOK;
             }
+            if debt.bytes() > 0 {
+                self.pay(turn, reading)?;
+                continue;
+            }
             match head {
-                Some(head) if reading.ahead(turn).len() >= head.whole() => {
+                Some(head) if is_seen => {
                     if reading.seen_fds {
                         return self.take_whole(turn, reading, head);
                     }
@@ -289,7 +303,7 @@ impl End {
                 Some(head) if reading.is_fresh(turn) => {
                     // What is larger than a writer sends at once is begun as what it is.
                     let may_be_there = head.whole() <= FITS;
-                    let is_there = may_be_there && stream::waiting(self.as_fd())? >= head.whole();
+                    let is_there = may_be_there && stream::waiting(self.fd())? >= head.whole();
                     if head.body() > LOOK && head.body() <= room {
                         if !is_there {
                             turn.set_midway();
@@ -309,7 +323,7 @@ impl End {
             }
             let reach = reading.reach();
             let mut seen = reading.forget();
-            match stream::peek(self.as_fd(), &mut seen, reach, false) {
+            match stream::peek(self.fd(), &mut seen, reach, false) {
                 Ok(Seen { count: 0, .. }) => return Err(PipeError::EndOfFile),
                 Ok(Seen { has_fds, .. }) => reading.see(seen, has_fds, turn.passed()),
                 Err(error) if would_block(&error) => return Ok(Step::Nothing),
@@ -328,14 +342,13 @@ impl End {
         head: Head,
     ) -> Result<Option<Message>, PipeError> {
         reading.scratch.clear();
-        let came = match stream::take_bare(self.as_fd(), &mut reading.scratch, head.whole()) {
+        let came = match stream::take_bare(self.fd(), &mut reading.scratch, head.whole()) {
             Ok(came) => came,
             Err(error) if would_block(&error) => return Ok(None),
             Err(error) => return Err(of_read(error)),
         };
         turn.pass();
-        reading.at = turn.passed();
-        reading.taken += came;
+        reading.advance(came, turn);
         match reading.scratch.strip_prefix(head.bytes()) {
             Some(body) if came == head.whole() => {
                 Ok(Some(Message { bytes: body.to_vec(), fds: Vec::new() }))
@@ -367,9 +380,8 @@ impl End {
             return self.go_on(turn, reading);
         }
         turn.pass();
-        reading.at = turn.passed();
-        reading.taken = reading.seen.len().min(reading.taken + came);
-        midway.finish()
+        reading.advance(came, turn);
+        midway.finish().map(Step::Message)
     }
 
     /// Begins with a message that may take a while.
@@ -391,7 +403,7 @@ impl End {
             if midway.incoming.is_whole() {
                 turn.settle();
                 turn.pass();
-                return midway.finish();
+                return midway.finish().map(Step::Message);
             }
             match midway.take(self) {
                 Ok(0) => {
@@ -428,7 +440,7 @@ impl End {
         let result = loop {
             let head = &mut space[taken.min(in_head)..in_head];
             let body = &mut body[taken.saturating_sub(in_head)..];
-            match stream::receive_into(self.as_fd(), head, body) {
+            match stream::receive_into(self.fd(), head, body) {
                 Ok(0) => break Err(PipeError::Truncated),
                 Ok(count) if taken + count == whole => break Ok(()),
                 // The rest is not there yet.
@@ -464,7 +476,7 @@ impl End {
             let reading = &mut *lock(&self.reading);
             (reading.forget(), reading.reach())
         };
-        match stream::peek(self.as_fd(), &mut seen, reach, true) {
+        match stream::peek(self.fd(), &mut seen, reach, true) {
             Ok(Seen { count: 0, .. }) => Ok(false),
             Ok(Seen { has_fds, .. }) => {
                 lock(&self.reading).see(seen, has_fds, at);
@@ -473,64 +485,5 @@ impl End {
             Err(error) if would_block(&error) => Ok(false),
             Err(error) => Err(of_read(error)),
         }
-    }
-
-    fn wait_for_the_rest(&self, deadline: Option<Instant>) -> Result<bool, PipeError> {
-        let look = Instant::now() + WRITER_PATIENCE;
-        let slice = deadline.map_or(look, |deadline| deadline.min(look));
-        if ready::poll_until(self.as_fd(), PollFlags::POLLIN, Some(slice))? {
-            return Ok(true);
-        }
-        self.look_after_the_writer();
-        Ok(deadline.is_none_or(|deadline| Instant::now() < deadline))
-    }
-
-    /// Somebody else may hold the sending end open whose writer died in the middle of this
-    /// message: then nothing more can come.
-    fn look_after_the_writer(&self) {
-        let turn = self.peers_turn();
-        if turn.is_midway() && turn.free_of_the_dead(turn.holder()) {
-            self.shut(Shutdown::Read);
-        }
-    }
-}
-
-impl Midway {
-    fn new(incoming: Incoming) -> Self {
-        Self { process: turn::me(), incoming, fds: VecDeque::new(), lost_fds: false }
-    }
-
-    /// Takes what is there, up to the message's end. 0 is the end of the stream.
-    fn take(&mut self, end: &End) -> Result<usize, PipeError> {
-        let room = self.incoming.room()?;
-        let count = if end.kind == Kind::Other {
-            let now = Some(Instant::now());
-            if !ready::poll_until(end.as_fd(), PollFlags::POLLIN, now)? {
-                return Err(io::Error::from(io::ErrorKind::WouldBlock).into());
-            }
-            stream::read(end.as_fd(), room.head, room.body, room.most)?
-        } else {
-            let fds = &mut self.fds;
-            match stream::receive(end.as_fd(), room.head, room.body, room.most, fds) {
-                Ok(Came { count, lost_fds }) => {
-                    self.lost_fds |= lost_fds;
-                    count
-                }
-                // The peer is gone, and with it what it had not read.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-                Err(error) => return Err(error.into()),
-            }
-        };
-        self.incoming.filled(count)?;
-        Ok(count)
-    }
-
-    fn finish(self) -> Result<Step, PipeError> {
-        if self.lost_fds {
-            // The message is gone, but the next one is whole.
-            return Err(io::Error::from(Errno::EMFILE).into());
-        }
-        let bytes = self.incoming.into_body();
-        Ok(Step::Message(Message { bytes, fds: self.fds.into() }))
     }
 }

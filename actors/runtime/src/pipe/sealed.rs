@@ -17,7 +17,6 @@ use nix::poll::PollFlags;
 use nix::sys::socket::Shutdown;
 use procession_protocols::auth::{SEAL, Seal};
 use procession_protocols::pipe::Head;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -42,7 +41,7 @@ impl End {
         loop {
             let in_time = match self.offer_sealed(message)? {
                 Offered::Whole => return Ok(()),
-                Offered::Nothing => ready::poll_until(self.as_fd(), PollFlags::POLLOUT, deadline)?,
+                Offered::Nothing => ready::poll_until(self.fd(), PollFlags::POLLOUT, deadline)?,
                 Offered::Part(rest) => {
                     let (done, ended) = oneshot::channel();
                     Rest::of(self, rest).carry_on(done);
@@ -67,7 +66,7 @@ impl End {
         loop {
             match self.offer_sealed(message)? {
                 Offered::Whole => return Ok(()),
-                Offered::Nothing => ready::ready(self.as_fd(), Until::Writable).await?,
+                Offered::Nothing => ready::ready(self.fd(), Until::Writable).await?,
                 Offered::Part(rest) => {
                     let (done, ended) = oneshot::channel();
                     Rest::of(self, rest).carry_on(done);

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::Shutdown;
 use procession_protocols::pipe::Head;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -84,7 +84,7 @@ impl End {
         loop {
             let in_time = match self.offer(message)? {
                 Offered::Whole => return Ok(()),
-                Offered::Nothing => ready::poll_until(self.as_fd(), PollFlags::POLLOUT, deadline)?,
+                Offered::Nothing => ready::poll_until(self.fd(), PollFlags::POLLOUT, deadline)?,
                 Offered::Part(sent) => return self.finish(message, sent, deadline),
                 Offered::Busy(held) => self.write_turn().wait(held, deadline),
             };
@@ -109,7 +109,7 @@ impl End {
         loop {
             match self.offer(message)? {
                 Offered::Whole => return Ok(()),
-                Offered::Nothing => ready::ready(self.as_fd(), Until::Writable).await?,
+                Offered::Nothing => ready::ready(self.fd(), Until::Writable).await?,
                 Offered::Part(sent) => {
                     let (done, ended) = oneshot::channel();
                     Rest::new(self, message, sent).carry_on(done);
@@ -175,7 +175,7 @@ impl End {
                     true
                 }
                 Err(error) if would_block(&error) => {
-                    ready::poll_until(self.as_fd(), PollFlags::POLLOUT, deadline)?
+                    ready::poll_until(self.fd(), PollFlags::POLLOUT, deadline)?
                 }
                 Err(error) => {
                     self.tear();
@@ -196,16 +196,16 @@ impl End {
         wait: bool,
     ) -> io::Result<usize> {
         if self.kind != Kind::Other {
-            return stream::send(self.as_fd(), &parts.map(IoSlice::new), fds, wait);
+            return stream::send(self.fd(), &parts.map(IoSlice::new), fds, wait);
         }
         let now = Some(Instant::now());
-        if !poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLOUT)], now)? {
+        if !poll(&mut [PollFd::new(self.fd(), PollFlags::POLLOUT)], now)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let [head, body] = parts;
         let body = &body[..body.len().min(PIPE_PIECE - head.len())];
         loop {
-            match nix::sys::uio::writev(self.as_fd(), &[IoSlice::new(head), IoSlice::new(body)]) {
+            match nix::sys::uio::writev(self.fd(), &[IoSlice::new(head), IoSlice::new(body)]) {
                 Err(Errno::EINTR) => {}
                 done => return Ok(done?),
             }
@@ -263,7 +263,7 @@ impl Rest {
             match self.end.write([&[], &self.bytes[self.sent..]], &[], false) {
                 Ok(count) => self.sent += count,
                 Err(error) if would_block(&error) => {
-                    ready::ready(self.end.as_fd(), Until::Writable).await?;
+                    ready::ready(self.end.fd(), Until::Writable).await?;
                 }
                 Err(error) => return Err(of_write(error)),
             }

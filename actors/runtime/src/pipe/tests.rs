@@ -3,6 +3,7 @@
 
 mod ahead;
 mod junk;
+mod owed;
 
 use super::*;
 use crate::codec::{decode, encode};

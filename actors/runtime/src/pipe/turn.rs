@@ -19,6 +19,7 @@ use crate::proc_tree;
 use crate::sys::desk::{self, Page, WORDS};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use procession_protocols::pipe::debt::Debt;
 pub(super) use procession_protocols::pipe::turn::Attempt;
 use procession_protocols::pipe::turn::{SLEEPERS, Turn as Words};
 use std::sync::atomic::AtomicU64;
@@ -45,10 +46,13 @@ pub(super) enum Role {
 impl<'a> Turn<'a> {
     /// The turn at one role in one direction, 0 or 1.
     pub(super) fn new(page: &'a Page, direction: usize, role: Role) -> Self {
-        const { assert!(4 * STRIDE <= WORDS) };
-        let at = ((direction & 1) * 2 + role as usize) * STRIDE;
-        let words = page.words();
-        Self(Words { holder: &words[at], state: &words[at + 1], passed: &words[at + 2] })
+        let [holder, state, passed, ..] = lines(page, direction, role);
+        Self(Words { holder, state, passed })
+    }
+
+    /// The turn's own words, for what is done with it.
+    pub(super) fn words(self) -> Words<'a, AtomicU64> {
+        self.0
     }
 
     /// Takes the turn if nobody has it.
@@ -120,6 +124,19 @@ impl<'a> Turn<'a> {
     pub(super) fn pass(self) {
         self.0.pass();
     }
+}
+
+/// What those owe who receive in one direction; it belongs to whoever has the turn at it.
+pub(super) fn debt(page: &Page, direction: usize) -> Debt<'_, AtomicU64> {
+    let [_, _, _, owed, witness, is_open, ..] = lines(page, direction, Role::Read);
+    Debt { owed, witness, is_open }
+}
+
+/// The words that stand together.
+fn lines(page: &Page, direction: usize, role: Role) -> &[AtomicU64; STRIDE] {
+    const { assert!(4 * STRIDE <= WORDS) };
+    let (chunks, _) = page.words().as_chunks();
+    &chunks[(direction & 1) * 2 + role as usize]
 }
 
 /// This process as the word names it: start time, number.

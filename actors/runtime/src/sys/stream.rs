@@ -11,6 +11,7 @@ use std::ffi::c_int;
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
 
 /// Up to so many bytes are put together before they are sent.
 const SMALL: usize = 256;
@@ -120,6 +121,39 @@ pub(crate) fn take_bare(
                 grow(into, count);
                 return Ok(count);
             }
+            Err(_) => retry_interrupted()?,
+        }
+    }
+}
+
+/// Takes so many bytes off a socket, beside which no descriptors stand, and puts the first of
+/// them over `witness`: no process sees the bytes gone and the witness as it was. Without
+/// waiting; gives how many there were.
+pub(crate) fn discard(
+    socket: BorrowedFd<'_>,
+    witness: &AtomicU64,
+    space: &mut Vec<u8>,
+    count: usize,
+) -> io::Result<usize> {
+    let in_witness = count.min(size_of::<u32>());
+    let in_space = count - in_witness;
+    space.clear();
+    space.reserve(in_space);
+    let mut parts = [
+        libc::iovec { iov_base: witness.as_ptr().cast(), iov_len: in_witness },
+        libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: in_space },
+    ];
+    // SAFETY: msghdr is plain data for which all zeroes is valid.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = parts.len() as _;
+    loop {
+        // SAFETY: the parts are the first half of a word that is alive, shared and accessed by
+        // atomics only, and memory that `space` has reserved.
+        let got =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+        match usize::try_from(got) {
+            Ok(count) => return Ok(count),
             Err(_) => retry_interrupted()?,
         }
     }
