@@ -137,8 +137,10 @@ pub(crate) fn discard(
 ) -> io::Result<usize> {
     let in_witness = count.min(size_of::<u32>());
     let in_space = count - in_witness;
+    // Written here first, no page of it can be missing in the kernel: a death then would leave
+    // the witness written over and the bytes where they are.
     space.clear();
-    space.reserve(in_space);
+    space.resize(in_space, 0);
     let mut parts = [
         libc::iovec { iov_base: witness.as_ptr().cast(), iov_len: in_witness },
         libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: in_space },
@@ -149,7 +151,7 @@ pub(crate) fn discard(
     message.msg_iovlen = parts.len() as _;
     loop {
         // SAFETY: the parts are the first half of a word that is alive, shared and accessed by
-        // atomics only, and memory that `space` has reserved.
+        // atomics only, and the memory of `space`.
         let got =
             unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
         match usize::try_from(got) {
