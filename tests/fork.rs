@@ -526,5 +526,5 @@ tests! {
 }
 
 fn main() {
-    harness::main(TESTS);
+    harness::main(TESTS, harness::Order::OneByOne);
 }

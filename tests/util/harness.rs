@@ -1,18 +1,28 @@
-//! A harness for tests that cannot have libtest's second thread: one after the other.
+//! A harness for tests that cannot have libtest's second thread, or need a `main` of their own.
 //!
 //! Owns as much of libtest's command line as people, `cargo test` and nextest use. What it
 //! does not know changes nothing.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::panic::catch_unwind;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 /// Options that change nothing here, with the word after them.
 const WITH_VALUE: [&str; 6] =
     ["--test-threads", "--color", "--format", "--logfile", "--shuffle-seed", "-Z"];
 
+/// How tests follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// One after the other, in the only thread.
+    OneByOne,
+    /// All at the same time.
+    AtOnce,
+}
+
 /// Runs those of `tests` that the command line asks for, and ends the process if one fails.
-pub(crate) fn main(tests: &[(&str, fn())]) {
+pub(crate) fn main(tests: &[(&str, fn())], order: Order) {
     let asked = Asked::new(std::env::args().skip(1));
     let chosen: Vec<_> = tests.iter().filter(|(name, _)| asked.for_test(name)).collect();
     if asked.list {
@@ -24,11 +34,15 @@ pub(crate) fn main(tests: &[(&str, fn())]) {
     println!("\nrunning {} tests", chosen.len());
     let begun = Instant::now();
     let mut failed = 0;
-    for (name, test) in &chosen {
-        let is_ok = catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if is_ok { "ok" } else { "FAILED" });
-        failed += usize::from(!is_ok);
-    }
+    std::thread::scope(|scope| {
+        let start = |test| (order == Order::AtOnce).then(|| scope.spawn(test));
+        let started: Vec<_> = chosen.iter().map(|(name, test)| (name, test, start(test))).collect();
+        for (name, test, thread) in started {
+            let outcome = thread.map_or_else(|| catch_unwind(test), ScopedJoinHandle::join);
+            println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+            failed += usize::from(outcome.is_err());
+        }
+    });
     println!(
         "\ntest result: {}. {} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out; \
          finished in {:.2}s\n",

@@ -3,7 +3,8 @@
 //! Owns a `main` that, started by itself with a program's name in the environment, is
 //! that program, and otherwise checks each of them.
 
-use super::{Output, harness, run};
+use super::harness::{self, Order};
+use super::{Output, run};
 use std::process::Command;
 
 const PROGRAM: &str = "PROCESSION_TEST_PROGRAM";
@@ -35,5 +36,5 @@ pub(crate) fn main(cases: &[Case]) {
         return;
     }
     let checks: Vec<_> = cases.iter().map(|case| (case.name, case.check)).collect();
-    harness::main(&checks);
+    harness::main(&checks, Order::AtOnce);
 }
