@@ -8,8 +8,8 @@
 mod outbound;
 
 use crate::codec::Encoded;
-use crate::sync::{lock, poll};
-use crate::sys::socket;
+use crate::sync::{after, lock, poll};
+use crate::sys::{socket, stream};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, socketpair};
 use outbound::{GATHERED, Offered, Tx};
@@ -20,7 +20,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Most bytes that are kept for a peer that does not read.
 pub const OUTBOUND_LIMIT: usize = 16 * 1024 * 1024;
@@ -277,6 +277,27 @@ impl Link {
             }
             if !poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], deadline)? {
                 return if begun { Ok(()) } else { Err(LinkError::Timeout) };
+            }
+        }
+    }
+
+    /// As [`send`](Self::send), for as long as the other side reads: it is given up when it has
+    /// taken nothing off the socket for `patience`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) fn send_to_reader(
+        &self,
+        header: Header,
+        message: &Encoded,
+        patience: Duration,
+    ) -> Result<(), LinkError> {
+        loop {
+            let unread = stream::unread(self.fd.as_fd())?;
+            match self.send(header, message, after(patience)) {
+                Err(LinkError::Timeout)
+                    if !patience.is_zero() && stream::unread(self.fd.as_fd())? < unread => {}
+                outcome => return outcome,
             }
         }
     }

@@ -1,10 +1,10 @@
 //! A child's relayed output: copied line by line to our standard error, its end kept.
 //!
 //! Owns the reading ends of relayed streams and the tail that error reports quote. It
-//! never waits: `pump` takes what is there, as long as there is room for the lines on
+//! never waits: `pump` takes what is there, turn by turn and as long as there is room for its lines on
 //! their way out (`crate::log::relayed`). Lines are written whole.
 
-use crate::log::relayed;
+use crate::log::relayed::{Source, TURN};
 use crate::sync::lock;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -22,6 +22,7 @@ const LINE_LIMIT: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Relay {
     streams: Vec<Stream>,
+    lines: Source,
     tail: Mutex<VecDeque<u8>>,
 }
 
@@ -39,8 +40,8 @@ pub(crate) enum Pumped {
     Ended,
     /// All that was there has been taken.
     All,
-    /// Something is left, because there was no room for it.
-    NoRoom,
+    /// Something is left for another turn.
+    More,
 }
 
 impl Relay {
@@ -50,7 +51,11 @@ impl Relay {
             let _ = fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
             Stream { fd, line: Mutex::new(Some(Vec::new())) }
         };
-        Self { streams: fds.into_iter().map(stream).collect(), tail: Mutex::default() }
+        Self {
+            streams: fds.into_iter().map(stream).collect(),
+            lines: Source::default(),
+            tail: Mutex::default(),
+        }
     }
 
     /// How many streams there are.
@@ -58,18 +63,23 @@ impl Relay {
         self.streams.len()
     }
 
+    /// Where its lines are on their way from.
+    pub(crate) fn lines(&self) -> &Source {
+        &self.lines
+    }
+
     /// The descriptor of one stream, to watch for more.
     pub(crate) fn descriptor(&self, at: usize) -> BorrowedFd<'_> {
         self.streams[at].fd.as_fd()
     }
 
-    /// Copies what is there; `all` of it, or as long as there is room.
+    /// Copies what is there; `all` of it, or one turn's worth as long as there is room.
     pub(crate) fn pump(&self, all: bool) -> Pumped {
         let mut seen = Pumped::Ended;
         for stream in &self.streams {
             match self.pump_one(stream, all) {
                 Pumped::Ended => {}
-                Pumped::All if seen == Pumped::NoRoom => {}
+                Pumped::All if seen == Pumped::More => {}
                 other => seen = other,
             }
         }
@@ -86,9 +96,9 @@ impl Relay {
         let slot = &mut *lock(&stream.line);
         let Some(line) = slot else { return Pumped::Ended };
         let mut buffer = [0; 8192];
-        loop {
-            if !all && relayed::is_full() {
-                return Pumped::NoRoom;
+        for taken in 0.. {
+            if !all && (taken == TURN || self.lines.is_full()) {
+                return Pumped::More;
             }
             match nix::unistd::read(&stream.fd, &mut buffer) {
                 Ok(0) => break,
@@ -98,14 +108,14 @@ impl Relay {
                     let whole = line.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
                     let whole =
                         whole.unwrap_or(if line.len() > LINE_LIMIT { line.len() } else { 0 });
-                    relayed::enqueue(line.drain(..whole).collect());
+                    self.lines.enqueue(line.drain(..whole).collect());
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Pumped::All,
                 Err(_) => break,
             }
         }
-        relayed::enqueue(std::mem::take(line));
+        self.lines.enqueue(std::mem::take(line));
         *slot = None;
         Pumped::Ended
     }

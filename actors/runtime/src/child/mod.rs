@@ -14,7 +14,7 @@ use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
 use crate::launcher::{LaunchSpec, ParentDeath, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
-use crate::log::relayed;
+use crate::log::relayed::{Source, TURN};
 use crate::mail::Outbox;
 use crate::proc_tree::{self, TreeKill};
 use crate::reap::try_reap;
@@ -58,6 +58,8 @@ pub struct Child {
     outbox: Outbox,
     streams: Mutex<[Option<OwnedFd>; 3]>,
     relay: crate::relay::Relay,
+    /// The log lines that come on its control link.
+    lines: Source,
     state: Mutex<State>,
 }
 
@@ -68,9 +70,11 @@ struct State {
     value: Option<(Vec<u8>, Vec<OwnedFd>)>,
     value_taken: bool,
     control_ended: bool,
-    waits_for_room: bool,
-    /// Whether the hidden thread listens again once there is room.
-    room_awaited: bool,
+    /// Whether words were left on the control link: there was no room for its lines, or it
+    /// was the turn of others.
+    has_more: bool,
+    /// Whether a task of the hidden thread hears them.
+    is_heard_out: bool,
     asked: bool,
     hung: bool,
     pong: Option<Pong>,
@@ -122,6 +126,7 @@ impl Child {
             outbox: Outbox::default(),
             streams: Mutex::new(taken),
             relay: crate::relay::Relay::new(relayed),
+            lines: Source::default(),
             state: Mutex::default(),
         }
     }
@@ -257,8 +262,9 @@ impl Child {
             let mut events =
                 [self.end_event(), PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
             // Its words are taken here too: nobody else listens.
-            let (listened, until) = match (self.drain_control(), self.waits_for_room()) {
-                (_, true) => (1, earlier(deadline, after(ROOM_PERIOD))),
+            let (listened, until) = match (self.drain_control(), self.has_more()) {
+                (_, true) if self.lines.is_full() => (1, earlier(deadline, after(ROOM_PERIOD))),
+                (_, true) => (1, after(Duration::ZERO)),
                 (true, false) => (2, deadline),
                 (false, false) => (1, deadline),
             };
@@ -421,24 +427,28 @@ impl Child {
         !state.control_ended
     }
 
-    /// Whether something was left on the control link because there was no room for the
-    /// child's log lines.
-    pub(crate) fn waits_for_room(&self) -> bool {
-        lock(&self.state).waits_for_room
+    /// Where its log lines are on their way from.
+    pub(crate) fn lines(&self) -> &Source {
+        &self.lines
     }
 
-    /// Whether the caller is to have the hidden thread listen again once there is room:
-    /// something was left, and it does not wait for room yet.
-    pub(crate) fn begin_waiting_for_room(&self) -> bool {
-        let state = &mut *lock(&self.state);
-        state.waits_for_room && !std::mem::replace(&mut state.room_awaited, true)
+    /// Whether something was left on the control link, to be taken in another turn.
+    pub(crate) fn has_more(&self) -> bool {
+        lock(&self.state).has_more
     }
 
-    /// Whether the wait for room is over: nothing was left, or it has ended.
-    pub(crate) fn ends_waiting_for_room(&self) -> bool {
+    /// Whether the caller is to have the hidden thread hear it out: something was left, and
+    /// it does not do so yet.
+    pub(crate) fn begin_hearing_out(&self) -> bool {
         let state = &mut *lock(&self.state);
-        state.room_awaited = state.waits_for_room && state.down.is_none();
-        !state.room_awaited
+        state.has_more && !std::mem::replace(&mut state.is_heard_out, true)
+    }
+
+    /// Whether it has been heard out: nothing was left, or it has ended.
+    pub(crate) fn ends_hearing_out(&self) -> bool {
+        let state = &mut *lock(&self.state);
+        state.is_heard_out = state.has_more && state.down.is_none();
+        !state.is_heard_out
     }
 
     /// How it ended, if somebody has noticed.
@@ -459,22 +469,23 @@ impl Child {
     /// Has the hidden thread watch what is worth it.
     fn settle(&self, state: &mut State) -> io::Result<()> {
         let lives = state.down.is_none();
-        let speaks = lives && !state.control_ended && !state.waits_for_room;
+        let speaks = lives && !state.control_ended && !state.has_more;
         let wanted = [(self.pidfd.as_fd(), lives), (self.control.as_fd(), speaks)];
         state.watch.settle(self.number, wanted)
     }
 
-    /// Takes `all` that has come, or as long as there is room for log lines.
+    /// Takes `all` that has come, or one turn's worth, as long as there is room for log lines.
     fn drain(&self, state: &mut State, all: bool) {
-        let is_full = Cell::new(false);
+        let (mut taken, has_more) = (0, Cell::new(false));
         self.drain_while(state, |_| {
-            is_full.set(!all && relayed::is_full());
-            !is_full.get()
+            has_more.set(!all && (taken == TURN || self.lines.is_full()));
+            taken += 1;
+            !has_more.get()
         });
-        state.waits_for_room = is_full.get();
+        state.has_more = has_more.get();
     }
 
-    fn drain_while(&self, state: &mut State, wanted: impl Fn(&State) -> bool) {
+    fn drain_while(&self, state: &mut State, mut wanted: impl FnMut(&State) -> bool) {
         while !state.control_ended && wanted(state) {
             match self.control.try_recv() {
                 Ok(Some(frame)) if frame.header.kind == Kind::Payload => {
@@ -487,7 +498,7 @@ impl Child {
                     }
                 }
                 Ok(Some(frame)) => match hello::read(frame) {
-                    Ok(message) => state.heard(message),
+                    Ok(message) => state.heard(message, &self.lines),
                     Err(error) => {
                         tracing::warn!(target: "procession", name = self.name, %error,
                             "a child sent what cannot be read");
@@ -527,7 +538,7 @@ impl Drop for Joining<'_> {
         let (settled, is_left) = {
             let state = &mut *lock(&self.0.state);
             state.watch.end_join();
-            (self.0.settle(state), state.watch.is_entered() && state.waits_for_room)
+            (self.0.settle(state), state.watch.is_entered() && state.has_more)
         };
         if settled.is_err() {
             crate::node::reaper::look_after(self.0.number);
@@ -544,13 +555,13 @@ impl fmt::Debug for Child {
 }
 
 impl State {
-    fn heard(&mut self, message: ToParent) {
+    fn heard(&mut self, message: ToParent, lines: &Source) {
         match message {
             ToParent::Ready => self.start = Some(Ok(())),
             ToParent::Refused(fault) => self.start = Some(Err(fault)),
             ToParent::Report(report) => self.report = Some(report),
             ToParent::Pong(pong) => self.pong = Some(pong),
-            ToParent::Log(lines) => relayed::enqueue(lines),
+            ToParent::Log(line) => lines.enqueue(line),
             ToParent::Routed(message) => crate::node::routes::pass_on(message),
             // It is known already.
             ToParent::Cloned(_) | ToParent::NotCloned(_) | ToParent::Born(_) => {}

@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// From a parent to its child.
@@ -289,6 +289,20 @@ pub(crate) fn send<T: Serialize>(
     let message = codec::encode(message).map_err(io::Error::other)?;
     let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
     link.send(header, &message, deadline)
+}
+
+/// As [`send`], for as long as the other side reads, as [`Link::send_to_reader`] has it.
+///
+/// # Errors
+/// The link's.
+pub(crate) fn send_to_reader<T: Serialize>(
+    link: &Link,
+    message: &T,
+    patience: Duration,
+) -> Result<(), LinkError> {
+    let message = codec::encode(message).map_err(io::Error::other)?;
+    let header = Header::new(Kind::Control, message.bytes.len()).map_err(io::Error::other)?;
+    link.send_to_reader(header, &message, patience)
 }
 
 /// The processors that the calling thread may use; `None` when there are too many to say.

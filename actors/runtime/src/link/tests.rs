@@ -1,11 +1,9 @@
 //! Links: frames over a socket pair, whole and in order.
 
 use super::*;
-use crate::sync::after;
 use procession_protocols::wire::Kind;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 fn pair() -> (Link, Link) {
     let (a, b) = Link::pair().unwrap();
@@ -38,6 +36,29 @@ fn frames_larger_than_the_socket_arrive_whole() {
     });
     drop(a);
     assert!(matches!(b.recv(soon()), Err(LinkError::Closed)));
+}
+
+/// Patience is for one who does not read, not for one who reads slowly.
+#[test]
+fn a_slow_reader_is_waited_for_and_one_who_does_not_read_is_given_up() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let (a, b) = pair();
+    let bytes = [7; 8_000];
+    let send = |patience| a.send_to_reader(header(bytes.len()), &message(&bytes), patience);
+    let fits = std::iter::from_fn(|| send(Duration::ZERO).ok()).count();
+    assert!(matches!(send(PATIENCE / 10), Err(LinkError::Timeout)));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // There is room when three quarters have been read, which takes twice as long.
+            let pause = PATIENCE * 3 / u32::try_from(fits).unwrap();
+            for _ in 0..=fits {
+                std::thread::sleep(pause);
+                assert_eq!(b.recv(soon()).unwrap().unwrap().payload, bytes);
+            }
+        });
+        send(PATIENCE).unwrap();
+    });
+    assert!(b.try_recv().unwrap().is_none());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{Node, hidden};
 use crate::launcher::hello::{self, Hello, LogSettings, ToParent};
 use crate::launcher::{ParentDeath, StartMethod};
 use crate::proc_tree::AdoptionWatch;
-use crate::sync::{after, lock};
+use crate::sync::lock;
 use crate::sys::socket::duplicate;
 use crate::sys::watch::{Held, watch};
 use crate::{log, prctl};
@@ -26,8 +26,9 @@ use tokio::time::sleep;
 /// Exit code of a process that ends because its parent is gone.
 const ORPHANED_CODE: i32 = 1;
 
-/// A long log line waits so long for a parent that is not reading; then the child
-/// writes it itself.
+/// A long log line waits so long for a parent that reads nothing; then the child writes it
+/// itself. For one that reads it waits: written here, the line would stand before its
+/// predecessors.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A line above this size does not go through the parent, in bytes.
@@ -94,7 +95,7 @@ fn through_parent(line: &[u8]) -> bool {
     let Some(parent) = node.parent() else { return false };
     // The hidden thread does not wait.
     let patience = if hidden::is_current() { Duration::ZERO } else { LOG_PATIENCE };
-    hello::send(&parent.control, &ToParent::Log(line.to_vec()), after(patience)).is_ok()
+    hello::send_to_reader(&parent.control, &ToParent::Log(line.to_vec()), patience).is_ok()
 }
 
 /// Ends this process in good order, within `grace`, when its parent is gone.

@@ -9,7 +9,6 @@
 use super::{Node, hidden, tree};
 use crate::child::{Child, News, Set};
 use crate::down::Down;
-use crate::log::relayed;
 use crate::sync::lock;
 use crate::sys::watch::{Held, watch};
 use nix::errno::Errno;
@@ -72,8 +71,8 @@ pub(crate) fn look_after(number: u32) {
     });
 }
 
-/// Has the hidden thread listen to a child that nobody joins any more, when there is room
-/// for what was left on its control link.
+/// Has the hidden thread take what was left on the control link of a child that nobody joins
+/// any more.
 pub(crate) fn listen_later(number: u32) {
     if let Some(child) = known(number) {
         // A child that is known has a hidden thread.
@@ -157,25 +156,24 @@ fn heard(number: u32, news: News) {
     }
 }
 
-/// Takes a child's words, as many as there is room for.
+/// Takes a child's words, those of one turn now.
 fn listen(child: &Arc<Child>) -> io::Result<()> {
     let hidden = hidden::handle()?;
     child.drain_control();
-    if child.begin_waiting_for_room() {
-        hidden.spawn(when_there_is_room(child.clone()));
+    if child.begin_hearing_out() {
+        hidden.spawn(hear_out(child.clone()));
     }
     Ok(())
 }
 
-/// Listens to a child again once there is room for its log lines.
-async fn when_there_is_room(child: Arc<Child>) {
+/// Takes what was left of a child's words, turn by turn.
+async fn hear_out(child: Arc<Child>) {
     loop {
-        let room = relayed::room();
+        child.lines().turn().await;
         child.drain_control();
         let _ = child.reap();
-        if child.ends_waiting_for_room() {
+        if child.ends_hearing_out() {
             return;
         }
-        room.await;
     }
 }

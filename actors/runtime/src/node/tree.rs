@@ -9,7 +9,6 @@
 use super::hidden;
 use crate::child::Child;
 use crate::down::Down;
-use crate::log::relayed;
 use crate::relay::Pumped;
 use crate::sync::lock;
 use crate::sys::watch::{Held, watch as watch_fd};
@@ -167,7 +166,6 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
         return by_looking(child).await;
     };
     loop {
-        let room = relayed::room();
         let more = child.drain_control();
         tokio::select! {
             // Also when the child had ended before it was watched. The end of its control
@@ -180,12 +178,12 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
                     ready.clear_ready();
                 }
             }
-            ready = control.readable(), if more => {
+            ready = control.readable(), if more && !child.has_more() => {
                 if let Ok(mut ready) = ready {
                     ready.clear_ready();
                 }
             }
-            () = room, if child.waits_for_room() => {}
+            () = child.lines().turn(), if child.has_more() => {}
         }
     }
 }
@@ -197,10 +195,9 @@ pub(super) fn pump(child: &Arc<Child>) {
         let child = child.clone();
         tokio::spawn(async move {
             loop {
-                let room = relayed::room();
                 match child.relay().pump(false) {
                     Pumped::Ended => return,
-                    Pumped::NoRoom => room.await,
+                    Pumped::More => child.relay().lines().turn().await,
                     Pumped::All => match fd.readable().await {
                         Ok(mut ready) => ready.clear_ready(),
                         Err(_) => return,

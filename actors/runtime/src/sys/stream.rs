@@ -163,9 +163,19 @@ pub(crate) fn discard(
 
 /// How many bytes wait in the socket to be received.
 pub(crate) fn waiting(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    ask(socket, libc::FIONREAD)
+}
+
+/// How much memory is taken by what was sent into the socket and has not been received, in
+/// bytes.
+pub(crate) fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    ask(socket, libc::TIOCOUTQ)
+}
+
+fn ask(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<usize> {
     let mut count: c_int = 0;
-    // SAFETY: the kernel writes one number to `count`.
-    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    // SAFETY: both requests write one number to `count`.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut count) };
     if asked == 0 {
         Ok(usize::try_from(count).unwrap_or(0))
     } else {
