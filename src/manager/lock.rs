@@ -5,8 +5,10 @@
 
 use super::proxy::{Answer, Pending, Result, boolean, calls, done, number, proxy};
 use crate::function::Function;
+use crate::sync::wait_for;
 use procession_protocols::manager::{BarrierCall, Call, EventCall, LockCall, Reply, SemaphoreCall};
 use procession_runtime::manager::{ManagerError, Patience, Proxy, Stored};
+use procession_runtime::sync::after;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -277,20 +279,10 @@ impl ConditionProxy {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_for(
-        &self,
-        mut is_so: impl FnMut() -> bool,
-        timeout: Option<Duration>,
-    ) -> Result<bool> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        while !is_so() {
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
-            }
-            self.wait_until(left)?;
-        }
-        Ok(true)
+    pub fn wait_for(&self, is_so: impl FnMut() -> bool, timeout: Option<Duration>) -> Result<bool> {
+        let deadline = timeout.and_then(after);
+        let left = || deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        wait_for(deadline, is_so, || self.wait_until(left()))
     }
 
     /// Wakes one of those who wait.

@@ -321,11 +321,12 @@ impl ConditionLock {
     }
 }
 
-fn wait_for(
+/// Waits by `wait` until it is so; false when the deadline passed first.
+pub(crate) fn wait_for<E>(
     deadline: Option<Instant>,
     mut is_so: impl FnMut() -> bool,
-    mut wait: impl FnMut() -> SyncResult<bool>,
-) -> SyncResult<bool> {
+    mut wait: impl FnMut() -> Result<bool, E>,
+) -> Result<bool, E> {
     loop {
         if is_so() {
             return Ok(true);

@@ -15,6 +15,7 @@ mod semaphore;
 mod taking;
 
 pub use barrier::Barrier;
+pub(crate) use condition::wait_for;
 pub use condition::{CondGuard, Condition, ConditionLock};
 pub use error::{HolderDied, SyncError};
 pub use event::Event;

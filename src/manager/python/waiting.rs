@@ -6,6 +6,8 @@
 use super::proxy::{calls, kinds};
 use super::{PythonError, PythonProxy, Result};
 use crate::manager::Unput;
+use crate::sync::wait_for;
+use procession_runtime::sync::after;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -182,20 +184,12 @@ impl PythonCondition {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_for(
-        &self,
-        mut is_so: impl FnMut() -> bool,
-        timeout: Option<Duration>,
-    ) -> Result<bool> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        while !is_so() {
-            match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return Ok(false),
-                Some(left) => drop(self.wait_timeout(left)?),
-                None => self.wait()?,
-            }
-        }
-        Ok(true)
+    pub fn wait_for(&self, is_so: impl FnMut() -> bool, timeout: Option<Duration>) -> Result<bool> {
+        let deadline = timeout.and_then(after);
+        wait_for(deadline, is_so, || match deadline {
+            Some(at) => self.wait_timeout(at.saturating_duration_since(Instant::now())),
+            None => self.proxy.call("wait", ()),
+        })
     }
 }
 
