@@ -1,7 +1,7 @@
 //! The forkserver method, and what its server goes through: signals, stops, preloads.
 //!
 //! A node has one fork server, so what disturbs it runs in a process of its own, made
-//! for the test (`in_a_node`). Neighbour: `tests/process.rs` has what all methods share.
+//! for the test (`in_a_node`). Neighbour: `tests/process/life.rs` has what all methods share.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use nix::sys::signal::{Signal, kill};

@@ -1,7 +1,7 @@
-//! Every scenario of `process.rs`, which runs by the default method, once more by spawn.
+//! Every scenario of `process/life.rs`, which runs by the default method, once more by spawn.
 //! Fork's share is in `fork.rs`, since fork is refused under this harness.
 
-#[path = "process.rs"]
+#[path = "process/life.rs"]
 mod process;
 
 /// The harness has no place to set something before its tests; the loader has.

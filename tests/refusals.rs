@@ -1,7 +1,8 @@
 //! What the macros refuse, and with which words: `cargo test --workspace --test refusals`.
 //!
 //! A command of its own: the cases are checked in a project that trybuild makes for them, and
-//! all that they depend on once more with it. What the macros take is in `macros.rs`.
+//! all that they depend on once more with it. What the macros take is in
+//! `tests/actor/macros.rs`.
 
 use std::process::Command;
 

@@ -8,6 +8,7 @@
 #[path = "../util/counted.rs"]
 mod counted;
 mod failures;
+mod healing;
 mod progress;
 mod rows;
 #[path = "../util/mod.rs"]

@@ -25,7 +25,7 @@ const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
     ("src/pipe.rs", "asks the caller who owns a descriptor's number; has no unsafe block"),
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
     ("tests/fork.rs", "gives the promise, and has exit handlers that libc alone registers"),
-    ("tests/pipe.rs", "gives numbers that nobody owns"),
+    ("tests/pipe/travel.rs", "gives numbers that nobody owns"),
     ("tests/process_by_spawn.rs", "sets the start method before the harness begins"),
     ("tests/util/signals.rs", "installs a signal handler"),
 ];
@@ -67,6 +67,12 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
         &["nix::unistd", "nix::fcntl", "nix::sys::wait", "nix::sys::socket", "nix::sys::prctl"],
         "the face calls no system: the runtime does",
     ),
+    (
+        "src/",
+        &["#[test]", "cfg(test)"],
+        "nobody runs them: Cargo.toml says that the tests are in tests/",
+    ),
+    ("actors/macros/src/", &["#[test]", "cfg(test)"], "as in the face"),
     (
         "actors/macros/src/",
         &["tokio", "nix", "libc", "std::fs", "std::net", "std::thread", "std::process"],

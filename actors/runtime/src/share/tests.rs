@@ -1,6 +1,6 @@
 //! What the owner does with what no honest client sends.
 //!
-//! Owns a client made of a bare link. Honest ones are in `tests/handles.rs`.
+//! Owns a client made of a bare link. Honest ones are in `tests/handles/ways.rs`.
 
 use super::handle::Handle;
 use super::message::{self, Refusal, ToClient, ToOwner};

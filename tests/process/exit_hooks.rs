@@ -1,15 +1,8 @@
 //! Exit hooks in children: when they run, in which order, and when they do not.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::{Folder, METHODS, SOON, lines, note, text};
 use procession::{Finalizer, Process, at_exit};
 use std::time::{Duration, Instant};
-use util::{Folder, METHODS, SOON, lines, note, text};
 
 /// The ways out of a body after which hooks run, with their exit codes.
 const WAYS: [(&str, i32); 6] = [

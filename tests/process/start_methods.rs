@@ -1,10 +1,9 @@
 //! Which start method a program uses. The choice is one per process, so each test makes
 //! it in a child made for it.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{
-    Error, Process, StartMethod, all_start_methods, context, cpu_count, force_start_method,
-    freeze_support, set_start_method, start_method, start_method_if_set,
+    Error, Process, StartError, StartMethod, all_start_methods, context, cpu_count,
+    force_start_method, freeze_support, set_start_method, start_method, start_method_if_set,
 };
 use std::time::Duration;
 
@@ -85,4 +84,17 @@ fn names_of_methods_read_and_print() {
 #[test]
 fn there_is_at_least_one_processor() {
     assert!(cpu_count().unwrap() >= 1);
+}
+/// What somebody meets who forks under the usual harness: a refusal that says why.
+#[test]
+fn fork_is_refused_beside_the_harness_threads() {
+    let captured = String::from("captured");
+    for error in [
+        Process::fork(move || captured.len()).map(drop).unwrap_err(),
+        context(StartMethod::Fork).spawn(|| 1, ()).map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Start(StartError::ForeignThreads { .. })), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("fork is refused") && text.contains("threads"), "{text}");
+    }
 }

@@ -1,15 +1,8 @@
 //! Types that the usual format cannot carry, and the wrappers that do.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::SOON;
 use procession::{Error, Json, MsgPack, Process};
 use serde::{Deserialize, Serialize};
-use util::SOON;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Inner {

@@ -55,7 +55,7 @@ fn a_panic_comes_back_with_message_and_place() {
     let error = p.result_timeout(SOON).unwrap_err();
     let Error::Join(JoinError::Panicked { report, name }) = error else { panic!("{error:?}") };
     assert_eq!(report.message, "no luck");
-    assert!(report.location.contains("tests/process.rs"), "{}", report.location);
+    assert!(report.location.contains("tests/process/life.rs"), "{}", report.location);
     assert!(report.backtrace.contains("run_entry"), "{}", report.backtrace);
     assert_eq!(p.exitcode(), Some(1));
     assert!(p.stderr_tail().contains(&format!("Process {name}:")), "{}", p.stderr_tail());

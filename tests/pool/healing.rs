@@ -1,12 +1,6 @@
 //! Pools whose workers die, are killed, are recycled or cannot be had.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::{Folder, METHODS, SOON, alone, lives, note, signal, text, until};
 use nix::sys::signal::Signal;
 use procession::{
     Error, ExitReason, Pool, Process, StartError, TaskError, TaskOptions, WorkerDeath,
@@ -14,7 +8,6 @@ use procession::{
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use util::{Folder, METHODS, SOON, alone, lives, note, signal, text, until};
 
 fn pause(ms: u64) -> u32 {
     std::thread::sleep(Duration::from_millis(ms));
@@ -421,7 +414,7 @@ fn tasks_survive_workers_that_are_killed_at_random() {
 
 #[test]
 fn ten_thousand_tasks_at_once_take_no_descriptors() {
-    alone("ten_thousand_tasks_at_once_take_no_descriptors", || {
+    alone("healing::ten_thousand_tasks_at_once_take_no_descriptors", || {
         let pool = Pool::new(2).unwrap();
         assert_eq!(pool.apply_async(id, (2,)).unwrap().get().unwrap(), 2);
         let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -457,7 +450,8 @@ fn workers_do_not_outlive_their_owner() {
         let _ = pool.map(pause, [60_000u64; 2]);
     };
     let p = Process::spawn(owner, (file.clone(),)).unwrap();
-    let pids: Vec<u32> = util::lines(&file, 2).iter().map(|line| line.parse().unwrap()).collect();
+    let pids: Vec<u32> =
+        crate::util::lines(&file, 2).iter().map(|line| line.parse().unwrap()).collect();
     p.kill().unwrap();
     p.join().unwrap();
     until("the workers are gone", || !pids.iter().any(|pid| lives(*pid)));
@@ -481,7 +475,7 @@ fn an_interrupt_ends_the_owner_and_its_workers() {
         let _ = pool.map(pause, [60_000u64; 2]);
     };
     let p = Process::spawn(owner, (file.clone(),)).unwrap();
-    let pids = util::lines(&file, 3);
+    let pids = crate::util::lines(&file, 3);
     p.interrupt().unwrap();
     assert!(p.join_timeout(SOON).unwrap());
     assert_eq!(p.exitcode(), Some(-2));

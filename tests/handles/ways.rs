@@ -2,21 +2,16 @@
 //!
 //! The object is the plain counter of `util/counter.rs`, so that nothing but the mechanism
 //! is tested. What counts objects or descriptors runs in a process of its own. Neighbour:
-//! `handles_ends.rs` has deaths, limits and lies.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+//! `ends.rs` has deaths, limits and lies.
 
-#[path = "util/counter.rs"]
-mod counter;
-mod util;
-
-use counter::{Counter, HOSTED};
+use crate::counter::{Counter, HOSTED};
+use crate::util::{METHODS, SOON, alone, until};
 use procession::{
     Actor, Connection, JoinableQueue, Pipe, Process, Queue, StartMethod, Value, context, mailbox,
     methods,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
-use util::{METHODS, SOON, alone, until};
 
 const ALL: [StartMethod; 3] = [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork];
 
@@ -44,7 +39,7 @@ fn pass_on(counter: Counter, method: StartMethod) -> u64 {
 
 #[test]
 fn a_handle_works_where_it_was_made_and_where_it_was_sent() {
-    alone("a_handle_works_where_it_was_made_and_where_it_was_sent", || {
+    alone("ways::a_handle_works_where_it_was_made_and_where_it_was_sent", || {
         for method in METHODS {
             let counter = Counter::new();
             assert_eq!(counter.add(1).unwrap(), 1);
@@ -106,7 +101,7 @@ fn a_child_passes_its_handle_on_to_its_own_child_by_every_method() {
 
 #[test]
 fn a_handle_comes_back_to_its_owner_as_its_own() {
-    alone("a_handle_comes_back_to_its_owner_as_its_own", || {
+    alone("ways::a_handle_comes_back_to_its_owner_as_its_own", || {
         let counter = Counter::new();
         // It is not used on the way.
         let process = Process::spawn(|counter: Counter| counter, (counter.clone(),)).unwrap();
@@ -139,7 +134,7 @@ impl Keeper {
     }
 
     pub fn descriptors(&self) -> usize {
-        util::holdings().descriptors.values().sum()
+        crate::util::holdings().descriptors.values().sum()
     }
 
     pub fn add(&self, by: u64) -> u64 {
@@ -149,7 +144,7 @@ impl Keeper {
 
 #[test]
 fn every_transport_carries_handles() {
-    alone("every_transport_carries_handles", || {
+    alone("ways::every_transport_carries_handles", || {
         let counter = Counter::new();
         // Messages to an actor, and its replies.
         let keeper = Keeper { kept: None }.spawn().unwrap();
@@ -265,7 +260,7 @@ fn lease(queue: JoinableQueue<Counter>, is_done: bool) -> bool {
 
 #[test]
 fn an_item_that_comes_back_brings_its_handles_again() {
-    alone("an_item_that_comes_back_brings_its_handles_again", || {
+    alone("ways::an_item_that_comes_back_brings_its_handles_again", || {
         let queue = JoinableQueue::new().unwrap();
         let counter = Counter::new();
         queue.put(counter.clone()).unwrap();
@@ -291,7 +286,7 @@ fn a_handle_serialises_only_on_its_way() {
 
 #[test]
 fn handles_of_one_object_share_an_attachment_and_a_message_has_one_ticket() {
-    alone("handles_of_one_object_share_an_attachment_and_a_message_has_one_ticket", || {
+    alone("ways::handles_of_one_object_share_an_attachment_and_a_message_has_one_ticket", || {
         let counters: Vec<Counter> = (0..1000).map(|_| Counter::new()).collect();
         let encoded = procession_runtime::codec::encode(&counters).unwrap();
         assert_eq!(encoded.fds.len(), 1);
@@ -299,12 +294,12 @@ fn handles_of_one_object_share_an_attachment_and_a_message_has_one_ticket() {
         let twice = (counters.clone(), counters.clone());
         let process = Process::spawn(
             |(first, second): (Vec<Counter>, Vec<Counter>)| {
-                let before = util::holdings().descriptors;
+                let before = crate::util::holdings().descriptors;
                 for (at, (first, second)) in first.iter().zip(&second).enumerate() {
                     assert_eq!(first.add(at as u64).unwrap(), at as u64);
                     assert_eq!(second.add(1).unwrap(), at as u64 + 1);
                 }
-                let after = util::holdings().descriptors;
+                let after = crate::util::holdings().descriptors;
                 after.values().sum::<usize>() - before.values().sum::<usize>()
             },
             (twice,),
@@ -323,7 +318,7 @@ fn handles_of_one_object_share_an_attachment_and_a_message_has_one_ticket() {
 
 #[test]
 fn ten_thousand_round_trips_leave_no_descriptor() {
-    alone("ten_thousand_round_trips_leave_no_descriptor", || {
+    alone("ways::ten_thousand_round_trips_leave_no_descriptor", || {
         let keeper = Keeper { kept: None }.spawn().unwrap();
         let ours = Counter::new();
         let theirs = keeper.make().unwrap();
@@ -337,7 +332,7 @@ fn ten_thousand_round_trips_leave_no_descriptor() {
             }
         };
         trip(100);
-        let count = || util::holdings().descriptors.values().sum::<usize>();
+        let count = || crate::util::holdings().descriptors.values().sum::<usize>();
         let before = (count(), keeper.descriptors().unwrap());
         trip(10_000);
         until("no more than before", || {

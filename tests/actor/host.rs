@@ -1,6 +1,5 @@
 //! Actors hosted in this process: calls, casts, hooks, ends, mailbox policies.
-
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test's own actors")]
+#![allow(unreachable_pub, reason = "a test's own actors")]
 
 use procession::{
     Actor, ActorRef, CallError, Down, ExitReason, Handler, Message, Reply, SpawnError, methods,
@@ -177,7 +176,7 @@ fn a_panic_ends_the_actor_and_fails_its_calls() {
         panic!("{error:?}");
     };
     assert_eq!((name.as_str(), report.message.as_str()), ("Counter", "seven"));
-    assert!(report.location.contains("actor_host.rs"), "{}", report.location);
+    assert!(report.location.contains("tests/actor/host.rs"), "{}", report.location);
     let unread = unread.recv_timeout(LIMIT).unwrap_err();
     assert!(matches!(unread, CallError::ActorDied { .. }), "{unread:?}");
     let down = monitor.recv_timeout(LIMIT).unwrap();

@@ -1,20 +1,13 @@
 //! What is not to be had: descriptors, processes, memory, room for a result. A typed
 //! error, and nothing left of the attempt.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::{
+    Folder, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone, run,
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession::{Error, ExitReason, JoinError, Process, StartError};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
-use util::{
-    Folder, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone, run,
-};
 
 /// Everything that is made once has been made.
 fn warm_up() {
@@ -55,7 +48,7 @@ fn errno(error: &StartError) -> Option<i32> {
 
 #[test]
 fn a_lack_of_descriptors_is_an_error_and_leaves_nothing() {
-    const NAME: &str = "a_lack_of_descriptors_is_an_error_and_leaves_nothing";
+    const NAME: &str = "faults::a_lack_of_descriptors_is_an_error_and_leaves_nothing";
     alone(NAME, || {
         warm_up();
         let baseline = at_rest();
@@ -83,7 +76,7 @@ fn a_lack_of_descriptors_is_an_error_and_leaves_nothing() {
 /// second one works and is joined at exit.
 #[test]
 fn a_first_start_may_lack_descriptors() {
-    const NAME: &str = "a_first_start_may_lack_descriptors";
+    const NAME: &str = "faults::a_first_start_may_lack_descriptors";
     alone(NAME, || {
         let before = holdings().children;
         for spare in 0..12 {
@@ -98,7 +91,7 @@ fn a_first_start_may_lack_descriptors() {
 /// A limit on processes does not bind root, so root becomes another user for this.
 #[test]
 fn a_lack_of_processes_is_an_error_and_leaves_nothing() {
-    const NAME: &str = "a_lack_of_processes_is_an_error_and_leaves_nothing";
+    const NAME: &str = "faults::a_lack_of_processes_is_an_error_and_leaves_nothing";
     if is_alone(NAME) {
         // As `alone` does: the fork server would be one more child in the count.
         procession::force_start_method(Some(procession::StartMethod::Spawn));
@@ -135,7 +128,7 @@ fn a_lack_of_processes_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn a_lack_of_memory_is_an_error_and_leaves_nothing() {
-    const NAME: &str = "a_lack_of_memory_is_an_error_and_leaves_nothing";
+    const NAME: &str = "faults::a_lack_of_memory_is_an_error_and_leaves_nothing";
     alone(NAME, || {
         warm_up();
         let baseline = at_rest();
@@ -179,7 +172,7 @@ fn a_child_without_memory_is_a_join_error() {
 /// A full device for a large result: the size of a file is limited to nothing.
 #[test]
 fn a_result_without_room_is_lost_with_its_reason() {
-    alone("a_result_without_room_is_lost_with_its_reason", || {
+    alone("faults::a_result_without_room_is_lost_with_its_reason", || {
         warm_up();
         let baseline = at_rest();
         let large = |keep_going: bool| {
@@ -225,7 +218,7 @@ fn a_start_that_is_given_up_leaves_nothing() {
             Ok(Slow)
         }
     }
-    alone("a_start_that_is_given_up_leaves_nothing", || {
+    alone("faults::a_start_that_is_given_up_leaves_nothing", || {
         warm_up();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let baseline = at_rest();

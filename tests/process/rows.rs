@@ -1,21 +1,12 @@
-//! The rows of conformance.md about processes that tests/process.rs leaves: what is held
+//! The rows of conformance.md about processes that tests/process/life.rs leaves: what is held
 //! and given back, many at once, handles in every state.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-#[path = "util/counted.rs"]
-mod counted;
-mod util;
-
-use counted::{Counted, counted};
+use crate::counted::{Counted, counted};
+use crate::util::{METHODS, SOON, alone, at_rest, back_to, children_of, state, until};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procession::{Error, Process, Queue, active_children, current_process};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
-use util::{METHODS, SOON, alone, at_rest, back_to, children_of, state, until};
 
 fn sleep_on() {
     std::thread::sleep(Duration::from_secs(90));
@@ -77,7 +68,7 @@ fn the_parent_lets_go_of_the_arguments() {
     }
 
     // What was encoded is let go as well: a large argument is not kept beside the child.
-    alone("the_parent_lets_go_of_the_arguments", || {
+    alone("rows::the_parent_lets_go_of_the_arguments", || {
         let resident = || {
             let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
             statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
@@ -126,9 +117,9 @@ fn many_start_and_many_are_terminated_at_once() {
 /// Row proc-19: no standard streams at all, and what is printed then harms nobody.
 #[test]
 fn children_run_although_the_standard_streams_are_closed() {
-    const NAME: &str = "children_run_although_the_standard_streams_are_closed";
-    if !util::is_alone(NAME) {
-        let output = util::run(util::alone_command(NAME));
+    const NAME: &str = "rows::children_run_although_the_standard_streams_are_closed";
+    if !crate::util::is_alone(NAME) {
+        let output = crate::util::run(crate::util::alone_command(NAME));
         // The harness cannot say anything any more; its exit code can.
         assert_eq!(output.code, 0, "{}\n{}", output.stdout, output.stderr);
         return;
@@ -160,7 +151,7 @@ fn children_run_although_the_standard_streams_are_closed() {
 /// Claim sc-97 and the rest: nobody joins them, and yet none stays.
 #[test]
 fn no_zombie_stays_of_children_that_nobody_joins() {
-    alone("no_zombie_stays_of_children_that_nobody_joins", || {
+    alone("rows::no_zombie_stays_of_children_that_nobody_joins", || {
         for _ in 0..100 {
             drop(Process::spawn(|| (), ()).unwrap());
         }
@@ -177,7 +168,7 @@ fn no_zombie_stays_of_children_that_nobody_joins() {
 /// Claim sc-129: descriptors, threads and shared memory after a hundred children.
 #[test]
 fn an_ended_child_gives_back_what_it_held() {
-    alone("an_ended_child_gives_back_what_it_held", || {
+    alone("rows::an_ended_child_gives_back_what_it_held", || {
         Process::spawn(|| 1, ()).unwrap().join().unwrap();
         let baseline = at_rest();
         for round in 0..100u32 {
@@ -208,10 +199,10 @@ fn an_ended_child_gives_back_what_it_held() {
                 }
             }
         }
-        let mut now = util::holdings();
+        let mut now = crate::util::holdings();
         // The thread that writes relayed lines came with the first of them.
         until("all is given back", || {
-            now = util::holdings();
+            now = crate::util::holdings();
             now.descriptors == baseline.descriptors && now.children == 0
         });
         assert!(now.threads <= baseline.threads + 1, "{now:?} {baseline:?}");
@@ -253,7 +244,7 @@ fn a_sentinel_is_ready_when_the_child_has_ended() {
 /// Row active-01.
 #[test]
 fn active_children_are_those_between_start_and_end() {
-    alone("active_children_are_those_between_start_and_end", || {
+    alone("rows::active_children_are_those_between_start_and_end", || {
         let pids =
             || active_children().iter().filter_map(procession::ProcessRef::pid).collect::<Vec<_>>();
         let p = Process::builder(sleep_on, ()).build().unwrap();
@@ -279,7 +270,7 @@ fn active_children_are_those_between_start_and_end() {
 /// Row close-01.
 #[test]
 fn a_closed_handle_gives_back_what_it_held() {
-    alone("a_closed_handle_gives_back_what_it_held", || {
+    alone("rows::a_closed_handle_gives_back_what_it_held", || {
         Process::spawn(|| 1, ()).unwrap().join().unwrap();
         let baseline = at_rest();
         let p = Process::spawn(sleep_on, ()).unwrap();

@@ -1,13 +1,11 @@
 //! Signals: interrupted system calls, a program that ignores SIGCHLD or reaps whatever it
 //! finds, Ctrl-C.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::signals::{caught, under_fire};
+use crate::util::{
+    Folder, SOON, alone, alone_command, at_rest, back_to, is_alone, lines, lives, note, run,
+    signal, text, until,
+};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::Pid;
@@ -16,11 +14,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use util::signals::{caught, under_fire};
-use util::{
-    Folder, SOON, alone, alone_command, at_rest, back_to, is_alone, lines, lives, note, run,
-    signal, text, until,
-};
 
 fn sleep_on() {
     std::thread::sleep(Duration::from_secs(90));
@@ -29,7 +22,7 @@ fn sleep_on() {
 /// Rows eintr: signals that interrupt every wait change nothing.
 #[test]
 fn interrupted_calls_are_resumed() {
-    alone("interrupted_calls_are_resumed", || {
+    alone("signals::interrupted_calls_are_resumed", || {
         Process::spawn(|| 1, ()).unwrap().join().unwrap();
         let baseline = at_rest();
         let begun = Instant::now();
@@ -99,13 +92,13 @@ fn ends_are_known(rounds: i32) {
 
 #[test]
 fn a_program_that_ignores_sigchld_learns_each_end() {
-    const NAME: &str = "a_program_that_ignores_sigchld_learns_each_end";
+    const NAME: &str = "signals::a_program_that_ignores_sigchld_learns_each_end";
     if is_alone(NAME) {
         ends_are_known(20);
         // Children start with the default, whatever the parent does.
         let own = || Command::new("true").status().unwrap().success();
         assert!(Process::spawn(own, ()).unwrap().result_timeout(SOON).unwrap());
-        let left = util::children_of(std::process::id());
+        let left = crate::util::children_of(std::process::id());
         assert!(left.len() <= 2, "the fork server and its spare worker: {left:?}");
         return;
     }
@@ -120,7 +113,7 @@ fn a_program_that_ignores_sigchld_learns_each_end() {
 
 #[test]
 fn a_thread_that_reaps_everything_takes_no_end_away() {
-    alone("a_thread_that_reaps_everything_takes_no_end_away", || {
+    alone("signals::a_thread_that_reaps_everything_takes_no_end_away", || {
         static STOP: AtomicBool = AtomicBool::new(false);
         let thief = std::thread::spawn(|| {
             let mut stolen = 0;
@@ -144,7 +137,7 @@ fn a_thread_that_reaps_everything_takes_no_end_away() {
 /// A program's own children beside ours: each waits for its own.
 #[test]
 fn children_of_std_process_are_the_users() {
-    alone("children_of_std_process_are_the_users", || {
+    alone("signals::children_of_std_process_are_the_users", || {
         let mut theirs: Vec<_> = (0..20)
             .map(|code| Command::new("sh").args(["-c", &format!("exit {code}")]).spawn().unwrap())
             .collect();
@@ -177,7 +170,7 @@ fn an_interrupt_ends_a_plain_process() {
 /// A program whose mask and dispositions are unusual starts children with usual ones.
 #[test]
 fn a_child_starts_with_default_signals() {
-    alone("a_child_starts_with_default_signals", || {
+    alone("signals::a_child_starts_with_default_signals", || {
         SigSet::all().thread_block().unwrap();
         let p = Process::spawn(
             || {
@@ -204,11 +197,11 @@ fn a_child_starts_with_default_signals() {
 /// the parent too, ends.
 #[test]
 fn ctrl_c_ends_plain_children_and_spares_those_that_ignore_it() {
-    const NAME: &str = "ctrl_c_ends_plain_children_and_spares_those_that_ignore_it";
+    const NAME: &str = "signals::ctrl_c_ends_plain_children_and_spares_those_that_ignore_it";
     if is_alone(NAME) {
         let path = std::env::var("PROCESSION_TEST_PATH").unwrap();
         // The parent handles it, as a program with an orderly end would.
-        util::signals::catch(Signal::SIGINT);
+        crate::util::signals::catch(Signal::SIGINT);
         let work = |path: String| {
             note(&path, "ready");
             sleep_on();
@@ -247,7 +240,7 @@ fn ctrl_c_ends_plain_children_and_spares_those_that_ignore_it() {
 /// Without a handler the parent dies of it, and takes along what ignored it.
 #[test]
 fn ctrl_c_without_a_handler_leaves_nothing() {
-    const NAME: &str = "ctrl_c_without_a_handler_leaves_nothing";
+    const NAME: &str = "signals::ctrl_c_without_a_handler_leaves_nothing";
     if is_alone(NAME) {
         let path = std::env::var("PROCESSION_TEST_PATH").unwrap();
         let work = |path: String| {

@@ -1,5 +1,4 @@
 //! Supervision trees of real processes.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{
     Actor, AutoShutdown, CallError, ChildSpec, ChildState, ExitReason, Fd, Process, Restart,

@@ -1,5 +1,4 @@
 //! The supervision tree is ractor actors: their supervision events tell of processes.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{Actor, ChildSpec, Reply, Strategy, Supervisor, methods};
 use ractor::{ActorProcessingErr, ActorRef, SupervisionEvent};

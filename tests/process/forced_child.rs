@@ -1,13 +1,7 @@
 //! Child mode that nobody but our own parent may ask for, and executables that change
 //! while the program runs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::{Folder, SOON, alone, alone_command, alone_from, copy_program, is_alone, run};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -20,7 +14,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use util::{Folder, SOON, alone, alone_command, alone_from, copy_program, is_alone, run};
 
 const MARK: &str = "PROCESSION_CHILD";
 const ARGV: &str = "--procession-child";
@@ -203,7 +196,7 @@ fn a_child_of_a_dead_parent_leaves_silently() {
 /// A privileged program never is a child, and starts none.
 #[test]
 fn a_setuid_program_is_never_a_child_and_has_none() {
-    const NAME: &str = "a_setuid_program_is_never_a_child_and_has_none";
+    const NAME: &str = "forced_child::a_setuid_program_is_never_a_child_and_has_none";
     if is_alone(NAME) {
         assert!(nix::unistd::geteuid().is_root());
         if std::env::var_os("PROCESSION_TEST_STARTS").is_some() {
@@ -258,7 +251,8 @@ fn works() {
 
 #[test]
 fn an_executable_that_was_deleted_or_replaced_still_starts_children() {
-    const NAME: &str = "an_executable_that_was_deleted_or_replaced_still_starts_children";
+    const NAME: &str =
+        "forced_child::an_executable_that_was_deleted_or_replaced_still_starts_children";
     if is_alone(NAME) {
         let me = std::env::current_exe().unwrap();
         works();
@@ -281,7 +275,7 @@ fn an_executable_that_was_deleted_or_replaced_still_starts_children() {
 
 #[test]
 fn another_executable_is_a_typed_error() {
-    alone("another_executable_is_a_typed_error", || {
+    alone("forced_child::another_executable_is_a_typed_error", || {
         let start = |path: Option<&str>| {
             procession::set_executable(path.map(Path::new));
             Process::builder(|| 1, ()).stderr(procession::Stdio::Null).start().map(drop)
@@ -308,7 +302,7 @@ fn another_executable_is_a_typed_error() {
 /// Row proc-02: an equal copy works, by any form of path.
 #[test]
 fn an_equal_copy_is_an_executable_by_any_path() {
-    alone("an_equal_copy_is_an_executable_by_any_path", || {
+    alone("forced_child::an_equal_copy_is_an_executable_by_any_path", || {
         use std::os::unix::ffi::OsStrExt;
         let folder = Folder::new("copy");
         let names = [&b"plain"[..], "sp ace \u{e9}".as_bytes(), b"not \xff utf-8"];

@@ -1,17 +1,10 @@
 //! Trees of processes: killing all of one, and containing what forks twice.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::{Folder, SOON, alone, children_of, lines, lives, note, state, until};
 use nix::sys::stat::Mode;
 use procession::{Error, ExitReason, Process};
 use std::process::Command;
 use std::time::Duration;
-use util::{Folder, SOON, alone, children_of, lines, lives, note, state, until};
 
 /// Starts `sh` with a script, in a child, and waits for it to end.
 fn script(script: String) {
@@ -149,7 +142,7 @@ os.posix_spawn('/bin/true', ['true'], {}, file_actions=open)";
 /// Kill the tree of a process that starts processes without a pause.
 #[test]
 fn kill_tree_catches_a_tree_that_grows() {
-    alone("kill_tree_catches_a_tree_that_grows", || {
+    alone("tree::kill_tree_catches_a_tree_that_grows", || {
         let bomb = || {
             let mut all = Vec::new();
             for _ in 0..2_000 {

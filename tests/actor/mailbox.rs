@@ -1,5 +1,4 @@
 //! A process's own mailbox, and functions that travel.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 use procession::{Error, Function, MailboxError, Process, mailbox};
 use std::time::{Duration, Instant};

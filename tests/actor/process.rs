@@ -1,14 +1,11 @@
 //! Actors that are processes: calls, casts, ends, and references that travel.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
-mod util;
-
+use crate::util::{state, until};
 use nix::sys::signal::{Signal, raise};
 use procession::{Actor, ActorRef, CallError, Event, ExitReason, Process, methods, whereis};
 use serde::{Deserialize, Serialize};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
-use util::{state, until};
 
 const SOON: Duration = Duration::from_secs(20);
 

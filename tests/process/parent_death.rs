@@ -1,17 +1,10 @@
 //! What becomes of processes when the parent dies without a word.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::{Folder, SOON, alone_command, is_alone, lines, lives, note, text, until};
 use nix::sys::signal::Signal;
 use procession::{ParentDeath, Process, ProcessBuilder, parent_process};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use util::{Folder, SOON, alone_command, is_alone, lines, lives, note, text, until};
 
 const FOLDER: &str = "PROCESSION_TEST_FOLDER";
 
@@ -78,7 +71,7 @@ fn generation(depth: u32) {
 
 #[test]
 fn nothing_lives_a_second_after_the_parent_was_killed() {
-    const NAME: &str = "nothing_lives_a_second_after_the_parent_was_killed";
+    const NAME: &str = "parent_death::nothing_lives_a_second_after_the_parent_was_killed";
     if is_alone(NAME) {
         Process::builder(generation, (2,)).start().unwrap();
         generation(2);
@@ -86,7 +79,7 @@ fn nothing_lives_a_second_after_the_parent_was_killed() {
     let mut parent = Parent::start(NAME);
     // Leaves and inner ones of both trees, and the first child, and the parent itself.
     let pids = parent.pids("all", 4 + 2 + 4 + 2 + 2);
-    let stopped = || pids.iter().filter(|pid| util::state(**pid) == Some('T')).count();
+    let stopped = || pids.iter().filter(|pid| crate::util::state(**pid) == Some('T')).count();
     until("some are stopped", || stopped() == 4);
     parent.kill();
     let killed = Instant::now();
@@ -121,7 +114,7 @@ fn grace(time: Duration) -> impl Fn(ProcessBuilder) -> ProcessBuilder {
 /// Row proc-06, for a child with grace: its hooks see that the parent is gone.
 #[test]
 fn a_child_with_grace_winds_down() {
-    const NAME: &str = "a_child_with_grace_winds_down";
+    const NAME: &str = "parent_death::a_child_with_grace_winds_down";
     if is_alone(NAME) {
         let body = || {
             procession::at_exit(0, || {
@@ -147,7 +140,7 @@ fn a_child_with_grace_winds_down() {
 /// A hook that never ends is cut off at the end of the grace.
 #[test]
 fn grace_has_an_end() {
-    const NAME: &str = "grace_has_an_end";
+    const NAME: &str = "parent_death::grace_has_an_end";
     if is_alone(NAME) {
         let body = || {
             procession::at_exit(0, || {
@@ -194,7 +187,7 @@ fn a_grandchild_sees_its_parent_end() {
 
 #[test]
 fn a_detached_child_lives_on() {
-    const NAME: &str = "a_detached_child_lives_on";
+    const NAME: &str = "parent_death::a_detached_child_lives_on";
     if is_alone(NAME) {
         let body = || {
             note(&format!("{}/child", folder()), &std::process::id().to_string());

@@ -1,14 +1,10 @@
 //! Shared objects when processes die, stop, lie or run out of descriptors.
 //!
 //! Each test is a process of its own, since it counts or limits what the process has.
-//! Neighbour: `handles.rs` has the ways that handles go.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+//! Neighbour: `ways.rs` has the ways that handles go.
 
-#[path = "util/counter.rs"]
-mod counter;
-mod util;
-
-use counter::{Counter, CounterKind, GONE, HOSTED};
+use crate::counter::{Counter, CounterKind, GONE, HOSTED};
+use crate::util::{SOON, alone, signal, until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use procession::{
@@ -24,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
-use util::{SOON, alone, signal, until};
 
 /// A client is told of its owner's death within this.
 const TOLD: Duration = Duration::from_millis(100);
@@ -108,7 +103,7 @@ fn used_up() -> u64 {
 
 #[test]
 fn each_clients_death_is_told_once_and_its_number_rests_until_then() {
-    alone("each_clients_death_is_told_once_and_its_number_rests_until_then", || {
+    alone("ends::each_clients_death_is_told_once_and_its_number_rests_until_then", || {
         let counter = Counter::new();
         for round in 1..=20 {
             attached_and_killed(&counter);
@@ -139,7 +134,7 @@ impl Serialize for Fails {
 
 #[test]
 fn what_nobody_will_redeem_does_not_stay() {
-    alone("what_nobody_will_redeem_does_not_stay", || {
+    alone("ends::what_nobody_will_redeem_does_not_stay", || {
         // A message that is dropped, and one that cannot be encoded.
         let counter = Counter::new();
         let encoded = codec::encode(&counter).unwrap();
@@ -171,7 +166,7 @@ fn what_nobody_will_redeem_does_not_stay() {
 
 #[test]
 fn an_object_outlives_its_makers_handles_while_it_is_under_way() {
-    alone("an_object_outlives_its_makers_handles_while_it_is_under_way", || {
+    alone("ends::an_object_outlives_its_makers_handles_while_it_is_under_way", || {
         let process = Process::spawn(|| received().add(1).unwrap(), ()).unwrap();
         process.send(&Counter::new()).unwrap();
         assert_eq!(process.result_timeout(SOON).unwrap(), 1);
@@ -201,7 +196,7 @@ fn an_object_outlives_its_makers_handles_while_it_is_under_way() {
 
 #[test]
 fn an_owners_death_ends_every_wait_at_once() {
-    alone("an_owners_death_ends_every_wait_at_once", || {
+    alone("ends::an_owners_death_ends_every_wait_at_once", || {
         let owner = owner();
         let (used, unused) = (owner.make().unwrap(), owner.make().unwrap());
         used.add(1).unwrap();
@@ -238,13 +233,13 @@ fn an_owners_death_ends_every_wait_at_once() {
 
 #[test]
 fn a_stopped_owner_costs_its_clients_no_more_than_their_deadlines() {
-    alone("a_stopped_owner_costs_its_clients_no_more_than_their_deadlines", || {
+    alone("ends::a_stopped_owner_costs_its_clients_no_more_than_their_deadlines", || {
         let owner = owner();
         let (used, unused) = (owner.make().unwrap(), owner.make().unwrap());
         used.add(1).unwrap();
         let pid = procession::active_children()[0].pid().unwrap();
         signal(pid, Signal::SIGSTOP);
-        until("it is stopped", || util::state(pid) == Some('T'));
+        until("it is stopped", || crate::util::state(pid) == Some('T'));
         let begun = Instant::now();
         let limit = Duration::from_millis(50);
         for counter in [&used, &unused] {
@@ -266,7 +261,7 @@ fn a_stopped_owner_costs_its_clients_no_more_than_their_deadlines() {
 
 #[test]
 fn what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body() {
-    alone("what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body", || {
+    alone("ends::what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body", || {
         let owner = owner();
         let pid = procession::active_children()[0].pid().unwrap();
         let pass_on = |counter: Counter, to: Connection| {
@@ -284,7 +279,7 @@ fn what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body() {
         owner.forget().unwrap();
         drop(counter);
         signal(pid, Signal::SIGSTOP);
-        until("it is stopped", || util::state(pid) == Some('T'));
+        until("it is stopped", || crate::util::state(pid) == Some('T'));
         process.send(&()).unwrap();
         let counter: Counter = here.recv_timeout(SOON).unwrap();
         signal(pid, Signal::SIGCONT);
@@ -295,7 +290,7 @@ fn what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body() {
 
 #[test]
 fn a_wait_that_is_given_up_is_told_to_the_owner() {
-    alone("a_wait_that_is_given_up_is_told_to_the_owner", || {
+    alone("ends::a_wait_that_is_given_up_is_told_to_the_owner", || {
         let owner = owner();
         let counter = owner.make().unwrap();
         // Whose wait ends before it is attached has nothing to give up.
@@ -382,7 +377,7 @@ fn a_first_use_that_is_kept_and_not_polled_holds_up_nobody() {
 
 #[test]
 fn kinds_are_not_confused_and_nonsense_costs_its_sender_alone() {
-    alone("kinds_are_not_confused_and_nonsense_costs_its_sender_alone", || {
+    alone("ends::kinds_are_not_confused_and_nonsense_costs_its_sender_alone", || {
         let counter = Counter::new();
         let encoded = codec::encode(&counter).unwrap();
         let error = codec::decode::<Share<OtherKind>>(&encoded.bytes, encoded.fds).unwrap_err();
@@ -422,20 +417,20 @@ fn kinds_are_not_confused_and_nonsense_costs_its_sender_alone() {
 
 #[test]
 fn a_want_of_descriptors_is_a_typed_error_and_passes() {
-    alone("a_want_of_descriptors_is_a_typed_error_and_passes", || {
+    alone("ends::a_want_of_descriptors_is_a_typed_error_and_passes", || {
         let counter = Counter::new();
         let keeper = owner();
         keeper.keep(counter.clone()).unwrap();
         // Encoding here.
         let (enough, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let before = util::holdings().descriptors;
+        let before = crate::util::holdings().descriptors;
         limit(used_up());
         for _ in 0..10 {
             let error = codec::encode(&counter).unwrap_err();
             assert!(error.to_string().contains("os error 24"), "{error}");
         }
         limit(enough);
-        assert_eq!(util::holdings().descriptors, before);
+        assert_eq!(crate::util::holdings().descriptors, before);
         // Attaching there.
         keeper.limit(NONE_FREE).unwrap();
         for _ in 0..3 {
@@ -462,7 +457,7 @@ fn a_want_of_descriptors_is_a_typed_error_and_passes() {
 
 #[test]
 fn a_restarted_child_gets_the_handles_of_its_arguments_again() {
-    alone("a_restarted_child_gets_the_handles_of_its_arguments_again", || {
+    alone("ends::a_restarted_child_gets_the_handles_of_its_arguments_again", || {
         let counter = Counter::new();
         let body = |counter: Counter| {
             if counter.add(1).unwrap() < 4 {
@@ -504,7 +499,7 @@ fn restless(counters: Vec<Counter>) {
 
 #[test]
 fn clients_killed_at_random_leave_nothing_behind() {
-    alone("clients_killed_at_random_leave_nothing_behind", || {
+    alone("ends::clients_killed_at_random_leave_nothing_behind", || {
         let given = std::env::var("PROCESSION_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
         println!("PROCESSION_SEED={seed}");
@@ -516,7 +511,7 @@ fn clients_killed_at_random_leave_nothing_behind() {
         };
         // The library's threads stay once they are there.
         attached_and_killed(&Counter::new());
-        let before = util::at_rest();
+        let before = crate::util::at_rest();
         let counters: Vec<Counter> = (0..4).map(|_| Counter::new()).collect();
         for _ in 0..60 {
             let process = Process::spawn(restless, (counters.clone(),)).unwrap();
@@ -537,6 +532,6 @@ fn clients_killed_at_random_leave_nothing_behind() {
         }
         drop(counters);
         none_is_left();
-        util::back_to(&before);
+        crate::util::back_to(&before);
     });
 }

@@ -1,19 +1,16 @@
 //! All kinds of shared objects at once: wherever they are made and used, and when those who
 //! use them are killed.
 //!
-//! Each kind's own behaviour is in its own file; here they meet. Neighbour: `handles.rs` has
+//! Each kind's own behaviour is in its own file; here they meet. Neighbour: `ways.rs` has
 //! the mechanism that they have in common.
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
-mod util;
-
+use crate::util::{METHODS, SOON, alone, alone_command, is_alone, run};
 use procession::{
     Barrier, Condition, Event, Lock, Process, Queue, RawValue, Semaphore, StartMethod, context,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use std::time::Duration;
-use util::{METHODS, SOON, alone, alone_command, is_alone, run};
 
 const ALL: [StartMethod; 3] = [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork];
 
@@ -112,7 +109,7 @@ fn takes_the_static() -> bool {
 // start-10
 #[test]
 fn a_static_semaphore_is_each_processs_own_and_nothing_is_said_of_it() {
-    const NAME: &str = "a_static_semaphore_is_each_processs_own_and_nothing_is_said_of_it";
+    const NAME: &str = "all::a_static_semaphore_is_each_processs_own_and_nothing_is_said_of_it";
     if is_alone(NAME) {
         assert!(takes_the_static());
         for method in METHODS {
@@ -141,7 +138,8 @@ fn find_the_lock() -> &'static str {
 // fsrv-05
 #[test]
 fn a_lock_made_by_a_preload_is_each_workers_own_and_nothing_is_said_of_it() {
-    const NAME: &str = "a_lock_made_by_a_preload_is_each_workers_own_and_nothing_is_said_of_it";
+    const NAME: &str =
+        "all::a_lock_made_by_a_preload_is_each_workers_own_and_nothing_is_said_of_it";
     if is_alone(NAME) {
         procession::set_forkserver_preload(make_the_lock).unwrap();
         for _ in 0..3 {
@@ -181,7 +179,7 @@ fn use_for_ever(all: Everything) {
 
 #[test]
 fn users_killed_at_random_leave_everything_usable() {
-    alone("users_killed_at_random_leave_everything_usable", || {
+    alone("all::users_killed_at_random_leave_everything_usable", || {
         let given = std::env::var("PROCESSION_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
         println!("PROCESSION_SEED={seed}");
@@ -212,13 +210,13 @@ fn users_killed_at_random_leave_everything_usable() {
             user.join_timeout(SOON).unwrap();
         }
         // Every death is repaired: permits are back, nobody waits, nobody holds.
-        util::until("the permits are back", || all.ready.value().unwrap() == 2);
+        crate::util::until("the permits are back", || all.ready.value().unwrap() == 2);
         all.add();
         assert!(!all.lock.locked().unwrap());
         assert_eq!(all.barrier.wait_timeout(SOON).unwrap(), 0);
         all.condition.lock().unwrap().notify_all().unwrap();
         // What was lent to the dead comes back.
-        util::until("the queue is empty", || {
+        crate::util::until("the queue is empty", || {
             while all.queue.try_get().is_ok() {}
             all.queue.qsize().unwrap() == 0
         });

@@ -1,13 +1,7 @@
 //! `wait` over many objects, and pipes whose holders are killed: rows wait of
 //! conformance.md, and that no kill makes a message of half of one.
-#![allow(
-    clippy::unwrap_used,
-    clippy::needless_pass_by_value,
-    reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
-)]
 
-mod util;
-
+use crate::util::{METHODS, SOON};
 use procession::{
     Connection, Pipe, PipeError, Process, Receiver, Sender, Sentinel, wait, wait_async,
 };
@@ -16,7 +10,6 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
-use util::{METHODS, SOON};
 
 const MOMENT: Duration = Duration::from_millis(50);
 
