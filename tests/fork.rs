@@ -138,19 +138,19 @@ fn a_panic_is_the_childs() {
 
 fn exit_codes_and_signals_are_pythons() {
     let process = Process::fork(|| -> () { procession::exit(8) }).unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(8));
     let process = Process::fork(sleeper).unwrap();
     process.terminate().unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(-15));
     let process = Process::fork(sleeper).unwrap();
     process.interrupt().unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(-2));
     let process = Process::fork(sleeper).unwrap();
     process.kill().unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(-9));
 }
 
@@ -236,7 +236,7 @@ fn output_is_printed_once_and_the_parents_exit_handlers_do_not_run() {
     let mut text = String::new();
     let mut stdout = std::fs::File::from(process.take_stdout().unwrap());
     std::io::Read::read_to_string(&mut stdout, &mut text).unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(text, "by the child");
     assert!(!path.exists());
 }
@@ -322,7 +322,7 @@ fn relayed_lines_do_not_stand_in_the_way() {
         let process = Process::builder(|| eprintln!("(relayed)"), ()).stderr(Stdio::Relay);
         let process = process.start().unwrap();
         assert_eq!(Process::fork(|| 9).unwrap().result_timeout(SOON).unwrap(), 9);
-        process.join_timeout(SOON).unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
         assert_eq!(Process::fork(|| 9).unwrap().result_timeout(SOON).unwrap(), 9);
     }
 }
@@ -412,7 +412,7 @@ fn an_owners_death_is_told_though_a_copy_of_it_lives_on() {
     assert!(told - killed < Duration::from_millis(100), "{:?}", told - killed);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(copy), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
-    owner.join_timeout(SOON).unwrap();
+    assert!(owner.join_timeout(SOON).unwrap());
 }
 
 fn three_hundred_forks_hang_never_and_leave_nothing() {

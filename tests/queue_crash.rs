@@ -50,7 +50,7 @@ fn kills() -> u64 {
 
 fn kill(process: &ProcessRef) {
     process.kill().unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(-9));
 }
 
@@ -270,7 +270,7 @@ fn at_each_point_of_a_put_the_item_is_there_or_was_never_put() {
                 queue.put_timeout(4, SOON).unwrap();
                 kill(&child);
             } else {
-                child.join_timeout(SOON).unwrap();
+                assert!(child.join_timeout(SOON).unwrap());
                 assert_eq!(child.exitcode(), Some(-9));
                 queue.put_timeout(3, SOON).unwrap();
                 // The other place may hold the item of the dead.
@@ -313,7 +313,7 @@ fn an_item_in_the_hands_of_a_consumer_is_all_that_it_keeps_while_it_is_stopped()
             let pid = child.pid().unwrap();
             until("it is stopped", || util::state(pid) == Some('T'));
         } else {
-            child.join_timeout(SOON).unwrap();
+            assert!(child.join_timeout(SOON).unwrap());
         }
         // Those that were lent to it are taken back, in order.
         let mut got: Vec<_> = (2..50).map(|_| queue.get_timeout(SOON).unwrap()).collect();
@@ -350,7 +350,7 @@ fn at_each_point_of_a_get_what_it_took_comes_back_or_is_returned() {
             let arguments = (queue.clone(), told.clone(), point, most);
             let child = Process::spawn(gets_until, arguments).unwrap();
             assert_eq!(told.get_timeout(SOON).unwrap(), 0);
-            child.join_timeout(SOON).unwrap();
+            assert!(child.join_timeout(SOON).unwrap());
             assert_eq!(child.exitcode(), Some(-9));
             let returned = if point == Point::Returned { u32::try_from(most).unwrap() } else { 0 };
             until("all that was not returned is back", || {
@@ -503,7 +503,7 @@ fn an_owner_killed_among_large_items_leaves_no_file() {
         };
         assert!(matches!(error, GetError::OwnerGone { .. }), "{error}");
         assert!(got.is_sorted_by(|a, b| a < b), "{got:?}");
-        producer.join_timeout(SOON).unwrap();
+        assert!(producer.join_timeout(SOON).unwrap());
         assert_ne!(producer.exitcode(), Some(0));
         drop(queue);
         until("the files are closed", || open_files() == 0);
@@ -530,12 +530,17 @@ fn a_stopped_owner_is_asked_in_vain_for_a_while() {
     until("it is stopped", || util::state(pid) == Some('T'));
     let counted = full.clone();
     let counting = std::thread::spawn(move || counted.qsize());
+    let leased = empty.clone();
+    let leasing = std::thread::spawn(move || leased.try_get_leased().map(drop));
     let getting = std::thread::spawn(move || (empty.try_get(), empty));
     assert!(matches!(full.try_put(2).unwrap_err().why, PutFault::Unanswered));
     let (got, empty) = getting.join().unwrap();
     assert!(matches!(got, Err(GetError::Unanswered)));
     assert!(matches!(counting.join().unwrap(), Err(QueueError::Unanswered)));
+    assert!(matches!(leasing.join().unwrap(), Err(GetError::Unanswered)));
     signal(pid, Signal::SIGCONT);
+    // Asked after the lease was, and after it was given up.
+    assert_eq!(empty.qsize().unwrap(), 0);
     empty.put(3).unwrap();
     assert_eq!((empty.try_get().unwrap(), full.get_timeout(SOON).unwrap()), (3, 1));
     end.put(()).unwrap();

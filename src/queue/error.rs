@@ -6,6 +6,8 @@ use crate::error::{DecodeError, EncodeError, Error};
 use procession_runtime::queue::{NoItem, Refused};
 use procession_runtime::share::ShareError;
 use std::fmt;
+use std::iter::Chain;
+use std::vec;
 
 /// An item was not put. Here it is.
 pub struct PutError<T> {
@@ -112,11 +114,11 @@ pub enum QueueError {
 }
 
 /// Some of the items were not put.
-pub struct PutManyError<T> {
+pub struct PutManyError<I: Iterator> {
     /// How many were put.
     pub put: usize,
-    /// The others, the one that failed first, in their order.
-    pub rest: Vec<T>,
+    /// The others, the one that failed first, in their order: to be collected, or put again.
+    pub rest: Chain<vec::IntoIter<I::Item>, I>,
     /// Why that one failed.
     pub why: PutFault,
 }
@@ -149,22 +151,21 @@ impl<T> fmt::Debug for PutError<T> {
 
 impl<T> std::error::Error for PutError<T> {}
 
-impl<T> fmt::Display for PutManyError<T> {
+impl<I: Iterator> fmt::Display for PutManyError<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (after {} items)", self.why, self.put)
     }
 }
 
-impl<T> fmt::Debug for PutManyError<T> {
+impl<I: Iterator> fmt::Debug for PutManyError<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { put, rest, why } = self;
+        let Self { put, why, .. } = self;
         let mut debug = f.debug_struct("PutManyError");
-        debug.field("put", put).field("rest", &rest.len()).field("why", why);
-        debug.finish_non_exhaustive()
+        debug.field("put", put).field("why", why).finish_non_exhaustive()
     }
 }
 
-impl<T> std::error::Error for PutManyError<T> {}
+impl<I: Iterator> std::error::Error for PutManyError<I> {}
 
 impl From<Refused> for PutFault {
     fn from(refused: Refused) -> Self {
@@ -210,8 +211,8 @@ impl<T> From<PutError<T>> for Error {
     }
 }
 
-impl<T> From<PutManyError<T>> for Error {
-    fn from(error: PutManyError<T>) -> Self {
+impl<I: Iterator> From<PutManyError<I>> for Error {
+    fn from(error: PutManyError<I>) -> Self {
         Self::Put(error.why)
     }
 }

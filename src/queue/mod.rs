@@ -232,16 +232,20 @@ impl<T: Serialize> Queue<T> {
     /// panic, the last of those that it gave may not be put.
     ///
     /// # Errors
-    /// [`PutManyError`] with the items that were not put.
-    pub fn put_many(&self, items: impl IntoIterator<Item = T>) -> Result<(), PutManyError<T>> {
+    /// [`PutManyError`] with the items that were not put: those that had been drawn, and behind
+    /// them `items` itself, which may have no end.
+    pub fn put_many<I>(&self, items: I) -> Result<(), PutManyError<I::IntoIter>>
+    where
+        I: IntoIterator<Item = T>,
+    {
         let goes_on = || !self.is_closed();
         self.raw.put_many(self.tag, items, goes_on).map_err(|stopped| {
-            let Stopped { put, rest, why } = stopped;
+            let Stopped { put, drawn, behind, why } = stopped;
             let why = why.map_or(PutFault::Closed, PutFault::from);
-            if let Some(item) = rest.first() {
+            if let Some(item) = drawn.first() {
                 self.tell_hook(&why, item);
             }
-            PutManyError { put, rest, why }
+            PutManyError { put, rest: drawn.into_iter().chain(behind), why }
         })
     }
 
@@ -353,7 +357,8 @@ impl<T: DeserializeOwned> Queue<T> {
     /// As [`get_leased`](Self::get_leased), if there is an item now.
     ///
     /// # Errors
-    /// As [`get`](Self::get), and [`GetError::Empty`].
+    /// As [`get`](Self::get), and [`GetError::Empty`]; [`GetError::Unanswered`] when the owner does
+    /// not say within five seconds whether there is one.
     pub fn try_get_leased(&self) -> Result<Lease<T>, GetError> {
         self.lease_with(Patience::Never)
     }

@@ -68,7 +68,7 @@ static WRITER: std::sync::Mutex<Option<std::io::PipeWriter>> = std::sync::Mutex:
 #[test]
 fn a_message_to_a_process_that_has_ended_is_an_error() {
     let p = Process::spawn(|| (), ()).unwrap();
-    p.join_timeout(SOON).unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
     assert!(matches!(p.send(&1u8), Err(Error::Closed)));
     assert!(matches!(mailbox::<u8>().recv(), Err(MailboxError::NoParent)));
 }

@@ -76,7 +76,7 @@ fn made_under(method: StartMethod) {
     }
     all.go.set().unwrap();
     for user in users {
-        user.join_timeout(SOON).unwrap();
+        assert!(user.join_timeout(SOON).unwrap());
         assert_eq!(user.exitcode(), Some(0));
     }
     assert_eq!(all.count.get().unwrap(), ROUNDS * 3);
@@ -90,12 +90,12 @@ fn all_kinds_work_in_all_nine_combinations() {
     let node = || {
         for made in ALL {
             let process = context(made).spawn(made_under, (made,)).unwrap();
-            process.join_timeout(SOON).unwrap();
+            assert!(process.join_timeout(SOON).unwrap());
             assert_eq!(process.exitcode(), Some(0), "made under {made:?}");
         }
     };
     let node = context(StartMethod::Spawn).spawn(node, ()).unwrap();
-    node.join_timeout(SOON).unwrap();
+    assert!(node.join_timeout(SOON).unwrap());
     assert_eq!(node.exitcode(), Some(0));
 }
 
@@ -198,7 +198,7 @@ fn users_killed_at_random_leave_everything_usable() {
             if users.len() == 3 {
                 let user = users.swap_remove(usize::try_from(next() % 3).unwrap());
                 user.kill().unwrap();
-                user.join_timeout(SOON).unwrap();
+                assert!(user.join_timeout(SOON).unwrap());
             }
             // Whoever held it is dead or alive: it comes free, and counts on.
             all.add();
@@ -207,7 +207,7 @@ fn users_killed_at_random_leave_everything_usable() {
         }
         for user in users {
             user.kill().unwrap();
-            user.join_timeout(SOON).unwrap();
+            assert!(user.join_timeout(SOON).unwrap());
         }
         // Every death is repaired: permits are back, nobody waits, nobody holds.
         crate::util::until("the permits are back", || all.ready.value().unwrap() == 2);

@@ -42,7 +42,7 @@ fn attached_and_killed(counter: &Counter) {
     let process = Process::spawn(hold, (counter.clone(),)).unwrap();
     until("it is attached", || counter.get() > before);
     process.kill().unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
 }
 
 #[derive(Actor, Serialize, Deserialize)]
@@ -152,14 +152,14 @@ fn what_nobody_will_redeem_does_not_stay() {
         drop(counter);
         assert_eq!(HOSTED.load(Ordering::SeqCst), 1);
         process.kill().unwrap();
-        process.join_timeout(SOON).unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
         none_is_left();
 
         // One that looks and never uses it.
         let counter = Counter::new();
         let process = Process::spawn(drop, (counter.clone(),)).unwrap();
         drop(counter);
-        process.join_timeout(SOON).unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
         none_is_left();
     });
 }
@@ -283,8 +283,34 @@ fn what_a_stopped_owner_had_no_room_for_reaches_it_after_its_senders_body() {
         process.send(&()).unwrap();
         let counter: Counter = here.recv_timeout(SOON).unwrap();
         signal(pid, Signal::SIGCONT);
-        process.join_timeout(SOON).unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
         assert_eq!(counter.add(1).unwrap(), 2);
+    });
+}
+
+#[test]
+fn what_is_given_back_finds_room_where_nothing_else_does() {
+    alone("ends::what_is_given_back_finds_room_where_nothing_else_does", || {
+        let owner = owner();
+        let pid = procession::active_children()[0].pid().unwrap();
+        let (given_back, kept) = (owner.make().unwrap(), owner.make().unwrap());
+        owner.forget().unwrap();
+        assert_eq!((given_back.get(), kept.get(), owner.hosted()), (0, 0, Ok(2)));
+        signal(pid, Signal::SIGSTOP);
+        until("it is stopped", || crate::util::state(pid) == Some('T'));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| kept.reaches(1, Duration::from_millis(300)));
+            // Its question goes first, or is refused.
+            std::thread::sleep(Duration::from_millis(100));
+            until("there is no room", || kept.pad().is_err());
+            assert!(matches!(waiting.join().unwrap(), Err(ShareError::Timeout)));
+        });
+        assert!(kept.pad().is_err());
+        drop(given_back);
+        signal(pid, Signal::SIGCONT);
+        until("one is dropped", || owner.hosted() == Ok(1));
+        until("the wait has ended", || kept.seen().waiting == 0);
+        assert_eq!(kept.seen().cancelled, 1);
     });
 }
 
@@ -517,7 +543,7 @@ fn clients_killed_at_random_leave_nothing_behind() {
             let process = Process::spawn(restless, (counters.clone(),)).unwrap();
             std::thread::sleep(Duration::from_micros(next() % 20_000));
             process.kill().unwrap();
-            process.join_timeout(SOON).unwrap();
+            assert!(process.join_timeout(SOON).unwrap());
         }
         for counter in &counters {
             until("every attachment has ended, once", || {

@@ -186,7 +186,7 @@ fn every_transport_carries_handles() {
         let process = Process::spawn(echo, (there,)).unwrap();
         here.send(&theirs).unwrap();
         assert_eq!(here.recv_timeout::<Counter>(SOON).unwrap().add(1).unwrap(), 13);
-        process.join_timeout(SOON).unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
         assert_eq!(theirs.get(), 13);
         assert_eq!(counter.get(), 1);
     });
@@ -196,7 +196,7 @@ fn put_and_pass_on(queue: Queue<u32>, number: u32) {
     queue.put(number).unwrap();
     if number < 2 {
         let process = Process::spawn(put_and_pass_on, (queue, number + 1)).unwrap();
-        process.join_timeout(SOON).unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
     }
 }
 
@@ -209,7 +209,7 @@ fn a_child_passes_its_queue_on_to_its_own_child() {
             let process = context(method).spawn(put_and_pass_on, (queue.clone(), 1)).unwrap();
             let both = [queue.get_timeout(SOON).unwrap(), queue.get_timeout(SOON).unwrap()];
             assert_eq!(both, [1, 2]);
-            process.join_timeout(SOON).unwrap();
+            assert!(process.join_timeout(SOON).unwrap());
         }
     });
 }
@@ -241,7 +241,7 @@ fn queues_travel_on_queues_between_siblings() {
             }
         }
         questions.shutdown(false).unwrap();
-        server.join_timeout(SOON).unwrap();
+        assert!(server.join_timeout(SOON).unwrap());
         assert_eq!(server.exitcode(), Some(0));
     });
 }
@@ -266,7 +266,7 @@ fn an_item_that_comes_back_brings_its_handles_again() {
         queue.put(counter.clone()).unwrap();
         for _ in 0..3 {
             let process = Process::spawn(lease, (queue.clone(), false)).unwrap();
-            process.join_timeout(SOON).unwrap();
+            assert!(process.join_timeout(SOON).unwrap());
             assert_eq!(process.exitcode(), Some(-6));
         }
         let process = Process::spawn(lease, (queue.clone(), true)).unwrap();
@@ -369,7 +369,7 @@ fn an_owner_that_is_done_goes_on_hosting_while_its_children_use_it() {
         procession::at_exit(-1, check);
     };
     let process = Process::spawn(owner, ()).unwrap();
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(33));
 }
 

@@ -47,7 +47,7 @@ fn a_terminal_shows_how_far_a_map_is() {
         .unwrap();
     let said = std::thread::spawn(|| all_of(master.into()));
     assert_eq!(process.result_timeout(SOON).unwrap(), (true, 70));
-    process.join_timeout(SOON).unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
     let said = said.join().unwrap();
     for wanted in ["60/60", "70/70", "80/80", "90/90", "1 failed", "/s"] {
         assert!(said.contains(wanted), "no {wanted:?} in {said:?}");

@@ -76,7 +76,7 @@ fn a_returned_error_is_printed_and_gives_one() {
 fn exit_codes_are_the_childs_own() {
     for code in [0, 1, 8, 255] {
         let p = Process::spawn(|code: i32| -> () { procession::exit(code) }, (code,)).unwrap();
-        p.join_timeout(SOON).unwrap();
+        assert!(p.join_timeout(SOON).unwrap());
         assert_eq!(p.exitcode(), Some(code));
     }
     let p = Process::spawn(|| -> () { std::process::exit(9) }, ()).unwrap();
@@ -98,12 +98,12 @@ fn signals_end_it_with_python_codes() {
 
     let p = Process::spawn(sleeper, ()).unwrap();
     p.kill().unwrap();
-    p.join_timeout(SOON).unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
     assert_eq!(p.exitcode(), Some(-9));
 
     let p = Process::spawn(sleeper, ()).unwrap();
     p.interrupt().unwrap();
-    p.join_timeout(SOON).unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
     assert_eq!(p.exitcode(), Some(-2));
 }
 
@@ -130,7 +130,7 @@ fn states_follow_python() {
     p.start().unwrap();
     assert!(matches!(p.start(), Err(Error::AlreadyStarted)));
     assert!(matches!(p.set_daemon(true), Err(Error::AlreadyStarted)));
-    p.join_timeout(SOON).unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
     p.close().unwrap();
     p.close().unwrap();
     assert!(matches!(p.is_alive(), Err(Error::Closed)));

@@ -1,6 +1,6 @@
 //! How the use of a queue ends: close, shutdown, join, leases, the owner's end.
 
-use crate::util::{METHODS, SOON};
+use crate::util::{METHODS, SOON, until};
 use procession::{
     GetError, JoinableQueue, Process, PutFault, Queue, QueueError, SimpleQueue, context,
 };
@@ -117,4 +117,36 @@ fn join_waits_until_all_is_done() {
         queue.join_timeout(SOON).unwrap();
         assert!(matches!(queue.task_done(), Err(QueueError::TooManyDone)));
     }
+}
+
+/// In the owner, and in a process that fills the ring to it first.
+#[test]
+fn what_put_many_does_not_put_comes_back_even_without_an_end() {
+    let put = |queue: Queue<u64>, started: Queue<()>| {
+        started.put(()).unwrap();
+        let error = queue.put_many(0..).unwrap_err();
+        assert!(matches!(error.why, PutFault::Shutdown));
+        // The first that is not in the queue, and what follows it.
+        let first = u64::try_from(error.put).unwrap();
+        assert!(error.rest.take(5000).eq(first..first + 5000));
+        first
+    };
+    let shut = |queue: &Queue<u64>| {
+        until("it is full", || queue.is_full().unwrap());
+        // It waits for room, or will.
+        std::thread::sleep(Duration::from_millis(50));
+        queue.shutdown(false).unwrap();
+    };
+    let (queue, started) = (Queue::bounded(100).unwrap(), Queue::new().unwrap());
+    std::thread::scope(|scope| {
+        let putting = scope.spawn(|| put(queue.clone(), started.clone()));
+        shut(&queue);
+        assert_eq!(putting.join().unwrap(), 100);
+    });
+
+    let queue = Queue::bounded(100).unwrap();
+    let process = Process::spawn(put, (queue.clone(), started.clone())).unwrap();
+    shut(&queue);
+    assert_eq!(process.result_timeout(SOON).unwrap(), 100);
+    assert!(queue.iter().map(Result::unwrap).eq(0..100));
 }

@@ -9,7 +9,7 @@ use crate::launcher::hello::{self, Pong, ToChild, ToParent};
 use crate::link::{Link, LinkCopy, OUTBOUND_LIMIT};
 use crate::peer::serve::Entrance;
 use crate::sync::lock;
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Held, Watched};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -72,13 +72,11 @@ pub(crate) fn attend() -> io::Result<()> {
     let attended = hidden::handle().map(|handle| {
         handle.spawn(async move {
             // A descriptor of its own, in case the link is watched elsewhere too.
-            let Some(Ok(copy)) = node.parent().map(|parent| parent.control.copy()) else { return };
-            let held = Held::new(&Arc::new(copy), LinkCopy::as_fd);
-            let Ok(link) = watch(held, Interest::READABLE) else { return };
+            let Some(copy) = node.parent().map(|parent| parent.control.copy()) else { return };
+            let held = copy.map(|copy| Held::new(&Arc::new(copy), LinkCopy::as_fd));
+            let link = Watched::new(held, Interest::READABLE);
             while drain() {
-                if let Ok(mut ready) = link.readable().await {
-                    ready.clear_ready();
-                }
+                link.readable().await;
             }
         })
     });

@@ -13,7 +13,7 @@ use crate::launcher::{ParentDeath, StartMethod};
 use crate::proc_tree::AdoptionWatch;
 use crate::sync::lock;
 use crate::sys::socket::duplicate;
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Ending, Held, watch};
 use crate::{log, prctl};
 use nix::sys::signal::Signal;
 use std::io;
@@ -130,13 +130,10 @@ fn parent_descriptors(node: &Node) -> (Option<OwnedFd>, Option<OwnedFd>) {
 
 /// Waits until the process of a pidfd has ended; for ever when there is none.
 async fn process_ended(pidfd: Option<OwnedFd>) {
-    if let Some(pidfd) = pidfd
-        && let Ok(pidfd) = watch(Held::own(pidfd), Interest::READABLE)
-        && pidfd.readable().await.is_ok()
-    {
-        return;
+    match pidfd {
+        Some(pidfd) => Ending::new(pidfd).comes().await,
+        None => std::future::pending().await,
     }
-    std::future::pending::<()>().await;
 }
 
 /// Waits until a socket's other end is closed; for ever when there is none. What comes

@@ -11,7 +11,7 @@ use crate::child::Child;
 use crate::finalizer::{BEFORE_THE_END, run_finalizers};
 use crate::launcher::StartMethod;
 use crate::sync::{after, lock};
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Held, Watched};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
@@ -67,13 +67,14 @@ fn arm() -> std::io::Result<()> {
     let watched = crate::sys::socket::duplicate(&wake)?;
     *lock(&WAKE) = Some(wake);
     hidden::handle()?.spawn(async move {
-        let Ok(woken) = watch(Held::own(watched), Interest::READABLE) else { return };
-        if woken.readable().await.is_ok() {
-            // User code (exit hooks) never runs on the hidden thread.
-            let exit = std::thread::Builder::new().name("procession-exit".into());
-            if exit.spawn(wind_down).is_err() {
-                finished();
-            }
+        let bell = Watched::new(Ok(Held::own(watched)), Interest::READABLE);
+        while lock(&WAKE).as_ref().is_none_or(|wake| wake.read().is_err()) {
+            bell.readable().await;
+        }
+        // User code (exit hooks) never runs on the hidden thread.
+        let exit = std::thread::Builder::new().name("procession-exit".into());
+        if exit.spawn(wind_down).is_err() {
+            finished();
         }
     });
     // Handlers are inherited by forks; once in the C library's list is enough.

@@ -10,19 +10,15 @@ use super::{Node, hidden, tree};
 use crate::child::{Child, News, Set};
 use crate::down::Down;
 use crate::sync::lock;
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Held, LOOK_PERIOD, watch};
 use nix::errno::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::Interest;
 
 /// The set, and the process that it belongs to.
 static SET: Mutex<Option<(u32, Arc<Set>)>> = Mutex::new(None);
-
-/// Where the set cannot watch a child it is looked at this often.
-const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Keeps a child that has been started, until it ends.
 ///

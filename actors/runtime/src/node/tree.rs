@@ -11,14 +11,12 @@ use crate::child::Child;
 use crate::down::Down;
 use crate::relay::Pumped;
 use crate::sync::lock;
-use crate::sys::watch::{Held, watch as watch_fd};
+use crate::sys::watch::{Held, Watched as WatchedFd};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 /// The root supervisor's cell, and the process that it lives in.
@@ -160,29 +158,19 @@ impl Actor for ProcessProxy {
 /// Serves the child's control link and relays until it has ended.
 async fn until_end(child: &Arc<Child>) -> Arc<Down> {
     pump(child);
-    let (Ok(pidfd), Ok(control)) =
-        (watched(child, Child::pidfd), watched(child, |child| child.control().as_fd()))
-    else {
-        return by_looking(child).await;
-    };
+    let pidfd = watched(child, Child::pidfd);
+    let control = watched(child, |child| child.control().as_fd());
     loop {
         let more = child.drain_control();
         tokio::select! {
             // Also when the child had ended before it was watched. The end of its control
             // link is no reason to look: a thread that joins it would have to wait.
-            ready = pidfd.readable() => {
+            () = pidfd.readable() => {
                 if let Some(down) = child.reap() {
                     return down;
                 }
-                if let Ok(mut ready) = ready {
-                    ready.clear_ready();
-                }
             }
-            ready = control.readable(), if more && !child.has_more() => {
-                if let Ok(mut ready) = ready {
-                    ready.clear_ready();
-                }
-            }
+            () = control.readable(), if more && !child.has_more() => {}
             () = child.lines().turn(), if child.has_more() => {}
         }
     }
@@ -191,38 +179,20 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
 /// Has the child's relayed output copied from now on. To be called on the hidden thread.
 pub(super) fn pump(child: &Arc<Child>) {
     for at in 0..child.relay().count() {
-        let Ok(fd) = watched(child, |child| child.relay().descriptor(at)) else { continue };
+        let stream = watched(child, |child| child.relay().descriptor(at));
         let child = child.clone();
         tokio::spawn(async move {
             loop {
                 match child.relay().pump(false) {
                     Pumped::Ended => return,
                     Pumped::More => child.relay().lines().turn().await,
-                    Pumped::All => match fd.readable().await {
-                        Ok(mut ready) => ready.clear_ready(),
-                        Err(_) => return,
-                    },
+                    Pumped::All => stream.readable().await,
                 }
             }
         });
     }
 }
 
-fn watched(
-    child: &Arc<Child>,
-    fd: impl FnOnce(&Child) -> BorrowedFd<'_>,
-) -> io::Result<AsyncFd<Held>> {
-    watch_fd(Held::new(child, fd), Interest::READABLE)
-}
-
-/// For when epoll has no room: looks at the child again and again.
-async fn by_looking(child: &Child) -> Arc<Down> {
-    const PERIOD: Duration = Duration::from_millis(20);
-    loop {
-        child.drain_control();
-        if let Some(down) = child.reap() {
-            return down;
-        }
-        tokio::time::sleep(PERIOD).await;
-    }
+fn watched(child: &Arc<Child>, fd: impl FnOnce(&Child) -> BorrowedFd<'_>) -> WatchedFd {
+    WatchedFd::new(Ok(Held::new(child, fd)), Interest::READABLE)
 }

@@ -174,8 +174,9 @@ impl End {
                     sent += count;
                     true
                 }
+                // Where nobody can wait for room here, the hidden thread does.
                 Err(error) if would_block(&error) => {
-                    ready::poll_until(self.fd(), PollFlags::POLLOUT, deadline)?
+                    ready::poll_until(self.fd(), PollFlags::POLLOUT, deadline).unwrap_or(false)
                 }
                 Err(error) => {
                     self.tear();

@@ -16,7 +16,7 @@ use crate::codec::{self, DecodeError, Encoded};
 use crate::node::hidden;
 use crate::share::{BadMessage, Client, ReplyTo, Stock};
 use crate::sync::lock;
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Held, Watched};
 use procession_protocols::queue::{Entry, Holder, Waiter};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -183,10 +183,9 @@ impl Own {
 
 /// Hears the clients while no thread of the owner does.
 async fn serve(own: Weak<Own>, bells: Arc<Bells>, gate: Held) {
-    let Ok(gate) = watch(gate, Interest::READABLE) else { return };
+    let gate = Watched::new(Ok(gate), Interest::READABLE);
     loop {
-        let Ok(mut ready) = gate.readable().await else { return };
-        ready.clear_ready();
+        gate.readable().await;
         loop {
             let Some(own) = own.upgrade() else { return };
             let is_more = own.turn(&bells);

@@ -22,11 +22,13 @@ use serde::de::DeserializeOwned;
 
 /// Some items were not put.
 #[derive(Debug)]
-pub struct Stopped<T> {
+pub struct Stopped<I: Iterator> {
     /// How many were put.
     pub put: usize,
-    /// The others, the one that failed first.
-    pub rest: Vec<T>,
+    /// Those that had been drawn and were not put, the one that failed first.
+    pub drawn: Vec<I::Item>,
+    /// Where the others are. There may be no end of them.
+    pub behind: I,
     /// Why that one failed; `None` when the caller wanted no more to be put.
     pub why: Option<Refused>,
 }
@@ -37,18 +39,17 @@ impl RawQueue {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub fn put_many<T: Serialize>(
+    pub fn put_many<I: IntoIterator<Item: Serialize>>(
         &self,
         tag: u32,
-        items: impl IntoIterator<Item = T>,
+        items: I,
         goes_on: impl Fn() -> bool,
-    ) -> Result<(), Stopped<T>> {
+    ) -> Result<(), Stopped<I::IntoIter>> {
         let patience = Patience::Until(None);
         let mut items = items.into_iter();
         let mut put = 0;
-        let stopped = |put, first: Option<T>, items, why| {
-            let rest = first.into_iter().chain(items).collect();
-            Err(Stopped { put, rest, why })
+        let stopped = |put, item: Option<I::Item>, behind, why: Option<Refused>| -> Result<(), _> {
+            Err(Stopped { put, drawn: item.into_iter().collect(), behind, why })
         };
         let away = match at_once(self.side(patience)) {
             Ok(Side::Away(away)) => away,
@@ -64,7 +65,7 @@ impl RawQueue {
                 }
                 return Ok(());
             }
-            Err(why) => return stopped(0, None, items, Some(why.into())),
+            Err(why) => return stopped(0, items.next(), items, Some(why.into())),
         };
         // However it ends, what has been put is shown.
         let _shown = Shown(away);
@@ -74,8 +75,8 @@ impl RawQueue {
         loop {
             let next = gather(&mut run, &mut gathered, &mut items, &goes_on);
             if let Err((count, why)) = away.put_run(&run) {
-                let rest = gathered.into_iter().skip(count).chain(next.item()).chain(items);
-                return Err(Stopped { put: put + count, rest: rest.collect(), why: Some(why) });
+                let drawn = gathered.into_iter().skip(count).chain(next.item()).collect();
+                return Err(Stopped { put: put + count, drawn, behind: items, why: Some(why) });
             }
             put += gathered.len();
             gathered.clear();

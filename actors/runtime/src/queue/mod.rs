@@ -240,8 +240,10 @@ impl RawQueue {
             Side::Own(own) => own.lease(patience).await?,
             Side::Away(away) => {
                 let waits = !matches!(patience, Patience::Never);
-                match away.request(&Ask::Lease { waits }, patience).await {
-                    Err(ShareError::Timeout) => return Err(NoItem::Timeout),
+                let until = if waits { patience } else { Patience::Until(after(ANSWER_WITHIN)) };
+                match away.request(&Ask::Lease { waits }, until).await {
+                    Err(ShareError::Timeout) if waits => return Err(NoItem::Timeout),
+                    Err(ShareError::Timeout) => return Err(NoItem::Unanswered),
                     Err(error) => return Err(error.into()),
                     Ok((Answer::Leased { lease, redelivered, tag, file }, rest)) => {
                         let parcel =

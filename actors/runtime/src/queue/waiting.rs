@@ -11,7 +11,7 @@ use super::waits::Patience;
 use crate::node::hidden;
 use crate::share::ShareError;
 use crate::sync::{after, readable};
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Held, Watched};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,9 +118,7 @@ impl Inner {
         let weak = Arc::downgrade(self);
         let socket = self.channel.as_fd().try_clone_to_owned();
         let listen = async move {
-            if let Ok(watched) = socket.and_then(|fd| watch(Held::own(fd), Interest::READABLE)) {
-                drop(watched.readable().await);
-            }
+            Watched::new(socket.map(Held::own), Interest::READABLE).readable().await;
             let Some(inner) = weak.upgrade() else { return };
             if !inner.listen(Some(Instant::now())) {
                 tokio::time::sleep(NAP).await;

@@ -8,12 +8,12 @@
 use super::ShareError;
 use super::era::generation;
 use super::handle::Handle;
-use super::message::{self, LOOK_PERIOD, Refusal, ToClient, ToOwner};
+use super::message::{self, Refusal, ToClient, ToOwner};
 use crate::codec::{self, Encoded, Fd};
-use crate::link::{Frame, Link, LinkError};
+use crate::link::{Frame, Link, LinkError, OUTBOUND_LIMIT};
 use crate::node::hidden;
 use crate::sync::{lock, poll};
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Ending, Held, LOOK_PERIOD, Watched};
 use crate::wait;
 use nix::poll::{PollFd, PollFlags};
 use procession_protocols::custody::ClientId;
@@ -30,6 +30,9 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::io::Interest;
 use tokio::sync::{Notify, oneshot};
+
+/// What gives something back always finds room: there is never more of it than was asked for.
+const GIVING_BACK: usize = usize::MAX;
 
 /// A process that owns shared objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +176,8 @@ impl Connection {
             state.attached.remove(&object);
         }
         drop(state);
-        let _ = self.post_frame(FrameKind::Release, object, number, Encoded::default());
+        let _ =
+            self.post_up_to(GIVING_BACK, FrameKind::Release, object, number, Encoded::default());
     }
 
     /// Gives the owner the other end of a ticket for these objects.
@@ -247,10 +251,22 @@ impl Connection {
         call: u64,
         message: Encoded,
     ) -> Result<(), ShareError> {
+        self.post_up_to(OUTBOUND_LIMIT, kind, target, call, message)
+    }
+
+    fn post_up_to(
+        &self,
+        limit: usize,
+        kind: FrameKind,
+        target: u64,
+        call: u64,
+        message: Encoded,
+    ) -> Result<(), ShareError> {
         if self.generation != generation() {
             return Err(ShareError::Forked);
         }
-        message::post(&self.link, kind, target, call, message).map_err(|error| match error {
+        let posted = message::post_up_to(limit, &self.link, kind, target, call, message);
+        posted.map_err(|error| match error {
             LinkError::Closed => self.owner.gone(),
             LinkError::Io(error) => ShareError::Io(error),
             other => ShareError::Io(io::Error::other(other)),
@@ -277,8 +293,8 @@ impl Connection {
 
     async fn read(&self) {
         let both = Interest::READABLE | Interest::WRITABLE;
-        let Ok(socket) = watch(Held::new(&self.link, AsFd::as_fd), both) else { return };
-        let mut pidfd = None;
+        let socket = Watched::new(Ok(Held::new(&self.link, AsFd::as_fd)), both);
+        let mut owner = None;
         loop {
             let mut has_room = message::has_room(&self.link);
             while has_room {
@@ -287,7 +303,7 @@ impl Connection {
                         has_room = frame.fds.is_empty() || message::has_room(&self.link);
                         match self.heard(frame) {
                             Ok(None) => {}
-                            Ok(Some(fd)) => pidfd = watch(Held::own(fd), Interest::READABLE).ok(),
+                            Ok(Some(pidfd)) => owner = Some(Ending::new(pidfd)),
                             Err(Damaged) => return,
                         }
                     }
@@ -296,19 +312,16 @@ impl Connection {
                 }
             }
             let owner_ended = async {
-                match &pidfd {
-                    Some(pidfd) => drop(pidfd.readable().await),
+                match &owner {
+                    Some(owner) => owner.comes().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                ready = socket.readable() => if let Ok(mut ready) = ready {
-                    ready.clear_ready();
-                },
-                ready = socket.writable(), if self.link.wants_write() => if let Ok(mut ready) = ready {
-                    ready.clear_ready();
+                () = socket.readable() => {}
+                () = socket.writable(), if self.link.wants_write() => {
                     let _ = self.link.flush();
-                },
+                }
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LOOK_PERIOD), if !has_room => {}
                 () = owner_ended => {
@@ -422,7 +435,7 @@ impl Drop for Call {
         } else {
             let word = ToOwner::Cancel { object: self.object, call: self.number };
             if let Ok(message) = codec::encode(&word) {
-                let _ = connection.post_frame(FrameKind::Control, 0, 0, message);
+                let _ = connection.post_up_to(GIVING_BACK, FrameKind::Control, 0, 0, message);
             }
         }
     }

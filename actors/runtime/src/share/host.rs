@@ -10,7 +10,7 @@
 use super::client::{Client, ReplyTo};
 use super::connection::Extensions;
 use super::era::Eras;
-use super::message::{self, LOOK_PERIOD, Refusal, ToClient, ToOwner};
+use super::message::{self, Refusal, ToClient, ToOwner};
 use super::stream::{Role, Stream};
 use super::{BadMessage, ShareError, Stock};
 use crate::codec::{self, Encoded, Fd};
@@ -18,6 +18,7 @@ use crate::link::{Frame, Link};
 use crate::node::hidden;
 use crate::sync::lock;
 use crate::sys::process::pidfd_open;
+use crate::sys::watch::LOOK_PERIOD;
 use procession_protocols::custody::{Attached, ClientId, Custody, Effect};
 use procession_protocols::wire::Kind as FrameKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

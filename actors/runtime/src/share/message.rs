@@ -14,7 +14,6 @@ use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 /// From a client, or from who holds a ticket.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,9 +60,6 @@ impl Refusal {
 /// Descriptors that must be free before a socket is read.
 const ROOM: usize = 4;
 
-/// Where something cannot be waited for, it is looked at this often.
-pub(super) const LOOK_PERIOD: Duration = Duration::from_millis(20);
-
 /// Sees to it that descriptors can arrive: those that find no number free are lost, and
 /// with them the connection. So whoever reads waits until there is room.
 ///
@@ -87,10 +83,22 @@ pub(super) fn post(
     call: u64,
     message: Encoded,
 ) -> Result<(), LinkError> {
+    post_up_to(OUTBOUND_LIMIT, link, kind, target, call, message)
+}
+
+/// As [`post`], with a limit of its own for what waits.
+pub(super) fn post_up_to(
+    limit: usize,
+    link: &Link,
+    kind: Kind,
+    target: u64,
+    call: u64,
+    message: Encoded,
+) -> Result<(), LinkError> {
     let mut header = Header::new(kind, message.bytes.len()).map_err(io::Error::other)?;
     header.target = target;
     header.call = call;
-    link.post(header, message, OUTBOUND_LIMIT)
+    link.post(header, message, limit)
 }
 
 /// Posts one of the words above.

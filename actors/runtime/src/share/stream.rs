@@ -7,19 +7,18 @@
 
 use super::client::Client;
 use super::host::{self, Damaged};
-use super::message::{self, LOOK_PERIOD, has_room};
+use super::message::{self, has_room};
 use crate::link::Link;
 use crate::node::hidden;
 use crate::sync::readable;
 use crate::sys::socket::duplicate;
-use crate::sys::watch::{Held, watch};
+use crate::sys::watch::{Held, LOOK_PERIOD, Watched};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 /// Bytes that one socket may bring before others get their turn.
@@ -114,7 +113,8 @@ impl Stream {
     }
 
     async fn run(&self) {
-        let socket = Watched::new(Held::new(&self.link, AsFd::as_fd), true);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let socket = Watched::new(Ok(Held::new(&self.link, AsFd::as_fd)), both);
         let death = match &self.role {
             Role::Ticket(_) => None,
             Role::Client(client) => Some(Death::of(client)),
@@ -164,11 +164,8 @@ struct Death<'a> {
 
 impl<'a> Death<'a> {
     fn of(client: &'a Client) -> Self {
-        let pidfd = match duplicate(&client.pidfd) {
-            Ok(pidfd) => Watched::new(Held::own(pidfd), false),
-            Err(_) => Watched(None),
-        };
-        Self { client, pidfd }
+        let pidfd = duplicate(&client.pidfd).map(Held::own);
+        Self { client, pidfd: Watched::new(pidfd, Interest::READABLE) }
     }
 
     async fn comes(&self) {
@@ -178,41 +175,6 @@ impl<'a> Death<'a> {
             if readable(self.client.pidfd.as_fd(), Some(Instant::now())).unwrap_or(true) {
                 return;
             }
-        }
-    }
-}
-
-/// A descriptor that the runtime watches, if it can.
-struct Watched(Option<AsyncFd<Held>>);
-
-impl Watched {
-    fn new(held: Held, both_ways: bool) -> Self {
-        let interest =
-            if both_ways { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        Self(watch(held, interest).ok())
-    }
-
-    /// Waits until there may be something to read. The caller then looks until there is
-    /// nothing.
-    async fn readable(&self) {
-        match &self.0 {
-            Some(fd) => {
-                if let Ok(mut ready) = fd.readable().await {
-                    ready.clear_ready();
-                }
-            }
-            None => tokio::time::sleep(LOOK_PERIOD).await,
-        }
-    }
-
-    async fn writable(&self) {
-        match &self.0 {
-            Some(fd) => {
-                if let Ok(mut ready) = fd.writable().await {
-                    ready.clear_ready();
-                }
-            }
-            None => tokio::time::sleep(LOOK_PERIOD).await,
         }
     }
 }
