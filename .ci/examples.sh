@@ -181,8 +181,8 @@ check() {
     done
     examples_named+="$name "
     if [[ ! -e examples/$name.rs && ! -e examples/$name/main.rs ]]; then
-        note "there is no example $name yet: not run"
-        return
+        echo "FAILED  $name: there is no such example"
+        return 1
     fi
     local profile=debug
     [[ " ${released_examples[*]} " == *" $name "* ]] && profile=release

@@ -4,11 +4,16 @@
 //! Each kind's own behaviour is in its own file; here they meet. Neighbour: `ways.rs` has
 //! the mechanism that they have in common.
 
-use crate::util::{METHODS, SOON, alone, alone_command, is_alone, run};
+use crate::util::{Folder, METHODS, SOON, alone, alone_command, is_alone, run};
 use procession::{
-    Barrier, Condition, Event, Lock, Process, Queue, RawValue, Semaphore, StartMethod, context,
+    Array, Barrier, BoundedSemaphore, Condition, Connection, Event, ExclusiveArray, Fd,
+    JoinableQueue, Lock, Pipe, Process, Queue, RLock, RawArray, RawValue, Receiver, Semaphore,
+    Sender, ShareableItem, ShareableList, SharedMemory, SimpleQueue, StartMethod, Value, context,
 };
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -26,6 +31,17 @@ struct Everything {
     go: Event,
     condition: Condition,
     barrier: Barrier,
+    again: RLock,
+    places: BoundedSemaphore,
+    tasks: JoinableQueue<u64>,
+    said: SimpleQueue<u64>,
+    total: Value<u64>,
+    sums: Array<u64>,
+    numbers: RawArray<u64>,
+    alone: ExclusiveArray<u64>,
+    named: SharedMemory,
+    unnamed: SharedMemory,
+    list: ShareableList,
 }
 
 impl Everything {
@@ -38,6 +54,17 @@ impl Everything {
             go: Event::new().unwrap(),
             condition: Condition::new().unwrap(),
             barrier: Barrier::new(parties).unwrap(),
+            again: RLock::new().unwrap(),
+            places: BoundedSemaphore::new(1).unwrap(),
+            tasks: JoinableQueue::new().unwrap(),
+            said: SimpleQueue::new().unwrap(),
+            total: Value::new(0).unwrap(),
+            sums: Array::new([0; 3]).unwrap(),
+            numbers: RawArray::new([0; 3]).unwrap(),
+            alone: ExclusiveArray::new([0; 3]).unwrap(),
+            named: SharedMemory::create_unnamed(3).unwrap(),
+            unnamed: SharedMemory::anonymous(3).unwrap(),
+            list: ShareableList::new([0_i64; 3]).unwrap(),
         }
     }
 
@@ -59,16 +86,62 @@ fn use_everything(all: Everything, number: u64) {
     all.queue.put(number).unwrap();
     all.condition.notify_all().unwrap();
     drop(guard);
+
+    let at = usize::try_from(number).unwrap();
+    let byte = u8::try_from(number).unwrap() + 1;
+    for _ in 0..ROUNDS {
+        let outer = all.again.lock().unwrap();
+        let inner = all.again.lock().unwrap();
+        let permit = all.places.permit().unwrap();
+        all.numbers.set(0, all.numbers.get(0).unwrap() + 1).unwrap();
+        drop((permit, inner, outer));
+        all.total.fetch_add(1).unwrap();
+        let mut sums = all.sums.lock().unwrap();
+        sums.update(0, |sum| sum + 1).unwrap();
+        drop(sums);
+        all.alone.lock().unwrap()[0] += 1;
+    }
+    all.named.write(at, &[byte]).unwrap();
+    all.unnamed.write(at, &[byte]).unwrap();
+    all.list.set(at, i64::from(byte)).unwrap();
+    let task = all.tasks.get_timeout(SOON).unwrap();
+    all.said.put(task).unwrap();
+    all.tasks.task_done().unwrap();
+}
+
+/// The ends and descriptors of one user, who has them alone.
+type Ends = (Connection, Receiver<u64>, Sender<u64>, Fd);
+
+fn use_ends((both, from, to, file): Ends, number: u64) {
+    both.send(&number).unwrap();
+    to.send(from.recv().unwrap()).unwrap();
+    File::from(OwnedFd::from(file)).write_all(&[b'0' + u8::try_from(number).unwrap()]).unwrap();
+}
+
+fn use_all(all: Everything, ends: Ends, number: u64) {
+    use_everything(all, number);
+    use_ends(ends, number);
 }
 
 /// Made under this method, used under all.
 fn made_under(method: StartMethod) {
     assert_eq!(procession::current_process().start_method(), Some(method));
     let all = Everything::new(3);
+    let mut written = tempfile();
+    let mut ours = Vec::new();
     let users: Vec<_> = (0..)
         .zip(ALL)
         .map(|(number, method)| {
-            context(method).spawn(use_everything, (all.clone(), number)).unwrap()
+            let (both, theirs) = Pipe::duplex().unwrap();
+            let (to, from) = Pipe::typed().unwrap();
+            let (there, back) = Pipe::typed::<u64>().unwrap();
+            let file = Fd::from(OwnedFd::from(written.try_clone().unwrap()));
+            to.send(number + 10).unwrap();
+            all.tasks.put(number).unwrap();
+            let user =
+                context(method).spawn(use_all, (all.clone(), (theirs, from, there, file), number));
+            ours.push((both, back));
+            user.unwrap()
         })
         .collect();
     for _ in &users {
@@ -83,6 +156,37 @@ fn made_under(method: StartMethod) {
     let mut numbers: Vec<u64> = (0..3).map(|_| all.queue.get_timeout(SOON).unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, [0, 1, 2]);
+
+    all.tasks.join_timeout(SOON).unwrap();
+    let mut said: Vec<u64> = (0..3).map(|_| all.said.get().unwrap()).collect();
+    said.sort_unstable();
+    assert_eq!(said, [0, 1, 2]);
+    assert_eq!((all.total.get().unwrap(), all.numbers.get(0).unwrap()), (ROUNDS * 3, ROUNDS * 3));
+    assert_eq!((all.sums.get(0).unwrap(), all.alone.lock().unwrap()[0]), (ROUNDS * 3, ROUNDS * 3));
+    for memory in [&all.named, &all.unnamed] {
+        let mut bytes = [0; 3];
+        memory.read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [1, 2, 3]);
+    }
+    let listed = (0..3).map(|at| all.list.get(at).unwrap());
+    assert!(listed.eq([1, 2, 3].map(ShareableItem::Int)));
+    all.list.unlink().unwrap();
+    all.named.unlink().unwrap();
+    for (number, (both, back)) in (0..).zip(ours) {
+        assert_eq!(both.recv::<u64>().unwrap(), number);
+        assert_eq!(back.recv().unwrap(), number + 10);
+    }
+    let mut text = String::new();
+    written.seek(SeekFrom::Start(0)).unwrap();
+    written.read_to_string(&mut text).unwrap();
+    assert_eq!(text.chars().filter(|digit| "012".contains(*digit)).count(), 3, "{text}");
+}
+
+/// A file without a name.
+fn tempfile() -> File {
+    let folder = Folder::new("handles-all");
+    let path = folder.file("written");
+    File::options().create_new(true).read(true).write(true).open(path).unwrap()
 }
 
 #[test]

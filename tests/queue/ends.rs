@@ -30,20 +30,39 @@ fn a_simple_queue_has_four_calls() {
 
 #[test]
 fn a_shutdown_ends_those_who_wait_everywhere() {
-    let queue = Queue::<u32>::bounded(1).unwrap();
-    let waits = |queue: Queue<u32>| matches!(queue.get(), Err(GetError::Shutdown));
-    let getters: Vec<_> =
-        (0..2).map(|_| Process::spawn(waits, (queue.clone(),)).unwrap()).collect();
-    let thread = std::thread::spawn({
-        let queue = queue.clone();
-        move || matches!(queue.get(), Err(GetError::Shutdown))
-    });
-    let closer = |queue: Queue<u32>| queue.shutdown(false).unwrap();
+    let (queue, begun) = (JoinableQueue::<u32>::bounded(1).unwrap(), Queue::new().unwrap());
+    queue.put(7).unwrap();
+    assert_eq!(queue.get().unwrap(), 7);
+    let waits = |queue: JoinableQueue<u32>, begun: Queue<()>| {
+        begun.put(()).unwrap();
+        let ended = matches!(queue.get(), Err(GetError::Shutdown));
+        ended && matches!(queue.put(1).unwrap_err().why, PutFault::Shutdown)
+    };
+    let joins = |queue: JoinableQueue<u32>, begun: Queue<()>| {
+        begun.put(()).unwrap();
+        queue.join_timeout(SOON).is_ok()
+    };
+    let args = || (queue.clone(), begun.clone());
+    let getters: Vec<_> = (0..2).map(|_| Process::spawn(waits, args()).unwrap()).collect();
+    let joiner = Process::spawn(joins, args()).unwrap();
+    let (here, also) = (args(), args());
+    let getting = std::thread::spawn(move || waits(here.0, here.1));
+    let joining = std::thread::spawn(move || joins(also.0, also.1));
+    for _ in 0..5 {
+        begun.get_timeout(SOON).unwrap();
+    }
+    // They wait by now, or will.
+    std::thread::sleep(Duration::from_millis(50));
+    let closer = |queue: JoinableQueue<u32>| queue.shutdown(false).unwrap();
     Process::spawn(closer, (queue.clone(),)).unwrap().result_timeout(SOON).unwrap();
     for getter in getters {
         assert!(getter.result_timeout(SOON).unwrap());
     }
-    assert!(thread.join().unwrap());
+    assert!(getting.join().unwrap());
+    // What was taken is not done before it is said to be.
+    assert!(joiner.is_alive().unwrap() && !joining.is_finished());
+    queue.task_done().unwrap();
+    assert!(joiner.result_timeout(SOON).unwrap() && joining.join().unwrap());
     assert!(matches!(queue.put(1).unwrap_err().why, PutFault::Shutdown));
     assert!(matches!(queue.try_get(), Err(GetError::Shutdown)));
 }

@@ -116,6 +116,40 @@ fn so_many_are_woken_as_are_notified_and_none_is_stolen() {
     }
 }
 
+/// Those who wait again stand behind those who wait still.
+#[test]
+fn who_comes_back_waits_for_a_notification_of_its_own() {
+    let (cond, woken) = (Condition::new().unwrap(), Semaphore::new(0).unwrap());
+    let sleeps_twice = |cond: Condition, woken: Semaphore| {
+        let mut guard = cond.lock().unwrap();
+        for _ in 0..2 {
+            guard.wait().unwrap();
+            woken.release().unwrap();
+        }
+    };
+    let children: Vec<_> =
+        (0..5).map(|_| Process::spawn(sleeps_twice, (cond.clone(), woken.clone()))).collect();
+    waiting(&cond, 5);
+    // Three wake and come back; then all five wake, and the two that had not come back.
+    for (notified, left) in [(3, 5), (5, 2)] {
+        notify(&cond, notified);
+        for _ in 0..notified {
+            assert!(woken.acquire_timeout(SOON).unwrap());
+        }
+        waiting(&cond, left);
+        assert!(!woken.acquire_timeout(SHORT).unwrap(), "none wakes by itself");
+        assert_eq!(cond.waiting().unwrap(), left);
+    }
+    cond.lock().unwrap().notify_all().unwrap();
+    for child in children {
+        ends(child);
+    }
+    for _ in 0..2 {
+        assert!(woken.try_acquire().unwrap());
+    }
+    assert!(!woken.try_acquire().unwrap());
+}
+
 #[test]
 fn a_condition_waits_for_something_to_be_so() {
     let (cond, value) = (Condition::new().unwrap(), RawValue::new(-1_i32).unwrap());
