@@ -1,32 +1,28 @@
 //! One life of a supervisor, as a ractor actor on the hidden thread.
 //!
-//! Owns the carrying out of the policy's actions: starting processes without blocking,
-//! asking, killing, timers, replies. Ends of children come as ractor's supervision
-//! events, which their proxies send when the reaper has the status. Everything else
-//! comes by its mailbox, so that requests are served between two steps.
+//! Owns the carrying out of the policy's actions: asking, killing, timers, replies. Ends of
+//! children come as ractor's supervision events, which their proxies send when the reaper has
+//! the status. Everything else comes by its mailbox, so that requests are served between two
+//! steps. It must never block: it runs on the hidden thread. Neighbour: `living` starts the
+//! children and looks after them.
 
-use super::slot::Slot;
+use super::living::{Living, What};
 use super::{ChildPlan, Start, SupervisorPlan, Tree};
 use crate::child::Child;
 use crate::codec::Encoded;
-use crate::launcher::hello::StartFault;
-use crate::launcher::{self, StartError};
-use crate::node;
-use crate::peer::Peer;
+use crate::launcher::StartError;
 use crate::sync::lock;
-use procession_protocols::exit::ExitReason;
 use procession_protocols::supervision::event::{
     Action, ChildCounts, ChildInfo, Event, Incarnation, Report, Request, RequestError, RequestId,
     Response, SupervisorExit, TimerToken,
 };
 use procession_protocols::supervision::policy::Supervisor as Policy;
 use procession_protocols::supervision::spec::ChildSpec;
-use procession_protocols::supervision::watchdog::{Verdict, Watchdog};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 /// What a supervisor's mailbox takes.
@@ -76,32 +72,19 @@ pub(crate) struct SupervisorActor;
 
 /// A supervisor's state.
 pub(crate) struct State {
-    tree: Arc<Tree>,
+    pub(super) tree: Arc<Tree>,
     policy: Policy,
     began: Instant,
     started: Option<oneshot::Sender<()>>,
-    plans: HashMap<String, Arc<ChildPlan>>,
+    pub(super) plans: HashMap<String, Arc<ChildPlan>>,
     /// Arguments of dynamic children, which replace the template's.
-    args: HashMap<Incarnation, Arc<Encoded>>,
-    lives: HashMap<Incarnation, Living>,
-    by_cell: HashMap<ActorId, Incarnation>,
+    pub(super) args: HashMap<Incarnation, Arc<Encoded>>,
+    pub(super) lives: HashMap<Incarnation, Living>,
+    pub(super) by_cell: HashMap<ActorId, Incarnation>,
     timers: HashMap<TimerToken, AbortHandle>,
-    asked: HashMap<RequestId, Ask>,
+    pub(super) asked: HashMap<RequestId, Ask>,
     next_request: u64,
     exit: Option<SupervisorExit>,
-}
-
-/// A child that is alive, or on its way.
-struct Living {
-    slot: Option<Arc<Slot>>,
-    what: What,
-}
-
-enum What {
-    /// Its start is under way; the notice cancels it.
-    Launching(Arc<Notify>),
-    Process(Arc<Child>, Option<(Watchdog, AbortHandle, u64)>),
-    Nested(Arc<Tree>),
 }
 
 impl Actor for SupervisorActor {
@@ -191,7 +174,7 @@ impl Actor for SupervisorActor {
 }
 
 impl State {
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -201,7 +184,7 @@ impl State {
     }
 
     /// Gives the policy an event, and does what it says.
-    async fn feed(&mut self, myself: &ActorRef<Message>, event: Event) {
+    pub(super) async fn feed(&mut self, myself: &ActorRef<Message>, event: Event) {
         let now = self.now_ms();
         for action in self.policy.handle(now, event) {
             self.act(myself, action).await;
@@ -265,208 +248,6 @@ impl State {
         }
     }
 
-    async fn start(
-        &mut self,
-        myself: &ActorRef<Message>,
-        id: &str,
-        incarnation: Incarnation,
-        replaces: Option<Incarnation>,
-        request: Option<RequestId>,
-    ) {
-        if let Some(ask) = request.and_then(|request| self.asked.get_mut(&request)) {
-            if let Some(plan) = &ask.plan {
-                self.tree.prepare(plan);
-                self.plans.insert(id.to_owned(), plan.clone());
-            }
-            if let Some(args) = ask.args.take() {
-                self.args.insert(incarnation, Arc::new(args));
-            }
-        }
-        if let Some(args) = replaces.and_then(|before| self.args.remove(&before)) {
-            self.args.insert(incarnation, args);
-        }
-        let Some(plan) = self.plans.get(id).cloned() else {
-            let why = "there is no plan for it".to_owned();
-            let _ = myself.send_message(Message::Launched(
-                incarnation,
-                Err(StartError::Refused(StartFault::Failed(why))),
-            ));
-            return;
-        };
-        match &plan.start {
-            Start::Process(_) => self.launch(myself, &plan, incarnation),
-            Start::Supervisor(_) => self.launch_nested(myself, &plan, incarnation).await,
-        }
-    }
-
-    fn launch(&mut self, myself: &ActorRef<Message>, plan: &Arc<ChildPlan>, life: Incarnation) {
-        let Start::Process(process) = &plan.start else { return };
-        let cancel = Arc::new(Notify::new());
-        let slot = process.actor.map(|_| self.tree.slot(&plan.spec.id));
-        self.lives.insert(life, Living { slot, what: What::Launching(cancel.clone()) });
-        let args = self.args.get(&life).cloned();
-        let spec = process.launch_spec(&plan.spec, args.as_deref());
-        let myself = myself.clone();
-        tokio::spawn(async move {
-            let start = async { launcher::start_async(spec?).await };
-            // A start that is cancelled kills and reaps its process as it is dropped.
-            let outcome = tokio::select! {
-                outcome = start => outcome,
-                () = cancel.notified() => Err(StartError::Died {
-                    reason: ExitReason::Signal(9),
-                    stderr: String::new(),
-                }),
-            };
-            let _ = myself.send_message(Message::Launched(life, outcome));
-        });
-    }
-
-    async fn launch_nested(
-        &mut self,
-        myself: &ActorRef<Message>,
-        plan: &Arc<ChildPlan>,
-        life: Incarnation,
-    ) {
-        let Start::Supervisor(nested) = &plan.start else { return };
-        let tree = self.tree.nested_tree(&plan.spec.id);
-        let shared = Arc::new(nested.share());
-        // The nested supervisor's own spawn runs on this thread, between two messages.
-        match Box::pin(tree.clone().launch(shared, myself.get_cell())).await {
-            Ok(started) => {
-                if let Some(cell) = tree.cell() {
-                    self.by_cell.insert(cell.get_id(), life);
-                }
-                self.lives.insert(life, Living { slot: None, what: What::Nested(tree) });
-                let myself = myself.clone();
-                tokio::spawn(async move {
-                    let ready = started.await.is_ok();
-                    let _ = myself.send_message(Message::Nested(life, ready));
-                });
-            }
-            Err(error) => {
-                let why = StartError::Refused(StartFault::Failed(error.to_string()));
-                let _ = myself.send_message(Message::Launched(life, Err(why)));
-            }
-        }
-    }
-
-    async fn nested(&mut self, myself: &ActorRef<Message>, life: Incarnation, ready: bool) {
-        // One that will not be ready ends, and that is told by its supervision event.
-        if ready {
-            self.feed(myself, Event::ChildReady { incarnation: life }).await;
-        }
-    }
-
-    async fn launched(
-        &mut self,
-        myself: &ActorRef<Message>,
-        incarnation: Incarnation,
-        outcome: Result<Arc<Child>, StartError>,
-    ) {
-        let adopted = match outcome {
-            Ok(child) => self.adopt(myself, incarnation, child).await,
-            Err(error) => Err(error),
-        };
-        match adopted {
-            Ok(()) => self.feed(myself, Event::ChildReady { incarnation }).await,
-            Err(error) => {
-                self.lives.remove(&incarnation);
-                let ignore = matches!(error, StartError::Refused(StartFault::Ignored));
-                let reason = match error {
-                    StartError::Timeout(_) => ExitReason::StartTimeout,
-                    StartError::Died { reason, .. } => reason,
-                    other => ExitReason::StartFailed(other.to_string()),
-                };
-                let event = Event::ChildStartFailed { incarnation, reason, ignore };
-                self.feed(myself, event).await;
-            }
-        }
-    }
-
-    /// Puts a process that is ready under this supervisor.
-    async fn adopt(
-        &mut self,
-        myself: &ActorRef<Message>,
-        incarnation: Incarnation,
-        child: Arc<Child>,
-    ) -> Result<(), StartError> {
-        let node = node::current();
-        lock(&node.children).insert(child.number(), child.clone());
-        node::control::attend()?;
-        let proxy = match node::tree::watch(child.clone(), myself.get_cell()).await {
-            Ok(proxy) => proxy,
-            Err(error) => {
-                child.kill_and_reap();
-                lock(&node.children).remove(&child.number());
-                return Err(StartError::Io(std::io::Error::other(error)));
-            }
-        };
-        self.by_cell.insert(proxy.get_id(), incarnation);
-        let slot = self.lives.get(&incarnation).and_then(|living| living.slot.clone());
-        let plan = self.plans.get(child.name()).cloned();
-        if let (Some(slot), Some(plan)) = (&slot, &plan)
-            && let Start::Process(process) = &plan.start
-            && let Some(options) = process.actor
-        {
-            let path = node.path.child(child.number());
-            slot.fill(Peer::of_child(&child, path, options, false));
-        }
-        let watchdog = plan.and_then(|plan| plan.spec.watchdog).map(|settings| {
-            let watchdog = Watchdog::new(settings, self.now_ms());
-            (watchdog, send_after(myself, settings.interval, Message::Watch(incarnation)), 0)
-        });
-        let what = What::Process(child, watchdog);
-        self.lives.insert(incarnation, Living { slot, what });
-        Ok(())
-    }
-
-    async fn ended(&mut self, myself: &ActorRef<Message>, incarnation: Incarnation) {
-        let Some(living) = self.lives.remove(&incarnation) else { return };
-        if let Some(slot) = &living.slot {
-            slot.empty();
-        }
-        let reason = match &living.what {
-            What::Launching(_) => return,
-            What::Process(child, watchdog) => {
-                if let Some((_, timer, _)) = watchdog {
-                    timer.abort();
-                }
-                child.reap().map_or(ExitReason::Unknown, |down| down.reason.clone())
-            }
-            What::Nested(tree) => tree.exit().map_or(ExitReason::Unknown, |exit| exit.reason()),
-        };
-        self.feed(myself, Event::ChildExited { incarnation, reason }).await;
-    }
-
-    /// Lets a child's watchdog look at it.
-    fn look_at(&mut self, myself: &ActorRef<Message>, incarnation: Incarnation) {
-        let now = self.now_ms();
-        let Some(living) = self.lives.get_mut(&incarnation) else { return };
-        let What::Process(child, Some((watchdog, timer, progress))) = &mut living.what else {
-            return;
-        };
-        if let Some(pong) = child.last_pong() {
-            watchdog.answered(pong.number);
-            if !pong.busy {
-                watchdog.idle();
-            } else if pong.progress != *progress {
-                *progress = pong.progress;
-                watchdog.progress(now);
-            }
-        }
-        match watchdog.tick(now) {
-            Verdict::Wait => {}
-            Verdict::Ping(number) => child.ping(number),
-            Verdict::Hung(cause) => {
-                tracing::warn!(target: "procession", name = child.name(), ?cause, "a child hangs");
-                let _ = child.kill_hung();
-                return;
-            }
-        }
-        let wait = Duration::from_millis(watchdog.next_tick_ms().saturating_sub(now));
-        *timer = send_after(myself, wait, Message::Watch(incarnation));
-    }
-
     fn which(&self) -> Vec<(ChildInfo, Option<u32>)> {
         let pid = |info: &ChildInfo| match &self.lives.get(&info.incarnation?)?.what {
             What::Process(child, _) => Some(child.pid()),
@@ -500,7 +281,7 @@ impl State {
 
 impl Tree {
     /// Makes the places of a child that is to be started, so that references exist.
-    fn prepare(&self, child: &ChildPlan) {
+    pub(super) fn prepare(&self, child: &ChildPlan) {
         match &child.start {
             Start::Process(process) if process.actor.is_some() => drop(self.slot(&child.spec.id)),
             Start::Process(_) => {}
@@ -520,7 +301,7 @@ impl Tree {
 
 impl SupervisorPlan {
     /// The same plan for one more life.
-    fn share(&self) -> Self {
+    pub(super) fn share(&self) -> Self {
         Self {
             strategy: self.strategy,
             intensity: self.intensity,
@@ -530,25 +311,11 @@ impl SupervisorPlan {
     }
 }
 
-impl Living {
-    fn ask_to_end(&self) {
-        match &self.what {
-            What::Launching(cancel) => cancel.notify_one(),
-            What::Process(child, _) => drop(child.ask_to_end()),
-            What::Nested(tree) => tree.ask_to_stop(),
-        }
-    }
-
-    fn kill(&self) {
-        match &self.what {
-            What::Launching(cancel) => cancel.notify_one(),
-            What::Process(child, _) => drop(child.signal(nix::sys::signal::Signal::SIGKILL)),
-            What::Nested(tree) => tree.kill(),
-        }
-    }
-}
-
-fn send_after(myself: &ActorRef<Message>, wait: Duration, message: Message) -> AbortHandle {
+pub(super) fn send_after(
+    myself: &ActorRef<Message>,
+    wait: Duration,
+    message: Message,
+) -> AbortHandle {
     let myself = myself.clone();
     let timer = tokio::spawn(async move {
         tokio::time::sleep(wait).await;

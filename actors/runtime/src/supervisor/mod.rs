@@ -2,12 +2,13 @@
 //!
 //! Owns what the policy never sees: how a child is started, its process, its timers,
 //! who waits for an answer. A supervisor is a ractor actor of the hidden thread
-//! (`actor`); its children are linked to it there as process proxies or supervisors.
-//! `slot` keeps the references that survive restarts, `process` runs a supervisor in a
+//! (`actor`); its children (`living`) are linked to it there as process proxies or
+//! supervisors. `slot` keeps the references that survive restarts, `process` runs a supervisor in a
 //! process of its own. It decides nothing about restarts, and runs no user code.
 
 mod actor;
 mod interrupt;
+mod living;
 pub mod process;
 pub mod slot;
 
