@@ -81,6 +81,7 @@ examples_table() {
     check_each manager -e '^4 represent!$' -e '^\[0, 1, 2, 3, 4\]$' \
         -e '^\[\("a", "1"\)\] \[9, 8, 7, 6, 5, 4, 3, 2, 1, 0\]$' -e '^\[\{\}\]$' \
         -e '^\[\{"a": 1\}\]$' -e '^\[\("a", 1\)\]$' -e '^x=10 y=hello$'
+    check_each manager_log -s
     check_each manager_race -e '^read and written: .* true$' -e '^in one step: -1$' \
         -e '^\[1, 2, 3\]$'
     check_each manager_own_type -e '^7 56$' -e '^19807040628566084398385987584$' -e '^68$' \

@@ -3,11 +3,11 @@
 //! Owns its handle and options, and that a program which ends waits for what was submitted.
 
 use super::crew::{Call, Crew, Initializer};
-use super::imap::Imap;
+use super::map::{MapResults, Mapping};
 use super::pool::initializer;
 use super::tasks::Tasks;
 use crate::error::{Error, Result};
-use crate::executor::Future;
+use crate::executor::{Future, MapOptions};
 use crate::finalizer::Finalizer;
 use crate::pool::TaskOptions;
 use procession_runtime::function::Entry;
@@ -158,18 +158,54 @@ impl ThreadPoolExecutor {
     /// once; the results come in the order of the inputs.
     ///
     /// # Errors
-    /// None; as that of processes has some.
+    /// As [`Mapping::map`].
     pub fn map<'a, F, T, R>(
         &self,
         function: F,
         items: impl IntoIterator<Item = T, IntoIter: 'a>,
-    ) -> Result<Imap<'a, R>>
+    ) -> Result<MapResults<'a, R>>
     where
         F: Entry<(T,), Output = R> + Clone + Send + 'static,
         T: Send + 'static,
         R: Send + 'static,
     {
-        Ok(self.tasks.imap(function, items)?.eager())
+        self.with(MapOptions::new()).map(function, items)
+    }
+
+    /// As [`map`](Self::map), for functions of several arguments: where Python gives several
+    /// iterables, `zip` them.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn starmap<'a, F, A, R>(
+        &self,
+        function: F,
+        items: impl IntoIterator<Item = A, IntoIter: 'a>,
+    ) -> Result<MapResults<'a, R>>
+    where
+        F: Entry<A, Output = R> + Clone + Send + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        self.with(MapOptions::new()).starmap(function, items)
+    }
+
+    /// The same maps with options.
+    ///
+    /// ```
+    /// use procession::dummy::ThreadPoolExecutor;
+    /// use procession::futures::MapOptions;
+    ///
+    /// # fn main() -> procession::Result<()> {
+    /// let executor = ThreadPoolExecutor::new(2)?;
+    /// let few = executor.with(MapOptions::new().chunksize(10).buffersize(4));
+    /// let first: procession::Result<Vec<_>> = few.map(|x: u64| x * x, 0..)?.take(3).collect();
+    /// assert_eq!(first?, [0, 1, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with(&self, options: MapOptions) -> Mapping<'_> {
+        Mapping::new(&self.tasks, options)
     }
 
     /// Takes no more calls. With `cancel_futures` those that have not begun are cancelled.
@@ -193,6 +229,18 @@ impl ThreadPoolExecutor {
     pub fn shutdown_timeout(&self, timeout: Duration, cancel_futures: bool) -> Result<bool> {
         self.begin_shutdown(cancel_futures);
         self.end_until(after(timeout))
+    }
+
+    /// As [`shutdown`](Self::shutdown), without blocking the thread. In a call of this executor
+    /// it is ready at once: the call cannot wait for its own end.
+    ///
+    /// # Cancel safety
+    /// The shutdown is begun by the first poll; dropping the future ends only the wait.
+    pub async fn shutdown_async(&self, cancel_futures: bool) {
+        self.begin_shutdown(cancel_futures);
+        if !self.crew().is_member() {
+            std::future::poll_fn(|context| self.crew().ended().poll_done(context)).await;
+        }
     }
 
     /// How many threads it has at most.

@@ -64,9 +64,9 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
         }
     }
 
-    /// The same with all inputs submitted now.
-    pub(super) fn eager(mut self) -> Self {
-        self.most = usize::MAX;
+    /// The same with so many chunks ahead, which are submitted now.
+    pub(super) fn ahead(mut self, most: usize) -> Self {
+        self.most = most;
         self.fill();
         self
     }
@@ -95,7 +95,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
     }
 
     /// Pending when the deadline passed.
-    fn next_until(
+    pub(super) fn next_until(
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Poll<Option<std::result::Result<R, TaskError>>>> {

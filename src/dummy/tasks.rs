@@ -36,6 +36,11 @@ impl Tasks {
         Self { crew, callbacks, options }
     }
 
+    /// The same pool, on other terms.
+    pub(super) fn on(&self, options: TaskOptions) -> Self {
+        Self { options, ..self.clone() }
+    }
+
     pub(super) fn crew(&self) -> &Arc<Crew> {
         &self.crew
     }

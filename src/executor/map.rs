@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "options do nothing until an executor is asked with them"]
 pub struct MapOptions {
-    timeout: Option<Duration>,
-    chunksize: Option<usize>,
-    buffersize: Option<usize>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) chunksize: Option<usize>,
+    pub(crate) buffersize: Option<usize>,
 }
 
 impl MapOptions {

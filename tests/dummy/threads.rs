@@ -6,9 +6,10 @@ use real::dummy::{
     Connection, Pipe, Pool, Process, Queue, TaskOptions, ThreadPoolExecutor, active_children,
     current_process,
 };
+use real::futures::MapOptions;
 use real::{
-    Error, Event, Fd, GetError, JoinError, PipeError, PutFault, QueueError, StartMethod, TaskError,
-    cpu_count, wait,
+    Barrier, Error, Event, Fd, GetError, JoinError, PipeError, PutFault, QueueError, StartMethod,
+    TaskError, cpu_count, wait,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -310,7 +311,52 @@ fn threads_come_on_demand_up_to_the_most() {
     assert!(names.len() <= 4 && names.iter().filter(is_default).count() == names.len());
     let special = ThreadPoolExecutor::builder().max_workers(5).thread_name_prefix("SpecialPool");
     let special = special.build().unwrap();
-    assert_eq!(special.submit(thread_name, ()).unwrap().result().unwrap(), "SpecialPool_0");
+    let together = Barrier::new(5).unwrap();
+    let meets = |together: Barrier| {
+        together.wait().unwrap();
+        thread_name()
+    };
+    let all: Vec<_> = (0..5).map(|_| special.submit(meets, (together.clone(),)).unwrap()).collect();
+    let mut names: Vec<_> = all.iter().map(|call| call.result().unwrap()).collect();
+    names.sort();
+    assert!(names.into_iter().eq((0..5).map(|number| format!("SpecialPool_{number}"))));
+}
+
+/// What an executor of processes has besides, an executor of threads has as well.
+#[test]
+fn an_executor_of_threads_maps_as_one_of_processes() {
+    let executor = ThreadPoolExecutor::new(2).unwrap();
+    let powers: Result<Vec<i64>, _> =
+        executor.starmap(i64::pow, [(2, 3), (3, 2), (7, 0)]).unwrap().collect();
+    assert_eq!(powers.unwrap(), [8, 9, 1]);
+    // Drawn as results are taken.
+    let (drawn, few) = (AtomicUsize::new(0), MapOptions::new().chunksize(2).buffersize(3));
+    let items = (0..).inspect(|_| {
+        drawn.fetch_add(1, Ordering::SeqCst);
+    });
+    let mut squares = executor.with(few).map(sqr, items).unwrap();
+    assert_eq!(drawn.load(Ordering::SeqCst), 6);
+    assert!((0..5).all(|x| squares.next().unwrap().unwrap() == x * x));
+    assert!((10..=12).contains(&drawn.load(Ordering::SeqCst)));
+    drop(squares);
+    // The time limit is for all of them, and the last that is told.
+    let short = executor.with(MapOptions::new().timeout(Duration::from_millis(100)));
+    let gate = Event::new().unwrap();
+    let opens = gate.clone();
+    let waits = move |x: i64| {
+        assert!(x != 1 || gate.wait_timeout(SOON).unwrap());
+        x
+    };
+    let mut results = short.map(waits, 0..3).unwrap();
+    assert_eq!(results.next().unwrap().unwrap(), 0);
+    assert!(matches!(results.next(), Some(Err(Error::Timeout))) && results.next().is_none());
+    opens.set().unwrap();
+    assert!(matches!(
+        executor.with(MapOptions::new().buffersize(0)).map(sqr, 0..3),
+        Err(Error::Invalid(_))
+    ));
+    procession_runtime::wait::block_on(executor.shutdown_async(false));
+    assert!(executor.submit(sqr, (1,)).is_err() && executor.threads() == 0);
 }
 
 /// Rows exshut-14, exshut-15, exshut-16, exshut-17.

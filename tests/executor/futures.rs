@@ -1,5 +1,6 @@
 //! Futures by hand: how they end, who hears of it and when.
 
+use crate::util::{alone, events};
 use procession::futures::{Future, InvalidState, Promise, ReturnWhen, as_completed, wait};
 use procession::{Error, TaskError};
 use std::sync::Arc;
@@ -118,6 +119,33 @@ fn callbacks_run_once_in_order_and_at_once_when_it_has_ended() {
         future.add_done_callback(|_| panic!("it is logged")).unwrap();
     }
     assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+/// Rows exfutu-18, exfutu-22: one that is kept for later, and one that is called at once.
+#[test]
+fn a_callback_that_panics_is_in_the_log() {
+    alone("futures::a_callback_that_panics_is_in_the_log", || {
+        events::record();
+        let promise = Promise::new();
+        let (future, ran) = (promise.future(), Arc::new(AtomicUsize::new(0)));
+        let counted = |ran: &Arc<AtomicUsize>| {
+            let ran = ran.clone();
+            move |_: &Future<i32>| {
+                ran.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        future.add_done_callback(|_| panic!("kept for later")).unwrap();
+        future.add_done_callback(counted(&ran)).unwrap();
+        promise.set_result(5).unwrap();
+        future.add_done_callback(|_| panic!("called at once")).unwrap();
+        future.add_done_callback(counted(&ran)).unwrap();
+        assert_eq!(ran.load(Ordering::SeqCst), 2);
+        for what in ["kept for later", "called at once"] {
+            let lines = events::with(what);
+            assert!(lines.len() == 1 && lines[0].contains("ERROR"), "{lines:?}");
+            assert!(lines[0].contains("exception calling callback for Future("), "{lines:?}");
+        }
+    });
 }
 
 /// Rows exfutu-02, exfutu-05, exfutu-06.
