@@ -5,9 +5,10 @@
 use crate::util::{METHODS, until};
 use procession::sharedctypes::{copy, synchronized};
 use procession::{
-    Array, ExclusiveArray, Lock, Process, RLock, RawArray, RawValue, SyncError, Value, ValueError,
-    ValueLock, context,
+    Array, Connection, ExclusiveArray, Lock, Pipe, Process, RLock, RawArray, RawValue, SyncError,
+    Value, ValueError, ValueLock, context,
 };
+use procession_protocols::id::NodeId;
 use std::time::Duration;
 
 /// val-01: the codes i, d, h, q and c.
@@ -235,6 +236,77 @@ fn a_guard_of_an_exclusive_array_is_a_slice() {
     let waited = procession_runtime::wait::block_on(array.lock_async());
     assert_eq!(waited.unwrap()[999], 999);
     assert!(ExclusiveArray::<u64>::zeroed(0).unwrap().lock().unwrap().is_empty());
+}
+
+/// What a message is, its reader says. Memory that somebody may write who does not hold the
+/// lock never becomes a slice by that.
+#[test]
+fn no_message_makes_an_exclusive_array_of_other_things_or_other_things_of_one() {
+    fn forge(b: Connection, words: [String; 2]) {
+        let forged: Result<ExclusiveArray<u64>, _> = b.recv();
+        let error = forged.expect_err("raw memory").to_string();
+        assert!(error.contains(&words[0]), "{error}");
+        let forged: Result<(RawArray<u64>, Lock), _> = b.recv();
+        let error = forged.expect_err("private memory").to_string();
+        assert!(error.contains(&words[1]), "{error}");
+    }
+    let (raw, lock) = (RawArray::<u64>::new([1, 2, 3]).unwrap(), Lock::new().unwrap());
+    let array = ExclusiveArray::<u64>::new([1, 2, 3]).unwrap();
+    let (a, b) = Pipe::duplex().unwrap();
+    let send = || {
+        a.send(&(raw.clone(), lock.clone())).unwrap();
+        a.send(&array).unwrap();
+    };
+    // Where they are known, by what they are; elsewhere by what the message says of them.
+    send();
+    forge(b.clone(), ["a Memory", "a PrivateMemory"].map(str::to_owned));
+    send();
+    let words = ["or is no PrivateMemory", "or is no Memory"].map(str::to_owned);
+    Process::spawn(forge, (b, words)).unwrap().result().unwrap();
+    assert!(array.lock().is_ok() && raw.get(0).is_ok() && lock.lock().is_ok());
+}
+
+/// What stands for a memory in a message, but for the number of its type.
+type MemoryInMessage = ((NodeId, String, u64, u16), u64, usize);
+
+/// Whoever reads the bytes of a message by himself still has no lock to give back.
+#[test]
+fn the_lock_of_an_exclusive_array_is_no_lock_for_anybody_else() {
+    fn read(b: Connection) -> Result<bool, String> {
+        let (_, lock): (MemoryInMessage, Lock) = b.recv().map_err(|error| error.to_string())?;
+        Ok(lock.acquire().is_ok())
+    }
+    let array = ExclusiveArray::<u64>::new([1, 2, 3]).unwrap();
+    let (a, b) = Pipe::duplex().unwrap();
+    a.send(&array).unwrap();
+    let here = read(b.clone()).unwrap_err();
+    assert!(here.contains("PrivateLock"), "{here}");
+    a.send(&array).unwrap();
+    let there = Process::spawn(read, (b,)).unwrap().result().unwrap();
+    assert_eq!(there, Ok(false), "it is read, and its owner knows what it is");
+    assert!(array.lock().is_ok());
+}
+
+/// The memory of one and the lock of another are no array.
+#[test]
+fn an_exclusive_array_has_its_own_lock() {
+    use procession_runtime::codec::{decode, encode};
+    let two = [1u64, 2].map(|value| ExclusiveArray::<u64>::new([value]).unwrap());
+    let len = encode(&(&two[0], &two[1])).unwrap().bytes.len() / 2;
+    let mut mixed = 0;
+    for memory in 1..len {
+        let message = encode(&(&two[0], &two[1])).unwrap();
+        let (first, second) = message.bytes.split_at(len);
+        let bytes = [&first[..memory], &second[memory..]].concat();
+        let Ok(array) = decode::<ExclusiveArray<u64>>(&bytes, message.fds) else { continue };
+        let Err(error) = array.lock().map(|slice| slice[0]) else { continue };
+        assert!(error.to_string().contains("the lock of other memory"), "{error}");
+        mixed += 1;
+    }
+    assert!(mixed > 0, "no place in the message divides memory and lock");
+    for (array, value) in two.iter().zip(1..) {
+        assert_eq!(array.lock().unwrap()[0], value);
+    }
 }
 
 #[test]

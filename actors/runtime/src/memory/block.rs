@@ -12,6 +12,7 @@ use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, Share, ShareEr
 use crate::sync::lock;
 use crate::sys::cells::Pinned;
 use crate::sys::memory::{self, Mapping};
+use procession_protocols::id::NodeId;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::type_name;
@@ -22,15 +23,18 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// A handle to shared memory that holds so many `T`s. Clones are the same memory.
-pub struct Memory<T> {
-    share: Share<InMemory>,
+///
+/// Private memory is a kind of its own: no message makes a handle of the one kind into one
+/// of the other, so whoever keeps such a handle to himself knows all who use the memory.
+pub struct Memory<T, const PRIVATE: bool = false> {
+    share: Share<InMemory<PRIVATE>>,
     len: usize,
     /// Where the values are, once that is known, and in which generation: nothing but this
     /// stands between a value and whoever uses it often.
     known: OnceLock<(u32, Pinned<T>)>,
 }
 
-impl<T: Plain> Memory<T> {
+impl<T: Plain, const PRIVATE: bool> Memory<T, PRIVATE> {
     /// New memory for `len` values, all zero.
     ///
     /// # Errors
@@ -42,7 +46,7 @@ impl<T: Plain> Memory<T> {
         Ok(Self::of(Share::host(Arc::new(Own { block, align })), len))
     }
 
-    fn of(share: Share<InMemory>, len: usize) -> Self {
+    fn of(share: Share<InMemory<PRIVATE>>, len: usize) -> Self {
         Self { share, len, known: OnceLock::new() }
     }
 
@@ -96,7 +100,10 @@ impl<T: Plain> Memory<T> {
     }
 
     #[cold]
-    fn find<'a>(&'a self, side: Side<'a, InMemory>) -> Result<SharedCells<'a, T>, ShareError> {
+    fn find<'a>(
+        &'a self,
+        side: Side<'a, InMemory<PRIVATE>>,
+    ) -> Result<SharedCells<'a, T>, ShareError> {
         let (arena, offset, len) = match side {
             Side::Own(own) => {
                 let block = own.now().ok_or(ShareError::Forked)?;
@@ -110,20 +117,29 @@ impl<T: Plain> Memory<T> {
                 // In a copy of the process what its parent knew stays known, and is not used.
                 let _ = self.known.set((era::generation(), pinned));
                 let cells = SharedCells::new(&arena.mapping, offset, self.len);
-                cells.ok_or_else(|| ShareError::OtherKind { found: InMemory::NAME.into() })
+                cells.ok_or_else(|| ShareError::OtherKind {
+                    found: InMemory::<PRIVATE>::NAME.into(),
+                })
             }
             _ => Err(ShareError::OtherKind { found: format!("memory of {len} bytes") }),
         }
     }
 }
 
-impl<T> Clone for Memory<T> {
+impl<T, const PRIVATE: bool> Memory<T, PRIVATE> {
+    /// Which object it is: its owner, and the number there. `None` when it is out of reach.
+    pub(crate) fn identity(&self) -> Option<(NodeId, u64)> {
+        self.share.identity()
+    }
+}
+
+impl<T, const PRIVATE: bool> Clone for Memory<T, PRIVATE> {
     fn clone(&self) -> Self {
         Self { share: self.share.clone(), len: self.len, known: OnceLock::new() }
     }
 }
 
-impl<T> fmt::Debug for Memory<T> {
+impl<T, const PRIVATE: bool> fmt::Debug for Memory<T, PRIVATE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
             .field("share", &self.share)
@@ -132,27 +148,31 @@ impl<T> fmt::Debug for Memory<T> {
     }
 }
 
-/// Travels with the number of its type, which is compared on the other side.
-impl<T> Serialize for Memory<T> {
+/// Travels with the number of its kind and type, which is compared on the other side.
+impl<T, const PRIVATE: bool> Serialize for Memory<T, PRIVATE> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.share, tag::<T>(), self.len).serialize(serializer)
+        (&self.share, tag::<T, PRIVATE>(), self.len).serialize(serializer)
     }
 }
 
-impl<'de, T: Plain> Deserialize<'de> for Memory<T> {
+impl<'de, T: Plain, const PRIVATE: bool> Deserialize<'de> for Memory<T, PRIVATE> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (share, found, len): (_, u64, _) = Deserialize::deserialize(deserializer)?;
-        if found == tag::<T>() {
+        if found == tag::<T, PRIVATE>() {
             Ok(Self::of(share, len))
         } else {
             let wanted = type_name::<T>();
-            Err(D::Error::custom(format_args!("the memory holds other values than {wanted}")))
+            let kind = InMemory::<PRIVATE>::NAME;
+            Err(D::Error::custom(format_args!(
+                "the memory holds other values than {wanted}, or is no {kind}"
+            )))
         }
     }
 }
 
-/// A number for a type: FNV-1a of its name, size and alignment.
-fn tag<T>() -> u64 {
+/// A number for a type in a kind of memory: FNV-1a of its name, size and alignment, and the
+/// kind's name.
+fn tag<T, const PRIVATE: bool>() -> u64 {
     const fn hash(mut hash: u64, bytes: &[u8]) -> u64 {
         let mut at = 0;
         while at < bytes.len() {
@@ -163,15 +183,16 @@ fn tag<T>() -> u64 {
     }
     let name = hash(0xcbf2_9ce4_8422_2325, type_name::<T>().as_bytes());
     let size = hash(name, &size_of::<T>().to_le_bytes());
-    hash(size, &align_of::<T>().to_le_bytes())
+    let align = hash(size, &align_of::<T>().to_le_bytes());
+    hash(align, InMemory::<PRIVATE>::NAME.as_bytes())
 }
 
 /// The kind of object that a block is.
 #[derive(Debug)]
-pub(super) struct InMemory;
+pub(super) struct InMemory<const PRIVATE: bool>;
 
-impl Kind for InMemory {
-    const NAME: &'static str = "Memory";
+impl<const PRIVATE: bool> Kind for InMemory<PRIVATE> {
+    const NAME: &'static str = if PRIVATE { "PrivateMemory" } else { "Memory" };
 
     type Own = Own;
 

@@ -59,6 +59,11 @@ impl<K: Kind> Share<K> {
         }
     }
 
+    /// Which object it is, the same for all who have it; `None` when it is out of reach.
+    pub(crate) fn identity(&self) -> Option<(NodeId, u64)> {
+        Some((self.owner()?, self.object()))
+    }
+
     /// The object, attached to first if need be: that waits until the owner answers or is
     /// gone.
     ///

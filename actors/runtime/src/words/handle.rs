@@ -13,6 +13,7 @@ use crate::share::era;
 use crate::share::{Connection, Share, ShareError, Side};
 use crate::sync::after;
 use crate::sys::page::View;
+use procession_protocols::id::NodeId;
 use procession_protocols::word::Seat;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -64,6 +65,11 @@ pub(super) struct At<'a, F: Form> {
 impl<F: Form> Handle<F> {
     pub(super) fn host(settings: F::Settings) -> io::Result<Self> {
         Ok(Self::of(Share::host(Arc::new(Own::make(settings)?))))
+    }
+
+    /// The owner's number; `None` when it is out of reach.
+    pub(super) fn owner(&self) -> Option<NodeId> {
+        self.share.owner()
     }
 
     fn of(share: Share<KindOf<F>>) -> Self {

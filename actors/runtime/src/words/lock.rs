@@ -1,7 +1,8 @@
-//! `Lock` and `RLock`.
+//! `Lock`, and what all kinds of lock have in common.
 //!
 //! Owns taking and giving them: the uncontended case in one step, the rest by the machines
 //! of `word::lock`. A recursive lock counts in its record, which only its holder changes.
+//! Neighbours: `rlock` and `private`, what the other kinds have beside that.
 
 use super::drive::{LockSpin, Wait, drive, finish};
 use super::handle::{At, Handle};
@@ -67,17 +68,36 @@ impl Held {
     }
 }
 
-/// The two forms of lock.
+/// One that anybody may give back.
+const PLAIN: u8 = 0;
+/// One that its holder may take again.
+pub(super) const RECURSIVE: u8 = 1;
+/// One that is given back by who holds it alone, and no message makes one of another kind.
+pub(super) const PRIVATE: u8 = 2;
+
+/// The kinds of lock.
 #[derive(Debug)]
-pub(super) struct LockForm<const RECURSIVE: bool>;
+pub(super) struct LockForm<const KIND: u8>;
 
-impl<const RECURSIVE: bool> Form for LockForm<RECURSIVE> {
-    const NAME: &'static str = if RECURSIVE { "RLock" } else { "Lock" };
-    type Words = LockRecord;
+/// What is the same for a lock's whole life.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Settings {
     /// Whether its waits are watched for cycles.
-    type Settings = bool;
+    pub(super) watched: bool,
+    /// The object that it guards, for a private one.
+    pub(super) guarded: u64,
+}
 
-    fn prepare(_: &LockRecord, _: bool) {}
+impl<const KIND: u8> Form for LockForm<KIND> {
+    const NAME: &'static str = match KIND {
+        RECURSIVE => "RLock",
+        PRIVATE => "PrivateLock",
+        _ => "Lock",
+    };
+    type Words = LockRecord;
+    type Settings = Settings;
+
+    fn prepare(_: &LockRecord, _: Settings) {}
 
     fn repair(_: &Own<Self>, spot: &Spot<Self>, gone: &Gone<'_>) {
         let record = &*spot.words;
@@ -126,23 +146,23 @@ impl<const RECURSIVE: bool> Form for LockForm<RECURSIVE> {
     }
 }
 
-/// A lock of either form.
+/// A lock of any kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AnyLock<const RECURSIVE: bool>(Handle<LockForm<RECURSIVE>>);
+pub struct AnyLock<const KIND: u8>(pub(super) Handle<LockForm<KIND>>);
 
 /// A lock that any thread of any process may give back.
-pub type Lock = AnyLock<false>;
+pub type Lock = AnyLock<PLAIN>;
 
 /// A lock that its holder may take again.
-pub type RLock = AnyLock<true>;
+pub type RLock = AnyLock<RECURSIVE>;
 
-impl<const R: bool> AnyLock<R> {
+impl<const K: u8> AnyLock<K> {
     /// Makes one; `watched` has waits that would never end found.
     ///
     /// # Errors
     /// No memory, or [`MAX_RECORDS`](super::MAX_RECORDS) objects.
     pub fn new(watched: bool) -> io::Result<Self> {
-        Handle::host(watched).map(Self)
+        Handle::host(Settings { watched, guarded: 0 }).map(Self)
     }
 
     /// Takes it, waiting for as long as that needs.
@@ -175,7 +195,7 @@ impl<const R: bool> AnyLock<R> {
     pub fn try_acquire(&self) -> Result<Option<Held>, WordError> {
         let at = self.0.at()?;
         let seat = at.seat()?;
-        Ok(again::<R>(at.words(), seat).or_else(|| {
+        Ok(again::<K>(at.words(), seat).or_else(|| {
             lock::try_take(&at.words().words, seat).map(|taken| took(&at, seat, taken))
         }))
     }
@@ -245,20 +265,20 @@ impl<const R: bool> AnyLock<R> {
         let near = self.0.near()?;
         let seat = near.seat()?;
         if near.words.words.take_fast(seat) {
-            if R {
+            if K == RECURSIVE {
                 near.words.words.depth.store(1, Relaxed);
             }
             return Some(Held::by(seat));
         }
-        again::<R>(&near.words, seat)
+        again::<K>(&near.words, seat)
     }
 
     /// Gives it back once if nobody is to be woken for it.
     #[inline]
-    fn give_fast(record: &LockRecord, seat: Seat) -> bool {
+    pub(super) fn give_fast(record: &LockRecord, seat: Seat) -> bool {
         let words = &record.words;
         // Only its holder changes the depth, and it is 1 or more while it is held.
-        if R && words.depth.load(Relaxed) != 1 { false } else { words.free_fast(seat) }
+        if K == RECURSIVE && words.depth.load(Relaxed) != 1 { false } else { words.free_fast(seat) }
     }
 
     #[cold]
@@ -293,14 +313,7 @@ impl Lock {
     /// # Cancel safety
     /// Dropped, it gives back what it has been granted.
     pub async fn acquire_async(&self) -> Result<Held, WordError> {
-        let at = self.0.at_async().await?;
-        let seat = at.common_seat()?;
-        if let Some(taken) = lock::try_take(&at.words().words, seat) {
-            return Ok(took(&at, seat, taken));
-        }
-        let answer = at.have_owner_wait(Claim { seat, ..Claim::default() }).await?;
-        let taken = if answer == 0 { Taken::Clean } else { Taken::AfterDeath };
-        Ok(took(&at, seat, taken))
+        take_async(&self.0).await
     }
 
     /// Gives it back, whoever holds it.
@@ -316,62 +329,14 @@ impl Lock {
     }
 }
 
-impl RLock {
-    /// Gives it back once.
-    ///
-    /// # Errors
-    /// [`NotHeld`] when the calling thread does not hold it.
-    #[inline]
-    pub fn release(&self) -> Result<Result<(), NotHeld>, WordError> {
-        match self.0.near().and_then(|near| Some((near, near.seat()?))) {
-            Some((near, seat)) if Self::give_fast(&near.words, seat) => Ok(Ok(())),
-            _ => {
-                let at = self.0.at()?;
-                Ok(give_once(&at, Some(at.seat()?)))
-            }
-        }
-    }
-
-    /// Gives it back altogether, and says how often it was held.
-    ///
-    /// # Errors
-    /// [`NotHeld`] when the calling thread does not hold it.
-    pub fn release_all(&self) -> Result<Result<u32, NotHeld>, WordError> {
-        let at = self.0.at()?;
-        let seat = at.seat()?;
-        let words = &at.words().words;
-        if words.look().holder() != seat {
-            return Ok(Err(NotHeld));
-        }
-        let depth = words.depth.load(Relaxed);
-        Ok(release(&at, Some(seat)).map(|()| depth))
-    }
-
-    /// How often its holder holds it.
-    ///
-    /// # Errors
-    /// The owner has ended.
-    pub fn depth(&self) -> Result<u32, WordError> {
-        let at = self.0.at()?;
-        let words = &at.words().words;
-        Ok(if words.look().holder() == 0 { 0 } else { words.depth.load(Relaxed) })
-    }
-
-    /// After it was taken again: it is held so often.
-    ///
-    /// # Errors
-    /// The owner has ended.
-    pub fn set_depth(&self, depth: u32) -> Result<(), WordError> {
-        self.0.at()?.words().words.depth.store(depth, Relaxed);
-        Ok(())
-    }
-}
-
 /// Gives it back once; `holder` is `None` when anybody's will do.
-fn give_once<const R: bool>(at: &At<'_, LockForm<R>>, holder: Option<Seat>) -> Result<(), NotHeld> {
+pub(super) fn give_once<const K: u8>(
+    at: &At<'_, LockForm<K>>,
+    holder: Option<Seat>,
+) -> Result<(), NotHeld> {
     let words = &at.words().words;
     let depth = words.depth.load(Relaxed);
-    if R && depth > 1 {
+    if K == RECURSIVE && depth > 1 {
         if holder != Some(words.look().holder()) {
             return Err(NotHeld);
         }
@@ -381,7 +346,10 @@ fn give_once<const R: bool>(at: &At<'_, LockForm<R>>, holder: Option<Seat>) -> R
     release(at, holder)
 }
 
-fn release<const R: bool>(at: &At<'_, LockForm<R>>, holder: Option<Seat>) -> Result<(), NotHeld> {
+pub(super) fn release<const K: u8>(
+    at: &At<'_, LockForm<K>>,
+    holder: Option<Seat>,
+) -> Result<(), NotHeld> {
     let words = &at.words().words;
     words.moves();
     let mut release = Release::new(holder);
@@ -393,30 +361,44 @@ fn release<const R: bool>(at: &At<'_, LockForm<R>>, holder: Option<Seat>) -> Res
 
 /// Once more, if the thread holds a recursive lock already.
 #[inline]
-fn again<const R: bool>(record: &LockRecord, seat: Seat) -> Option<Held> {
+fn again<const K: u8>(record: &LockRecord, seat: Seat) -> Option<Held> {
     let words = &record.words;
-    if !R || words.look().holder() != seat {
+    if K != RECURSIVE || words.look().holder() != seat {
         return None;
     }
     words.depth.store(words.depth.load(Relaxed) + 1, Relaxed);
     Some(Held::by(seat))
 }
 
-fn took<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat, taken: Taken) -> Held {
+fn took<const K: u8>(at: &At<'_, LockForm<K>>, seat: Seat, taken: Taken) -> Held {
     let record = at.words();
-    if R {
+    if K == RECURSIVE {
         record.words.depth.store(1, Relaxed);
     }
     let tells = if taken == Taken::AfterDeath { Held::AFTER_DEATH } else { 0 };
     Held(Held::by(seat).0 | tells)
 }
 
-fn slow<const R: bool>(
-    at: &At<'_, LockForm<R>>,
+/// Takes it for a waiter without a thread.
+pub(super) async fn take_async<const K: u8>(
+    handle: &Handle<LockForm<K>>,
+) -> Result<Held, WordError> {
+    let at = handle.at_async().await?;
+    let seat = at.common_seat()?;
+    if let Some(taken) = lock::try_take(&at.words().words, seat) {
+        return Ok(took(&at, seat, taken));
+    }
+    let answer = at.have_owner_wait(Claim { seat, ..Claim::default() }).await?;
+    let taken = if answer == 0 { Taken::Clean } else { Taken::AfterDeath };
+    Ok(took(&at, seat, taken))
+}
+
+fn slow<const K: u8>(
+    at: &At<'_, LockForm<K>>,
     deadline: Option<Instant>,
 ) -> Result<Option<Held>, WordError> {
     let seat = at.seat()?;
-    if let Some(held) = again::<R>(at.words(), seat) {
+    if let Some(held) = again::<K>(at.words(), seat) {
         return Ok(Some(held));
     }
     let words = &at.words().words;
@@ -425,7 +407,7 @@ fn slow<const R: bool>(
         return taken.map(Some).ok_or_else(|| ShareError::WouldDeadlock.into());
     }
     // Only a wait without an end can be part of a deadlock.
-    let watched = at.settings && deadline.is_none();
+    let watched = at.settings.watched && deadline.is_none();
     let publish = watched.then(|| Published::new(at, seat)).flatten();
     let watch = || cycle(at, seat);
     let mut wait = Wait::new(&at.spot.page, deadline);
@@ -448,10 +430,10 @@ fn slow<const R: bool>(
 }
 
 /// The calling thread's seat says what it waits for.
-struct Published<'a, const R: bool>(&'a At<'a, LockForm<R>>, Seat);
+struct Published<'a, const K: u8>(&'a At<'a, LockForm<K>>, Seat);
 
-impl<'a, const R: bool> Published<'a, R> {
-    fn new(at: &'a At<'a, LockForm<R>>, seat: Seat) -> Option<Self> {
+impl<'a, const K: u8> Published<'a, K> {
+    fn new(at: &'a At<'a, LockForm<K>>, seat: Seat) -> Option<Self> {
         let page = &at.spot.page;
         let word = waiting(at.spot.record, page.turn());
         page.seat(seat)?.waits.store(word, Rel);
@@ -459,7 +441,7 @@ impl<'a, const R: bool> Published<'a, R> {
     }
 }
 
-impl<const R: bool> Drop for Published<'_, R> {
+impl<const K: u8> Drop for Published<'_, K> {
     fn drop(&mut self) {
         if let Some(words) = self.0.spot.page.seat(self.1) {
             words.waits.store(0, Rel);
@@ -468,10 +450,10 @@ impl<const R: bool> Drop for Published<'_, R> {
 }
 
 /// The cycle that the wait of a seat closes, in words.
-fn cycle<const R: bool>(at: &At<'_, LockForm<R>>, seat: Seat) -> Option<String> {
+fn cycle<const K: u8>(at: &At<'_, LockForm<K>>, seat: Seat) -> Option<String> {
     let page = &*at.spot.page;
     let edges = deadlock::cycle(page, seat)?;
-    let kind = LockForm::<R>::NAME;
+    let kind = LockForm::<K>::NAME;
     let edge = |edge: &deadlock::Edge| {
         let holder = page.name(page.holder(edge.record));
         format!("{} waits for {kind} {}, held by {holder}", page.name(edge.seat), edge.record)

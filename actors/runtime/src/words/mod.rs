@@ -14,6 +14,7 @@
 //! | `handle` | from a handle to the words |
 //! | `host`, `waiters` | both sides of an object, repair, async waiters |
 //! | `lock`, `semaphore`, `event`, `condition`, `barrier` | each kind |
+//! | `rlock`, `private` | the other kinds of lock |
 //! | `probe` | where tests stop a process |
 
 mod barrier;
@@ -24,7 +25,9 @@ mod handle;
 mod host;
 mod lock;
 mod page;
+mod private;
 mod probe;
+mod rlock;
 mod seat;
 mod semaphore;
 mod waiters;
@@ -34,6 +37,7 @@ pub use condition::{Condition, Notified};
 pub use event::Event;
 pub use lock::{Death, Held, Lock, NotHeld, RLock};
 pub use page::MAX_RECORDS;
+pub use private::PrivateLock;
 pub use probe::stop_at;
 pub use semaphore::{MAX_VALUE, Permit, Semaphore, TooMany};
 
