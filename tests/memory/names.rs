@@ -116,6 +116,42 @@ fn what_others_made_stays() {
     process.join().unwrap();
 }
 
+/// Threads that want the same name at the same time, or one that removes it while another
+/// makes it: whoever has it in the end, it goes with the process.
+#[test]
+fn names_that_threads_quarrel_over_go_with_their_maker() {
+    const NAMES: usize = 30;
+    fn quarrel(names: Vec<String>) {
+        for name in &names[..NAMES] {
+            let start = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        start.wait();
+                        std::mem::forget(SharedMemory::create(name, 100));
+                    });
+                }
+            });
+        }
+        for name in &names[NAMES..2 * NAMES] {
+            let first = SharedMemory::create(name, 100).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| first.unlink().unwrap());
+                while SharedMemory::create(name, 100).map(std::mem::forget).is_err() {}
+            });
+        }
+        // All that was said before is known now.
+        std::mem::forget(SharedMemory::create(&names[2 * NAMES], 100).unwrap());
+        wait();
+    }
+    let names = names::<{ 2 * NAMES + 1 }>("quarrel");
+    let process = maker(quarrel, &names);
+    process.kill().unwrap();
+    rest_of_stderr(&process);
+    assert_eq!(names.iter().filter(|name| exists(name)).collect::<Vec<_>>(), [""; 0]);
+    process.join().unwrap();
+}
+
 /// shm-12: attaching neither removes nor tells anything.
 #[test]
 fn memory_survives_those_who_only_attached() {

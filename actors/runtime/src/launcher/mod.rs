@@ -30,7 +30,7 @@ mod zygote;
 pub use fork::Work;
 pub use forkserver::set_preload;
 pub(crate) use forkserver::{
-    end as end_zygote, forget_name, forget_name_soon, keep_name, spare_ended,
+    end as end_zygote, forget_name, forget_name_soon, give_kept_name, spare_ended,
 };
 pub use spawn::set_executable;
 

@@ -28,8 +28,8 @@ pub(super) const MAX_MESSAGE: usize = 512;
 pub(super) enum Word<'a> {
     /// Unlink this name when I am gone, if it is this file's.
     Keep(&'a str, FileId),
-    /// Do not.
-    Forget(&'a str),
+    /// Do not, if you have it as this file's.
+    Forget(&'a str, FileId),
     /// Not any of them: another zygote has them.
     ForgetAll,
 }
@@ -39,7 +39,7 @@ impl<'a> Word<'a> {
     pub(super) fn to_bytes(self, request: u64) -> Vec<u8> {
         let (op, id, name) = match self {
             Self::Keep(name, id) => (1, id, name),
-            Self::Forget(name) => (2, (0, 0), name),
+            Self::Forget(name, id) => (2, id, name),
             Self::ForgetAll => (3, (0, 0), ""),
         };
         let mut bytes = Vec::with_capacity(MAX_MESSAGE);
@@ -60,17 +60,30 @@ impl<'a> Word<'a> {
         let name = str::from_utf8(rest).ok()?;
         Some(match op {
             1 => Self::Keep(name, id),
-            2 => Self::Forget(name),
+            2 => Self::Forget(name, id),
             3 => Self::ForgetAll,
             _ => return None,
         })
     }
 }
 
+/// A list. Each name stands in it once: one that is given again, its file has lost before.
+pub(super) type Names = BTreeMap<String, FileId>;
+
+/// Takes a name off a list, if it stands there as this file's: the file that has it by now
+/// may be another. False when it does not.
+pub(super) fn forget(names: &mut Names, name: &str, id: FileId) -> bool {
+    let is_its = names.get(name) == Some(&id);
+    if is_its {
+        names.remove(name);
+    }
+    is_its
+}
+
 /// The zygote's list.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    names: BTreeMap<String, FileId>,
+    names: Names,
     were_some: bool,
     /// Tells who kills whole trees that this process comes last.
     cleaner: Option<Cleaner>,
@@ -90,7 +103,7 @@ impl Kept {
         }
         match Word::read(message) {
             Some(Word::Keep(name, id)) => drop(self.names.insert(name.to_owned(), id)),
-            Some(Word::Forget(name)) => drop(self.names.remove(name)),
+            Some(Word::Forget(name, id)) => drop(forget(&mut self.names, name, id)),
             Some(Word::ForgetAll) => self.names.clear(),
             None => {}
         }
@@ -128,14 +141,14 @@ fn unlink_if(name: &str, id: FileId) -> io::Result<()> {
 
 /// This process's own list, from which each new zygote is told. Touched on the launcher
 /// thread only, which is the one that forks: a copy finds it unlocked, and another's.
-static NAMES: Mutex<Option<(u32, BTreeMap<String, FileId>)>> = Mutex::new(None);
+static NAMES: Mutex<Option<(u32, Names)>> = Mutex::new(None);
 
 /// Changes or reads this process's own list.
-pub(super) fn with_own<R>(act: impl FnOnce(&mut BTreeMap<String, FileId>) -> R) -> R {
+pub(super) fn with_own<R>(act: impl FnOnce(&mut Names) -> R) -> R {
     let (me, slot) = (std::process::id(), &mut *lock(&NAMES));
     match slot {
         Some((pid, names)) if *pid == me => act(names),
-        _ => act(&mut slot.insert((me, BTreeMap::new())).1),
+        _ => act(&mut slot.insert((me, Names::new())).1),
     }
 }
 
@@ -145,7 +158,8 @@ mod tests {
 
     #[test]
     fn words_survive_their_bytes() {
-        for word in [Word::Keep("psm_1", (3, u64::MAX)), Word::Forget("x"), Word::ForgetAll] {
+        for word in [Word::Keep("psm_1", (3, u64::MAX)), Word::Forget("x", (3, 4)), Word::ForgetAll]
+        {
             let bytes = word.to_bytes(7);
             assert_eq!(bytes[..8], 7u64.to_le_bytes());
             assert_eq!(Word::read(&bytes[8..]), Some(word));
@@ -160,7 +174,9 @@ mod tests {
         assert!(!kept.were_some());
         kept.hear(&Word::Keep("one", (1, 1)).to_bytes(0)[8..]);
         kept.hear(&Word::Keep("two", (1, 2)).to_bytes(0)[8..]);
-        kept.hear(&Word::Forget("one").to_bytes(0)[8..]);
+        kept.hear(&Word::Forget("one", (1, 1)).to_bytes(0)[8..]);
+        // That file had the name once.
+        kept.hear(&Word::Forget("two", (1, 1)).to_bytes(0)[8..]);
         kept.hear(b"\xff");
         assert_eq!(kept.names.keys().collect::<Vec<_>>(), ["two"]);
         kept.hear(&Word::ForgetAll.to_bytes(0)[8..]);

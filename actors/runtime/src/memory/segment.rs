@@ -6,7 +6,7 @@
 //! must never unlink, nor put a name on a list.
 
 use super::{Plain, SharedCells};
-use crate::launcher::{forget_name, forget_name_soon, keep_name};
+use crate::launcher::{forget_name, forget_name_soon, give_kept_name};
 use crate::node::hidden;
 use crate::sys::memory::{self, Mapping};
 use nix::errno::Errno;
@@ -97,25 +97,21 @@ impl Segment {
         }
         let file = memory::unnamed(size)?;
         let mapping = Mapping::new(file.as_fd(), size)?;
-        if is_tracked {
+        let id = memory::id(file.as_fd())?;
+        let give = move |name: &str| memory::give_name(file.as_fd(), name).map(|()| file);
+        let given = if is_tracked {
             if hidden::is_current() {
                 return Err(SharedMemoryError::WouldDeadlock);
             }
-            let id = memory::id(file.as_fd())?;
-            keep_name(name.into(), id).map_err(SharedMemoryError::Untracked)?;
-        }
-        let segment =
-            Self { mapping, file, name: Some(name.into()), is_tracked: is_tracked.into() };
-        match memory::give_name(segment.file.as_fd(), name) {
-            Ok(()) => Ok(segment),
-            Err(error) => {
-                segment.untrack_soon();
-                Err(match error.raw_os_error() {
-                    Some(libc::EEXIST) => SharedMemoryError::Exists(name.into()),
-                    _ => error.into(),
-                })
-            }
-        }
+            give_kept_name(name.into(), id, give).map_err(SharedMemoryError::Untracked)?
+        } else {
+            give(name)
+        };
+        let file = given.map_err(|error| match error.raw_os_error() {
+            Some(libc::EEXIST) => SharedMemoryError::Exists(name.into()),
+            _ => error.into(),
+        })?;
+        Ok(Self { mapping, file, name: Some(name.into()), is_tracked: is_tracked.into() })
     }
 
     /// Attaches to the one of this name.
@@ -207,7 +203,7 @@ impl Segment {
         match &self.name {
             Some(_) if hidden::is_current() => Err(SharedMemoryError::WouldDeadlock),
             Some(name) if self.is_tracked.swap(false, Ordering::AcqRel) => {
-                Ok(forget_name(name.clone())?)
+                Ok(forget_name(name.clone(), memory::id(self.file.as_fd())?)?)
             }
             _ => Ok(()),
         }
@@ -215,9 +211,10 @@ impl Segment {
 
     fn untrack_soon(&self) {
         if let Some(name) = &self.name
+            && let Ok(id) = memory::id(self.file.as_fd())
             && self.is_tracked.swap(false, Ordering::AcqRel)
         {
-            forget_name_soon(name.clone());
+            forget_name_soon(name.clone(), id);
         }
     }
 }

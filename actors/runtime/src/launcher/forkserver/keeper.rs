@@ -11,6 +11,7 @@ use crate::launcher::names::{self, FileId, Word};
 use crate::launcher::{StartError, thread};
 use crate::node;
 use crate::sync::lock;
+use crate::sys::memory;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,16 +24,31 @@ const MAX_REVIVALS: u32 = 16;
 
 static REVIVALS: AtomicU32 = AtomicU32::new(0);
 
-/// Has a zygote unlink a name, if it is this file's, once this process has ended. Returns
-/// when that is certain. Waits for a zygote to start when there is none.
+/// Has `give` give a file its name, which a zygote unlinks, if it is this file's, once this
+/// process has ended: that is certain before. Waits for a zygote to start when there is none.
 ///
 /// # Errors
-/// When no zygote is to be had.
-pub(crate) fn keep_name(name: String, id: FileId) -> io::Result<()> {
+/// When no zygote is to be had; within, what `give` says, and `EEXIST` when the name is
+/// taken. It is on no list then.
+pub(crate) fn give_kept_name<T: Send + 'static>(
+    name: String,
+    id: FileId,
+    give: impl FnOnce(&str) -> io::Result<T> + Send + 'static,
+) -> io::Result<io::Result<T>> {
     thread::run(move || {
+        // All names that are kept are given on this thread. So whatever file the name stands
+        // for on the list has lost it, or the name would be there.
+        if memory::id_of_name(&name).is_ok() {
+            return Ok(Err(io::Error::from_raw_os_error(libc::EEXIST)));
+        }
         tell(Word::Keep(&name, id), true)?;
-        names::with_own(|names| names.insert(name, id));
-        Ok(())
+        names::with_own(|names| names.insert(name.clone(), id));
+        let given = give(&name);
+        if given.is_err() {
+            // On a list it does no harm: a file that has no name loses none.
+            let _ = forget(&name, id);
+        }
+        Ok(given)
     })
 }
 
@@ -40,22 +56,22 @@ pub(crate) fn keep_name(name: String, id: FileId) -> io::Result<()> {
 ///
 /// # Errors
 /// When the launcher thread or a zygote is not to be had.
-pub(crate) fn forget_name(name: String) -> io::Result<()> {
-    thread::run(move || forget(&name))
+pub(crate) fn forget_name(name: String, id: FileId) -> io::Result<()> {
+    thread::run(move || forget(&name, id))
 }
 
 /// As [`forget_name`], and does not wait: it happens before this process ends in good
 /// order, and before any name is put on the list.
-pub(crate) fn forget_name_soon(name: String) {
+pub(crate) fn forget_name_soon(name: String, id: FileId) {
     // Without a launcher thread no name was kept either. On a list it does no harm: a file
     // that has no name loses none.
-    let _ = thread::submit(Box::new(move || drop(forget(&name))));
+    let _ = thread::submit(Box::new(move || drop(forget(&name, id))));
 }
 
-fn forget(name: &str) -> io::Result<()> {
+fn forget(name: &str, id: FileId) -> io::Result<()> {
     let (was_known, has_others) =
-        names::with_own(|names| (names.remove(name).is_some(), !names.is_empty()));
-    if was_known { tell(Word::Forget(name), has_others) } else { Ok(()) }
+        names::with_own(|names| (names::forget(names, name, id), !names.is_empty()));
+    if was_known { tell(Word::Forget(name, id), has_others) } else { Ok(()) }
 }
 
 /// Tells the zygote that has the list. When there is none, it starts one if it may.

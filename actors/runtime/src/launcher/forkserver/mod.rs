@@ -22,7 +22,7 @@ use crate::launcher::hello::{Hello, Place};
 use crate::link::Link;
 use crate::sync::lock;
 use crate::sys::{environment, socket};
-pub(crate) use keeper::{forget_name, forget_name_soon, keep_name};
+pub(crate) use keeper::{forget_name, forget_name_soon, give_kept_name};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
