@@ -156,27 +156,65 @@ pub(super) fn retire(zygote: Arc<Zygote>) {
     }
 }
 
-/// Tells a fresh zygote all names, and then the one before it that they are no longer its
-/// own.
+/// Tells a fresh zygote all names, and then the one before it, which has them until then,
+/// that they are no longer its own.
 fn take_names_over(zygote: &Zygote) -> io::Result<()> {
     let names = names::with_own(|names| names.clone());
-    let before = lock(&KEEPER).take();
+    let before = match &*lock(&KEEPER) {
+        Some((pid, State::Running(before))) if *pid == std::process::id() => Some(before.clone()),
+        _ => None,
+    };
     if !names.is_empty() && before.is_none() {
         tracing::warn!(target: "procession", names = names.len(),
             "the fork server died unexpectedly; another one has the names of shared memory");
     }
-    for (name, id) in names {
-        if !zygote.tell(Word::Keep(&name, id))? {
-            *lock(&KEEPER) = before;
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-    }
+    let words = names.iter().map(|(name, id)| Word::Keep(name, *id));
+    tell_or_kill(words, |word| zygote.tell(word), || zygote.kill())?;
+    let old = lock(&KEEPER).take();
     match before {
-        Some((pid, State::Running(before))) if pid == std::process::id() => {
-            before.tell(Word::ForgetAll)?;
+        Some(before) => {
+            let _ = tell_or_kill([Word::ForgetAll], |word| before.tell(word), || before.kill());
             before.dismiss();
         }
-        other => std::mem::forget(other),
+        // Our parent's, from before a fork, perhaps.
+        None => std::mem::forget(old),
     }
     Ok(())
+}
+
+/// Tells a zygote these words. One of which it is not certain that it has heard them all is
+/// killed: at an end of its own it would unlink names whose maker lives.
+fn tell_or_kill<'a>(
+    words: impl IntoIterator<Item = Word<'a>>,
+    mut tell: impl FnMut(Word<'a>) -> io::Result<bool>,
+    kill: impl FnOnce(),
+) -> io::Result<()> {
+    let mut hears = |word| match tell(word) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io::ErrorKind::ConnectionReset.into()),
+        Err(error) => Err(error),
+    };
+    words.into_iter().try_for_each(&mut hears).inspect_err(|_| kill())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zygote_that_may_not_have_heard_is_killed() {
+        let words = [Word::Keep("one", (1, 1)), Word::Keep("two", (1, 2)), Word::ForgetAll];
+        let run = |second: fn() -> io::Result<bool>| {
+            let (mut heard, mut was_killed) = (0, false);
+            let tell = |_: Word<'_>| {
+                heard += 1;
+                if heard == 2 { second() } else { Ok(true) }
+            };
+            let told = tell_or_kill(words, tell, || was_killed = true);
+            (told.is_ok(), was_killed, heard)
+        };
+        assert_eq!(run(|| Ok(true)), (true, false, 3));
+        assert_eq!(run(|| Ok(false)), (false, true, 2));
+        assert_eq!(run(|| Err(io::ErrorKind::OutOfMemory.into())), (false, true, 2));
+    }
 }
