@@ -20,6 +20,9 @@ use std::fmt;
 /// Everything but the data of text stands at multiples of this, in bytes.
 const WORD: usize = 8;
 
+/// The most bytes of a text: the length of its place, and an `s` behind it, fill a word.
+const MAX_TEXT: usize = 9_999_992 - 1;
+
 /// A value that a [`ShareableList`] can hold.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ShareableItem {
@@ -59,6 +62,12 @@ pub enum ShareableListError {
         len: usize,
         /// How much room there is.
         room: usize,
+    },
+    /// Python's layout has no room for the length of so long a text.
+    #[error("a text of {len} bytes: a list's items have at most {MAX_TEXT}")]
+    TooLarge {
+        /// How long it is.
+        len: usize,
     },
     /// No such item is in the list.
     #[error("there is no such item in the list")]
@@ -100,7 +109,7 @@ impl ShareableList {
     /// Makes a list in new memory with a drawn name.
     ///
     /// # Errors
-    /// As [`SharedMemory::create_unnamed`].
+    /// As [`SharedMemory::create_unnamed`]; [`ShareableListError::TooLarge`].
     pub fn new<I>(items: I) -> Result<Self, ShareableListError>
     where
         I: IntoIterator<Item: Into<ShareableItem>>,
@@ -111,7 +120,7 @@ impl ShareableList {
     /// Makes a list in new memory with this name.
     ///
     /// # Errors
-    /// As [`SharedMemory::create`].
+    /// As [`SharedMemory::create`]; [`ShareableListError::TooLarge`]. No name is left then.
     pub fn named<I>(name: &str, items: I) -> Result<Self, ShareableListError>
     where
         I: IntoIterator<Item: Into<ShareableItem>>,
@@ -124,6 +133,10 @@ impl ShareableList {
         I: IntoIterator<Item: Into<ShareableItem>>,
     {
         let items: Vec<ShareableItem> = items.into_iter().map(Into::into).collect();
+        // Before there is memory, which would stay.
+        if let Some(len) = items.iter().map(ShareableItem::len).find(|len| *len > MAX_TEXT) {
+            return Err(ShareableListError::TooLarge { len });
+        }
         let mut offsets = vec![0];
         for item in &items {
             offsets.push(offsets[offsets.len() - 1] + item.room());
@@ -226,6 +239,9 @@ impl ShareableList {
     }
 
     /// Copies of all items, in order.
+    ///
+    /// # Errors
+    /// Each item's are those of [`get`](Self::get).
     pub fn iter(&self) -> impl Iterator<Item = Result<ShareableItem, ShareableListError>> + '_ {
         (0..self.len).map(|index| self.get(index))
     }
@@ -361,13 +377,18 @@ fn word_of(bytes: &[u8]) -> Result<[u8; WORD], ShareableListError> {
 }
 
 impl ShareableItem {
+    /// The length of a text, in bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Str(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
     /// The place that it gets, in bytes: for text, room for one NUL more at least.
     fn room(&self) -> usize {
-        match self {
-            Self::Str(text) => WORD * (text.len() / WORD + 1),
-            Self::Bytes(bytes) => WORD * (bytes.len() / WORD + 1),
-            _ => WORD,
-        }
+        WORD * (self.len() / WORD + 1)
     }
 }
 

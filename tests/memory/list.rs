@@ -58,6 +58,20 @@ fn items_are_replaced_by_others_that_fit() {
     list.unlink().unwrap();
 }
 
+/// What cannot be made leaves no name, and says why.
+#[test]
+fn a_text_that_is_too_long_leaves_nothing() {
+    let name = own_name("too-long");
+    let long = ["y".repeat(9_999_992)];
+    let error = ShareableList::named(&name, long).unwrap_err();
+    assert!(matches!(error, ShareableListError::TooLarge { len: 9_999_992 }), "{error}");
+    assert!(!crate::exists(&name));
+    let longest = "y".repeat(9_999_991);
+    let list = ShareableList::named(&name, [longest.as_str()]).unwrap();
+    assert_eq!(list.get(0).unwrap(), Str(longest));
+    list.unlink().unwrap();
+}
+
 /// shlist-02. What travels is the name, whatever there is in the list.
 #[test]
 fn a_list_travels_by_its_name() {
