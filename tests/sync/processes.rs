@@ -243,3 +243,39 @@ fn an_async_holder_that_dies_is_reported() {
         Acquired::Clean => panic!("the death is not told"),
     }
 }
+
+/// Also one without a thread, which comes while the last of a round acts, sleeps until the
+/// next one.
+#[test]
+fn who_comes_during_the_action_sleeps_until_the_next_round() {
+    let (begun, goes_on) = (Event::new().unwrap(), Event::new().unwrap());
+    let action = |begun: Event, goes_on: Event| {
+        begun.set().unwrap();
+        goes_on.wait().unwrap();
+    };
+    let barrier = Barrier::with_action(2, action, (begun.clone(), goes_on.clone())).unwrap();
+    let comes = |barrier: Barrier| {
+        let mut polls = 0;
+        let mut wait = std::pin::pin!(barrier.wait_async());
+        let counted = std::future::poll_fn(|context| {
+            polls += 1;
+            wait.as_mut().poll(context)
+        });
+        procession_runtime::wait::block_on(counted).unwrap();
+        polls
+    };
+    std::thread::scope(|scope| {
+        let first = [(); 2].map(|()| scope.spawn(|| barrier.wait().unwrap()));
+        begun.wait().unwrap();
+        let here = scope.spawn(|| comes(barrier.clone()));
+        let there = Process::spawn(comes, (barrier.clone(),)).unwrap();
+        std::thread::sleep(3 * SHORT);
+        assert!(!here.is_finished() && there.is_alive().unwrap());
+        goes_on.set().unwrap();
+        // The two are the next round.
+        for polls in [here.join().unwrap(), there.result_timeout(SOON).unwrap()] {
+            assert!(polls < 20, "it was polled {polls} times");
+        }
+        first.into_iter().for_each(|party| drop(party.join().unwrap()));
+    });
+}

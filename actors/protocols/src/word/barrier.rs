@@ -196,6 +196,12 @@ impl Wait {
         }
     }
 
+    /// The round in which it is, or whose end it waits for to arrive in the next one: whoever
+    /// has no thread has the owner wait for that ([`BarrierWords::enlist`]) and steps on.
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
     /// Ends the round, after the last one's action: step on.
     pub fn finish(&mut self) {
         self.at = At::Finish;

@@ -163,9 +163,11 @@ impl Barrier {
                     at.ring();
                     Told::Go
                 }
-                // The round is full and its last one acts: the next round comes soon.
+                // The round is full and its last one acts, as long as it likes. How the round
+                // ends is not for this one, which has not arrived in it.
                 Effect::Spin | Effect::Sleep { .. } => {
-                    tokio::task::yield_now().await;
+                    let round = machine.round();
+                    at.have_owner_wait(Claim { round, ..Claim::default() }).await?;
                     Told::Go
                 }
                 Effect::Again => Told::Go,
