@@ -276,6 +276,39 @@ fn who_comes_during_the_action_sleeps_until_the_next_round() {
         for polls in [here.join().unwrap(), there.result_timeout(SOON).unwrap()] {
             assert!(polls < 20, "it was polled {polls} times");
         }
-        first.into_iter().for_each(|party| drop(party.join().unwrap()));
+        let indices = first.map(|party| party.join().unwrap());
+        assert_eq!(indices.iter().sum::<u32>(), 1);
     });
+}
+
+/// Each permit that is held or waited for has one of 65,535 cells of its owner's. All but a
+/// few are taken here.
+#[test]
+fn a_wait_for_a_permit_that_is_dropped_costs_no_cell() {
+    const BATCH: usize = 64;
+    fn drop_waits(none: Semaphore) {
+        for _ in 0..10 * BATCH {
+            // In another process the cell comes back when the owner has heard of it.
+            until("a cell is free", || {
+                let wait = std::pin::pin!(none.permit_async());
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                wait.poll(&mut context).is_pending()
+            });
+        }
+    }
+    fn own() {
+        let (many, none) = (Semaphore::new(1 << 16).unwrap(), Semaphore::new(0).unwrap());
+        // The first cell is nobody's; one is left here, and two batches for others.
+        let taken = 1022 * BATCH - 2;
+        let permits: Vec<_> = (0..taken).map(|_| many.permit().unwrap()).collect();
+        drop_waits(none.clone());
+        ends(Process::spawn(drop_waits, (none.clone(),)));
+        drop(none.try_permit().unwrap());
+        drop(permits);
+        assert_eq!(many.value().unwrap(), 1 << 16);
+        // What was dropped is not waited for.
+        none.release().unwrap();
+        until("the place is free", || none.value().unwrap() == 1);
+    }
+    ends(Process::spawn(own, ()));
 }

@@ -76,6 +76,8 @@ enum Waiting {
     Keeping {
         _handles: Vec<Arc<dyn Handle>>,
     },
+    /// Nobody; but this is done then.
+    Then(Box<dyn FnOnce() + Send>),
 }
 
 impl Connection {
@@ -154,6 +156,17 @@ impl Connection {
         self.post_frame(FrameKind::Cast, object, 0, message)
     }
 
+    /// As [`post`](Self::post); once the owner has answered, whatever it says, `then` runs on
+    /// the hidden thread, which it must not hold up. When the owner goes, it does not.
+    pub(crate) fn post_then(
+        &self,
+        object: u64,
+        message: Encoded,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), ShareError> {
+        self.post_entered(Waiting::Then(Box::new(then)), FrameKind::Call, object, message)
+    }
+
     fn begin_request(self: &Arc<Self>, object: u64, message: Encoded) -> Result<Call, ShareError> {
         self.begin(object, FrameKind::Call, message, Given::Up)
     }
@@ -189,13 +202,21 @@ impl Connection {
         let objects = handles.iter().map(|handle| handle.object()).collect();
         let word = ToOwner::Adopt { objects, end: Fd(end) };
         let message = codec::encode(&word).map_err(io::Error::other)?;
-        let number = self.enter(Waiting::Keeping { _handles: handles })?;
-        let posted = self.post_frame(FrameKind::Control, 0, number, message);
-        if posted.is_err() {
-            let kept = lock(&self.state).calls.remove(&number);
-            drop(kept);
-        }
-        posted
+        self.post_entered(Waiting::Keeping { _handles: handles }, FrameKind::Control, 0, message)
+    }
+
+    fn post_entered(
+        &self,
+        waiting: Waiting,
+        kind: FrameKind,
+        target: u64,
+        message: Encoded,
+    ) -> Result<(), ShareError> {
+        let number = self.enter(waiting)?;
+        self.post_frame(kind, target, number, message).inspect_err(|_| {
+            let waiting = lock(&self.state).calls.remove(&number);
+            drop(waiting);
+        })
     }
 
     /// Sends what has been posted, as far as the owner takes it until the deadline.
@@ -356,8 +377,10 @@ impl Connection {
             _ => return Err(Damaged),
         };
         let waiting = lock(&self.state).calls.remove(&header.call);
-        if let Some(Waiting::Caller(caller)) = waiting {
-            let _ = caller.send(answer);
+        match waiting {
+            Some(Waiting::Caller(caller)) => drop(caller.send(answer)),
+            Some(Waiting::Then(then)) => then(),
+            Some(Waiting::Keeping { .. }) | None => {}
         }
         Ok(None)
     }

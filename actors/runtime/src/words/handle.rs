@@ -219,7 +219,8 @@ impl<F: Form> At<'_, F> {
     }
 
     /// Has the owner wait, and gives what it says. Dropped before that, it gives back what
-    /// has been granted.
+    /// has been granted, and the claim's cell; after an error nobody has the cell but the
+    /// caller.
     pub(super) async fn have_owner_wait(&self, mut claim: Claim) -> Result<u8, WordError> {
         static TOKENS: AtomicU64 = AtomicU64::new(1);
         claim.token = TOKENS.fetch_add(1, Ordering::Relaxed);
@@ -259,14 +260,28 @@ impl<F: Form> Drop for Pending<'_, '_, F> {
             return;
         }
         let claim = self.claim;
+        let page = &self.at.spot.page;
         match &self.at.side {
-            Side::Own(own) => own.abandon(From::Owner, claim.token, || Waiting {
-                from: From::Owner,
-                claim,
-                began: Instant::now(),
-                answer: Answer::Nobody,
-            }),
-            Side::Away(_) => drop(self.at.post(&Ask::Abandon(claim))),
+            Side::Own(own) => {
+                own.abandon(From::Owner, claim.token, || Waiting {
+                    from: From::Owner,
+                    claim,
+                    began: Instant::now(),
+                    answer: Answer::Nobody,
+                });
+                if claim.cell != 0 {
+                    page.put_cell(claim.cell);
+                }
+            }
+            Side::Away(_) if claim.cell == 0 => drop(self.at.post(&Ask::Abandon(claim))),
+            // Until the owner has heard of this it may have the cell hold a permit.
+            Side::Away(away) => {
+                let page = page.clone();
+                let put = move || page.put_cell(claim.cell);
+                if let Ok(message) = codec::encode(&Ask::Abandon(claim)) {
+                    let _ = away.connection.post_then(away.object, message, put);
+                }
+            }
         }
     }
 }

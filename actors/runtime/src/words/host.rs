@@ -223,12 +223,17 @@ impl<F: Form> Stock for Own<F> {
                 let answer = Answer::Remote(reply);
                 self.wait(Waiting { from, claim, began: Instant::now(), answer });
             }
-            (Ask::Abandon(claim), None) => self.abandon(from, claim.token, || Waiting {
-                from,
-                claim,
-                began: Instant::now(),
-                answer: Answer::Nobody,
-            }),
+            (Ask::Abandon(claim), reply) => {
+                self.abandon(from, claim.token, || Waiting {
+                    from,
+                    claim,
+                    began: Instant::now(),
+                    answer: Answer::Nobody,
+                });
+                if let Some(reply) = reply {
+                    reply.send(Encoded::default());
+                }
+            }
             _ => return Err(BadMessage),
         }
         Ok(())

@@ -213,15 +213,15 @@ impl Semaphore {
     pub async fn permit_async(&self) -> Result<Permit, WordError> {
         let at = self.0.at_async().await?;
         let cell = open(&at)?;
-        let key = at.spot.page.key();
-        if take(&at, Some(cell), false, None)? {
+        let page = &*at.spot.page;
+        let (key, put) = (page.key(), |_: &WordError| page.put_cell(cell.number()));
+        if take(&at, Some(cell), false, None).inspect_err(put)? {
             return Ok(Permit { cell, key });
         }
-        // A cell whose wait is abandoned is the owner's to clear: it is not used again.
         // The owner opens the next turn of the cell itself.
-        let opened = Cell::open(&*at.spot.page, cell.number(), at.spot.record);
+        let opened = Cell::open(page, cell.number(), at.spot.record);
         let claim = Claim { cell: cell.number(), ..Claim::default() };
-        at.have_owner_wait(claim).await?;
+        at.have_owner_wait(claim).await.inspect_err(put)?;
         Ok(Permit { cell: opened.unwrap_or(cell), key })
     }
 

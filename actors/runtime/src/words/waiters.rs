@@ -18,7 +18,8 @@ pub(super) enum Ask {
     Party,
     /// A call: wait for me. The answer is one byte.
     Wait(Claim),
-    /// Nobody awaits that any more.
+    /// Nobody awaits that any more. A call when there is a cell, which is the client's again
+    /// with the answer.
     Abandon(Claim),
 }
 
