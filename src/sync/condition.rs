@@ -127,7 +127,7 @@ impl Condition {
     /// # Errors
     /// As [`acquire`](Self::acquire).
     pub fn lock(&self) -> SyncResult<CondGuard<'_>> {
-        let held = self.lock.take(None)?;
+        let held = self.lock.take()?;
         Ok(CondGuard { cond: self, held, notified: RefCell::default(), thread: PhantomData })
     }
 
@@ -234,9 +234,11 @@ impl Condition {
             return Err(SyncError::NotOwner);
         }
         let mut entered = self.sleepers.enter_async().await?;
+        let paused = lock.inner().pause()?;
         lock.release()?;
         let notified = entered.sleep_async().await;
-        let _held = lock.inner().acquire_async().await?;
+        lock.inner().acquire_async().await?;
+        lock.inner().resume(paused)?;
         notified?;
         entered.leave();
         Ok(())
@@ -259,11 +261,11 @@ impl Condition {
             return Err(SyncError::NotOwner);
         }
         let mut entered = self.sleepers.enter()?;
-        let depth = self.lock.give_all()?;
+        let paused = self.lock.give_all()?;
         released();
         let notified = entered.sleep(deadline);
         // Also when the sleepers' owner has ended: the caller has the lock, as before.
-        self.lock.take(depth)?;
+        self.lock.take_again(paused)?;
         let notified = notified?;
         entered.leave();
         Ok(notified)
@@ -285,25 +287,39 @@ impl ConditionLock {
         })
     }
 
-    /// Gives it back altogether; gives how often it was held, for a recursive one.
-    fn give_all(&self) -> SyncResult<Option<u32>> {
+    /// Gives it back altogether; gives what was held and, for a recursive one, how often.
+    fn give_all(&self) -> SyncResult<(Held, u32)> {
         match self {
-            Self::Lock(lock) => lock.release().map(|()| None),
+            Self::Lock(lock) => {
+                let held = lock.inner().pause()?;
+                lock.release().map(|()| (held, 1))
+            }
             Self::RLock(lock) => {
-                lock.inner().release_all()?.map(Some).map_err(|_| SyncError::NotOwner)
+                let held = lock.inner().pause()?;
+                let depth = lock.inner().release_all()?.map_err(|_| SyncError::NotOwner)?;
+                Ok((held, depth))
             }
         }
     }
 
-    fn take(&self, depth: Option<u32>) -> SyncResult<Held> {
-        let held = match self {
+    fn take(&self) -> SyncResult<Held> {
+        Ok(match self {
             Self::Lock(lock) => lock.inner().acquire()?,
             Self::RLock(lock) => lock.inner().acquire()?,
-        };
-        if let (Self::RLock(lock), Some(depth)) = (self, depth) {
-            lock.inner().set_depth(depth)?;
+        })
+    }
+
+    /// Takes it as it was before: guards that there were of it are its guards again.
+    fn take_again(&self, (held, depth): (Held, u32)) -> SyncResult<()> {
+        self.take()?;
+        match self {
+            Self::Lock(lock) => lock.inner().resume(held)?,
+            Self::RLock(lock) => {
+                lock.inner().set_depth(depth)?;
+                lock.inner().resume(held)?;
+            }
         }
-        Ok(held)
+        Ok(())
     }
 
     fn death(&self, held: Held) -> Option<Death> {

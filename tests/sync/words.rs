@@ -3,7 +3,8 @@
 
 use crate::util::{METHODS, SOON, until};
 use procession::{
-    Acquired, Barrier, BoundedSemaphore, Event, Lock, Process, RLock, Semaphore, SyncError, context,
+    Acquired, Barrier, BoundedSemaphore, Condition, Event, Lock, Process, RLock, Semaphore,
+    SyncError, context,
 };
 use std::time::{Duration, Instant};
 
@@ -78,9 +79,67 @@ fn a_guard_holds_a_lock_for_as_long_as_it_lives() {
     lock.release().unwrap();
     lock.acquire().unwrap();
     drop(guard);
+    assert!(lock.locked().unwrap());
     let rlock = RLock::new().unwrap();
     drop(rlock.lock().unwrap());
     assert!(!rlock.locked().unwrap());
+    let guards = (rlock.lock().unwrap(), rlock.lock().unwrap());
+    rlock.release().unwrap();
+    rlock.release().unwrap();
+    rlock.acquire().unwrap();
+    drop(guards);
+    assert!(rlock.locked().unwrap());
+}
+
+/// Two tasks of one process hold a lock as the same.
+#[test]
+fn a_task_gives_back_its_own_guard_alone() {
+    let lock = Lock::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let first = lock.lock_async().await.unwrap();
+        lock.release().unwrap();
+        let second = lock.lock_async().await.unwrap();
+        drop(first);
+        assert!(lock.locked().unwrap());
+        drop(second);
+        assert!(!lock.locked().unwrap());
+        // Also when the owner takes it for the second.
+        let (first, other) = (lock.lock_async().await.unwrap(), lock.clone());
+        let second = tokio::spawn(async move { other.acquire_async().await.unwrap() });
+        tokio::task::yield_now().await;
+        lock.release().unwrap();
+        second.await.unwrap();
+        drop(first);
+        assert!(lock.locked().unwrap());
+    });
+}
+
+/// A condition gives the lock back and takes it again: its guards stay its guards.
+#[test]
+fn a_guard_outlives_a_wait_for_a_condition() {
+    let (plain, recursive) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let cond = Condition::with(plain.clone()).unwrap();
+    let guard = plain.lock().unwrap();
+    assert!(!cond.wait_timeout(SHORT).unwrap());
+    drop(guard);
+    assert!(!plain.locked().unwrap());
+    let cond = Condition::with(recursive.clone()).unwrap();
+    let (outer, inner) = (recursive.lock().unwrap(), recursive.lock().unwrap());
+    assert!(!cond.wait_timeout(SHORT).unwrap());
+    drop(inner);
+    assert!(recursive.locked().unwrap());
+    drop(outer);
+    assert!(!recursive.locked().unwrap());
+    // Others may have had it meanwhile.
+    let cond = Condition::with(plain.clone()).unwrap();
+    let mut guard = cond.lock().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| cond.lock().unwrap().notify().unwrap());
+        guard.wait().unwrap();
+    });
+    drop(guard);
+    assert!(!plain.locked().unwrap());
 }
 
 #[test]

@@ -108,6 +108,8 @@ pub(crate) struct LockRecord {
     pub(crate) words: LockWords<Native>,
     /// Who held it last and died with it.
     pub(crate) dead_pid: AtomicU32,
+    /// Which seat took it last, and in which turn.
+    pub(crate) last: AtomicU32,
     pub(crate) dead_name: [AtomicU64; 4],
 }
 

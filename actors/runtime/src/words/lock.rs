@@ -6,19 +6,20 @@
 
 use super::drive::{LockSpin, Wait, drive, finish};
 use super::handle::{At, Handle};
+use super::held::Held;
 use super::host::{Form, Gone, Own, Spot};
-use super::page::{read_text, waiting, write_text};
+use super::page::{read_text, write_text};
 use super::waiters::{Claim, Waiters, Waiting};
+use super::watched::{Published, cycle};
 use super::{WordError, probe};
 use crate::node::hidden;
 use crate::share::{ShareError, era};
 use crate::sys::page::{self, LockRecord};
-use procession_protocols::word::deadlock::{self, Graph};
 use procession_protocols::word::lock::{self, Acquire, Release, Served, Taken};
 use procession_protocols::word::{ALL, ANYBODY, Seat};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::atomic::Ordering::{Relaxed, Release as Rel};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 pub use procession_protocols::word::lock::NotHeld;
@@ -33,39 +34,6 @@ pub struct Death {
     pub name: String,
     /// Its number, which may be another's by now.
     pub pid: u32,
-}
-
-/// A lock that has been taken.
-///
-/// One number, for as several fields it would go through memory on its way into a guard and
-/// out again, which costs more than the lock: the seat, whether its holder before died with
-/// it, and the generation. In a copy of the process, which is a generation further, the
-/// lock is not the copy's.
-#[derive(Debug, Clone, Copy)]
-pub struct Held(u64);
-
-impl Held {
-    const AFTER_DEATH: u64 = 1 << 16;
-
-    #[inline]
-    fn by(seat: Seat) -> Self {
-        Self(u64::from(era::generation()) << 32 | u64::from(seat))
-    }
-
-    #[inline]
-    fn seat(self) -> Seat {
-        (self.0 & 0xffff) as Seat
-    }
-
-    #[inline]
-    fn is_of(self, generation: u32) -> bool {
-        self.0 >> 32 == u64::from(generation)
-    }
-
-    #[inline]
-    fn is_after_death(self) -> bool {
-        self.0 & Self::AFTER_DEATH != 0
-    }
 }
 
 /// One that anybody may give back.
@@ -124,6 +92,8 @@ impl<const KIND: u8> Form for LockForm<KIND> {
             match lock::serve(words, seat, waiters.len() > 1, patient) {
                 Served::Granted(taken) => {
                     if let Some(first) = waiters.pop() {
+                        // Before it hears of it, its seat's turn before is over.
+                        Held::next(&spot.words, seat);
                         first.answer.send(u8::from(taken == Taken::AfterDeath));
                     }
                 }
@@ -200,12 +170,14 @@ impl<const K: u8> AnyLock<K> {
         }))
     }
 
-    /// Gives back what was taken so. Nothing happens if somebody else has given it back, or,
-    /// for a recursive one, on another thread.
+    /// Gives back what was taken so. Nothing happens if somebody else has given it back, also
+    /// when it was taken again since; or, for a recursive one, on another thread.
     #[inline]
     pub fn release_held(&self, held: Held) {
         let given = self.0.near().is_some_and(|near| {
-            held.is_of(near.generation) && Self::give_fast(&near.words, held.seat())
+            held.is_of(near.generation)
+                && held.is_last(&near.words)
+                && Self::give_fast(&near.words, held.seat())
         });
         if !given {
             self.release_held_slowly(held);
@@ -240,6 +212,28 @@ impl<const K: u8> AnyLock<K> {
         Ok(at.words().words.look().holder() == at.seat()?)
     }
 
+    /// What its holder has, who is about to give it back and to take it again.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn pause(&self) -> Result<Held, WordError> {
+        let at = self.0.at()?;
+        Ok(Held::now(at.words(), at.words().words.look().holder()))
+    }
+
+    /// It has been taken again: by this, what was [paused](Self::pause) goes on, and whoever
+    /// has that gives it back.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn resume(&self, held: Held) -> Result<(), WordError> {
+        let at = self.0.at()?;
+        if at.words().words.look().holder() == held.seat() {
+            at.words().last.store(held.turn_and_seat(), Relaxed);
+        }
+        Ok(())
+    }
+
     /// Who held it before and died with it, if that was so. It is written beside the lock,
     /// where it stands for as long as the lock is held.
     #[inline]
@@ -268,7 +262,7 @@ impl<const K: u8> AnyLock<K> {
             if K == RECURSIVE {
                 near.words.words.depth.store(1, Relaxed);
             }
-            return Some(Held::by(seat));
+            return Some(Held::next(&near.words, seat));
         }
         again::<K>(&near.words, seat)
     }
@@ -298,7 +292,9 @@ impl<const K: u8> AnyLock<K> {
         if !held.is_of(era::generation()) {
             return;
         }
-        if let Some(at) = self.0.ready() {
+        if let Some(at) = self.0.ready()
+            && held.is_last(at.words())
+        {
             let _ = give_once(&at, Some(held.seat()));
         }
     }
@@ -367,7 +363,7 @@ fn again<const K: u8>(record: &LockRecord, seat: Seat) -> Option<Held> {
         return None;
     }
     words.depth.store(words.depth.load(Relaxed) + 1, Relaxed);
-    Some(Held::by(seat))
+    Some(Held::now(record, seat))
 }
 
 fn took<const K: u8>(at: &At<'_, LockForm<K>>, seat: Seat, taken: Taken) -> Held {
@@ -375,8 +371,8 @@ fn took<const K: u8>(at: &At<'_, LockForm<K>>, seat: Seat, taken: Taken) -> Held
     if K == RECURSIVE {
         record.words.depth.store(1, Relaxed);
     }
-    let tells = if taken == Taken::AfterDeath { Held::AFTER_DEATH } else { 0 };
-    Held(Held::by(seat).0 | tells)
+    let held = Held::next(record, seat);
+    if taken == Taken::AfterDeath { held.after_death() } else { held }
 }
 
 /// Takes it for a waiter without a thread.
@@ -427,38 +423,6 @@ fn slow<const K: u8>(
         (Taken::TimedOut, None) => Ok(None),
         (taken, _) => Ok(Some(took(at, seat, taken))),
     }
-}
-
-/// The calling thread's seat says what it waits for.
-struct Published<'a, const K: u8>(&'a At<'a, LockForm<K>>, Seat);
-
-impl<'a, const K: u8> Published<'a, K> {
-    fn new(at: &'a At<'a, LockForm<K>>, seat: Seat) -> Option<Self> {
-        let page = &at.spot.page;
-        let word = waiting(at.spot.record, page.turn());
-        page.seat(seat)?.waits.store(word, Rel);
-        Some(Self(at, seat))
-    }
-}
-
-impl<const K: u8> Drop for Published<'_, K> {
-    fn drop(&mut self) {
-        if let Some(words) = self.0.spot.page.seat(self.1) {
-            words.waits.store(0, Rel);
-        }
-    }
-}
-
-/// The cycle that the wait of a seat closes, in words.
-fn cycle<const K: u8>(at: &At<'_, LockForm<K>>, seat: Seat) -> Option<String> {
-    let page = &*at.spot.page;
-    let edges = deadlock::cycle(page, seat)?;
-    let kind = LockForm::<K>::NAME;
-    let edge = |edge: &deadlock::Edge| {
-        let holder = page.name(page.holder(edge.record));
-        format!("{} waits for {kind} {}, held by {holder}", page.name(edge.seat), edge.record)
-    };
-    Some(edges.iter().map(edge).collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@
 //! | `host`, `waiters` | both sides of an object, repair, async waiters |
 //! | `lock`, `semaphore`, `event`, `condition`, `barrier` | each kind |
 //! | `rlock`, `private` | the other kinds of lock |
+//! | `held` | what a taker has |
+//! | `watched` | waits that would never end |
 //! | `probe` | where tests stop a process |
 
 mod barrier;
@@ -22,6 +24,7 @@ mod condition;
 mod drive;
 mod event;
 mod handle;
+mod held;
 mod host;
 mod lock;
 mod page;
@@ -31,11 +34,13 @@ mod rlock;
 mod seat;
 mod semaphore;
 mod waiters;
+mod watched;
 
 pub use barrier::{Barrier, BarrierArrived, MAX_PARTIES};
 pub use condition::{Condition, Notified};
 pub use event::Event;
-pub use lock::{Death, Held, Lock, NotHeld, RLock};
+pub use held::Held;
+pub use lock::{Death, Lock, NotHeld, RLock};
 pub use page::MAX_RECORDS;
 pub use private::PrivateLock;
 pub use probe::stop_at;

@@ -7,7 +7,8 @@
 
 use super::WordError;
 use super::handle::Handle;
-use super::lock::{AnyLock, Held, PRIVATE, Settings, take_async};
+use super::held::Held;
+use super::lock::{AnyLock, PRIVATE, Settings, take_async};
 use crate::memory::Memory;
 use std::io;
 
