@@ -16,7 +16,7 @@ use procession_runtime::down::Down;
 use procession_runtime::function::Entry;
 use procession_runtime::sync::after;
 pub use reference::{ProcessRef, Sentinel};
-use reference::{ended, wait};
+use reference::wait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -130,7 +130,7 @@ impl<R: DeserializeOwned> Process<R> {
     /// Dropping the future leaves the process and its value untouched.
     pub async fn result_async(&self) -> Result<R> {
         let child = self.inner.child()?;
-        let down = ended(&child).await?;
+        let down = child.ended().await;
         outcome(&child, down)
     }
 }

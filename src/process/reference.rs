@@ -223,7 +223,8 @@ impl ProcessRef {
     /// # Cancel safety
     /// Dropping the future ends only the wait.
     pub async fn join_async(&self) -> Result<()> {
-        ended(&self.child()?).await.map(drop)
+        self.child()?.ended().await;
+        Ok(())
     }
 
     /// Ends it by SIGTERM, and returns at once. Its exit hooks do not run. A child that
@@ -293,11 +294,11 @@ impl ProcessRef {
         child.terminate()?;
         let patience = node::hidden::run(tokio_sleep(grace))?;
         tokio::select! {
-            down = ended(&child) => return down,
+            down = child.ended() => return Ok(down),
             () = patience => {}
         }
         child.signal(nix::sys::signal::Signal::SIGKILL)?;
-        ended(&child).await
+        Ok(child.ended().await)
     }
 
     /// Takes our end of the child's standard input, which was asked for as
@@ -366,14 +367,6 @@ impl ProcessRef {
         let phase = Mutex::new(Phase::Started(child));
         Self(Arc::new(Shared { creator: std::process::id(), phase }))
     }
-}
-
-pub(super) async fn ended(child: &Arc<Child>) -> Result<Arc<Down>> {
-    if let Some(down) = child.reap() {
-        return Ok(down);
-    }
-    let down = child.watch().await;
-    down.map(Arc::new).map_err(|_| std::io::Error::other("the reaper has ended").into())
 }
 
 pub(super) fn wait(child: &Arc<Child>, deadline: Option<Instant>) -> Result<Option<Arc<Down>>> {

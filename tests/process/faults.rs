@@ -207,6 +207,33 @@ fn a_result_without_room_is_lost_with_its_reason() {
     });
 }
 
+/// How much memory this process has, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn waits_that_are_given_up_leave_nothing() {
+    fn give_up(wait: impl Future) {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(std::pin::pin!(wait).poll(&mut context).is_pending());
+    }
+    alone("faults::waits_that_are_given_up_leave_nothing", || {
+        let p = Process::spawn(|| std::thread::sleep(Duration::from_secs(90)), ()).unwrap();
+        give_up(p.join_async());
+        let before = resident();
+        for _ in 0..100_000 {
+            give_up(p.join_async());
+            give_up(p.result_async());
+        }
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 8 << 20, "{grown}");
+        p.kill().unwrap();
+        p.join().unwrap();
+    });
+}
+
 /// A start that is too slow, or whose future is dropped, leaves nothing either.
 #[test]
 fn a_start_that_is_given_up_leaves_nothing() {

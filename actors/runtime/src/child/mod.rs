@@ -31,7 +31,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 use watch::Watch;
 
 /// Most children that are joined at once end at once: for so long a joining thread looks
@@ -60,6 +60,7 @@ pub struct Child {
     relay: crate::relay::Relay,
     /// The log lines that come on its control link.
     lines: Source,
+    has_ended: Notify,
     state: Mutex<State>,
 }
 
@@ -127,6 +128,7 @@ impl Child {
             streams: Mutex::new(taken),
             relay: crate::relay::Relay::new(relayed),
             lines: Source::default(),
+            has_ended: Notify::new(),
             state: Mutex::default(),
         }
     }
@@ -238,6 +240,7 @@ impl Child {
         for watcher in watchers {
             watcher(Down::clone(&down));
         }
+        self.has_ended.notify_waiters();
         Some(down)
     }
 
@@ -281,11 +284,19 @@ impl Child {
         PollFd::new(self.pidfd(), PollFlags::POLLIN)
     }
 
-    /// Gets the Down when it comes; at once when it has come.
-    pub fn watch(&self) -> oneshot::Receiver<Down> {
-        let (sender, receiver) = oneshot::channel();
-        self.on_down(Box::new(move |down| drop(sender.send(down))));
-        receiver
+    /// Waits for its end, which somebody else notices.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends only the wait, and leaves nothing here.
+    pub async fn ended(&self) -> Arc<Down> {
+        loop {
+            // Made before the look: an end in between counts.
+            let has_ended = self.has_ended.notified();
+            if let Some(down) = self.reap() {
+                return down;
+            }
+            has_ended.await;
+        }
     }
 
     /// Has `sink` called with the Down when it comes; at once when it has come.
