@@ -15,8 +15,8 @@ use procession_runtime::codec;
 use procession_runtime::down::Down;
 use procession_runtime::function::Entry;
 use procession_runtime::sync::after;
-pub use reference::{ProcessRef, Sentinel};
 use reference::wait;
+pub use reference::{ProcessRef, Sentinel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -104,7 +104,9 @@ impl<R: DeserializeOwned> Process<R> {
     ///
     /// # Errors
     /// [`Error::Join`] when it panicked, was killed, or exited before it returned, and
-    /// when the value has been taken already; else as [`join`](ProcessRef::join).
+    /// when the value has been taken already; [`Error::Io`] with `EMFILE` when no number is
+    /// free for a descriptor that it comes with, as one of more than 64 KiB does: it stays, and
+    /// can be asked for again; else as [`join`](ProcessRef::join).
     pub fn result(&self) -> Result<R> {
         let child = self.inner.child()?;
         let down = wait(&child, None)?.ok_or(Error::Timeout)?;
@@ -148,7 +150,7 @@ impl Process<()> {
 fn outcome<R: DeserializeOwned>(child: &Child, down: Arc<Down>) -> Result<R> {
     let name = down.name.clone();
     let exitcode = down.status.exitcode();
-    Err(Error::Join(match child.take_outcome(down) {
+    Err(Error::Join(match child.take_outcome(down)? {
         Outcome::Returned(bytes, fds) => match codec::decode(&bytes, fds) {
             Ok(value) => return Ok(value),
             Err(error) => JoinError::Lost { name, why: error.to_string() },

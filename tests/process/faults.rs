@@ -207,6 +207,48 @@ fn a_result_without_room_is_lost_with_its_reason() {
     });
 }
 
+/// Fills the table of descriptors, of which there are few, while `body` runs.
+fn without_descriptors(body: impl FnOnce()) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
+    let filling: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    body();
+    drop(filling);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+}
+
+/// A large result comes with a descriptor. It waits until there is room for that, whoever
+/// hears of it first.
+#[test]
+fn a_result_without_a_descriptor_waits_for_one() {
+    let large = |linger: bool| {
+        if linger {
+            // It keeps the process, which goes on to speak, from ending.
+            let nap = || std::thread::sleep(Duration::from_millis(600));
+            Process::builder(nap, ()).daemon(false).start().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        vec![7u8; 1 << 20]
+    };
+    alone("faults::a_result_without_a_descriptor_waits_for_one", || {
+        warm_up();
+        for linger in [false, true] {
+            let p = Process::spawn(large, (linger,)).unwrap();
+            without_descriptors(|| {
+                assert!(p.join_timeout(SOON).unwrap());
+                assert_eq!(p.exitcode(), Some(0));
+                let Err(Error::Io(error)) = p.result() else { panic!("there was one") };
+                assert_eq!(error.raw_os_error(), Some(nix::libc::EMFILE));
+            });
+            assert_eq!(p.result().unwrap().len(), 1 << 20);
+            // The hidden thread hears it, and there is room before the end.
+            let p = Process::spawn(large, (linger,)).unwrap();
+            without_descriptors(|| std::thread::sleep(Duration::from_millis(500)));
+            assert_eq!(p.result_timeout(SOON).unwrap().len(), 1 << 20);
+        }
+    });
+}
+
 /// How much memory this process has, in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();

@@ -152,25 +152,31 @@ impl Link {
     /// [`LinkError::Closed`], [`LinkError::Truncated`], [`LinkError::Damaged`], or the
     /// system's.
     pub fn try_recv(&self) -> Result<Option<Frame>, LinkError> {
-        self.receive(false)
+        self.receive(How::Now)
+    }
+
+    /// As [`try_recv`](Self::try_recv), but where descriptors find no number free (`EMFILE`) all
+    /// that was not read stays in the socket, for another time.
+    pub(crate) fn try_recv_or_leave(&self) -> Result<Option<Frame>, LinkError> {
+        self.receive(How::OrLeave)
     }
 
     /// Waits for the next frame in the read itself. For a link that one thread reads, which
     /// waits for nothing else: others that read it would wait with it.
     pub(crate) fn recv_alone(&self) -> Result<Frame, LinkError> {
         loop {
-            if let Some(frame) = self.receive(true)? {
+            if let Some(frame) = self.receive(How::Wait)? {
                 return Ok(frame);
             }
         }
     }
 
-    fn receive(&self, wait: bool) -> Result<Option<Frame>, LinkError> {
+    fn receive(&self, how: How) -> Result<Option<Frame>, LinkError> {
         let rx = &mut *lock(&self.rx);
         if let Some(frame) = rx.next_frame()? {
             return Ok(Some(frame));
         }
-        while rx.fill(self.fd.as_fd(), wait)? {
+        while rx.fill(self.fd.as_fd(), how)? {
             if let Some(frame) = rx.next_frame()? {
                 return Ok(Some(frame));
             }
@@ -199,7 +205,7 @@ impl Link {
                     return Ok(());
                 }
             }
-            if has_looked && rx.emptied || !rx.fill(self.fd.as_fd(), false)? {
+            if has_looked && rx.emptied || !rx.fill(self.fd.as_fd(), How::Now)? {
                 return Ok(());
             }
             has_looked = true;
@@ -434,6 +440,14 @@ impl AsFd for Link {
     }
 }
 
+/// How a socket is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Now,
+    Wait,
+    OrLeave,
+}
+
 /// A frame whose payload is where it has arrived.
 type Slice<'a> = (Header, &'a [u8], Vec<OwnedFd>);
 
@@ -455,12 +469,16 @@ impl Rx {
     }
 
     /// Reads once. False when there is nothing, and that is not waited for.
-    fn fill(&mut self, fd: BorrowedFd<'_>, wait: bool) -> Result<bool, LinkError> {
+    fn fill(&mut self, fd: BorrowedFd<'_>, how: How) -> Result<bool, LinkError> {
         let space = self.buffer.space();
         let room = space.len();
         let fds = self.fds.len();
         self.emptied = false;
-        match socket::receive(fd, space, &mut self.fds, wait) {
+        let got = match how {
+            How::OrLeave => socket::receive_or_leave(fd, space, &mut self.fds),
+            _ => socket::receive(fd, space, &mut self.fds, how == How::Wait),
+        };
+        match got {
             Ok(0) if self.buffer.is_partial() => Err(LinkError::Truncated),
             Ok(0) => Err(LinkError::Closed),
             Ok(count) => {

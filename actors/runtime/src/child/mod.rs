@@ -7,14 +7,16 @@
 //! pidfd only. Neighbours: the launcher makes it, `crate::node` keeps it.
 
 mod watch;
+mod words;
 
 pub(crate) use watch::{News, Set};
+pub(crate) use words::IN_MEMORY_FILE;
 
 use crate::down::{Down, DownSink};
-use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild, ToParent};
+use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild};
 use crate::launcher::{LaunchSpec, ParentDeath, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
-use crate::log::relayed::{Source, TURN};
+use crate::log::relayed::Source;
 use crate::mail::Outbox;
 use crate::proc_tree::{self, TreeKill};
 use crate::reap::try_reap;
@@ -24,8 +26,6 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::{ActorId, NodeId};
-use procession_protocols::wire::Kind;
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,8 +38,8 @@ use watch::Watch;
 /// at nothing else, so that it wakes once.
 const QUICK_END: Duration = Duration::from_millis(2);
 
-/// While there is no room for a child's log lines, a joining thread looks this often.
-const ROOM_PERIOD: Duration = Duration::from_millis(5);
+/// While there is no room for a child's words, a thread that waits for them looks this often.
+pub(crate) const ROOM_PERIOD: Duration = Duration::from_millis(5);
 
 /// A child process of this node.
 pub struct Child {
@@ -71,9 +71,11 @@ struct State {
     value: Option<(Vec<u8>, Vec<OwnedFd>)>,
     value_taken: bool,
     control_ended: bool,
-    /// Whether words were left on the control link: there was no room for its lines, or it
-    /// was the turn of others.
+    /// Whether words were left on the control link: there was no room for its lines or no
+    /// number for a descriptor, or it was the turn of others.
     has_more: bool,
+    /// Whether it was for want of a number.
+    lacks_number: bool,
     /// Whether a task of the hidden thread hears them.
     is_heard_out: bool,
     asked: bool,
@@ -266,7 +268,9 @@ impl Child {
                 [self.end_event(), PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
             // Its words are taken here too: nobody else listens.
             let (listened, until) = match (self.drain_control(), self.has_more()) {
-                (_, true) if self.lines.is_full() => (1, earlier(deadline, after(ROOM_PERIOD))),
+                (_, true) if self.lines.is_full() || self.lacks_number() => {
+                    (1, earlier(deadline, after(ROOM_PERIOD)))
+                }
                 (_, true) => (1, after(Duration::ZERO)),
                 (true, false) => (2, deadline),
                 (false, false) => (1, deadline),
@@ -313,9 +317,18 @@ impl Child {
     }
 
     /// Takes what its body returned. To be called after its end.
-    pub fn take_outcome(&self, down: Arc<Down>) -> Outcome {
+    ///
+    /// # Errors
+    /// `EMFILE`: no number is free for a descriptor of the value, which stays for another time.
+    pub fn take_outcome(&self, down: Arc<Down>) -> io::Result<Outcome> {
         let state = &mut *lock(&self.state);
-        match (&state.report, state.value.take()) {
+        if state.lacks_number {
+            self.drain(state, true);
+        }
+        if state.lacks_number {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        Ok(match (&state.report, state.value.take()) {
             (Some(Report::Returned { .. }), Some((bytes, fds))) => {
                 state.value_taken = true;
                 Outcome::Returned(bytes, fds)
@@ -326,7 +339,7 @@ impl Child {
             // It ended between the word that it returned and the value.
             (Some(Report::Unencodable(why)), _) => Outcome::Lost(why.clone()),
             _ => Outcome::Ended(down),
-        }
+        })
     }
 
     /// Sends a signal to it; nothing when it has ended.
@@ -423,45 +436,6 @@ impl Child {
         lock(&self.state).start.clone()
     }
 
-    /// Takes what has come on the control link, up to the word that it is ready: what
-    /// follows that needs a child that this node knows.
-    pub(crate) fn drain_until_ready(&self) {
-        let state = &mut *lock(&self.state);
-        self.drain_while(state, |state| state.start.is_none());
-    }
-
-    /// Takes what has come on the control link. False when no more will come.
-    pub(crate) fn drain_control(&self) -> bool {
-        let state = &mut *lock(&self.state);
-        self.drain(state, false);
-        let _ = self.settle(state);
-        !state.control_ended
-    }
-
-    /// Where its log lines are on their way from.
-    pub(crate) fn lines(&self) -> &Source {
-        &self.lines
-    }
-
-    /// Whether something was left on the control link, to be taken in another turn.
-    pub(crate) fn has_more(&self) -> bool {
-        lock(&self.state).has_more
-    }
-
-    /// Whether the caller is to have the hidden thread hear it out: something was left, and
-    /// it does not do so yet.
-    pub(crate) fn begin_hearing_out(&self) -> bool {
-        let state = &mut *lock(&self.state);
-        state.has_more && !std::mem::replace(&mut state.is_heard_out, true)
-    }
-
-    /// Whether it has been heard out: nothing was left, or it has ended.
-    pub(crate) fn ends_hearing_out(&self) -> bool {
-        let state = &mut *lock(&self.state);
-        state.is_heard_out = state.has_more && state.down.is_none();
-        !state.is_heard_out
-    }
-
     /// How it ended, if somebody has noticed.
     pub(crate) fn known_end(&self) -> Option<Arc<Down>> {
         lock(&self.state).down.clone()
@@ -483,42 +457,6 @@ impl Child {
         let speaks = lives && !state.control_ended && !state.has_more;
         let wanted = [(self.pidfd.as_fd(), lives), (self.control.as_fd(), speaks)];
         state.watch.settle(self.number, wanted)
-    }
-
-    /// Takes `all` that has come, or one turn's worth, as long as there is room for log lines.
-    fn drain(&self, state: &mut State, all: bool) {
-        let (mut taken, has_more) = (0, Cell::new(false));
-        self.drain_while(state, |_| {
-            has_more.set(!all && (taken == TURN || self.lines.is_full()));
-            taken += 1;
-            !has_more.get()
-        });
-        state.has_more = has_more.get();
-    }
-
-    fn drain_while(&self, state: &mut State, mut wanted: impl FnMut(&State) -> bool) {
-        while !state.control_ended && wanted(state) {
-            match self.control.try_recv() {
-                Ok(Some(frame)) if frame.header.kind == Kind::Payload => {
-                    match take_value(frame.header.flags, frame.payload, frame.fds) {
-                        Ok(value) => state.value = Some(value),
-                        Err(error) => {
-                            state.report =
-                                Some(Report::Unencodable(format!("unreadable: {error}")));
-                        }
-                    }
-                }
-                Ok(Some(frame)) => match hello::read(frame) {
-                    Ok(message) => state.heard(message, &self.lines),
-                    Err(error) => {
-                        tracing::warn!(target: "procession", name = self.name, %error,
-                            "a child sent what cannot be read");
-                    }
-                },
-                Ok(None) => return,
-                Err(_) => state.control_ended = true,
-            }
-        }
     }
 
     /// Takes its exit status, once it has one.
@@ -565,40 +503,7 @@ impl fmt::Debug for Child {
     }
 }
 
-impl State {
-    fn heard(&mut self, message: ToParent, lines: &Source) {
-        match message {
-            ToParent::Ready => self.start = Some(Ok(())),
-            ToParent::Refused(fault) => self.start = Some(Err(fault)),
-            ToParent::Report(report) => self.report = Some(report),
-            ToParent::Pong(pong) => self.pong = Some(pong),
-            ToParent::Log(line) => lines.enqueue(line),
-            ToParent::Routed(message) => crate::node::routes::pass_on(message),
-            // It is known already.
-            ToParent::Cloned(_) | ToParent::NotCloned(_) | ToParent::Born(_) => {}
-        }
-    }
-}
-
 /// The sooner of two deadlines, where none is never.
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()
-}
-
-/// A payload frame with this flag carries a descriptor of a memory file in place of the
-/// bytes, which are too many for the socket.
-pub(crate) const IN_MEMORY_FILE: u8 = 1;
-
-fn take_value(
-    flags: u8,
-    payload: Vec<u8>,
-    mut fds: Vec<OwnedFd>,
-) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    if flags & IN_MEMORY_FILE == 0 {
-        return Ok((payload, fds));
-    }
-    let file = fds.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
-    Ok((bytes, fds))
 }

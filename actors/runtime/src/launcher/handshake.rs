@@ -6,13 +6,14 @@
 
 use super::hello::{self, ToChild};
 use super::{StartError, Starting};
-use crate::child::Child;
+use crate::child::{Child, ROOM_PERIOD};
 use crate::link::LinkError;
 use crate::sync::poll;
 use crate::sys::watch::{Held, watch};
 use nix::poll::{PollFd, PollFlags};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::Interest;
 
 /// Waits in the calling thread.
@@ -24,6 +25,14 @@ pub(super) fn blocking(mut starting: Starting) -> Result<Arc<Child>, StartError>
         }
         let mut wanted = PollFlags::POLLIN;
         wanted.set(PollFlags::POLLOUT, starting.child.control().wants_write());
+        if starting.child.lacks_number() {
+            // The link is readable all the time.
+            if Instant::now() >= starting.deadline {
+                return Err(StartError::Timeout(starting.timeout));
+            }
+            std::thread::sleep(ROOM_PERIOD);
+            continue;
+        }
         let mut fds = [
             PollFd::new(starting.child.control().as_fd(), wanted),
             PollFd::new(starting.child.pidfd(), PollFlags::POLLIN),
@@ -64,6 +73,7 @@ async fn exchange(child: Arc<Child>) -> Result<(), StartError> {
             ready = control.readable() => ready?.clear_ready(),
             ready = pidfd.readable() => drop(ready?),
             ready = control.writable(), if child.control().wants_write() => ready?.clear_ready(),
+            () = child.turn(), if child.lacks_number() => {}
         }
     }
 }

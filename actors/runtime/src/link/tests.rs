@@ -165,3 +165,33 @@ fn what_a_dead_peer_takes_no_more_is_dropped_and_what_it_sent_is_read() {
     assert_eq!(a.recv(soon()).unwrap().unwrap().payload, b"end");
     assert!(a.recv(soon()).is_err());
 }
+
+/// A look at a socket that fills the buffer sees descriptors of what it does not reach.
+#[test]
+fn descriptors_come_once_and_with_their_frame_where_they_may_be_left() {
+    for before in 0..60 {
+        let (a, b) = pair();
+        // Frames up to around the end of what is read at first.
+        for _ in 0..before {
+            a.send(header(100), &message(&[7; 100]), soon()).unwrap();
+        }
+        for number in 1..4u8 {
+            let null = || std::fs::File::open("/dev/null").unwrap().into();
+            let fds = (0..number).map(|_| null()).collect();
+            a.send(header(1), &Encoded { bytes: vec![number], fds }, soon()).unwrap();
+            a.send(header(5), &message(b"after"), soon()).unwrap();
+        }
+        drop(a);
+        let next = || b.try_recv_or_leave().unwrap().unwrap();
+        for _ in 0..before {
+            assert_eq!(next().payload, [7; 100]);
+        }
+        for number in 1..4u8 {
+            let frame = next();
+            assert_eq!((frame.payload, frame.fds.len()), (vec![number], usize::from(number)));
+            assert_eq!(next().payload, b"after");
+        }
+        assert!(lock(&b.rx).fds.is_empty());
+        assert!(matches!(b.try_recv_or_leave(), Err(LinkError::Closed)));
+    }
+}

@@ -165,7 +165,7 @@ fn listen(child: &Arc<Child>) -> io::Result<()> {
 /// Takes what was left of a child's words, turn by turn.
 async fn hear_out(child: Arc<Child>) {
     loop {
-        child.lines().turn().await;
+        child.turn().await;
         child.drain_control();
         let _ = child.reap();
         if child.ends_hearing_out() {

@@ -171,7 +171,7 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
                 }
             }
             () = control.readable(), if more && !child.has_more() => {}
-            () = child.lines().turn(), if child.has_more() => {}
+            () = child.turn(), if child.has_more() => {}
         }
     }
 }

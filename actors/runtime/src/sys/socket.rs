@@ -114,6 +114,45 @@ pub(crate) fn receive_whole(
     Ok(count)
 }
 
+/// As [`receive`] without waiting, of a stream, for its only reader; and when no number is
+/// free for a descriptor (`EMFILE`), all stays in the socket that this look saw.
+pub(crate) fn receive_or_leave(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    let before = fds.len();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    let count = receive_with(socket, buffer, fds, flags).inspect_err(|_| fds.truncate(before))?;
+    let (mut taken, mut had_fds) = (0, false);
+    while taken < count {
+        let rest = &mut buffer[taken..count];
+        let mut part = libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() };
+        // SAFETY: msghdr is plain data for which all zeroes is valid.
+        let mut message: libc::msghdr = unsafe { zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        // SAFETY: `part` is of `rest`, which gets the same bytes again. The socket's own
+        // references to their descriptors are dropped, and the kernel says that there were some.
+        let got =
+            unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+        match usize::try_from(got) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(got) => {
+                taken += got;
+                had_fds |= message.msg_flags & libc::MSG_CTRUNC != 0;
+            }
+            Err(_) => retry_interrupted()?,
+        }
+    }
+    if !had_fds {
+        // A look that fills the buffer goes on to the descriptors of the bytes behind it
+        // (`unix_stream_read_generic` in Linux's `net/unix/af_unix.c`). They come with those.
+        fds.truncate(before);
+    }
+    Ok(count)
+}
+
 fn receive_with(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
