@@ -275,7 +275,8 @@ impl<R> ProcessBuilder<R> {
         self.set(|plan| plan.allow_nested = true)
     }
 
-    /// The time that it has to get ready; 10 s by default.
+    /// The time that its start may take until it is ready; 10 s by default. Where no fork server
+    /// has come up in half of it, as one with a long preload, it is started by spawn.
     pub fn start_timeout(self, timeout: Duration) -> Self {
         self.set(|plan| plan.start_timeout = timeout)
     }

@@ -277,6 +277,48 @@ fn a_preload_that_leaves_a_thread_or_panics_means_spawn() {
     });
 }
 
+/// Its server is on its way for long: starts have their own time, and it comes nevertheless.
+#[test]
+fn a_long_preload_keeps_no_start_beyond_its_time() {
+    fn preload() {
+        std::thread::sleep(Duration::from_secs(4));
+    }
+    in_a_node!(|| {
+        set_forkserver_preload(preload).unwrap();
+        let method = || procession::current_process().start_method();
+        let builder = move |by| {
+            let builder = Process::builder(method, ()).start_method(by);
+            builder.start_timeout(Duration::from_secs(2))
+        };
+        let result = |p: Process<_>| p.result_timeout(SOON).unwrap();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            // One waits for the server, while others do without.
+            scope.spawn(move || {
+                let p = builder(StartMethod::ForkServer).start().unwrap();
+                assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+                assert_eq!(result(p), Some(StartMethod::Spawn));
+            });
+            scope.spawn(move || {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let start = builder(StartMethod::ForkServer).start_async();
+                let p = runtime.enable_all().build().unwrap().block_on(start).unwrap();
+                assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+                assert_eq!(result(p), Some(StartMethod::Spawn));
+            });
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(200));
+                let p = builder(StartMethod::Spawn).start().unwrap();
+                assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+                assert_eq!(result(p), Some(StartMethod::Spawn));
+            });
+        });
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+        assert!(begun.elapsed() > Duration::from_secs(4), "it was waited for");
+    });
+}
+
 #[test]
 fn surroundings_are_those_of_the_moment() {
     in_a_node!(|| {

@@ -39,6 +39,7 @@ pub use spec::{EnvChanges, LaunchSpec, ParentDeath, StartMethod, Stdio};
 use crate::child::Child;
 use crate::codec::Encoded;
 use crate::link::Link;
+use crate::wait::{at_once, block_on_by};
 use forkserver::Trouble;
 use hello::{Hello, StartFault};
 use nix::sys::signal::{Signal, kill};
@@ -49,6 +50,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
+use tokio::time::timeout_at;
 
 /// A process that exists but has not said anything yet.
 pub(crate) struct Raw {
@@ -127,12 +129,18 @@ pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
 /// # Errors
 /// As [`start`].
 pub fn start_work(spec: LaunchSpec, work: Option<Work>) -> Result<Arc<Child>, StartError> {
-    let mut starting = match Begun::new(spec, work)?.by_server()? {
+    let mut starting = match at_once(Begun::new(spec, work)?.by_server(true))? {
         Ok(starting) => starting,
-        Err(begun) if begun.spec.method != StartMethod::Fork && thread::is_permanent() => {
-            begun.launch()?
+        // A fork finds the caller waiting.
+        Err(begun) if begun.spec.method == StartMethod::Fork => {
+            thread::run(move || begun.launch())?
         }
-        Err(begun) => thread::run(move || begun.launch())?,
+        Err(begun) if thread::is_permanent() => begun.launch()?,
+        Err(begun) => {
+            let (deadline, timeout) = (begun.deadline, begun.spec.start_timeout);
+            thread::run_by(Some(deadline), move || begun.launch())
+                .unwrap_or(Err(StartError::Timeout(timeout)))?
+        }
     };
     drop(starting.work.take());
     handshake::blocking(starting)
@@ -170,14 +178,17 @@ pub fn start_work_async(
     async move {
         let starting = match begun? {
             Ok(starting) => starting,
-            Err(begun) => {
-                // A server may be silent for a moment, and this may be the hidden thread.
-                let launch = move || match begun.by_server()? {
-                    Ok(starting) => Ok(starting),
-                    Err(begun) => begun.launch(),
-                };
-                thread::run_async(launch).await?
-            }
+            // A server may be silent for a moment, and this may be the hidden thread.
+            Err(begun) => match begun.by_server(false).await? {
+                Ok(starting) => starting,
+                Err(begun) => {
+                    let (deadline, timeout) = (begun.deadline, begun.spec.start_timeout);
+                    let launched = thread::run_async(move || begun.launch());
+                    timeout_at(deadline.into(), launched)
+                        .await
+                        .unwrap_or(Err(StartError::Timeout(timeout)))?
+                }
+            },
         };
         handshake::asynchronous(starting).await
     }
@@ -197,6 +208,8 @@ pub(crate) struct Begun {
     stdio: Option<spec::OpenStdio>,
     /// Who asks: for a fork, which finds the caller waiting.
     caller: fork::Caller,
+    /// When the child must be ready.
+    deadline: Instant,
 }
 
 impl Begun {
@@ -207,6 +220,7 @@ impl Begun {
         if std::env::var_os(child::MARK).is_some() {
             return Err(StartError::EntryMissed);
         }
+        let deadline = Instant::now() + spec.start_timeout;
         let node = crate::node::current();
         if node.daemon && !node.allow_nested {
             return Err(StartError::Daemon);
@@ -224,12 +238,14 @@ impl Begun {
             // by the caller: the lock may be in its hands.
             let _ = io::Write::flush(&mut io::stdout());
         }
-        Ok(Self { spec, hello, work, stdio: None, caller })
+        Ok(Self { spec, hello, work, stdio: None, caller, deadline })
     }
 
-    /// Has this node's server make the process; from any thread. Gives itself back, for
-    /// [`launch`](Self::launch), when another method was asked for or no server is to be had.
-    fn by_server(mut self) -> Result<Result<Starting, Self>, StartError> {
+    /// Has this node's server make the process; from any thread, which with `may_block` waits.
+    /// Gives itself back, for [`launch`](Self::launch), when another method was asked for or no
+    /// server is to be had in half of the time: in the other half there may be a child without
+    /// it.
+    async fn by_server(mut self, may_block: bool) -> Result<Result<Starting, Self>, StartError> {
         if self.spec.method != StartMethod::ForkServer {
             return Ok(Err(self));
         }
@@ -239,7 +255,15 @@ impl Begun {
             self.spec.stdio[0] = Stdio::Inherit;
         }
         let mut stdio = spec::OpenStdio::new(&mut self.spec.stdio)?;
-        match forkserver::launch(&mut self.hello, &stdio, has_null_input) {
+        let now = Instant::now();
+        let half = now + self.deadline.saturating_duration_since(now) / 2;
+        let launched = forkserver::launch(&mut self.hello, &stdio, has_null_input, may_block);
+        let launched = if may_block {
+            block_on_by(launched, Some(half))
+        } else {
+            timeout_at(half.into(), launched).await.ok()
+        };
+        match launched.unwrap_or_else(|| Err(Trouble::NotYet("it is on its way".into()))) {
             Ok(made) => {
                 let mut starting = self.starting(made.raw, made.control, made.data, stdio);
                 (starting.given, starting.server) = (made.given, Some(made.zygote));
@@ -261,6 +285,10 @@ impl Begun {
 
     /// Makes the process. Runs on the launcher thread, or on one that lives as long.
     fn launch(mut self) -> Result<Starting, StartError> {
+        if Instant::now() >= self.deadline {
+            // Others were before it on this thread, and nobody waits any more.
+            return Err(StartError::Timeout(self.spec.start_timeout));
+        }
         let stdio = match self.stdio.take() {
             Some(stdio) => stdio,
             None => spec::OpenStdio::new(&mut self.spec.stdio)?,
@@ -299,8 +327,7 @@ impl Begun {
             args: self.spec.args,
             work: self.work,
             server: None,
-            // Its own time: what a server before it took is not taken from it.
-            deadline: Instant::now() + self.spec.start_timeout,
+            deadline: self.deadline,
             timeout: self.spec.start_timeout,
         }
     }

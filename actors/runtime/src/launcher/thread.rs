@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -31,15 +32,23 @@ where
     T: Send + 'static,
     E: From<io::Error> + Send + 'static,
 {
-    if IS_LAUNCHER.get() {
-        return job();
-    }
-    let (sender, receiver) = oneshot::channel();
-    submit(Box::new(move || drop(sender.send(job()))))?;
-    crate::wait::block_on(receiver).map_err(|_| stopped())?
+    run_by(None, job).unwrap_or_else(|| unreachable!("a wait without a deadline"))
 }
 
-/// Runs `job` on the launcher thread.
+/// As [`run`], but waits at most until the deadline; `None` then, and what the job gives is
+/// dropped there.
+pub(super) fn run_by<T, E>(
+    deadline: Option<Instant>,
+    job: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Option<Result<T, E>>
+where
+    T: Send + 'static,
+    E: From<io::Error> + Send + 'static,
+{
+    crate::wait::block_on_by(run_async(job), deadline)
+}
+
+/// Runs `job` on the launcher thread. On that thread itself it is run at once.
 pub(crate) async fn run_async<T, E>(
     job: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
@@ -47,6 +56,9 @@ where
     T: Send + 'static,
     E: From<io::Error> + Send + 'static,
 {
+    if IS_LAUNCHER.get() {
+        return job();
+    }
     let (sender, receiver) = oneshot::channel();
     submit(Box::new(move || drop(sender.send(job()))))?;
     receiver.await.map_err(|_| stopped())?

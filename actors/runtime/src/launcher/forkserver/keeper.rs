@@ -130,21 +130,18 @@ fn any() -> Option<Arc<Zygote>> {
     None
 }
 
-/// One for the list of names, which needs nothing of what a user wants of workers.
+/// One for the list of names, which needs nothing of what a user wants of workers: a preload,
+/// which may run for long, would keep all others from the launcher thread.
 fn start_for_names() -> Result<Arc<Zygote>, StartError> {
-    let kind = Kind::now()?;
-    let started = match start(&kind) {
-        Err(_) if kind.preload.is_some() => start(&Kind { preload: None, ..kind }),
-        other => other,
-    };
+    let kind = Kind { preload: None, ..Kind::now()? };
+    let started = Zygote::start(&kind).and_then(take_over);
     started.inspect(|zygote| put(State::Running(zygote.clone())))
 }
 
-/// Starts a zygote that has the list.
-pub(super) fn start(kind: &Kind) -> Result<Arc<Zygote>, StartError> {
-    let zygote = Arc::new(Zygote::start(kind)?);
+/// Gives a zygote that has come up the list.
+pub(super) fn take_over(zygote: Zygote) -> Result<Arc<Zygote>, StartError> {
     take_names_over(&zygote)?;
-    Ok(zygote)
+    Ok(Arc::new(zygote))
 }
 
 /// Lets go of a zygote that is not to make workers any more.

@@ -3,14 +3,16 @@
 //! Owns which zygote this node has, from its lazy start to its end, and what is done when
 //! there is none to be had: another one is tried, and then the caller falls back to spawn.
 //! Any thread may have a worker made; only the start of a zygote is the launcher thread's.
-//! No lock is held across a wait. Neighbours: `server` is the handle of one zygote, `worker`
-//! what it makes, `keeper` has its list of names, `zygote` is the other side.
+//! No lock is held across a wait. Neighbours: `server` is the handle of one zygote, `coming`
+//! has one whose start may take long, `worker` is what it makes, `keeper` has its list of
+//! names, `zygote` is the other side.
 //!
 //! ```text
 //! none ──start──> running ──same kind, alive──> asked ──worker──> running
 //!   └──will not──> refused       └──dead, silent, of an old kind──> none
 //! ```
 
+mod coming;
 mod keeper;
 mod server;
 mod worker;
@@ -140,16 +142,21 @@ pub(super) struct Made {
 }
 
 /// Has a zygote make a worker. `hello` is told what the worker is given; with
-/// `has_null_input` that is no standard input, since a zygote's own is `/dev/null`.
-pub(super) fn launch(
+/// `has_null_input` that is no standard input, since a zygote's own is `/dev/null`. A zygote
+/// may be silent for a moment: with `may_block` the calling thread waits for its answer.
+///
+/// # Cancel safety
+/// Dropping the future leaves no worker; a zygote that is on its way up goes on.
+pub(super) async fn launch(
     hello: &mut Hello,
     stdio: &OpenStdio,
     has_null_input: bool,
+    may_block: bool,
 ) -> Result<Made, Trouble> {
     let kind = Kind::now()?;
     let mut why = String::new();
     for _ in 0..ATTEMPTS {
-        let zygote = match running(&kind) {
+        let zygote = match running(&kind, may_block).await {
             Ok(zygote) => zygote,
             Err(Trouble::NotYet(error)) => {
                 why = error;
@@ -157,7 +164,13 @@ pub(super) fn launch(
             }
             Err(other) => return Err(other),
         };
-        match zygote.worker()? {
+        let answer = if may_block {
+            zygote.worker()?
+        } else {
+            let asked = zygote.clone();
+            thread::run_async(move || asked.worker()).await?
+        };
+        match answer {
             Answer::Made(worker) => {
                 let Some((raw, control, data)) = worker.hire() else { continue };
                 let given = give(hello, &zygote.home, stdio, has_null_input)?;
@@ -218,32 +231,42 @@ fn give(
 }
 
 /// The zygote of this kind, started if there is none.
-fn running(kind: &Kind) -> Result<Arc<Zygote>, Trouble> {
+async fn running(kind: &Kind, may_block: bool) -> Result<Arc<Zygote>, Trouble> {
     if let Some(zygote) = find(kind)? {
         return Ok(zygote);
     }
+    if kind.preload.is_some() {
+        return coming::come(kind, may_block).await;
+    }
     let kind = kind.clone();
-    thread::run(move || {
+    thread::run_async(move || {
         // Another thread's request may have been quicker.
         if let Some(zygote) = find(&kind)? {
             return Ok(zygote);
         }
-        if let Some(old) = take_living() {
-            keeper::retire(old);
-        }
-        match keeper::start(&kind) {
-            Ok(zygote) => {
-                put(State::Running(zygote.clone()));
-                Ok(zygote)
-            }
-            Err(StartError::Io(error)) => Err(Trouble::NoZygote(error.to_string())),
-            Err(error) if is_from_outside(&error, &kind) => Err(Trouble::NotYet(error.to_string())),
-            Err(error) => {
-                put(State::Refused(Box::new(kind)));
-                Err(Trouble::NoZygote(error.to_string()))
-            }
-        }
+        let started = Zygote::start(&kind);
+        install(kind, started)
     })
+    .await
+}
+
+/// Puts a zygote that has come up, or has not, in its place. On the launcher thread.
+fn install(kind: Kind, started: Result<Zygote, StartError>) -> Result<Arc<Zygote>, Trouble> {
+    if let Some(old) = take_living() {
+        keeper::retire(old);
+    }
+    match started.and_then(keeper::take_over) {
+        Ok(zygote) => {
+            put(State::Running(zygote.clone()));
+            Ok(zygote)
+        }
+        Err(StartError::Io(error)) => Err(Trouble::NoZygote(error.to_string())),
+        Err(error) if is_from_outside(&error, &kind) => Err(Trouble::NotYet(error.to_string())),
+        Err(error) => {
+            put(State::Refused(Box::new(kind)));
+            Err(Trouble::NoZygote(error.to_string()))
+        }
+    }
 }
 
 /// Whether a zygote that did not come up would come up another time: when it was killed;
@@ -321,5 +344,5 @@ pub(crate) fn spare_ended() {
 
 /// Keeps everything here still across a fork.
 pub(super) fn hold_for_fork() -> impl Sized {
-    (lock(&ZYGOTE), lock(&keeper::KEEPER), lock(&PRELOAD))
+    (lock(&ZYGOTE), lock(&keeper::KEEPER), lock(&PRELOAD), coming::hold_for_fork())
 }

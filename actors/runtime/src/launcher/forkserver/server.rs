@@ -29,8 +29,8 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// At exit a zygote has this long to end by itself.
@@ -47,7 +47,7 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
 
 /// A zygote that has said that it is ready.
 pub(crate) struct Zygote {
-    child: std::sync::Arc<Child>,
+    child: Arc<Child>,
     pub(super) kind: Kind,
     /// What its workers have without being told.
     pub(super) home: Surrounds,
@@ -82,9 +82,31 @@ impl Surrounds {
     }
 }
 
+/// A zygote that has not said yet that it is ready.
+pub(super) struct Rising {
+    starting: Starting,
+    kind: Kind,
+    home: Surrounds,
+    birth: Birth,
+}
+
+impl Rising {
+    /// Waits until it is ready, on the runtime that polls this future.
+    pub(super) async fn listen(self) -> Result<Zygote, StartError> {
+        let child = handshake::asynchronous(self.starting).await?;
+        Zygote::new(child, self.kind, self.home, self.birth)
+    }
+}
+
 impl Zygote {
-    /// To be called on the launcher thread: what follows from a parent's death is tied to it.
+    /// Starts one and waits until it is ready. As [`begin`](Self::begin).
     pub(super) fn start(kind: &Kind) -> Result<Self, StartError> {
+        let Rising { starting, kind, home, birth } = Self::begin(kind)?;
+        Self::new(handshake::blocking(starting)?, kind, home, birth)
+    }
+
+    /// To be called on the launcher thread: what follows from a parent's death is tied to it.
+    pub(super) fn begin(kind: &Kind) -> Result<Rising, StartError> {
         let node = node::current();
         let start_timeout =
             if kind.preload.is_some() { START_TIMEOUT } else { PLAIN_START_TIMEOUT };
@@ -118,7 +140,7 @@ impl Zygote {
         let child = Child::new(&spec, raw, control, data, stdio.ours);
         let deadline = Instant::now() + start_timeout;
         drop((ends.control.1, ends.data.1));
-        let child = handshake::blocking(Starting {
+        let starting = Starting {
             child: child.into(),
             is_ready: false,
             hello,
@@ -128,13 +150,22 @@ impl Zygote {
             server: None,
             deadline,
             timeout: start_timeout,
-        })?;
+        };
+        Ok(Rising { starting, kind: kind.clone(), home, birth })
+    }
+
+    fn new(
+        child: Arc<Child>,
+        kind: Kind,
+        home: Surrounds,
+        birth: Birth,
+    ) -> Result<Self, StartError> {
         // Reaped as soon as it dies, though nobody asks for it then.
         node::tree::reap_alone(child.clone(), keeper::ended)?;
         tracing::debug!(target: "procession", pid = child.pid(), "started the fork server");
         let (requests, spare) = (AtomicU32::new(0), Mutex::default());
         let has_served = AtomicBool::new(false);
-        Ok(Self { child, kind: kind.clone(), home, birth, requests, spare, has_served })
+        Ok(Self { child, kind, home, birth, requests, spare, has_served })
     }
 
     /// Gives a worker that waits for its hello.
