@@ -15,6 +15,7 @@ mod faults;
 mod forced_child;
 mod life;
 mod parent_death;
+mod relay;
 mod rows;
 mod signals;
 mod start_methods;

@@ -1,8 +1,9 @@
 //! A child's relayed output: copied line by line to our standard error, its end kept.
 //!
 //! Owns the reading ends of relayed streams and the tail that error reports quote. It
-//! never waits: `pump` takes what is there, turn by turn and as long as there is room for its lines on
-//! their way out (`crate::log::relayed`). Lines are written whole.
+//! never waits: `pump` takes what is there, turn by turn and as long as there is room for its
+//! lines on their way out (`crate::log::relayed`), and `drain` once what a child that has ended
+//! left. Lines are written whole.
 
 use crate::log::relayed::{Source, TURN};
 use crate::sync::lock;
@@ -14,6 +15,9 @@ use std::sync::Mutex;
 
 /// How much of a child's output is kept for error reports, in bytes.
 const TAIL_BYTES: usize = 4096;
+
+/// So much is read at a time, in bytes.
+const PIECE: usize = 8192;
 
 /// A line longer than this is written in pieces, in bytes.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -73,11 +77,11 @@ impl Relay {
         self.streams[at].fd.as_fd()
     }
 
-    /// Copies what is there; `all` of it, or one turn's worth as long as there is room.
-    pub(crate) fn pump(&self, all: bool) -> Pumped {
+    /// Copies what is there, one turn's worth as long as there is room.
+    pub(crate) fn pump(&self) -> Pumped {
         let mut seen = Pumped::Ended;
         for stream in &self.streams {
-            match self.pump_one(stream, all) {
+            match self.pump_one(stream, TURN * PIECE, false) {
                 Pumped::Ended => {}
                 Pumped::All if seen == Pumped::More => {}
                 other => seen = other,
@@ -86,23 +90,35 @@ impl Relay {
         seen
     }
 
+    /// Copies what was there when this was called, whatever the room: no more than the streams
+    /// hold. What others go on to write who have the child's streams is not waited for.
+    pub(crate) fn drain(&self) {
+        for stream in &self.streams {
+            // One more, so that the end of the stream is seen.
+            let there = crate::sys::stream::waiting(stream.fd.as_fd()).unwrap_or(LINE_LIMIT) + 1;
+            self.pump_one(stream, there, true);
+        }
+    }
+
     /// The end of what the child has written.
     pub(crate) fn tail(&self) -> String {
         let tail: Vec<u8> = lock(&self.tail).iter().copied().collect();
         String::from_utf8_lossy(&tail).into_owned()
     }
 
-    fn pump_one(&self, stream: &Stream, all: bool) -> Pumped {
+    /// Takes about so many bytes.
+    fn pump_one(&self, stream: &Stream, mut left: usize, whatever_the_room: bool) -> Pumped {
         let slot = &mut *lock(&stream.line);
         let Some(line) = slot else { return Pumped::Ended };
-        let mut buffer = [0; 8192];
-        for taken in 0.. {
-            if !all && (taken == TURN || self.lines.is_full()) {
+        let mut buffer = [0; PIECE];
+        loop {
+            if left == 0 || !whatever_the_room && self.lines.is_full() {
                 return Pumped::More;
             }
             match nix::unistd::read(&stream.fd, &mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
+                    left = left.saturating_sub(count);
                     self.keep_tail(&buffer[..count]);
                     line.extend_from_slice(&buffer[..count]);
                     let whole = line.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);

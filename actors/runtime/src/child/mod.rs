@@ -197,9 +197,10 @@ impl Child {
         lock(&self.streams).get_mut(number)?.take()
     }
 
-    /// The last lines of its relayed standard error and output.
+    /// The last lines of its relayed standard error and output: of a child that lives, of what
+    /// was read while there was room for its lines.
     pub fn stderr_tail(&self) -> String {
-        self.relay.pump(true);
+        self.relay.pump();
         self.relay.tail()
     }
 
@@ -212,7 +213,7 @@ impl Child {
         }
         let (status, usage) = self.take_status()?;
         self.drain(state, true);
-        self.relay.pump(true);
+        self.relay.drain();
         let reason = match &state.report {
             _ if state.hung => ExitReason::Hung,
             Some(Report::Panicked(report)) if status == RawStatus::Code(1) => {

@@ -183,7 +183,7 @@ pub(super) fn pump(child: &Arc<Child>) {
         let child = child.clone();
         tokio::spawn(async move {
             loop {
-                match child.relay().pump(false) {
+                match child.relay().pump() {
                     Pumped::Ended => return,
                     Pumped::More => child.relay().lines().turn().await,
                     Pumped::All => stream.readable().await,
