@@ -1,9 +1,35 @@
-//! Relayed output: what of it is kept where nobody reads it.
+//! Relayed output: what a child prints before it is ready, and what nobody reads.
 
-use crate::util::SOON;
+use crate::util::{SOON, alone};
 use procession::{Process, Queue, Stdio};
 use std::io::Write;
 use std::time::{Duration, Instant};
+
+/// Says more than a pipe holds while it is decoded.
+#[derive(serde::Serialize)]
+struct Loud;
+
+impl<'de> serde::Deserialize<'de> for Loud {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        for number in 0..3000 {
+            eprintln!("{number} {}", "y".repeat(60));
+        }
+        Ok(Loud)
+    }
+}
+
+#[test]
+fn a_child_may_say_much_before_it_is_ready() {
+    alone("relay::a_child_may_say_much_before_it_is_ready", || {
+        let loud = || Process::builder(|_: Loud| 3, (Loud,)).stderr(Stdio::Relay);
+        let p = loud().start().unwrap();
+        assert_eq!(p.result_timeout(SOON).unwrap(), 3);
+        assert!(p.stderr_tail().contains("\n2999 yyy"), "{}", p.stderr_tail());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let p = runtime.block_on(loud().start_async()).unwrap();
+        assert_eq!(p.result_timeout(SOON).unwrap(), 3);
+    });
+}
 
 /// How much memory this process has, in bytes.
 fn resident() -> usize {

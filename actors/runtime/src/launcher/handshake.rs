@@ -8,6 +8,7 @@ use super::hello::{self, ToChild};
 use super::{StartError, Starting};
 use crate::child::{Child, ROOM_PERIOD};
 use crate::link::LinkError;
+use crate::node::{hidden, tree};
 use crate::sync::poll;
 use crate::sys::watch::{Held, watch};
 use nix::poll::{PollFd, PollFlags};
@@ -18,7 +19,7 @@ use tokio::io::Interest;
 
 /// Waits in the calling thread.
 pub(super) fn blocking(mut starting: Starting) -> Result<Arc<Child>, StartError> {
-    begin(&mut starting);
+    begin(&mut starting)?;
     loop {
         if let Some(outcome) = step(&starting.child) {
             return outcome.map(|()| finish(starting));
@@ -45,7 +46,7 @@ pub(super) fn blocking(mut starting: Starting) -> Result<Arc<Child>, StartError>
 
 /// Waits on the runtime that polls this future.
 pub(super) async fn asynchronous(mut starting: Starting) -> Result<Arc<Child>, StartError> {
-    begin(&mut starting);
+    begin(&mut starting)?;
     match tokio::time::timeout_at(starting.deadline.into(), exchange(starting.child.clone())).await
     {
         Ok(outcome) => outcome.map(|()| finish(starting)),
@@ -79,13 +80,19 @@ async fn exchange(child: Arc<Child>) -> Result<(), StartError> {
 }
 
 /// Offers hello and arguments to the socket. The parent drops them here: from now on
-/// only the link may hold what has not gone out yet.
-fn begin(starting: &mut Starting) {
+/// only the link may hold what has not gone out yet. What the child prints is read from now on
+/// too: it may print more than a pipe holds before it is ready.
+fn begin(starting: &mut Starting) -> std::io::Result<()> {
+    if starting.child.relay().count() > 0 {
+        let child = starting.child.clone();
+        hidden::handle()?.spawn(async move { tree::pump(&child) });
+    }
     let control = starting.child.control();
     let hello = ToChild::Hello(Box::new(starting.hello.clone()));
     let (given, args) = (std::mem::take(&mut starting.given), std::mem::take(&mut starting.args));
     // A child that is dead already is found out by the first step.
     let _ = hello::post_hello(control, &hello, given, args);
+    Ok(())
 }
 
 /// One look at the child: `None` when there is nothing new.

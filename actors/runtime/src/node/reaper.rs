@@ -27,10 +27,6 @@ static SET: Mutex<Option<(u32, Arc<Set>)>> = Mutex::new(None);
 pub fn adopt(node: &Node, child: &Arc<Child>) -> io::Result<()> {
     lock(&node.children).insert(child.number(), child.clone());
     tree::get_ready()?;
-    if child.relay().count() > 0 {
-        let child = child.clone();
-        hidden::handle()?.spawn(async move { tree::pump(&child) });
-    }
     if set().and_then(|set| child.enter(set)).is_err() {
         look_after(child.number());
     }

@@ -155,9 +155,8 @@ impl Actor for ProcessProxy {
     }
 }
 
-/// Serves the child's control link and relays until it has ended.
+/// Serves the child's control link until it has ended.
 async fn until_end(child: &Arc<Child>) -> Arc<Down> {
-    pump(child);
     let pidfd = watched(child, Child::pidfd);
     let control = watched(child, |child| child.control().as_fd());
     loop {
@@ -177,7 +176,7 @@ async fn until_end(child: &Arc<Child>) -> Arc<Down> {
 }
 
 /// Has the child's relayed output copied from now on. To be called on the hidden thread.
-pub(super) fn pump(child: &Arc<Child>) {
+pub(crate) fn pump(child: &Arc<Child>) {
     for at in 0..child.relay().count() {
         let stream = watched(child, |child| child.relay().descriptor(at));
         let child = child.clone();
