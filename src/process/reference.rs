@@ -13,7 +13,7 @@ use procession_runtime::proc_tree::TreeKill;
 use procession_runtime::sync::{after, lock};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 /// A process without the type of what it returns. Clones share one process.
@@ -28,10 +28,11 @@ struct Shared {
 
 enum Phase {
     New(Box<Plan>),
-    /// A start is under way, or has failed.
+    /// A start is under way, as long as there is its `Arc`, or has failed.
     Spent {
         name: String,
         daemon: bool,
+        under_way: Weak<()>,
     },
     Started(Arc<Child>),
     Closed {
@@ -47,7 +48,8 @@ impl ProcessRef {
     /// # Errors
     /// [`Error::AlreadyStarted`]; [`Error::Start`] with everything rolled back.
     pub fn start(&self) -> Result<()> {
-        let (spec, work) = self.begin_start()?.into_start();
+        let (plan, _under_way) = self.begin_start()?;
+        let (spec, work) = plan.into_start();
         self.finish_start(&launcher::start_work(spec, work)?)
     }
 
@@ -59,12 +61,13 @@ impl ProcessRef {
     /// # Cancel safety
     /// Dropping the future kills a child that is not ready yet; the handle is spent.
     pub async fn start_async(&self) -> Result<()> {
-        let (spec, work) = self.begin_start()?.into_start();
+        let (plan, _under_way) = self.begin_start()?;
+        let (spec, work) = plan.into_start();
         let start = node::hidden::run(launcher::start_work_async(spec, work))?;
         self.finish_start(&start.await?)
     }
 
-    fn begin_start(&self) -> Result<Box<Plan>> {
+    fn begin_start(&self) -> Result<(Box<Plan>, Arc<()>)> {
         let phase = &mut *self.own()?;
         let Phase::New(plan) = phase else {
             return Err(match phase {
@@ -72,11 +75,13 @@ impl ProcessRef {
                 _ => Error::AlreadyStarted,
             });
         };
-        let spent = Phase::Spent { name: plan.name(), daemon: plan.daemon };
+        let start = Arc::new(());
+        let under_way = Arc::downgrade(&start);
+        let spent = Phase::Spent { name: plan.name(), daemon: plan.daemon, under_way };
         let Phase::New(plan) = std::mem::replace(phase, spent) else {
             unreachable!("the phase was New a moment ago")
         };
-        Ok(plan)
+        Ok((plan, start))
     }
 
     fn finish_start(&self, child: &Arc<Child>) -> Result<()> {
@@ -326,7 +331,7 @@ impl ProcessRef {
     /// operations give [`Error::Closed`].
     ///
     /// # Errors
-    /// [`Error::StillRunning`].
+    /// [`Error::StillRunning`], also while another thread starts it.
     pub fn close(&self) -> Result<()> {
         let phase = &mut *self.own()?;
         let closed = match phase {
@@ -335,6 +340,9 @@ impl ProcessRef {
                 Phase::Closed { name: child.name().to_owned(), exitcode: down.status.exitcode() }
             }
             Phase::New(plan) => Phase::Closed { name: plan.name(), exitcode: None },
+            Phase::Spent { under_way, .. } if under_way.strong_count() > 0 => {
+                return Err(Error::StillRunning);
+            }
             Phase::Spent { name, .. } => Phase::Closed { name: name.clone(), exitcode: None },
             Phase::Closed { .. } => return Ok(()),
         };

@@ -293,6 +293,37 @@ fn a_child_that_is_never_ready_is_killed_in_time() {
     assert!(begun.elapsed() < SOON);
 }
 
+/// It is neither closed under the hands of the thread that starts it, nor opened again.
+#[test]
+fn a_handle_is_not_closed_while_it_is_started() {
+    #[derive(serde::Serialize)]
+    struct Slow;
+    impl<'de> serde::Deserialize<'de> for Slow {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            std::thread::sleep(Duration::from_millis(500));
+            Ok(Slow)
+        }
+    }
+    let p = Process::new(|_: Slow| (), (Slow,)).unwrap();
+    std::thread::scope(|scope| {
+        let start = scope.spawn(|| p.start());
+        while p.set_name("new").is_ok() {
+            std::thread::yield_now();
+        }
+        assert!(matches!(p.close(), Err(Error::StillRunning)));
+        start.join().unwrap().unwrap();
+    });
+    p.join().unwrap();
+    p.close().unwrap();
+    assert!(matches!(p.join(), Err(Error::Closed)));
+    // One whose start failed may be closed.
+    let p = Process::builder(|_: Slow| (), (Slow,)).start_timeout(Duration::from_millis(50));
+    let p = p.build().unwrap();
+    p.start().unwrap_err();
+    p.close().unwrap();
+    assert!(matches!(p.start(), Err(Error::Closed)));
+}
+
 #[test]
 fn contexts_leave_the_program_alone() {
     let spawn = context(StartMethod::Spawn);
