@@ -2,7 +2,7 @@
 //!
 //! Owns the handles that are not made by starting something.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::process::ProcessRef;
 use procession_runtime::launcher::StartMethod;
 use procession_runtime::node::{self, Node};
@@ -11,6 +11,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{ffi::OsString, fmt};
+
+/// A parent of which there is no descriptor is looked at this often.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// The process that the calling code runs in.
 #[derive(Clone)]
@@ -115,7 +118,8 @@ impl ParentRef {
         self.parent().pid
     }
 
-    /// Whether it lives.
+    /// Whether it lives. Where no descriptor of it was to be had when this process began, it
+    /// is told by who this one's parent is.
     pub fn is_alive(&self) -> bool {
         !self.wait(Some(Instant::now())).unwrap_or(false)
     }
@@ -138,8 +142,19 @@ impl ParentRef {
 
     fn wait(&self, deadline: Option<Instant>) -> Result<bool> {
         let parent = self.parent();
-        let pidfd = parent.pidfd.as_ref().ok_or(Error::Closed)?;
-        Ok(readable(pidfd.as_fd(), deadline)?)
+        if let Some(pidfd) = &parent.pidfd {
+            return Ok(readable(pidfd.as_fd(), deadline)?);
+        }
+        // An orphan is given to another.
+        while std::os::unix::process::parent_id() == parent.pid {
+            let left = deadline
+                .map_or(LOOK_PERIOD, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            std::thread::sleep(left.min(LOOK_PERIOD));
+        }
+        Ok(true)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::util::{
     Folder, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone, run,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use procession::{Error, ExitReason, JoinError, Process, StartError};
+use procession::{Error, ExitReason, JoinError, Process, StartError, StartMethod, parent_process};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
@@ -274,6 +274,34 @@ fn waits_that_are_given_up_leave_nothing() {
         p.kill().unwrap();
         p.join().unwrap();
     });
+}
+
+/// Its parent is known by its number there.
+#[test]
+fn a_child_without_a_descriptor_of_its_parent_knows_whether_that_lives() {
+    let looks = |folder: String| {
+        let parent = parent_process().unwrap();
+        let lives = parent.is_alive();
+        let joined = parent.join_timeout(Duration::ZERO).unwrap();
+        // From here on there is room again.
+        setrlimit(Resource::RLIMIT_NOFILE, 64, 1024).unwrap();
+        crate::util::note(&format!("{folder}/seen"), &format!("{lives} {joined}"));
+        parent.join().unwrap();
+        crate::util::note(&format!("{folder}/seen"), &format!("{} true", parent.is_alive()));
+    };
+    let folder = Folder::new("parentless");
+    let path = folder.0.to_str().unwrap().to_owned();
+    let parent = move |path: String| {
+        let child = Process::builder(looks, (path,)).start_method(StartMethod::Spawn);
+        let child = child.rlimit(Resource::RLIMIT_NOFILE as u32, 5, 1024).detached();
+        child.start().unwrap();
+        std::thread::sleep(Duration::from_secs(90));
+    };
+    let p = Process::spawn(parent, (path,)).unwrap();
+    let seen = folder.file("seen");
+    assert_eq!(crate::util::lines(&seen, 1), ["true false"]);
+    p.kill().unwrap();
+    assert_eq!(crate::util::lines(&seen, 2)[1], "false true");
 }
 
 /// A start that is too slow, or whose future is dropped, leaves nothing either.
