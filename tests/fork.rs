@@ -6,6 +6,8 @@
 mod counter;
 #[path = "util/harness.rs"]
 mod harness;
+#[path = "fork/rows.rs"]
+mod rows;
 
 use counter::Counter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -526,5 +528,5 @@ tests! {
 }
 
 fn main() {
-    harness::main(TESTS, harness::Order::OneByOne);
+    harness::main(&[TESTS, rows::TESTS].concat(), harness::Order::OneByOne);
 }

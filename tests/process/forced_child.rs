@@ -1,11 +1,13 @@
 //! Child mode that nobody but our own parent may ask for, and executables that change
 //! while the program runs.
 
-use crate::util::{Folder, SOON, alone, alone_command, alone_from, copy_program, is_alone, run};
+use crate::util::{
+    Folder, METHODS, SOON, alone, alone_command, alone_from, copy_program, is_alone, run,
+};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitStatus, waitpid};
-use procession::{Error, Process, StartError, StartFault};
+use procession::{Error, Process, StartError, StartFault, StartMethod};
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -68,6 +70,20 @@ fn the_environment_alone_makes_no_child() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(ARGV);
     assert_eq!(run(command).code, 101);
+}
+
+/// A worker that found its way to `main`, as one without the constructor would, has the mark
+/// still. It starts nothing, and so no workers of its own without end.
+#[test]
+fn a_worker_whose_entry_was_missed_starts_nothing() {
+    let starts = || {
+        let started = METHODS.map(|method| Process::builder(|| 1, ()).start_method(method).start());
+        let is_refused = |started| matches!(started, Err(Error::Start(StartError::EntryMissed)));
+        (started.map(is_refused), crate::util::children_of(std::process::id()))
+    };
+    let p = Process::builder(starts, ()).start_method(StartMethod::ForkServer).env(MARK, NONCE);
+    let seen = p.start().unwrap().result_timeout(SOON).unwrap();
+    assert_eq!(seen, ([true; 2], Vec::new()));
 }
 
 /// Starts a copy with descriptors 3 and 4 as given, and gives its code and its output.

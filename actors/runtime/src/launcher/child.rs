@@ -164,7 +164,7 @@ pub(super) fn receive_hello(
 }
 
 /// A program expects descriptors 0 to 2 to exist; the parent may have none.
-fn fill_standard_streams() -> io::Result<()> {
+pub(super) fn fill_standard_streams() -> io::Result<()> {
     loop {
         let null = super::spec::null_device()?;
         if null.as_raw_fd() > 2 {

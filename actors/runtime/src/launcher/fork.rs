@@ -8,9 +8,11 @@
 //! `unsafe` promise. It must never drop what the child inherits of runtimes and nodes.
 //! Neighbours: `child` is what the copy becomes, `node::hidden` parks.
 
-use super::child::{HELLO_TIMEOUT, REFUSED_CODE, receive_hello, serve, serve_work};
+use super::child::{
+    HELLO_TIMEOUT, REFUSED_CODE, fill_standard_streams, receive_hello, serve, serve_work,
+};
 use super::hello::StartFault;
-use super::spec::OpenStdio;
+use super::spec::{OpenStdio, above_standard};
 use super::{Ends, Raw, StartError};
 use crate::codec::Encoded;
 use crate::function::{Ending, Start};
@@ -117,7 +119,9 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
         return Ok(None);
     };
     drop((parked, printing, inbox, nodes, servers, making, links, finalizers, logging));
-    match process::pidfd_open(pid.cast_signed()) {
+    // It shall not take the place of a standard stream that is closed: the next copy would
+    // print into it.
+    match process::pidfd_open(pid.cast_signed()).and_then(above_standard) {
         Ok(pidfd) => Ok(Some(Raw { pid, pidfd })),
         Err(error) => {
             super::end_unheld(pid.cast_signed());
@@ -184,6 +188,8 @@ fn run(Inheritance { ends, stdio, mask, work }: Inheritance) {
 }
 
 fn take_streams(stdio: &OpenStdio) -> io::Result<()> {
+    // An error says that no number is free, and so none of these.
+    let _ = fill_standard_streams();
     let [input, output, errors] = &stdio.child;
     input.as_ref().map_or(Ok(()), nix::unistd::dup2_stdin)?;
     output.as_ref().map_or(Ok(()), nix::unistd::dup2_stdout)?;

@@ -1,0 +1,87 @@
+//! Fork's share of rows of conformance.md that other files show for the other methods.
+
+use crate::SOON;
+use procession::log::{LogLevel, log};
+use procession::{Pool, Process, Run, StartMethod, Stdio};
+use std::io::Read;
+
+pub(crate) const TESTS: &[(&str, fn())] = &[
+    (
+        "a_copy_runs_although_the_standard_streams_are_closed",
+        a_copy_runs_although_the_standard_streams_are_closed,
+    ),
+    ("a_type_of_ones_own_runs_in_a_copy", a_type_of_ones_own_runs_in_a_copy),
+    ("a_copy_has_a_pool_of_its_own", a_copy_has_a_pool_of_its_own),
+    ("a_copy_logs_nothing_before_it_is_asked_for", a_copy_logs_nothing_before_it_is_asked_for),
+];
+
+// proc-19
+fn a_copy_runs_although_the_standard_streams_are_closed() {
+    let chatty = || {
+        println!("to nobody");
+        eprintln!("to nobody");
+        7
+    };
+    let process = Process::fork(move || {
+        // What is opened once would take the numbers, and the copy would print into it.
+        Process::fork(|| ()).unwrap().join().unwrap();
+        for number in 0..3 {
+            nix::unistd::close(number).unwrap();
+        }
+        [(); 3].map(|()| {
+            let process = Process::fork(chatty).unwrap();
+            (process.result_timeout(SOON).unwrap(), process.exitcode())
+        })
+    });
+    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), [(7, Some(0)); 3]);
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Shouter(String);
+
+impl Run for Shouter {
+    type Output = (String, Option<StartMethod>);
+
+    fn run(self) -> Self::Output {
+        (self.0.to_uppercase(), procession::current_process().start_method())
+    }
+}
+
+// proc-22
+fn a_type_of_ones_own_runs_in_a_copy() {
+    let process = Shouter("hello".to_owned()).into_process().start_method(StartMethod::Fork);
+    let process = process.start().unwrap();
+    let expected = ("HELLO".to_owned(), Some(StartMethod::Fork));
+    assert_eq!(process.result_timeout(SOON).unwrap(), expected);
+    assert!(process.name().starts_with("Shouter-"), "{}", process.name());
+}
+
+// stdin-02
+fn a_copy_has_a_pool_of_its_own() {
+    let process = Process::fork(|| {
+        let pool = Pool::builder().processes(4).start_method(StartMethod::Fork).build().unwrap();
+        let squares = pool.map(|x: u64| x * x, [1, 2, 3]).unwrap();
+        pool.close();
+        pool.join().unwrap();
+        squares
+    });
+    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), [1, 4, 9]);
+}
+
+// log-01
+fn a_copy_logs_nothing_before_it_is_asked_for() {
+    fn say() {
+        log(LogLevel::Critical, format_args!("nobody listens"));
+        tracing::error!("nor to this");
+    }
+    let process = Process::fork_builder(|| {
+        say();
+        Process::fork(say).unwrap().join().unwrap();
+    });
+    let process = process.stderr(Stdio::Piped).start().unwrap();
+    let mut stderr = std::fs::File::from(process.take_stderr().unwrap());
+    process.result_timeout(SOON).unwrap();
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "");
+}
