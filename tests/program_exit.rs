@@ -228,6 +228,7 @@ fn flushes_check() {
 
 /// Row exit-02: environment, `RUST_BACKTRACE` and log level, in a grandchild.
 fn settings() {
+    set_method();
     procession::log::set_level(LogLevel::Other(17));
     let child = || {
         let grandchild = || -> () {
@@ -242,8 +243,9 @@ fn settings() {
 }
 
 fn settings_check() {
-    for backtrace in ["0", "1"] {
+    for (method, backtrace) in METHODS.into_iter().flat_map(|by| [(by, "0"), (by, "1")]) {
         let mut command = command("settings_reach_grandchildren");
+        command.env(METHOD, method.to_string());
         command.env("COLOUR", "blue").env("RUST_BACKTRACE", backtrace);
         let output = run(command);
         assert_eq!(output.stdout, format!("17 blue {backtrace}\n"));

@@ -2,7 +2,10 @@
 
 use crate::util::{state, until};
 use nix::sys::signal::{Signal, raise};
-use procession::{Actor, ActorRef, CallError, Event, ExitReason, Process, methods, whereis};
+use procession::{
+    Actor, ActorRef, CallError, Event, ExitReason, Process, SpawnError, StartError, StartFault,
+    methods, whereis,
+};
 use serde::{Deserialize, Serialize};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -206,7 +209,10 @@ fn state_can_be_made_in_the_child_or_fail_there() {
     let make = |text: String| text.parse().map(Sized);
     assert_eq!(Sized::spawn_with(make, ("17".into(),)).unwrap().size().unwrap(), 17);
     let error = Sized::spawn_with(make, ("x".into(),)).unwrap_err();
-    assert!(error.to_string().contains("invalid digit"), "{error}");
+    let SpawnError::Process(StartError::Refused(StartFault::Failed(why))) = error else {
+        panic!("{error}")
+    };
+    assert!(why.contains("invalid digit"), "{why}");
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //! error, and nothing left of the attempt.
 
 use crate::util::{
-    Folder, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone, run,
+    Folder, METHODS, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone,
+    run,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use procession::{Error, ExitReason, JoinError, Process, StartError, StartMethod, parent_process};
+use procession::{
+    Error, ExitReason, JoinError, Process, StartError, StartFault, StartMethod, parent_process,
+};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
@@ -58,11 +61,8 @@ fn a_lack_of_descriptors_is_an_error_and_leaves_nothing() {
             match start_error(result) {
                 Some(error) => {
                     failed += 1;
-                    // The last one that fails may do so in the child.
-                    let is_typed = errno(&error) == Some(nix::libc::EMFILE)
-                        || errno(&error) == Some(nix::libc::EINVAL)
-                        || matches!(error, StartError::Died { .. } | StartError::Refused(_));
-                    assert!(is_typed, "{error:?}");
+                    assert_eq!(errno(&error), Some(nix::libc::EMFILE), "{spare}: {error:?}");
+                    assert_eq!(worked, 0, "{spare} are too few, though fewer were enough");
                 }
                 None => worked += 1,
             }
@@ -79,11 +79,20 @@ fn a_first_start_may_lack_descriptors() {
     const NAME: &str = "faults::a_first_start_may_lack_descriptors";
     alone(NAME, || {
         let before = holdings().children;
+        let mut failed = 0;
         for spare in 0..12 {
-            let result = start_with_spare(spare);
-            start_error(result);
+            match start_error(start_with_spare(spare)) {
+                Some(error) => {
+                    failed += 1;
+                    assert_eq!(errno(&error), Some(nix::libc::EMFILE), "{spare}: {error:?}");
+                    assert_eq!(failed, spare + 1, "fewer were enough");
+                }
+                // From then on everything is there that is made once.
+                None => assert!(spare > 3, "{spare} descriptors are too few for two links"),
+            }
             assert_eq!(holdings().children, before);
         }
+        assert!(failed < 12, "none of them worked");
         warm_up();
     });
 }
@@ -205,6 +214,32 @@ fn a_result_without_room_is_lost_with_its_reason() {
         let p = small.rlimit(Resource::RLIMIT_FSIZE as u32, 0, 0).start().unwrap();
         assert_eq!(p.result_timeout(SOON).unwrap().len(), 1 << 15);
     });
+}
+
+/// A child that is there says itself why it does not run.
+#[test]
+fn a_child_that_cannot_run_says_why() {
+    #[derive(serde::Serialize)]
+    struct Unreadable;
+    impl<'de> serde::Deserialize<'de> for Unreadable {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(serde::de::Error::custom("not today"))
+        }
+    }
+    let fault = |started| match started {
+        Err(Error::Start(StartError::Refused(fault))) => fault,
+        other => panic!("{other:?}"),
+    };
+    for method in METHODS {
+        let p = Process::builder(|_: Unreadable| 1, (Unreadable,)).start_method(method);
+        let StartFault::Arguments(why) = fault(p.start()) else { panic!("{method}") };
+        assert!(why.contains("not today"), "{why}");
+        let p = Process::builder(|| 1, ()).start_method(method);
+        // More may be used than may be allowed.
+        let found = fault(p.rlimit(Resource::RLIMIT_CORE as u32, 2, 1).start());
+        let StartFault::Surroundings { what, why } = found else { panic!("{method}: {found}") };
+        assert!(what.contains("limit") && why.contains("Invalid argument"), "{what}: {why}");
+    }
 }
 
 /// Fills the table of descriptors, of which there are few, while `body` runs.

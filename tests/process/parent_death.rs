@@ -1,8 +1,10 @@
 //! What becomes of processes when the parent dies without a word.
 
-use crate::util::{Folder, SOON, alone_command, is_alone, lines, lives, note, text, until};
+use crate::util::{
+    Folder, METHODS, SOON, alone_command, is_alone, lines, lives, note, text, until,
+};
 use nix::sys::signal::Signal;
-use procession::{ParentDeath, Process, ProcessBuilder, parent_process};
+use procession::{ParentDeath, Process, ProcessBuilder, StartMethod, parent_process};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -167,22 +169,26 @@ fn grace_has_an_end() {
 #[test]
 fn a_grandchild_sees_its_parent_end() {
     let folder = Folder::new("grandchild");
-    let path = folder.file("log");
-    let child = |path: String| {
+    let child = |method: StartMethod, path: String| {
         let grandchild = |path: String| {
             let parent = parent_process().unwrap();
             note(&path, &format!("{}", parent.is_alive()));
             let ended = parent.join_timeout(SOON).unwrap();
             note(&path, &format!("{ended} {}", parent.is_alive()));
         };
-        Process::builder(grandchild, (path,)).detached().start().unwrap();
+        let p = Process::builder(grandchild, (path,)).start_method(method);
+        p.detached().start().unwrap();
         sleep_on();
     };
-    let p = Process::spawn(child, (path.clone(),)).unwrap();
-    assert_eq!(lines(&path, 1), ["true"]);
-    assert!(text(&path) == "true\n");
-    p.terminate().unwrap();
-    assert_eq!(lines(&path, 2)[1], "true false");
+    for method in METHODS {
+        let path = folder.file(method.to_string());
+        let p = Process::builder(child, (method, path.clone())).start_method(method);
+        let p = p.start().unwrap();
+        assert_eq!(lines(&path, 1), ["true"]);
+        assert!(text(&path) == "true\n");
+        p.terminate().unwrap();
+        assert_eq!(lines(&path, 2)[1], "true false");
+    }
 }
 
 #[test]
