@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// So many chunks for each worker are under way or wait for their turn, at most.
-const LOOK_AHEAD: usize = MOST_AHEAD;
+const LOOK_AHEAD: usize = MOST_AHEAD / 2;
 
 /// As long as nothing says that they are short, so many.
 const FIRST_LOOK_AHEAD: usize = 4;

@@ -33,4 +33,7 @@ pub use worker::WorkerId;
 pub const AHEAD: usize = 1;
 
 /// How many at most, to a worker that does its tasks faster than it is looked at.
-pub const MOST_AHEAD: usize = 64;
+pub const MOST_AHEAD: usize = 128;
+
+/// A worker that does fewer tasks between two looks gets each of them at once.
+pub const LEAST_BULK: usize = 4;

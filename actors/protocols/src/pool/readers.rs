@@ -19,11 +19,11 @@
 
 use std::collections::VecDeque;
 
-/// Of so many who pass one looks.
-const PASSES: u32 = 8;
+/// Of so many who pass one looks, and does what the others left.
+const PASSES: u32 = 32;
 
 /// When more than so many have passed within a moment, they will do so in the next one.
-const OFTEN: u32 = 4 * PASSES;
+const OFTEN: u32 = PASSES;
 
 /// The readers of one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -176,6 +176,17 @@ impl<R: Clone + PartialEq> Readers<R> {
     /// attendant does, after a moment.
     pub fn may_hold_back(&self) -> bool {
         self.stands_by && self.sleepers == 0 && self.is_patient()
+    }
+
+    /// Who passes asks whether to leave all that is to be done to whoever comes next. Now and
+    /// then it is to [`pass`](Self::pass) nevertheless.
+    pub fn leaves(&mut self) -> bool {
+        let passes = self.passes.wrapping_add(1);
+        let leaves = self.may_hold_back() && !passes.is_multiple_of(PASSES);
+        if leaves {
+            self.passes = passes;
+        }
+        leaves
     }
 
     /// Whether nobody waits for any result: who sleeps then need not be woken for each.

@@ -49,6 +49,8 @@ pub struct Scheduler<T> {
     pub(super) started_in: Vec<u64>,
     /// When idle workers may take what others have not begun.
     pub(super) revisit: Option<u64>,
+    /// Whether tasks were left in the queue.
+    pub(super) has_left: bool,
     /// Whether its end has been told.
     pub(super) has_said_so: bool,
 }
@@ -66,6 +68,7 @@ impl<T: Clone> Scheduler<T> {
             next_worker: 0,
             started_in: Vec::new(),
             revisit: None,
+            has_left: false,
             has_said_so: false,
         }
     }
@@ -90,6 +93,27 @@ impl<T: Clone> Scheduler<T> {
         now: u64,
         out: &mut Vec<Effect<T>>,
     ) -> Result<TaskId, T> {
+        let id = self.queue_up(payload, items, terms)?;
+        self.dispatch(now, out);
+        if self.is_lazy() {
+            self.fill(out);
+        }
+        Ok(id)
+    }
+
+    /// As [`submit`](Self::submit), of a task that [`may_leave`](Self::may_leave) says may wait:
+    /// the next event gives it to a worker, a [`tick`](Self::tick) at the latest. Nobody may
+    /// sleep for long before that.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn leave(&mut self, payload: T, items: u32, terms: Terms) -> Result<TaskId, T> {
+        let id = self.queue_up(payload, items, terms)?;
+        self.has_left = true;
+        Ok(id)
+    }
+
+    fn queue_up(&mut self, payload: T, items: u32, terms: Terms) -> Result<TaskId, T> {
         if self.phase != Phase::Running {
             return Err(payload);
         }
@@ -98,10 +122,6 @@ impl<T: Clone> Scheduler<T> {
         let id = self.tasks.insert(task);
         let is_watched = terms.limit_ms.is_some();
         self.queue.push_back(Piece { task: id, items: 0..left, spent: 0, is_watched });
-        self.dispatch(now, out);
-        if self.is_lazy() {
-            self.fill(out);
-        }
         Ok(id)
     }
 
@@ -310,10 +330,10 @@ impl<T: Clone> Scheduler<T> {
                 condemn(worker, End::TimedOut, out);
             }
         }
-        self.let_idle_go(now, out);
-        if self.revisit.is_some_and(|at| at <= now) {
+        if self.has_left || self.revisit.is_some_and(|at| at <= now) {
             self.dispatch(now, out);
         }
+        self.let_idle_go(now, out);
     }
 
     /// When [`tick`](Self::tick) is to be called at the latest.
@@ -365,6 +385,11 @@ impl<T: Clone> Scheduler<T> {
     /// To which worker a task has been sent, and under which number.
     pub fn sent_to(&self, task: TaskId) -> Option<(WorkerId, u32)> {
         self.workers.iter().find_map(|worker| Some((worker.id, worker.number_of(task)?)))
+    }
+
+    /// Whether tasks were left that may have to be given to a worker.
+    pub fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// How many tasks have not ended.

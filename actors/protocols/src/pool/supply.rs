@@ -3,8 +3,9 @@
 //! Owns the scheduler's choices: which worker gets which piece, who takes whose, when
 //! workers come and go. Neighbour: `scheduler` has the events.
 
+use super::LEAST_BULK;
 use super::bell::Alarm;
-use super::effect::{Effect, End};
+use super::effect::{Effect, End, Terms};
 use super::scheduler::{Phase, Scheduler};
 use super::word::is_after;
 use super::worker::{Doom, Given, Stage, Worker, WorkerId};
@@ -33,6 +34,17 @@ impl<T: Clone> Scheduler<T> {
         self.known(worker).map_or(1, |worker| worker.pace / 2)
     }
 
+    /// Whether a task on such terms may be left to whoever comes next: no worker has to be
+    /// started for it, and those that have room do many tasks between two looks.
+    pub fn may_leave(&self, terms: Terms) -> bool {
+        let most = self.most();
+        let wants_it = |one: &Worker| one.pace < LEAST_BULK * 2 && one.has_room(one.pace, most);
+        self.phase == Phase::Running
+            && terms.limit_ms.is_none()
+            && !(self.is_lazy() && self.places() < self.options.workers)
+            && !self.workers.iter().any(wants_it)
+    }
+
     /// Most pieces of one worker.
     pub(super) fn most(&self) -> u32 {
         // What was taken back is counted for a while.
@@ -43,6 +55,7 @@ impl<T: Clone> Scheduler<T> {
     /// not begun.
     pub(super) fn dispatch(&mut self, now: u64, out: &mut Vec<Effect<T>>) {
         let most = self.most();
+        self.has_left = false;
         // A task waits for a worker of its own as long as there may be another one.
         let is_patient = self.options.on_demand && self.places() < self.options.workers;
         while !self.queue.is_empty() {

@@ -35,7 +35,8 @@ struct Holding {
     bursts: u8,
     /// Holds back whatever the readers say.
     is_careless: bool,
-    /// Whether tasks are ready and not sent, and whether some are with the worker.
+    /// Whether tasks are left in the queue, ready and not sent, and with the worker.
+    is_left: bool,
     is_held: bool,
     is_sent: bool,
     /// Whether the worker has rung for who sleeps.
@@ -48,7 +49,12 @@ struct Holding {
 
 impl Holding {
     fn has_business(&self) -> bool {
-        self.is_held || self.is_sent
+        self.is_left || self.is_held || self.is_sent
+    }
+
+    /// Gives the worker what is left in the queue, and does not send it.
+    fn dispatch(&mut self) {
+        self.is_held |= std::mem::take(&mut self.is_left);
     }
 
     fn flush(&mut self) {
@@ -58,14 +64,17 @@ impl Holding {
     fn submit(&mut self) -> bool {
         let Some(left) = self.bursts.checked_sub(1) else { return false };
         self.bursts = left;
-        self.is_held = true;
-        self.is_notified |= self.readers.wants_attendant(true);
-        let may_hold_back = self.is_careless || self.readers.may_hold_back();
         for _ in 0..BURST {
-            let _looks = self.readers.pass();
-        }
-        if !may_hold_back {
-            self.flush();
+            self.is_left = true;
+            if !self.readers.leaves() {
+                self.dispatch();
+                self.is_notified |= self.readers.wants_attendant(true);
+                let may_hold_back = self.is_careless || self.readers.may_hold_back();
+                let _looks = self.readers.pass();
+                if !may_hold_back {
+                    self.flush();
+                }
+            }
         }
         true
     }
@@ -92,6 +101,12 @@ impl Holding {
         self.waiter = match self.waiter {
             At::Start if self.readers.take_lead(&WAITER) => At::Arm,
             At::Arm if std::mem::take(&mut self.is_rung) => At::Arm,
+            // It looks before it sleeps.
+            At::Arm if self.is_left => {
+                self.dispatch();
+                self.flush();
+                At::Arm
+            }
             At::Arm if self.has_business() => self.sleep(At::Arm),
             At::Arm => {
                 match self.readers.give_up_lead(self.has_business()) {
@@ -126,6 +141,7 @@ impl Holding {
             At::Standing => At::Look,
             At::Look => {
                 if !self.readers.has_reader_beside(&ATTENDANT) {
+                    self.dispatch();
                     self.flush();
                     self.is_rung = false;
                 }
@@ -134,6 +150,7 @@ impl Holding {
             At::ReadsOn if !self.readers.attendant_reads_on(has_business) => At::Duty,
             At::ReadsOn if self.readers.stands_by() => At::Standing,
             At::ReadsOn => At::Arm,
+            At::Arm if self.is_left => At::Look,
             At::Arm => self.sleep(At::Look),
             At::Asleep if self.is_rung => {
                 self.readers.wake_up();
@@ -165,6 +182,7 @@ fn world(waiter: At) -> Holding {
         readers: Readers::default(),
         bursts: 4,
         is_careless: false,
+        is_left: false,
         is_held: false,
         is_sent: false,
         is_rung: false,

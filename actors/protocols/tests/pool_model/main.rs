@@ -20,6 +20,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1u32..6, 0u32..3, 0u64..40)
             .prop_map(|(items, retries, limit)| Step::Submit { items, retries, limit }),
+        4 => (1u32..6, 0u32..3).prop_map(|(items, retries)| Step::Leave { items, retries }),
         4 => Just(Step::Start),
         1 => Just(Step::FailToStart),
         12 => any::<u8>().prop_map(Step::Work),
@@ -30,6 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Cancel),
         1 => any::<u8>().prop_map(Step::Withdraw),
         1 => any::<u8>().prop_map(Step::Outgrow),
+        1 => any::<u8>().prop_map(Step::Hurry),
     ]
 }
 
@@ -228,6 +230,36 @@ fn a_withdrawn_task_waits_for_no_room() {
     world.step(Step::FailToStart);
     world.step(Step::Withdraw(3));
     assert_eq!(world.ends().collect::<Vec<_>>(), [Some(End::Cancelled)]);
+    world.close();
+    world.settle();
+    world.check();
+}
+
+/// What is left goes to a worker at the next look at the time, and is not left at all where
+/// that would be long.
+#[test]
+fn a_task_is_left_for_a_moment_and_to_fast_workers_only() {
+    let leave = Step::Leave { items: 1, retries: 0 };
+    let mut world = World::new(Setup {
+        workers: 1,
+        max_tasks: None,
+        budget: 0,
+        on_demand: false,
+        idle_ms: None,
+    });
+    world.step(Step::Start);
+    for step in [leave, Step::Work(0), Step::Work(0), Step::Receive(0)] {
+        world.step(step);
+    }
+    assert_eq!(world.begun_in_order.len(), 1, "nobody knew that the worker is fast");
+    for step in [Step::Hurry(0), leave, Step::Work(0)] {
+        world.step(step);
+    }
+    assert_eq!(world.begun_in_order.len(), 1);
+    for step in [Step::Pass(0), Step::Work(0)] {
+        world.step(step);
+    }
+    assert_eq!(world.begun_in_order.len(), 2);
     world.close();
     world.settle();
     world.check();

@@ -1,7 +1,9 @@
 //! Workers as they are: each with its word, a stream of tasks to it and one of results
 //! from it, and a life that may end between any two steps.
 
-use procession_protocols::pool::{Effect, End, Options, Scheduler, TaskId, Terms, WorkerId, word};
+use procession_protocols::pool::{
+    Effect, End, MOST_AHEAD, Options, Scheduler, TaskId, Terms, WorkerId, word,
+};
 use procession_protocols::supervision::intensity::Intensity;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -24,6 +26,11 @@ pub(crate) enum Step {
         retries: u32,
         limit: u64,
     },
+    /// The same without a limit, and left to the next event where that may be.
+    Leave {
+        items: u32,
+        retries: u32,
+    },
     Start,
     FailToStart,
     /// A worker begins its next task, or finishes the one that it has begun.
@@ -38,6 +45,8 @@ pub(crate) enum Step {
     Withdraw(u8),
     /// A worker uses too much memory.
     Outgrow(u8),
+    /// A worker is found to do many tasks between two looks.
+    Hurry(u8),
 }
 
 #[derive(Debug, Default)]
@@ -96,16 +105,19 @@ impl World {
         match step {
             Step::Submit { items, retries, limit } => {
                 let terms = Terms { limit_ms: (limit > 0).then_some(limit), retries };
-                let first = self.fates.len();
-                let fate = || Fate { allowed: 1 + retries, ..Fate::default() };
-                self.fates.extend((0..items).map(|_| fate()));
-                let mut given = Err(0);
-                self.tell(|it, out| given = it.submit(first, items, terms, now, out));
-                match given {
-                    Ok(id) => self.ids.push((id, first, items)),
-                    // The pool takes none any more: it is not ours to ask what became of it.
-                    Err(_) => self.fates.truncate(first),
-                }
+                self.submit(items, terms, |it, first, out| {
+                    it.submit(first, items, terms, now, out)
+                });
+            }
+            Step::Leave { items, retries } => {
+                let terms = Terms { limit_ms: None, retries };
+                self.submit(items, terms, |it, first, out| {
+                    if it.may_leave(terms) {
+                        it.leave(first, items, terms)
+                    } else {
+                        it.submit(first, items, terms, now, out)
+                    }
+                });
             }
             Step::Start | Step::FailToStart => {
                 let starting = self.workers.iter().find(|(_, w)| !w.is_ready && !w.is_dead);
@@ -150,6 +162,11 @@ impl World {
                     self.tell(|it, out| it.outgrown(id, out));
                 }
             }
+            Step::Hurry(which) => {
+                if let Some(id) = self.pick(which, |w| w.is_ready && !w.is_dead) {
+                    (0..4).for_each(|_| self.tell(|it, _| it.looked(id, MOST_AHEAD)));
+                }
+            }
             Step::Withdraw(which) => {
                 if !self.ids.is_empty() {
                     let (id, _, items) = self.ids[usize::from(which) % self.ids.len()];
@@ -165,6 +182,28 @@ impl World {
                     assert!(!is_simple || is_there == (was_there && is_begun));
                 }
             }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        items: u32,
+        terms: Terms,
+        submit: impl FnOnce(
+            &mut Scheduler<usize>,
+            usize,
+            &mut Vec<Effect<usize>>,
+        ) -> Result<TaskId, usize>,
+    ) {
+        let first = self.fates.len();
+        let fate = || Fate { allowed: 1 + terms.retries, ..Fate::default() };
+        self.fates.extend((0..items).map(|_| fate()));
+        let mut given = Err(0);
+        self.tell(|it, out| given = submit(it, first, out));
+        match given {
+            Ok(id) => self.ids.push((id, first, items)),
+            // The pool takes none any more: it is not ours to ask what became of it.
+            Err(_) => self.fates.truncate(first),
         }
     }
 

@@ -8,7 +8,7 @@ use super::callback::Callbacks;
 use super::error::TaskError;
 use super::job::{Cook, HasJob, Job, Outcome, Then, Want};
 use super::memory;
-use super::setup::{Request, Setup};
+use super::setup::Setup;
 use super::staff::Recipe;
 use super::state::{Reader, State, Task};
 use super::stats::{PoolStats, WorkerStats};
@@ -36,7 +36,7 @@ pub(super) const EVENT: u64 = 0;
 /// A pool's owner.
 pub struct Core {
     /// That of the process that made it: a copy has no workers.
-    generation: u32,
+    pub(super) generation: u32,
     epoch: Instant,
     workers: usize,
     may_group: bool,
@@ -144,61 +144,6 @@ impl Core {
             restarts: state.scheduler.started().saturating_sub(self.workers as u64),
             unfinished: state.scheduler.unfinished(),
         }
-    }
-
-    /// Submits one task, whose outcomes go to the job; `index` is the number of its first
-    /// item there. `is_alone` says that its caller is not about to wait for it.
-    ///
-    /// # Errors
-    /// [`TaskError::NotRunning`], [`TaskError::Broken`], [`TaskError::NotInImage`].
-    pub fn submit(
-        &self,
-        request: Request,
-        job: Arc<dyn HasJob>,
-        index: u64,
-        is_alone: bool,
-    ) -> Result<TaskId, TaskError> {
-        self.change(|state, now, out| {
-            let given = self.take_on(state, request, job, index, now, out);
-            if is_alone {
-                state.wants_attendant(&self.attend);
-                state.supply_in_passing(now, out);
-            }
-            given
-        })
-    }
-
-    /// As [`submit`](Self::submit), of several tasks at once.
-    pub fn submit_all(
-        &self,
-        requests: impl IntoIterator<Item = (u64, Request)>,
-        job: &Arc<Job>,
-        is_alone: bool,
-    ) -> Vec<Result<TaskId, TaskError>> {
-        self.change(|state, now, out| {
-            let mut take =
-                |(index, request)| self.take_on(state, request, job.clone(), index, now, out);
-            let given = requests.into_iter().map(&mut take).collect();
-            if is_alone {
-                state.wants_attendant(&self.attend);
-            }
-            given
-        })
-    }
-
-    fn take_on(
-        &self,
-        state: &mut State,
-        request: Request,
-        job: Arc<dyn HasJob>,
-        index: u64,
-        now: u64,
-        out: &mut Vec<Effect<Task>>,
-    ) -> Result<TaskId, TaskError> {
-        if self.generation != era::generation() {
-            return Err(TaskError::NotRunning);
-        }
-        state.take_on(request, job, index, now, out)
     }
 
     /// Says that a job has so many tasks.
@@ -473,9 +418,12 @@ impl Core {
     }
 
     /// Lets who reads sleep until a stream is ready, if no worker has done anything since it
-    /// looked. The workers will ring, for as long as anybody sleeps.
+    /// looked, and no task was left. The workers will ring, for as long as anybody sleeps.
     pub(super) fn may_sleep(&self) -> Option<Asleep<'_>> {
         let state = &mut *lock(&self.state);
+        if state.scheduler.has_left() {
+            return None;
+        }
         state.flush(&self.epoll);
         // All of them are to be told, so no short cut.
         let busy = (0..state.staff.len()).filter(|at| !state.arm(*at)).count();

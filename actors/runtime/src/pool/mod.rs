@@ -22,6 +22,7 @@
 //! | `staff` | a worker as its owner sees it, and its start |
 //! | `stats` | how it is doing |
 //! | `core`, `state` | the scheduler's effects, and what they change |
+//! | `submission` | tasks come in |
 //! | `hiring` | workers come and go |
 //! | `wait` | who reads the streams: a thread that waits, else the hidden thread |
 //! | `job` | the results of one call |
@@ -44,6 +45,7 @@ mod setup;
 mod staff;
 mod state;
 mod stats;
+mod submission;
 mod task;
 mod wait;
 mod worker;

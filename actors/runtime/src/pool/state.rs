@@ -15,7 +15,9 @@ use crate::codec::EncodeError;
 use crate::launcher::StartError;
 use nix::sys::epoll::Epoll;
 use procession_protocols::pool::bell::Alarm;
-use procession_protocols::pool::{Effect, End, Options, Readers, Scheduler, TaskId, WorkerId};
+use procession_protocols::pool::{
+    Effect, End, LEAST_BULK, Options, Readers, Scheduler, TaskId, Terms, WorkerId,
+};
 use procession_protocols::wire::{Header, Kind};
 use std::collections::HashMap;
 use std::io;
@@ -78,10 +80,7 @@ pub(super) struct State {
 }
 
 /// So many tasks to be sent to a worker together are enough.
-const BULK: usize = 16;
-
-/// A worker that gets fewer tasks together gets each at once.
-const LEAST_BULK: usize = 4;
+const BULK: usize = 64;
 
 /// What is to be done when the lock is free.
 #[derive(Default)]
@@ -140,6 +139,36 @@ impl State {
         now: u64,
         out: &mut Vec<Effect<Task>>,
     ) -> Result<TaskId, TaskError> {
+        let (items, terms) = (request.args.count(), request.terms);
+        let task = self.task(request, job, index)?;
+        // Whoever reads the streams has to look at the time sooner, perhaps.
+        self.after.wakes_reader |= terms.limit_ms.is_some();
+        self.scheduler.submit(task, items, terms, now, out).map_err(|_| self.refusal())
+    }
+
+    /// Whether a task on such terms is left to whoever comes next.
+    pub(super) fn leaves(&mut self, terms: Terms) -> bool {
+        self.scheduler.may_leave(terms) && self.readers.leaves()
+    }
+
+    /// Takes a task on that is left.
+    pub(super) fn leave(
+        &mut self,
+        request: Request,
+        job: Arc<dyn HasJob>,
+        index: u64,
+    ) -> Result<TaskId, TaskError> {
+        let (items, terms) = (request.args.count(), request.terms);
+        let task = self.task(request, job, index)?;
+        self.scheduler.leave(task, items, terms).map_err(|_| self.refusal())
+    }
+
+    fn task(
+        &mut self,
+        request: Request,
+        job: Arc<dyn HasJob>,
+        index: u64,
+    ) -> Result<Task, TaskError> {
         let Request { function, args, terms } = request;
         if let Err(error) = Header::new(Kind::Call, args.len()) {
             return Err(TaskError::Encode(EncodeError {
@@ -148,11 +177,7 @@ impl State {
             }));
         }
         let function = self.function(&function)?;
-        let (items, limit_ms) = (args.count(), terms.limit_ms);
-        // Whoever reads the streams has to look at the time sooner, perhaps.
-        self.after.wakes_reader |= limit_ms.is_some();
-        let task = Task { function, args, limit_ms, job, index };
-        self.scheduler.submit(task, items, terms, now, out).map_err(|_| self.refusal())
+        Ok(Task { function, args, limit_ms: terms.limit_ms, job, index })
     }
 
     /// The number of a function.
