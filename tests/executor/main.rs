@@ -9,6 +9,7 @@
 mod ends;
 mod functions;
 mod futures;
+mod together;
 #[path = "../util/mod.rs"]
 mod util;
 

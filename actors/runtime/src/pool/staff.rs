@@ -7,7 +7,7 @@ use super::large::{self, Filed};
 use super::outbox::{Results, Tray};
 use super::state::Task;
 use super::task::{Definition, Initializer};
-use super::worker::{self, DEFINE, RING, WATCHED, WorkerArgs};
+use super::worker::{self, DEFINE, JOINED, RING, WATCHED, WorkerArgs};
 use crate::child::Child;
 use crate::codec::{self, Encoded, Packed, frames};
 use crate::launcher::{self, LaunchSpec, StartError, StartMethod, Stdio};
@@ -30,6 +30,7 @@ pub(super) struct Hired {
     pub(super) child: Arc<Child>,
     stream: Link,
     tray: Tray,
+    joins: bool,
 }
 
 /// A worker at work.
@@ -40,6 +41,8 @@ pub(super) struct Worker {
     stream: Link,
     /// How many tasks are ready for it and not written.
     pub(super) unsent: usize,
+    joined: Joined,
+    joins: bool,
     /// Results that came over the stream; their places are in the tray.
     spilled: VecDeque<Frame>,
     /// Whether it knows the function of each number.
@@ -50,9 +53,22 @@ pub(super) struct Worker {
     has_ended: bool,
 }
 
+/// Single calls of one function that go out in one frame, each of them a task of its own.
+#[derive(Default)]
+struct Joined {
+    function: u32,
+    /// The number of the first; the others follow it.
+    first: u32,
+    count: u32,
+    args: Vec<u8>,
+}
+
+/// Most bytes of arguments that go out in one frame.
+const MOST_JOINED: usize = 8 * 1024;
+
 impl Worker {
     pub(super) fn new(id: WorkerId, hired: Hired, epoll: &Epoll) -> io::Result<Self> {
-        let Hired { child, stream, tray } = hired;
+        let Hired { child, stream, tray, joins } = hired;
         epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, id.0))?;
         // Whoever reads may be asleep, and did not tell this one.
         tray.arm(Alarm::Each);
@@ -63,6 +79,8 @@ impl Worker {
             tray,
             stream,
             unsent: 0,
+            joined: Joined::default(),
+            joins,
             spilled,
             known,
             is_blocked: false,
@@ -90,6 +108,11 @@ impl Worker {
         }
         let (bytes, tail, fds) = task.args.parts();
         let count = items.end - items.start;
+        let is_plain = tail.is_empty() && fds.is_empty() && task.args.count() == 1;
+        if self.joins && is_plain && task.limit_ms.is_none() && bytes.len() <= MOST_JOINED {
+            return self.join(task.function, bytes, number);
+        }
+        self.part();
         let is_whole = count == task.args.count();
         let part = if is_whole { Some(0..bytes.len()) } else { frames(bytes, items) };
         // The length of all was checked when the task was taken on.
@@ -110,6 +133,41 @@ impl Worker {
         };
     }
 
+    /// Has a call go out behind those before it, in one frame if that may be.
+    fn join(&mut self, function: u32, args: &[u8], number: u32) {
+        let Joined { first, count, .. } = self.joined;
+        let is_next = self.joined.function == function && first.wrapping_add(count) == number;
+        if !is_next || self.joined.args.len() + args.len() > MOST_JOINED {
+            self.part();
+        }
+        if self.joined.count == 0 {
+            (self.joined.function, self.joined.first) = (function, number);
+        }
+        self.joined.count += 1;
+        self.joined.args.extend_from_slice(args);
+    }
+
+    /// Ends the frame of those that go out together.
+    fn part(&mut self) {
+        let Joined { function, first, count, args } = &mut self.joined;
+        if *count == 0 {
+            return;
+        }
+        if let Some(mut header) = worker::task_header(args.len(), *function, *count, *first) {
+            header.flags = if *count > 1 { JOINED } else { 0 };
+            let _ = self.stream.push(header, args, &[]);
+        }
+        *count = 0;
+        args.clear();
+    }
+
+    /// Takes back what has not been begun, up to this number. Gives the last that has.
+    pub(super) fn take_back(&mut self, last: u32) -> u32 {
+        // A worker that finds one taken back throws the rest of its frame away.
+        self.part();
+        self.tray.take_back(last)
+    }
+
     /// Whether it is to be told what this number stands for.
     fn is_new(&mut self, function: u32) -> bool {
         let at = function as usize;
@@ -125,6 +183,7 @@ impl Worker {
     }
 
     fn tell(&mut self, kind: Kind) {
+        self.part();
         if let Ok(header) = Header::new(kind, 0) {
             let _ = self.stream.push(header, &[], &[]);
         }
@@ -133,6 +192,7 @@ impl Worker {
     /// Writes what is ready, as far as there is room.
     pub(super) fn flush(&mut self, epoll: &Epoll) {
         self.unsent = 0;
+        self.part();
         if self.stream.wants_write() {
             let _ = self.stream.flush();
             self.watch_for_room(epoll);
@@ -227,6 +287,7 @@ pub(super) struct Opening {
     spec: LaunchSpec,
     stream: Link,
     tray: Tray,
+    joins: bool,
 }
 
 impl Recipe {
@@ -260,19 +321,21 @@ impl Recipe {
         if self.relay_stderr {
             spec.stdio[2] = Stdio::Relay;
         }
-        Ok(Opening { spec, stream: Link::new(ours), tray })
+        // How much memory it uses is looked at between two frames.
+        let joins = self.max_memory.is_none();
+        Ok(Opening { spec, stream: Link::new(ours), tray, joins })
     }
 }
 
 impl Opening {
     /// Starts it. To be awaited on the hidden thread; a fork happens within the call.
     pub(super) fn start(self) -> impl Future<Output = Result<Hired, StartError>> + Send + use<> {
-        let Self { spec, stream, tray } = self;
+        let Self { spec, stream, tray, joins } = self;
         let start = launcher::start_async(spec);
         async move {
             let child = start.await?;
             node::reaper::adopt(&node::current(), &child)?;
-            Ok(Hired { child, stream, tray })
+            Ok(Hired { child, stream, tray, joins })
         }
     }
 }

@@ -119,7 +119,7 @@ impl State {
     }
 
     pub(super) fn take_back(&mut self, id: WorkerId, last: u32) -> u32 {
-        self.worker(id).map_or(0, |worker| worker.tray.take_back(last))
+        self.worker(id).map_or(0, |worker| worker.take_back(last))
     }
 
     pub(super) fn refusal(&self) -> TaskError {

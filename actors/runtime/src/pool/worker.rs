@@ -35,6 +35,10 @@ pub(super) struct WorkerArgs {
 /// A task with this flag has its results looked at one by one: its items have a time limit.
 pub(super) const WATCHED: u8 = 1;
 
+/// The calls of a frame with this flag are tasks of their own: after each of them it is looked
+/// whether the owner sleeps for it.
+pub(super) const JOINED: u8 = 1 << 1;
+
 /// Ends the other side's sleep: there is a result, or there is room for one.
 pub(super) const RING: Kind = Kind::Credit;
 
@@ -110,6 +114,7 @@ pub(super) struct Calls<'a> {
     /// Whether a call has been begun and its result is not handed over.
     is_open: bool,
     is_watched: bool,
+    is_joined: bool,
 }
 
 impl Worker {
@@ -155,6 +160,7 @@ impl Worker {
             left: items,
             is_open: false,
             is_watched: flags & WATCHED != 0,
+            is_joined: flags & JOINED != 0,
         };
         {
             let name = value.or(function.map(|function| &function.body)).map(|one| &*one.name);
@@ -250,6 +256,9 @@ impl<'a> Calls<'a> {
             desk.hand_over_slowly(encoded, is_put).is_ok()
         };
         self.is_open = false;
+        if self.is_joined && desk.outbox.must_ring_after(self.next.wrapping_sub(1)) {
+            return handed_over && desk.ring().is_ok();
+        }
         handed_over
     }
 }
