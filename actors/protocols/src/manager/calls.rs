@@ -209,13 +209,14 @@ impl<H: Clone, T, A> Calls<H, T, A> {
         }
     }
 
-    /// A thread waits no longer, with its answer or without: who reads next is told.
-    pub fn leave(&mut self, number: u64) -> Told<H, T> {
-        self.threads.remove(&number);
+    /// A thread waits no longer, with its answer or without: who reads next is told, and the
+    /// answer if that had come and was not taken.
+    pub fn leave(&mut self, number: u64) -> (Told<H, T>, Option<A>) {
+        let seat = self.threads.remove(&number);
         if self.reader == Reader::Thread(number) {
             self.reader = Reader::Nobody;
         }
-        self.next_reader()
+        (self.next_reader(), seat.and_then(|seat| seat.answer))
     }
 
     /// A task waits no longer: what would have woken it, and its answer if that had come.
@@ -246,6 +247,17 @@ impl<H: Clone, T, A> Calls<H, T, A> {
                 Err(self.next_reader())
             }
         }
+    }
+
+    /// Whoever reads aside may read on although no task waits, to see what else comes: no
+    /// thread reads. One that comes to wait is read for, until [`aside`](Self::aside) is asked
+    /// again.
+    pub fn watch(&mut self) -> bool {
+        let may = !self.is_over && !matches!(self.reader, Reader::Thread(_));
+        if may {
+            self.reader = Reader::Aside;
+        }
+        may
     }
 
     fn next_reader(&self) -> Told<H, T> {

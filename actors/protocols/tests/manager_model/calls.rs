@@ -35,9 +35,11 @@ struct World {
     /// Tasks that have yet to begin, and those that have and have not left.
     unbegun: BTreeSet<u8>,
     tasks: BTreeMap<u8, (Task, u64)>,
-    /// Whether the reader aside has been told to look, and whether it reads.
+    /// Whether the reader aside has been told to look, whether it reads, and whether it may
+    /// do so for no task.
     is_called: bool,
     reads_aside: bool,
+    watches: bool,
     /// Calls that the server has yet to answer, and answers on the stream.
     asked: BTreeSet<u64>,
     stream: VecDeque<u64>,
@@ -57,13 +59,15 @@ enum Step {
     /// The reader takes what is next.
     Read(u8),
     LookAside,
+    /// The reader aside reads though no task waits.
+    Watch,
     ReadAside,
     Answer(u64),
     End,
 }
 
 impl World {
-    fn new(threads: u8, tasks: u8) -> Self {
+    fn new((threads, tasks): (u8, u8), watches: bool) -> Self {
         Self {
             calls: Calls::after(0),
             threads: (0..threads).map(|thread| (thread, (Thread::Idle, 0))).collect(),
@@ -71,6 +75,7 @@ impl World {
             tasks: BTreeMap::new(),
             is_called: false,
             reads_aside: false,
+            watches,
             asked: BTreeSet::new(),
             stream: VecDeque::new(),
             has_ended: false,
@@ -99,6 +104,9 @@ impl World {
         steps.extend(self.tasks.iter().filter(looks).map(|(task, _)| Step::LookTask(*task)));
         if self.is_called {
             steps.push(Step::LookAside);
+        }
+        if self.watches && !self.reads_aside {
+            steps.push(Step::Watch);
         }
         if self.reads_aside && (self.has_ended || !self.stream.is_empty()) {
             steps.push(Step::ReadAside);
@@ -147,8 +155,7 @@ impl World {
             Step::GiveUp(thread) => {
                 let (_, number) = self.threads[&thread];
                 self.threads.insert(thread, (Thread::Done, number));
-                let told = self.calls.leave(number);
-                self.tell(told);
+                self.leave(number);
             }
             Step::LookTask(task) => {
                 let (_, number) = self.tasks[&task];
@@ -170,15 +177,13 @@ impl World {
                 match self.stream.pop_front() {
                     Some(answer) if answer == number => {
                         self.threads.insert(thread, (Thread::Done, number));
-                        let told = self.calls.leave(number);
-                        self.tell(told);
+                        self.leave(number);
                     }
                     Some(answer) => self.hand_out(answer),
                     None => {
                         self.threads.insert(thread, (Thread::Done, number));
                         self.end();
-                        let told = self.calls.leave(number);
-                        self.tell(told);
+                        self.leave(number);
                     }
                 }
             }
@@ -186,6 +191,7 @@ impl World {
                 self.is_called = false;
                 self.look_aside();
             }
+            Step::Watch => self.reads_aside = self.calls.watch(),
             Step::ReadAside => {
                 match self.stream.pop_front() {
                     Some(answer) => self.hand_out(answer),
@@ -202,6 +208,12 @@ impl World {
                 self.asked.clear();
             }
         }
+    }
+
+    fn leave(&mut self, number: u64) {
+        let (told, answer) = self.calls.leave(number);
+        assert!(answer.is_none_or(|answer| answer == number), "another's answer");
+        self.tell(told);
     }
 
     fn drop_task(&mut self, task: u8) {
@@ -281,8 +293,8 @@ impl World {
 }
 
 /// How many states there are.
-fn explore(threads: u8, tasks: u8) -> usize {
-    let (mut seen, mut open) = (HashSet::new(), vec![World::new(threads, tasks)]);
+fn explore(callers: (u8, u8), watches: bool) -> usize {
+    let (mut seen, mut open) = (HashSet::new(), vec![World::new(callers, watches)]);
     while let Some(world) = open.pop() {
         world.check();
         for step in world.steps() {
@@ -298,8 +310,10 @@ fn explore(threads: u8, tasks: u8) -> usize {
 
 #[test]
 fn whoever_waits_is_read_for_in_every_order() {
-    for (threads, tasks, least) in [(3, 0, 1_000), (2, 1, 1_000), (1, 2, 1_000)] {
-        let states = explore(threads, tasks);
-        assert!(states > least, "only {states} states of {threads} threads and {tasks} tasks");
+    for callers in [(3, 0), (2, 1), (1, 2)] {
+        for watches in [false, true] {
+            let states = explore(callers, watches);
+            assert!(states > 1_000, "only {states} states of {callers:?} threads and tasks");
+        }
     }
 }

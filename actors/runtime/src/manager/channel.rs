@@ -134,8 +134,9 @@ impl Channel {
     }
 
     fn leave(&self, number: u64) {
-        let told = lock(&self.calls).leave(number);
+        let (told, answer) = lock(&self.calls).leave(number);
         self.tell(told);
+        drop(answer);
     }
 
     /// The answer; an error when there is none.
