@@ -7,15 +7,17 @@ use super::Manager;
 use crate::error::{Error, Result};
 use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError};
 use crate::pipe::{Connection, PeerInfo, PipeError};
-use procession_runtime::manager::{self as runtime, Proxy, PythonDoor, Stream, Values, Watched};
-use procession_runtime::pipe::Ahead;
+use procession_runtime::manager::{
+    self as runtime, Proxy, PythonDoor, Sole, Stream, Values, Watched,
+};
+use procession_runtime::pipe::{Ahead, End, Outgoing};
 use procession_runtime::sync::lock;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After an accept failed for want of something, the next one waits so long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -44,25 +46,41 @@ impl Watched for Talk {
 
 /// A connection to a program of this library, which nobody else has.
 struct Line {
-    out: Connection,
+    end: Arc<End>,
     /// One thread receives.
     inward: Mutex<Ahead>,
 }
 
 impl Line {
-    fn of(connection: Connection) -> Result<Self, PipeError> {
-        let inward = Mutex::new(Ahead::new(connection.end()?.clone()));
-        Ok(Self { out: connection, inward })
+    fn of(connection: &Connection) -> Result<Self, PipeError> {
+        let end = connection.end()?.clone();
+        Ok(Self { inward: Mutex::new(Ahead::new(end.clone())), end })
     }
 }
 
 impl Stream for Line {
     fn send(&self, message: &[u8]) -> io::Result<()> {
-        self.out.send_bytes(message).map_err(io::Error::other)
+        let send = |message| self.end.send(&Outgoing::new(message, &[])?, None);
+        send(message).map_err(io::Error::other)
     }
 
     fn recv(&self) -> io::Result<Vec<u8>> {
-        lock(&self.inward).receive().map_err(io::Error::other)
+        let come = self.recv_until(None)?;
+        Ok(come.unwrap_or_else(|| unreachable!("a wait without a deadline brings a message")))
+    }
+}
+
+impl Sole for Line {
+    fn send_all(&self, messages: &[Vec<u8>]) -> io::Result<()> {
+        self.end.send_all(messages).map_err(io::Error::other)
+    }
+
+    fn recv_until(&self, deadline: Option<Instant>) -> io::Result<Option<Vec<u8>>> {
+        lock(&self.inward).receive(deadline).map_err(io::Error::other)
+    }
+
+    fn come(&self) -> io::Result<Option<Vec<u8>>> {
+        lock(&self.inward).come().map_err(io::Error::other)
     }
 }
 
@@ -86,7 +104,7 @@ pub(super) fn accept(listener: &Arc<Listener>, door: &Proxy, values: Values) {
                 let is_python = connection.peer().is_some_and(PeerInfo::is_python);
                 let served = match &python {
                     Some(python) if is_python => python.serve(Arc::new(Talk(connection))),
-                    _ => Line::of(connection)
+                    _ => Line::of(&connection)
                         .map_err(io::Error::other)
                         .and_then(|line| runtime::serve(door, Arc::new(line), values)),
                 };
@@ -148,7 +166,7 @@ impl Manager {
 /// Connects to a manager to which values go as said.
 pub(super) fn connect(address: Address, authkey: &[u8], values: Values) -> Result<Manager> {
     let connection = Client::connect(address.clone(), authkey)?;
-    let line = Line::of(connection).map_err(ListenerError::from)?;
+    let line = Line::of(&connection).map_err(ListenerError::from)?;
     let door = runtime::meet(Arc::new(line), values)?;
     Ok(Manager { door, server: None, address: Some(address) })
 }

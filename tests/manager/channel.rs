@@ -14,14 +14,14 @@ use std::thread;
 use std::time::Duration;
 
 /// Runs `body` on a thread, and waits for it not longer than [`SOON`].
-fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, is_done) = channel();
     thread::spawn(move || done.send(body()));
     is_done.recv_timeout(SOON).expect("done in time")
 }
 
 /// Waits for all, in one task.
-fn all<T>(mut pending: Vec<Pending<T>>) -> Vec<Result<T, ManagerError>> {
+pub(crate) fn all<T>(mut pending: Vec<Pending<T>>) -> Vec<Result<T, ManagerError>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut results: Vec<_> = pending.iter().map(|_| None).collect();
     runtime.block_on(std::future::poll_fn(|context: &mut Context<'_>| {
@@ -38,7 +38,7 @@ fn all<T>(mut pending: Vec<Pending<T>>) -> Vec<Result<T, ManagerError>> {
 }
 
 /// Sends a call by a first poll; it may be answered at once.
-fn send<T>(pending: &mut Pending<T>) {
+pub(crate) fn send<T>(pending: &mut Pending<T>) {
     drop(Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())));
 }
 

@@ -20,6 +20,7 @@ mod python;
 mod python_stock;
 mod remote;
 mod remote_actors;
+mod remote_calls;
 mod rows;
 #[path = "../util/mod.rs"]
 mod util;

@@ -65,7 +65,7 @@ pub fn deadline(timeout: Duration) -> Option<Instant> {
 /// up each poll would be pending and wake itself, and this loop would spin for ever.
 fn drive<F: Future>(future: F, mut sleep: impl FnMut() -> bool) -> Option<F::Output> {
     let mut future = pin!(tokio::task::unconstrained(future));
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = waker();
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -75,6 +75,11 @@ fn drive<F: Future>(future: F, mut sleep: impl FnMut() -> bool) -> Option<F::Out
             return None;
         }
     }
+}
+
+/// Ends this thread's park.
+pub(crate) fn waker() -> Waker {
+    Waker::from(Arc::new(Unpark(thread::current())))
 }
 
 struct Unpark(Thread);

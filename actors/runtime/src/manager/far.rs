@@ -32,6 +32,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Changes with every change of what is said here.
 pub(super) const VERSION: u32 = 3;
@@ -67,6 +68,27 @@ pub trait Stream: Send + Sync + 'static {
     /// # Errors
     /// The stream has ended.
     fn recv(&self) -> io::Result<Vec<u8>>;
+}
+
+/// A stream that this process has alone, and reads ahead. One thread at a time receives.
+pub trait Sole: Stream {
+    /// Sends messages, in one write if there is room for it.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    fn send_all(&self, messages: &[Vec<u8>]) -> io::Result<()>;
+
+    /// As [`recv`](Stream::recv), at most until the deadline: `None` when that passed.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    fn recv_until(&self, deadline: Option<Instant>) -> io::Result<Option<Vec<u8>>>;
+
+    /// The next message, if it has come together with the one before.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    fn come(&self) -> io::Result<Option<Vec<u8>>>;
 }
 
 /// A stream whose peer is listened to while a call of his waits.

@@ -255,15 +255,14 @@ impl Remote for FarActor {
     }
 
     fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
-        // The road's own thread reads.
-        match deadline {
-            None => wait::block_on(ready),
-            Some(deadline) => drop(wait::block_on_until(ready, deadline)),
+        match self.proxy.road() {
+            Some(road) => road.wait_for(ready, deadline),
+            None => drop(wait::block_on_by(ready, deadline)),
         }
     }
 
     fn watch(&self) -> Box<dyn Send> {
-        Box::new(())
+        Box::new(self.proxy.road().and_then(Road::read_for_task))
     }
 
     fn scope(&self) -> Option<Arc<dyn Scope>> {

@@ -3,14 +3,15 @@
 //! Owns the two ways: an answer that is there when its call has been read is written by the
 //! thread that read it, with no other thread between; any other, somebody else's call brings
 //! it about, goes to the session's own writer, since who gives it must not wait for this
-//! client. It must never hold a lock while it writes. Neighbour: `far_session`
-//! reads.
+//! client. Answers to calls that came together leave together, before anything is waited for.
+//! It must never hold a lock while it writes. Neighbour: `far_session` reads.
 
-use super::far::{End, Stream, encode};
+use super::far::{End, Sole, encode};
 use super::far_session::Session;
 use super::stored::Stored;
 use procession_protocols::manager::{Fault, Reply};
 use std::cell::RefCell;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 
@@ -21,6 +22,50 @@ pub(super) struct Answer {
     pub(super) reply: Reply<Stored>,
     /// What the call took; a refusal has none.
     pub(super) place: Option<Place>,
+}
+
+/// So many bytes of answers are written without waiting for more.
+const TOGETHER: usize = 16 * 1024;
+
+/// Answers that leave in one write.
+#[derive(Default)]
+pub(super) struct Together {
+    encoded: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Together {
+    /// Whether it is time to write them.
+    pub(super) fn are_many(&self) -> bool {
+        self.bytes >= TOGETHER
+    }
+
+    fn add(&mut self, session: &Arc<Session>, answer: Answer) {
+        let Answer { number, reply, place } = answer;
+        // With the answer the client may send its next call.
+        drop(place);
+        let answer = (number, reply);
+        let end = || End::Server(session.clone());
+        let failed = |text| (number, Reply::<Stored>::Fault(Fault::Failed(text)));
+        let encoded = encode(end(), &answer).or_else(|text| encode(end(), &failed(text)));
+        if let Ok(encoded) = encoded {
+            self.bytes += encoded.len();
+            self.encoded.push(encoded);
+        }
+    }
+
+    /// Writes them, if there are any.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub(super) fn write(&mut self, stream: &dyn Sole) -> io::Result<()> {
+        if self.encoded.is_empty() {
+            return Ok(());
+        }
+        stream.send_all(&self.encoded)?;
+        *self = Self::default();
+        Ok(())
+    }
 }
 
 /// One of the calls that a client may have under way. Dropped, whether the call was answered
@@ -62,40 +107,37 @@ pub(super) fn give(session: &Session, out: &mpsc::Sender<Answer>, answer: Answer
     }
 }
 
-/// Carries out a call of the session's, and writes the answers that it has at once. False
-/// when the session ends.
+/// Carries out a call of the session's, and adds the answers that it has at once. False when
+/// the session ends.
 pub(super) fn carry_out(
     session: &Arc<Session>,
-    stream: &dyn Stream,
+    together: &mut Together,
     act: impl FnOnce() -> bool,
 ) -> bool {
     READS.set(Some((Arc::as_ptr(session), Vec::new())));
     let goes_on = act();
     let answers = READS.take().map(|(_, answers)| answers);
-    goes_on && answers.into_iter().flatten().all(|answer| send(session, stream, answer))
+    answers.into_iter().flatten().for_each(|answer| together.add(session, answer));
+    goes_on
 }
 
 /// Writes answers until the session has ended and nobody can give one any more.
 pub(super) fn write(
     session: &Weak<Session>,
-    stream: &Arc<dyn Stream>,
+    stream: &Arc<dyn Sole>,
     answers: &mpsc::Receiver<Answer>,
 ) {
-    while let Ok(answer) = answers.recv() {
+    let mut together = Together::default();
+    while let Ok(first) = answers.recv() {
         let Some(session) = session.upgrade() else { return };
-        if !send(&session, &**stream, answer) {
+        together.add(&session, first);
+        while !together.are_many()
+            && let Ok(next) = answers.try_recv()
+        {
+            together.add(&session, next);
+        }
+        if together.write(&**stream).is_err() {
             return;
         }
     }
-}
-
-fn send(session: &Arc<Session>, stream: &dyn Stream, answer: Answer) -> bool {
-    let Answer { number, reply, place } = answer;
-    // With the answer the client may send its next call.
-    drop(place);
-    let answer = (number, reply);
-    let end = || End::Server(session.clone());
-    let failed = |text| (number, Reply::<Stored>::Fault(Fault::Failed(text)));
-    let encoded = encode(end(), &answer).or_else(|text| encode(end(), &failed(text)));
-    encoded.map_or(true, |answer| stream.send(&answer).is_ok())
 }

@@ -10,9 +10,9 @@ mod tests;
 
 use super::Ask;
 use super::asker::Asker;
-use super::far::{End, Hello, Stream, ToServer, VERSION, Values, decode, encode};
+use super::far::{End, Hello, Sole, ToServer, VERSION, Values, decode, encode};
 use super::far_actor;
-use super::far_reply::{self, Answer, Place};
+use super::far_reply::{self, Answer, Place, Together};
 use super::far_watch;
 use super::object::Object;
 use super::presence::Presence;
@@ -190,7 +190,7 @@ static SESSIONS: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 /// There are [`MAX_SESSIONS`] already, or no thread is to be had.
-pub fn serve(door: &Proxy, stream: Arc<dyn Stream>, values: Values) -> io::Result<()> {
+pub fn serve(door: &Proxy, stream: Arc<dyn Sole>, values: Values) -> io::Result<()> {
     if SESSIONS.fetch_add(1, Ordering::Relaxed) >= MAX_SESSIONS {
         SESSIONS.fetch_sub(1, Ordering::Relaxed);
         return Err(io::Error::other("the manager has as many clients as it may have"));
@@ -218,7 +218,7 @@ pub fn serve(door: &Proxy, stream: Arc<dyn Stream>, values: Values) -> io::Resul
 fn attend(
     session: &Arc<Session>,
     door: &Proxy,
-    stream: &Arc<dyn Stream>,
+    stream: &Arc<dyn Sole>,
     replies: mpsc::Receiver<Answer>,
 ) {
     let end = || End::Server(session.clone());
@@ -240,13 +240,28 @@ fn attend(
     if spawned.is_err() {
         return;
     }
-    while let Ok(message) = stream.recv() {
+    let mut answers = Together::default();
+    while let Ok(message) = next(&**stream, &mut answers) {
         let Ok(message) = decode(end(), &message) else {
             tracing::warn!(target: "procession", "a client of the manager sent what is no message");
-            return;
+            break;
         };
-        if !far_reply::carry_out(session, &**stream, || session.heard(message)) {
-            return;
+        if !far_reply::carry_out(session, &mut answers, || session.heard(message)) {
+            break;
         }
     }
+    // Whoever is gone does not take them.
+    let _ = answers.write(&**stream);
+}
+
+/// What the client says next. Before it is waited for, the answers to what came before leave.
+fn next(stream: &dyn Sole, answers: &mut Together) -> io::Result<Vec<u8>> {
+    if answers.are_many() {
+        answers.write(stream)?;
+    }
+    if let Some(message) = stream.come()? {
+        return Ok(message);
+    }
+    answers.write(stream)?;
+    stream.recv()
 }

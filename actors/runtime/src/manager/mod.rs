@@ -25,6 +25,7 @@
 //! | `door` | what a server is asked as a whole |
 //! | `far` | what clients and servers say that are not of one process tree |
 //! | `far_session`, `far_road` | the two ends: a server's and a client's |
+//! | `far_traffic` | a client's calls under way, and who reads their answers |
 //! | `far_actor` | users' actors, as those clients use them |
 //! | `far_reply` | how answers go to those clients |
 //! | `far_watch` | how they learn of actors' ends |
@@ -45,6 +46,7 @@ pub(crate) mod far_actor;
 mod far_reply;
 mod far_road;
 mod far_session;
+mod far_traffic;
 mod far_watch;
 mod function;
 mod json;
@@ -61,7 +63,7 @@ mod workers;
 pub use actor::host_as_object;
 pub use asked::Asked;
 pub use door::{Factory, Offer, Reception};
-pub use far::{Stream, Values, Watched};
+pub use far::{Sole, Stream, Values, Watched};
 pub use far_road::meet;
 pub use far_session::{MAX_SESSIONS, serve};
 pub use function::{Change, Routine};

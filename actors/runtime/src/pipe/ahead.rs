@@ -16,6 +16,7 @@ use procession_protocols::auth::SEAL;
 use procession_protocols::pipe::Head;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// So much is asked of the system at once, and kept while nothing is there. In bytes.
 const AT_ONCE: usize = 16 * 1024;
@@ -39,28 +40,36 @@ impl Ahead {
         Self { end, buffer: Vec::new(), from: 0, to: 0, is_refused: false }
     }
 
-    /// Waits for the next message.
+    /// Waits for the next message until the deadline; `None` when that passed. What has come of
+    /// a message stays for the next time.
     ///
     /// # Errors
     /// As [`End::receive`].
-    pub fn receive(&mut self) -> Result<Vec<u8>, PipeError> {
+    pub fn receive(&mut self, deadline: Option<Instant>) -> Result<Option<Vec<u8>>, PipeError> {
         ready::may_block()?;
+        loop {
+            match self.come()? {
+                Some(message) => return Ok(Some(message)),
+                None if self.fill(deadline)? => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next message, if it was there when the system was last asked.
+    ///
+    /// # Errors
+    /// As [`End::receive`].
+    pub fn come(&mut self) -> Result<Option<Vec<u8>>, PipeError> {
         if self.is_refused {
             return Err(PipeError::Refused);
         }
-        loop {
-            match self.next() {
-                Ok(Some(message)) => return Ok(message),
-                Ok(None) => self.fill()?,
-                Err(error) => {
-                    // Nothing that comes behind it can be trusted.
-                    self.end.shut(Shutdown::Both);
-                    self.is_refused = true;
-                    log_refusal(&error);
-                    return Err(error);
-                }
-            }
-        }
+        self.next().inspect_err(|error| {
+            // Nothing that comes behind it can be trusted.
+            self.end.shut(Shutdown::Both);
+            self.is_refused = true;
+            log_refusal(error);
+        })
     }
 
     /// The message at the front, if it is there as a whole.
@@ -90,8 +99,8 @@ impl Ahead {
         self.buffer.capacity() <= AT_ONCE
     }
 
-    /// Waits for more.
-    fn fill(&mut self) -> Result<(), PipeError> {
+    /// Waits for more. False when the deadline passed.
+    fn fill(&mut self, deadline: Option<Instant>) -> Result<bool, PipeError> {
         if self.from > 0 {
             self.buffer.copy_within(self.from..self.to, 0);
             (self.from, self.to) = (0, self.to - self.from);
@@ -100,8 +109,9 @@ impl Ahead {
             // A long message has as much memory as twice what has come of it.
             self.buffer.resize((self.buffer.len() * 2).max(AT_ONCE), 0);
         }
+        let flags = deadline.map_or(MsgFlags::empty(), |_| MsgFlags::MSG_DONTWAIT);
         loop {
-            match recv(self.end.fd.as_raw_fd(), &mut self.buffer[self.to..], MsgFlags::empty()) {
+            match recv(self.end.fd.as_raw_fd(), &mut self.buffer[self.to..], flags) {
                 Ok(0) | Err(Errno::ECONNRESET) => {
                     let is_between = self.from == self.to;
                     return Err(if is_between {
@@ -112,11 +122,13 @@ impl Ahead {
                 }
                 Ok(count) => {
                     self.to += count;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(Errno::EINTR) => {}
                 Err(error) if would_block(&error.into()) => {
-                    ready::poll_until(self.end.as_fd(), PollFlags::POLLIN, None)?;
+                    if !ready::poll_until(self.end.as_fd(), PollFlags::POLLIN, deadline)? {
+                        return Ok(false);
+                    }
                 }
                 Err(error) => return Err(of_read(error.into())),
             }

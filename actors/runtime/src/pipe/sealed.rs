@@ -16,7 +16,7 @@ use crate::wait::block_on;
 use nix::poll::PollFlags;
 use nix::sys::socket::Shutdown;
 use procession_protocols::auth::{SEAL, Seal};
-use procession_protocols::pipe::Head;
+use procession_protocols::pipe::{Head, LONGEST_HEAD};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -31,15 +31,28 @@ enum Offered {
 }
 
 impl End {
-    /// [`End::send`], with a code. The deadline is for its first byte, and the rest is never
-    /// waited for longer.
-    pub(super) fn send_sealed(
+    /// Sends messages, each whole and all together as far as there is room: with codes they
+    /// go out in one write. Waits for room.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_all(self: &Arc<Self>, messages: &[Vec<u8>]) -> Result<(), PipeError> {
+        if self.guard.seal.is_some() {
+            ready::may_block()?;
+            return self.send_sealed(messages, None);
+        }
+        messages.iter().try_for_each(|message| self.send(&Outgoing::new(message, &[])?, None))
+    }
+
+    /// [`End::send`] of several, each with a code. The deadline is for the first byte, and the
+    /// rest is never waited for longer.
+    pub(super) fn send_sealed<M: AsRef<[u8]>>(
         self: &Arc<Self>,
-        message: &Outgoing<'_>,
+        messages: &[M],
         deadline: Option<Instant>,
     ) -> Result<(), PipeError> {
         loop {
-            let in_time = match self.offer_sealed(message)? {
+            let in_time = match self.offer_sealed(messages)? {
                 Offered::Whole => return Ok(()),
                 Offered::Nothing => ready::poll_until(self.fd(), PollFlags::POLLOUT, deadline)?,
                 Offered::Part(rest) => {
@@ -61,10 +74,10 @@ impl End {
     /// [`End::send_async`], with a code.
     pub(super) async fn send_sealed_async(
         self: &Arc<Self>,
-        message: &Outgoing<'_>,
+        message: &[u8],
     ) -> Result<(), PipeError> {
         loop {
-            match self.offer_sealed(message)? {
+            match self.offer_sealed(&[message])? {
                 Offered::Whole => return Ok(()),
                 Offered::Nothing => ready::ready(self.fd(), Until::Writable).await?,
                 Offered::Part(rest) => {
@@ -79,11 +92,8 @@ impl End {
         }
     }
 
-    fn offer_sealed(&self, message: &Outgoing<'_>) -> Result<Offered, PipeError> {
+    fn offer_sealed<M: AsRef<[u8]>>(&self, messages: &[M]) -> Result<Offered, PipeError> {
         self.writable()?;
-        if !message.fds.is_empty() {
-            return Err(PipeError::CannotCarry);
-        }
         let Some(seal) = &self.guard.seal else { return Err(PipeError::Closed) };
         let turn = self.write_turn();
         match turn.try_take() {
@@ -96,7 +106,7 @@ impl End {
             }
         }
         turn.set_midway();
-        let offered = self.write_sealed(seal, turn, message.body);
+        let offered = self.write_sealed(seal, turn, messages);
         if !matches!(offered, Ok(Offered::Part(_))) {
             turn.settle();
             turn.release();
@@ -104,22 +114,30 @@ impl End {
         offered
     }
 
-    /// Writes what there is room for; it is our turn. Its number is used up with the first
-    /// byte.
-    fn write_sealed(
+    /// Writes what there is room for; it is our turn. All numbers are used up with the first
+    /// byte: what is left goes out before anything else.
+    fn write_sealed<M: AsRef<[u8]>>(
         &self,
         seal: &Seal,
         turn: Turn<'_>,
-        message: &[u8],
+        messages: &[M],
     ) -> Result<Offered, PipeError> {
-        let head = Head::new(message.len() + SEAL)?;
-        let code = seal.seal(turn.passed(), message);
-        let frame = [head.bytes(), message, &code].concat();
-        match self.write([&frame, &[]], &[], false) {
+        let len = |message: &M| LONGEST_HEAD + message.as_ref().len() + SEAL;
+        let mut frames = Vec::with_capacity(messages.iter().map(len).sum());
+        let mut number = turn.passed();
+        for message in messages.iter().map(M::as_ref) {
+            frames.extend_from_slice(Head::new(message.len() + SEAL)?.bytes());
+            frames.extend_from_slice(message);
+            frames.extend_from_slice(&seal.seal(number, message));
+            number = number.wrapping_add(1);
+        }
+        match self.write([&frames, &[]], &[], false) {
             Ok(count) => {
-                turn.pass();
-                let is_whole = count == frame.len();
-                Ok(if is_whole { Offered::Whole } else { Offered::Part(frame[count..].to_vec()) })
+                for _ in messages {
+                    turn.pass();
+                }
+                let is_whole = count == frames.len();
+                Ok(if is_whole { Offered::Whole } else { Offered::Part(frames.split_off(count)) })
             }
             Err(error) if would_block(&error) => Ok(Offered::Nothing),
             Err(error) => Err(of_write(error)),

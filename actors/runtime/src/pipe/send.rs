@@ -33,8 +33,8 @@ const PIPE_PIECE: usize = 4096;
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     head: Head,
-    pub(super) body: &'a [u8],
-    pub(super) fds: &'a [OwnedFd],
+    body: &'a [u8],
+    fds: &'a [OwnedFd],
 }
 
 /// How much of a message went.
@@ -59,6 +59,11 @@ impl<'a> Outgoing<'a> {
         self.head.whole()
     }
 
+    /// Its bytes, if they are all of it.
+    fn bare(&self) -> Result<&'a [u8], PipeError> {
+        if self.fds.is_empty() { Ok(self.body) } else { Err(PipeError::CannotCarry) }
+    }
+
     /// What follows the first `sent` bytes.
     fn rest(&self, sent: usize) -> [&[u8]; 2] {
         let head = self.head.bytes();
@@ -79,7 +84,7 @@ impl End {
     ) -> Result<(), PipeError> {
         ready::may_block()?;
         if self.guard.seal.is_some() {
-            return self.send_sealed(message, deadline);
+            return self.send_sealed(&[message.bare()?], deadline);
         }
         loop {
             let in_time = match self.offer(message)? {
@@ -104,7 +109,7 @@ impl End {
     /// the message goes out nevertheless.
     pub async fn send_async(self: &Arc<Self>, message: &Outgoing<'_>) -> Result<(), PipeError> {
         if self.guard.seal.is_some() {
-            return self.send_sealed_async(message).await;
+            return self.send_sealed_async(message.bare()?).await;
         }
         loop {
             match self.offer(message)? {

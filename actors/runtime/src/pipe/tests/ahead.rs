@@ -16,6 +16,10 @@ fn guarded(fd: UnixStream, seal: Option<Seal>) -> Arc<End> {
     Arc::new(End::guarded(fd.into(), Guard { longest: 1 << 20, seal }).unwrap())
 }
 
+fn receive(ahead: &mut Ahead) -> Result<Vec<u8>, PipeError> {
+    ahead.receive(None).map(Option::unwrap)
+}
+
 fn sealed(seal: &Seal, number: u64, body: &[u8]) -> Vec<u8> {
     framed(&[body, &seal.seal(number, body)].concat())
 }
@@ -38,11 +42,15 @@ fn messages_come_in_order_however_they_arrive() {
         std::thread::scope(|scope| {
             scope.spawn(|| stream.chunks(piece).for_each(|piece| b.write_all(piece).unwrap()));
             for body in &bodies {
-                assert!(ahead.receive().unwrap() == *body, "{} of pieces of {piece}", body.len());
+                assert!(
+                    receive(&mut ahead).unwrap() == *body,
+                    "{} of pieces of {piece}",
+                    body.len()
+                );
             }
         });
         drop(b);
-        assert!(matches!(ahead.receive(), Err(PipeError::EndOfFile)));
+        assert!(matches!(receive(&mut ahead), Err(PipeError::EndOfFile)));
         // What long ones took is given back.
         assert!(ahead.is_small());
     }
@@ -70,21 +78,68 @@ fn what_is_wrong_ends_the_connection() {
         let (a, mut b) = UnixStream::pair().unwrap();
         let mut ahead = Ahead::new(guarded(a, Some(ours.clone())));
         b.write_all(&[&good[..], wrong, &sealed(&theirs, 1, b"second")].concat()).unwrap();
-        assert_eq!(ahead.receive().unwrap(), b"first");
-        let error = ahead.receive().unwrap_err();
+        assert_eq!(receive(&mut ahead).unwrap(), b"first");
+        let error = receive(&mut ahead).unwrap_err();
         assert!(matches!(error, PipeError::Forged | PipeError::BadLength(_)), "{error}");
-        assert!(matches!(ahead.receive(), Err(PipeError::Refused)));
+        assert!(matches!(receive(&mut ahead), Err(PipeError::Refused)));
         assert_eq!(b.read(&mut [0]).unwrap(), 0);
     }
     // Longer than it takes: known by the head, before any of it has come.
     let (a, mut b) = UnixStream::pair().unwrap();
     let mut ahead = Ahead::new(guarded(a, None));
     b.write_all(&((1u32 << 20) + 1).to_be_bytes()).unwrap();
-    assert!(matches!(ahead.receive(), Err(PipeError::BadLength(_))));
+    assert!(matches!(receive(&mut ahead), Err(PipeError::BadLength(_))));
     // The end inside of a message.
     let (a, mut b) = UnixStream::pair().unwrap();
     let mut ahead = Ahead::new(guarded(a, None));
     b.write_all(&framed(b"whole")[..6]).unwrap();
     drop(b);
-    assert!(matches!(ahead.receive(), Err(PipeError::Truncated)));
+    assert!(matches!(receive(&mut ahead), Err(PipeError::Truncated)));
+}
+
+#[test]
+fn a_wait_that_ends_keeps_what_has_come_of_a_message() {
+    let (a, mut b) = UnixStream::pair().unwrap();
+    let mut ahead = Ahead::new(guarded(a, None));
+    let soon = || Some(Instant::now() + Duration::from_millis(20));
+    assert!(ahead.receive(soon()).unwrap().is_none());
+    let frame = framed(b"whole");
+    b.write_all(&frame[..6]).unwrap();
+    assert!(ahead.receive(soon()).unwrap().is_none());
+    b.write_all(&[&frame[6..], &framed(b"next")].concat()).unwrap();
+    // What was not asked of the system has not come.
+    assert!(ahead.come().unwrap().is_none());
+    assert_eq!(ahead.receive(soon()).unwrap().unwrap(), b"whole");
+    assert_eq!(ahead.come().unwrap().unwrap(), b"next");
+    assert!(ahead.come().unwrap().is_none());
+}
+
+#[test]
+fn what_is_sent_together_comes_one_by_one_and_in_one_piece() {
+    let (ours, theirs) = seals();
+    for is_sealed in [true, false] {
+        let (a, b) = UnixStream::pair().unwrap();
+        let out = guarded(b, is_sealed.then(|| theirs.clone()));
+        let mut ahead = Ahead::new(guarded(a, is_sealed.then(|| ours.clone())));
+        for _ in 0..3 {
+            let small: Vec<Vec<u8>> = (0..100).map(|n| vec![n; usize::from(n)]).collect();
+            out.send_all(&small).unwrap();
+            assert_eq!(receive(&mut ahead).unwrap(), small[0]);
+            for message in &small[1..] {
+                assert_eq!(ahead.come().unwrap().unwrap(), *message);
+            }
+            // More than there is room for, and something behind it.
+            let large: Vec<Vec<u8>> = (0..9).map(|n| vec![n; 100_000]).collect();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    out.send_all(&large).unwrap();
+                    out.send_all(&[b"last".to_vec()]).unwrap();
+                });
+                for message in &large {
+                    assert!(receive(&mut ahead).unwrap() == *message);
+                }
+                assert_eq!(receive(&mut ahead).unwrap(), b"last");
+            });
+        }
+    }
 }
