@@ -98,6 +98,44 @@ impl<'de> Deserialize<'de> for Stubborn {
     }
 }
 
+/// Takes long to be read, so that others ask meanwhile.
+#[derive(Debug, PartialEq)]
+struct Slow(u8);
+
+impl Serialize for Slow {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Slow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = u8::deserialize(deserializer)?;
+        pause(300);
+        Ok(Self(read))
+    }
+}
+
+/// Who asks for a result while another thread reads it hears what that one does.
+#[test]
+fn a_result_that_is_being_read_is_there_for_others_too() {
+    let pool = Pool::new(1).unwrap();
+    let result = pool.apply_async(|| Slow(7), ()).unwrap();
+    result.wait().unwrap();
+    std::thread::scope(|scope| {
+        let asked = [(); 3].map(|()| scope.spawn(|| result.successful().unwrap()));
+        assert!(asked.into_iter().all(|asked| asked.join().unwrap()));
+    });
+    let result = pool.apply_async(|| Slow(7), ()).unwrap();
+    result.wait().unwrap();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| result.successful().unwrap());
+        pause(50);
+        assert_eq!(result.get().unwrap(), Slow(7));
+        assert!(asked.join().unwrap());
+    });
+}
+
 /// Row pool-07, and the same on the way back.
 #[test]
 fn what_cannot_be_encoded_or_decoded_is_an_error_not_a_hang() {

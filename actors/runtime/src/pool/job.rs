@@ -36,6 +36,8 @@ pub type Then = Box<dyn FnOnce(&(dyn Any + Send)) + Send>;
 #[derive(Default)]
 pub struct Job {
     state: Mutex<State>,
+    /// Held while what has come is decoded and looked at: who asks meanwhile waits for that.
+    cooking: Mutex<()>,
 }
 
 /// Whatever has a job in it: what else belongs to a call may be in the same piece of memory.
@@ -102,7 +104,8 @@ impl Job {
 
     /// One of which a single task is expected.
     pub fn of_one() -> Self {
-        Self { state: Mutex::new(State { expected: Some(1), ..State::default() }) }
+        let state = State { expected: Some(1), ..State::default() };
+        Self { state: Mutex::new(state), cooking: Mutex::default() }
     }
 
     /// Takes what has come.
@@ -133,11 +136,12 @@ impl Job {
         cook: Cook,
         with: impl FnOnce(&mut Box<dyn Any + Send>) -> T,
     ) -> T {
+        // Decoding is user code, under no lock that others need for more than its outcome.
+        let _turn = lock(&self.cooking);
         let (cooked, done) = {
             let state = &mut *lock(&self.state);
             (state.rest().cooked.take(), std::mem::take(&mut state.done))
         };
-        // Decoding is user code.
         let mut cooked = cooked.unwrap_or_else(|| {
             cook(match done {
                 Done::Nothing => Vec::new(),
