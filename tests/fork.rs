@@ -14,8 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use procession::{
-    Connection, Context, Error, JoinError, Pipe, Pool, Process, StartError, StartMethod, Stdio,
-    TaskError, context,
+    Connection, Context, Error, JoinError, Pipe, Pool, Process, ProcessPoolExecutor, StartError,
+    StartMethod, Stdio, TaskError, context,
 };
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
@@ -85,6 +85,40 @@ fn a_pool_of_copies_works_and_is_replaced() {
     assert_eq!(pool.map(|x: u64| x + 1, 0..100).unwrap().len(), 100);
     pool.close();
     pool.join().unwrap();
+}
+
+/// A copy has its parent's pool and none of its workers: it can do nothing to them.
+fn a_copy_of_a_pools_owner_leaves_the_workers_alone() {
+    let pool = Pool::builder().processes(1).start_method(StartMethod::Spawn).build().unwrap();
+    let pool = Arc::new(pool);
+    let executor = Arc::new(ProcessPoolExecutor::new(1).unwrap());
+    let slow = || {
+        std::thread::sleep(Duration::from_millis(1_500));
+        1
+    };
+    let (pooled, called) =
+        (pool.apply_async(slow, ()).unwrap(), executor.submit(slow, ()).unwrap());
+    let queued = Arc::new(pool.apply_async(|| 2, ()).unwrap());
+    eventually("both are at it", || called.running());
+    let before = (pool.pids(), executor.pids());
+    let (theirs, their_executor, their_queued) = (pool.clone(), executor.clone(), queued.clone());
+    let process = Process::fork(move || {
+        let refused = matches!(theirs.apply(|| 1, ()), Err(Error::Task(TaskError::NotRunning)));
+        let is_ready = their_queued.ready();
+        their_queued.cancel();
+        let waited = matches!(their_queued.get(), Err(Error::Task(TaskError::NotRunning)));
+        their_executor.terminate_workers();
+        their_executor.kill_workers();
+        theirs.terminate();
+        drop((theirs, their_executor, their_queued));
+        (refused, is_ready, waited)
+    });
+    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), (true, false, true));
+    assert_eq!(pooled.get_timeout(SOON).unwrap(), 1);
+    assert_eq!(called.result_timeout(SOON).unwrap(), 1);
+    assert_eq!(queued.get_timeout(SOON).unwrap(), 2);
+    assert_eq!((pool.pids(), executor.pids()), before);
+    executor.shutdown(true, false).unwrap();
 }
 
 fn the_child_is_a_node_of_its_own() {
@@ -506,6 +540,7 @@ tests! {
     a_copy_receives_what_its_parent_has_not
     a_function_and_its_arguments_travel_as_by_every_method
     a_pool_of_copies_works_and_is_replaced
+    a_copy_of_a_pools_owner_leaves_the_workers_alone
     the_child_is_a_node_of_its_own
     threads_runtimes_and_children_can_be_made_in_the_child
     a_panic_is_the_childs

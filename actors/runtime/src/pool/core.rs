@@ -14,7 +14,6 @@ use super::state::{Reader, State, Task};
 use super::stats::{PoolStats, WorkerStats};
 use crate::codec::Packed;
 use crate::launcher::{self, StartError, StartMethod};
-use crate::node::hidden;
 use crate::share::era;
 use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -26,9 +25,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-
-/// After SIGTERM a terminated pool's workers get this long before SIGKILL.
-const TERMINATE_GRACE: Duration = Duration::from_secs(1);
 
 /// What the pool's own event is called among the workers' numbers, which begin at 1.
 pub(super) const EVENT: u64 = 0;
@@ -172,53 +168,9 @@ impl Core {
         Ok(())
     }
 
-    /// Takes back tasks that no worker has begun yet.
-    pub fn withdraw(&self, tasks: &[TaskId]) {
-        self.change(|state, _, out| {
-            for task in tasks {
-                state.scheduler.withdraw(*task, out);
-            }
-        });
-    }
-
-    /// Cancels tasks; those that run end with their workers.
-    pub fn cancel(&self, tasks: &[TaskId]) {
-        self.change(|state, now, out| {
-            for task in tasks {
-                state.scheduler.cancel(*task, now, out);
-            }
-        });
-    }
-
-    /// Takes no more tasks.
-    pub fn close(&self) {
-        self.change(|state, _, out| {
-            state.scheduler.close(out);
-            state.wants_attendant(&self.attend);
-        });
-    }
-
-    /// Ends everything at once, and does not wait.
-    pub fn terminate(&self) {
-        let staff: Vec<_> = self.change(|state, _, out| {
-            state.scheduler.terminate(out);
-            state.staff.iter().map(|worker| worker.child.clone()).collect()
-        });
-        if staff.is_empty() {
-            return;
-        }
-        let kill = async move {
-            tokio::time::sleep(TERMINATE_GRACE).await;
-            for child in staff {
-                if child.reap().is_none() {
-                    let _ = child.signal(Signal::SIGKILL);
-                }
-            }
-        };
-        match hidden::handle() {
-            Ok(handle) => drop(handle.spawn(kill)),
-            Err(error) => tracing::warn!(target: "procession", %error, "workers may live on"),
-        }
+    /// Whether this process is a copy of the one that has the workers.
+    pub(super) fn is_copy(&self) -> bool {
+        self.generation != era::generation()
     }
 
     /// Whether tasks are taken.

@@ -1,7 +1,9 @@
-//! Pools that outlive their handles, and tasks that may still be taken back.
+//! Tasks that are taken back, the end of a pool, and pools that outlive their handles.
 //!
-//! Owns what an executor asks of a pool beyond submitting and waiting. A pool that lingers
-//! lives until its last task has ended, and the process waits for that before it ends.
+//! Owns what is asked of a pool beyond submitting and waiting. A pool that lingers lives
+//! until its last task has ended, and the process waits for that before it ends. A copy of
+//! this process has the handles too, and must never do anything to the workers: they are
+//! not its own.
 
 use super::core::Core;
 use crate::finalizer::{BEFORE_THE_END, Finalizer};
@@ -11,6 +13,10 @@ use nix::sys::signal::Signal;
 use procession_protocols::pool::{TaskId, word};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// After SIGTERM a terminated pool's workers get this long before SIGKILL.
+const TERMINATE_GRACE: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Keeps this pool until it has been closed and all is done, whoever lets go of it. A
@@ -35,6 +41,67 @@ impl Core {
         Ok(())
     }
 
+    /// Takes back tasks that no worker has begun yet.
+    pub fn withdraw(&self, tasks: &[TaskId]) {
+        if self.is_copy() {
+            return;
+        }
+        self.change(|state, _, out| {
+            for task in tasks {
+                state.scheduler.withdraw(*task, out);
+            }
+        });
+    }
+
+    /// Cancels tasks; those that run end with their workers.
+    pub fn cancel(&self, tasks: &[TaskId]) {
+        if self.is_copy() {
+            return;
+        }
+        self.change(|state, now, out| {
+            for task in tasks {
+                state.scheduler.cancel(*task, now, out);
+            }
+        });
+    }
+
+    /// Takes no more tasks.
+    pub fn close(&self) {
+        if self.is_copy() {
+            return;
+        }
+        self.change(|state, _, out| {
+            state.scheduler.close(out);
+            state.wants_attendant(&self.attend);
+        });
+    }
+
+    /// Ends everything at once, and does not wait.
+    pub fn terminate(&self) {
+        if self.is_copy() {
+            return;
+        }
+        let staff: Vec<_> = self.change(|state, _, out| {
+            state.scheduler.terminate(out);
+            state.staff.iter().map(|worker| worker.child.clone()).collect()
+        });
+        if staff.is_empty() {
+            return;
+        }
+        let kill = async move {
+            tokio::time::sleep(TERMINATE_GRACE).await;
+            for child in staff {
+                if child.reap().is_none() {
+                    let _ = child.signal(Signal::SIGKILL);
+                }
+            }
+        };
+        match hidden::handle() {
+            Ok(handle) => drop(handle.spawn(kill)),
+            Err(error) => tracing::warn!(target: "procession", %error, "workers may live on"),
+        }
+    }
+
     /// Whether a worker has begun a task that has not ended.
     pub fn has_begun(&self, task: TaskId) -> bool {
         let state = &mut *lock(&self.state);
@@ -44,6 +111,9 @@ impl Core {
 
     /// Takes no more tasks, and takes back those that no worker has begun.
     pub fn close_and_withdraw(&self) {
+        if self.is_copy() {
+            return;
+        }
         self.change(|state, _, out| {
             let tasks: Vec<_> = state.scheduler.tasks().collect();
             for task in tasks {
@@ -57,6 +127,9 @@ impl Core {
     /// As [`close_and_withdraw`](Self::close_and_withdraw); then sends each worker SIGTERM,
     /// or SIGKILL: what it had begun ends in its death.
     pub fn end_workers(&self, by_force: bool) {
+        if self.is_copy() {
+            return;
+        }
         self.close_and_withdraw();
         let signal = if by_force { Signal::SIGKILL } else { Signal::SIGTERM };
         for worker in &lock(&self.state).staff {

@@ -34,7 +34,8 @@ impl Core {
     /// Waits for a job. False when the deadline passed.
     ///
     /// # Errors
-    /// [`TaskError::WouldDeadlock`] on the library's own threads.
+    /// [`TaskError::WouldDeadlock`] on the library's own threads, [`TaskError::NotRunning`] in
+    /// a copy of the process, which has no workers.
     pub fn wait(
         &self,
         job: &Job,
@@ -48,6 +49,9 @@ impl Core {
             want == Want::All && job.has_callbacks() && self.callbacks.is_current();
         if hidden::is_current() || waits_for_itself {
             return Err(TaskError::WouldDeadlock);
+        }
+        if self.is_copy() {
+            return Err(TaskError::NotRunning);
         }
         let me = Reader::me();
         loop {
@@ -94,6 +98,9 @@ impl Core {
     /// # Errors
     /// What the system says: out of memory.
     pub fn look(&self) -> Result<(), TaskError> {
+        if self.is_copy() {
+            return Ok(());
+        }
         loop {
             let is_led = lock(&self.state).readers.has_reader_beside(&Reader::me());
             if is_led || !self.serve_ready(EpollTimeout::ZERO)? {
