@@ -7,6 +7,7 @@
 
 #[path = "../util/counted.rs"]
 mod counted;
+mod ending;
 mod failures;
 mod healing;
 mod progress;

@@ -95,7 +95,8 @@ pub enum Effect<T> {
         /// The last number that was sent to it.
         last: u32,
     },
-    /// Kill it, now: for the sake of an item, or because of its memory.
+    /// Kill it, now: for the sake of an item; or because the pool is over and it is only
+    /// starting, or has just started. A start that is cut off has [`died`](super::Scheduler::died).
     Kill(WorkerId),
     /// Have it end, by force after a while: the pool is over.
     Stop(WorkerId),

@@ -107,10 +107,10 @@ impl<T: Clone> Scheduler<T> {
             let given = worker.current.take().into_iter().chain(worker.ahead.drain(..));
             pieces.extend(given.map(|given| given.piece));
             worker.deadline = None;
-            if worker.stage != Stage::Starting {
-                worker.stage = Stage::Dying;
-                out.push(Effect::Stop(worker.id));
-            }
+            let is_starting = worker.stage == Stage::Starting;
+            worker.stage = Stage::Dying;
+            let end = if is_starting { Effect::Kill } else { Effect::Stop };
+            out.push(end(worker.id));
         }
         self.revisit = None;
         pieces.sort_unstable_by_key(|piece| (piece.task, piece.items.start));

@@ -125,13 +125,14 @@ impl<T: Clone> Scheduler<T> {
         Ok(id)
     }
 
-    /// A worker has started.
+    /// A worker has started. One that does so after the end is killed: nothing was given to
+    /// it, and it may not listen to anything milder.
     pub fn ready(&mut self, worker: WorkerId, now: u64, out: &mut Vec<Effect<T>>) {
         let is_over = matches!(self.phase, Phase::Terminated | Phase::Broken);
         let Some(worker) = self.find(worker) else { return };
         if is_over {
             worker.stage = Stage::Dying;
-            out.push(Effect::Stop(worker.id));
+            out.push(Effect::Kill(worker.id));
             return;
         }
         worker.stage = Stage::Ready;

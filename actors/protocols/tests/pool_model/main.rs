@@ -84,6 +84,7 @@ proptest! {
         }
         world.terminate();
         prop_assert_eq!(world.unfinished(), 0, "no task outlives it");
+        prop_assert!(world.is_ending(), "nor does a worker, one that is starting least of all");
         world.settle();
         world.check();
     }

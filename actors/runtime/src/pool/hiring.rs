@@ -32,7 +32,7 @@ impl Core {
             let Effect::Start(id) = effect else { continue };
             let starting = self.recipe.prepare(None)?.start();
             let Some(core) = self.this.upgrade() else { continue };
-            handle.spawn(async move { core.hired(id, starting.await) });
+            handle.spawn(core.follow(id, starting));
             wanted += 1;
         }
         for _ in 0..wanted {
@@ -44,14 +44,29 @@ impl Core {
     /// Starts a worker, on the hidden thread.
     pub(super) fn hire(&self, id: WorkerId) {
         let Some(core) = self.this.upgrade() else { return };
-        let start = async move {
-            let started = core.start_another().await;
-            core.hired(id, started);
-        };
+        let another = core.clone();
+        let start = core.follow(id, async move { another.start_another().await });
         match hidden::handle() {
             Ok(handle) => drop(handle.spawn(start)),
             // There has been a hidden thread since the first worker.
             Err(error) => tracing::error!(target: "procession", %error, "no worker is started"),
+        }
+    }
+
+    /// Waits for a start, and cuts it off at the end of the pool: dropped, it leaves nothing.
+    async fn follow(
+        self: Arc<Self>,
+        id: WorkerId,
+        start: impl Future<Output = Result<Hired, StartError>>,
+    ) {
+        let mut end = self.is_over.subscribe();
+        let started = tokio::select! {
+            started = start => Some(started),
+            _ = end.wait_for(|is_over| *is_over) => None,
+        };
+        match started {
+            Some(started) => self.hired(id, started),
+            None => self.change(|state, now, out| state.scheduler.died(id, 0, now, out)),
         }
     }
 

@@ -6,6 +6,7 @@
 //! not its own.
 
 use super::core::Core;
+use crate::child::Child;
 use crate::finalizer::{BEFORE_THE_END, Finalizer};
 use crate::node::hidden;
 use crate::sync::lock;
@@ -81,25 +82,7 @@ impl Core {
         if self.is_copy() {
             return;
         }
-        let staff: Vec<_> = self.change(|state, _, out| {
-            state.scheduler.terminate(out);
-            state.staff.iter().map(|worker| worker.child.clone()).collect()
-        });
-        if staff.is_empty() {
-            return;
-        }
-        let kill = async move {
-            tokio::time::sleep(TERMINATE_GRACE).await;
-            for child in staff {
-                if child.reap().is_none() {
-                    let _ = child.signal(Signal::SIGKILL);
-                }
-            }
-        };
-        match hidden::handle() {
-            Ok(handle) => drop(handle.spawn(kill)),
-            Err(error) => tracing::warn!(target: "procession", %error, "workers may live on"),
-        }
+        self.change(|state, _, out| state.scheduler.terminate(out));
     }
 
     /// Whether a worker has begun a task that has not ended.
@@ -135,5 +118,21 @@ impl Core {
         for worker in &lock(&self.state).staff {
             let _ = worker.child.signal(signal);
         }
+    }
+}
+
+/// Asks a worker to end, and has it killed if it does not.
+pub(super) fn stop(child: &Arc<Child>) {
+    let _ = child.terminate();
+    let child = child.clone();
+    let kill = async move {
+        tokio::time::sleep(TERMINATE_GRACE).await;
+        if child.reap().is_none() {
+            let _ = child.signal(Signal::SIGKILL);
+        }
+    };
+    match hidden::handle() {
+        Ok(handle) => drop(handle.spawn(kill)),
+        Err(error) => tracing::warn!(target: "procession", %error, "a worker may live on"),
     }
 }

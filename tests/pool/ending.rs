@@ -1,0 +1,54 @@
+//! Pools that end while their workers are starting or do not listen, and what is left then.
+
+use crate::util::{Folder, METHODS, SOON, lines, lives, note, signal, until};
+use nix::sys::signal::{SigSet, Signal};
+use procession::Pool;
+use std::time::Duration;
+
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+/// From now on this process does not listen to SIGTERM.
+fn be_deaf() {
+    SigSet::all().thread_block().unwrap();
+}
+
+/// The first worker is ready at once. Others are deaf, and not ready for a minute.
+fn slow_and_deaf_from_the_second(file: String) {
+    note(&file, &std::process::id().to_string());
+    if lines(&file, 1)[0] != std::process::id().to_string() {
+        be_deaf();
+        note(&file, "deaf");
+        pause(60_000);
+    }
+}
+
+/// A worker that is starting is killed with the others: neither its initializer nor its
+/// deafness keeps who joins.
+#[test]
+fn terminate_does_not_wait_for_a_worker_that_is_starting() {
+    let folder = Folder::new("pool-starting");
+    for method in METHODS {
+        let file = folder.file(method.to_string());
+        let builder = Pool::builder().processes(1).start_method(method);
+        let builder = builder.initializer(slow_and_deaf_from_the_second, (file.clone(),));
+        let pool = builder.build().unwrap();
+        let _ = pool.apply(|| -> u8 { std::process::exit(3) }, ());
+        let second: u32 = lines(&file, 3)[1].parse().unwrap();
+        pool.terminate();
+        assert!(pool.join_timeout(SOON).unwrap());
+        assert!(!lives(second));
+    }
+}
+
+/// A pool that breaks down ends its workers by force, if they do not listen.
+#[test]
+fn a_broken_pool_keeps_no_deaf_worker() {
+    let builder = Pool::builder().processes(2).initializer(be_deaf, ());
+    let pool = builder.restarts(0, Duration::from_mins(1)).build().unwrap();
+    let pids = pool.pids();
+    signal(pids[0], Signal::SIGKILL);
+    until("the pool is broken and the other is gone", || pool.pids().is_empty() && !lives(pids[1]));
+    assert!(pool.join_timeout(SOON).unwrap());
+}
