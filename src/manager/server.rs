@@ -100,10 +100,14 @@ impl Server {
         let process = builder.start_timeout(START_TIMEOUT).start()?;
         let server = Self { process, pipe, shutdown_timeout, ending: Mutex::new(()) };
         // If it dies instead, the pipe ends.
-        match server.pipe.recv_timeout::<Ready>(START_TIMEOUT)? {
-            Ok((door, address)) => Ok((server, door, address)),
-            Err(text) => Err(ManagerError::Fault(Fault::Failed(text)).into()),
-        }
+        let error = match server.pipe.recv_timeout::<Ready>(START_TIMEOUT) {
+            Ok(Ok((door, address))) => return Ok((server, door, address)),
+            Ok(Err(text)) => ManagerError::Fault(Fault::Failed(text)).into(),
+            Err(error) => error.into(),
+        };
+        // Whatever it is at, nobody will ever ask it to end.
+        server.kill()?;
+        Err(error)
     }
 
     pub(super) fn process(&self) -> &ProcessRef {
@@ -127,8 +131,12 @@ impl Server {
         if process.join_timeout(self.shutdown_timeout)? {
             return Ok(());
         }
-        process.kill()?;
-        if process.join_timeout(START_TIMEOUT)? { Ok(()) } else { Err(Error::Timeout) }
+        self.kill()
+    }
+
+    fn kill(&self) -> Result<()> {
+        self.process().kill()?;
+        if self.process().join_timeout(START_TIMEOUT)? { Ok(()) } else { Err(Error::Timeout) }
     }
 }
 

@@ -1,8 +1,9 @@
 //! How a manager lives: start, scope, shutdown, its starter's end.
 
-use crate::util::{SOON, until};
+use crate::util::{Folder, SOON, lines, lives, note, until};
 use procession::manager::{DictProxy, Fault};
 use procession::{Manager, ManagerError, Process};
+use std::time::Duration;
 
 #[test]
 fn a_manager_ends_when_it_is_told_any_number_of_times() {
@@ -71,6 +72,20 @@ fn an_initializer_runs_once_in_the_server() {
     assert_eq!(seen.get(&"pid".into()).unwrap(), manager.process().unwrap().pid());
     let fails = Manager::builder().initializer(|| assert_eq!(1, 2, "no way"), ()).start();
     assert!(fails.unwrap_err().to_string().contains("no way"));
+}
+
+/// What a start that came to nothing has started does not live on, whatever it is at.
+#[test]
+fn a_manager_that_does_not_start_leaves_nothing() {
+    let folder = Folder::new("manager-start");
+    let file = folder.file("pid");
+    let begin = |file: String| {
+        note(&file, &std::process::id().to_string());
+        std::thread::sleep(Duration::from_mins(1));
+    };
+    let started = Manager::builder().initializer(begin, (file.clone(),)).start();
+    assert!(started.is_err(), "{started:?}");
+    assert!(!lives(lines(&file, 1)[0].parse().unwrap()));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Pools that end while their workers are starting or do not listen, and what is left then.
 
-use crate::util::{Folder, METHODS, SOON, lines, lives, note, signal, until};
+use crate::util::{Folder, METHODS, SOON, alone, children_of, lines, lives, note, signal, until};
 use nix::sys::signal::{SigSet, Signal};
-use procession::Pool;
+use procession::{Error, Pool, StartError, StartMethod};
 use std::time::Duration;
 
 fn pause(ms: u64) {
@@ -51,4 +51,38 @@ fn a_broken_pool_keeps_no_deaf_worker() {
     signal(pids[0], Signal::SIGKILL);
     until("the pool is broken and the other is gone", || pool.pids().is_empty() && !lives(pids[1]));
     assert!(pool.join_timeout(SOON).unwrap());
+}
+
+/// The first worker fails when all have come; others are deaf, and ready after so long.
+fn fail_as_the_first(file: String, ms: u64) {
+    let me = std::process::id().to_string();
+    note(&file, &me);
+    if lines(&file, 3)[0] == me {
+        // Those that will be ready are.
+        pause(300);
+        panic!("no database");
+    }
+    be_deaf();
+    pause(ms);
+}
+
+/// F12: whether the others are ready or still starting.
+#[test]
+fn a_failing_initializer_is_an_error_and_leaves_nothing() {
+    alone("ending::a_failing_initializer_is_an_error_and_leaves_nothing", || {
+        let folder = Folder::new("pool-initializer");
+        for (method, ms) in METHODS.into_iter().flat_map(|method| [(method, 0), (method, 60_000)]) {
+            let file = folder.file(format!("{method}-{ms}"));
+            let builder = Pool::builder().processes(3).start_method(method);
+            let built = builder.initializer(fail_as_the_first, (file.clone(), ms)).build();
+            let Err(Error::Start(StartError::Refused(fault))) = built else { panic!("{built:?}") };
+            assert!(fault.to_string().contains("no database"), "{fault}");
+            for pid in lines(&file, 3) {
+                assert!(!lives(pid.parse().unwrap()), "{pid} is left, by {method}, {ms} ms");
+            }
+            if method == StartMethod::Spawn {
+                assert!(children_of(std::process::id()).is_empty(), "nor one that said nothing");
+            }
+        }
+    });
 }

@@ -2,9 +2,7 @@
 
 use crate::util::{Folder, METHODS, SOON, alone, lives, note, signal, text, until};
 use nix::sys::signal::Signal;
-use procession::{
-    Error, ExitReason, Pool, Process, StartError, TaskError, TaskOptions, WorkerDeath,
-};
+use procession::{Error, ExitReason, Pool, Process, TaskError, TaskOptions, WorkerDeath};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -316,16 +314,6 @@ fn a_terminate_by_another_thread_ends_a_map() {
         let ended = follower.join().unwrap();
         assert!(matches!(ended, Err(Error::Task(TaskError::Cancelled | TaskError::NotRunning))));
     });
-}
-
-#[test]
-fn a_failing_initializer_is_an_error_and_leaves_nothing() {
-    let begun = Instant::now();
-    let fails = || -> u8 { panic!("no database") };
-    let built = Pool::builder().processes(3).initializer(fails, ()).build();
-    let Err(Error::Start(StartError::Refused(fault))) = built else { panic!("{built:?}") };
-    assert!(fault.to_string().contains("no database"), "{fault}");
-    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 /// Workers that cannot be had any more break the pool: nobody waits for ever, and no

@@ -26,6 +26,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
+/// So long the workers of a pool that could not be made are waited for, which are killed
+/// within a second.
+const ROLL_BACK: Duration = Duration::from_secs(10);
+
 /// What the pool's own event is called among the workers' numbers, which begin at 1.
 pub(super) const EVENT: u64 = 0;
 
@@ -102,6 +106,8 @@ impl Core {
         lock(&core.state).builder = None;
         if let Err(error) = started {
             core.terminate();
+            // On the library's own thread nobody can wait; there they end a little later.
+            let _ = core.join(Some(ROLL_BACK));
             return Err(error);
         }
         // Workers may be let go though there never is a task.

@@ -24,15 +24,17 @@ impl Core {
         &self,
         built: &Receiver<Result<(), StartError>>,
     ) -> Result<(), StartError> {
+        let handle = hidden::handle()?;
         let mut effects = Vec::new();
         lock(&self.state).scheduler.begin(&mut effects);
-        let handle = hidden::handle()?;
         let mut wanted = 0;
         for effect in effects {
             let Effect::Start(id) = effect else { continue };
-            let starting = self.recipe.prepare(None)?.start();
             let Some(core) = self.this.upgrade() else { continue };
-            handle.spawn(core.follow(id, starting));
+            match self.recipe.prepare(None) {
+                Ok(opening) => drop(handle.spawn(core.follow(id, opening.start()))),
+                Err(error) => self.hired(id, Err(error)),
+            }
             wanted += 1;
         }
         for _ in 0..wanted {
@@ -118,6 +120,10 @@ impl Core {
             }
             Err(error) => self.change(|state, now, out| {
                 state.why_broken = error.to_string();
+                if state.builder.is_some() {
+                    // There will be no pool, and so no other worker in this one's place.
+                    state.scheduler.terminate(out);
+                }
                 // A process that is ending, or a daemon, will not get another either. Whoever
                 // has workers on demand has not seen one that the initializer let start.
                 let is_final = matches!(error, StartError::Ending | StartError::Daemon)
