@@ -7,6 +7,7 @@ use super::effect::{Effect, End, TaskId};
 use super::scheduler::{Phase, Scheduler};
 use super::word::is_after;
 use super::worker::{Doom, Given, Piece, Stage};
+use std::collections::HashSet;
 use std::ops::Range;
 
 impl<T: Clone> Scheduler<T> {
@@ -52,15 +53,17 @@ impl<T: Clone> Scheduler<T> {
         }
     }
 
-    /// Ends what is queued of a task.
-    pub(super) fn drop_queued(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
+    /// Ends what is queued of some tasks.
+    pub(super) fn drop_queued(&mut self, tasks: &HashSet<TaskId>, out: &mut Vec<Effect<T>>) {
         let mut dropped = Vec::new();
         self.queue.retain(|piece| {
-            let is_it = piece.task == task;
-            dropped.extend(is_it.then(|| piece.items.clone()));
-            !is_it
+            #[cfg(test)]
+            tests::LOOKS.set(tests::LOOKS.get() + 1);
+            let is_one = tasks.contains(&piece.task);
+            dropped.extend(is_one.then(|| (piece.task, piece.items.clone())));
+            !is_one
         });
-        for items in dropped {
+        for (task, items) in dropped {
             self.deliver(task, items, End::Cancelled, out);
         }
     }
@@ -123,6 +126,48 @@ impl<T: Clone> Scheduler<T> {
     pub(super) fn say_if_ended(&mut self, out: &mut Vec<Effect<T>>) {
         if self.has_ended() && !std::mem::replace(&mut self.has_said_so, true) {
             out.push(Effect::Ended);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::effect::{Options, Terms};
+    use super::*;
+    use crate::supervision::intensity::Intensity;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    thread_local! {
+        /// How many pieces were looked at.
+        pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Each is looked at once, however many are not wanted any more.
+    #[test]
+    fn many_tasks_that_are_not_wanted_are_dropped_in_one_go() {
+        const MANY: usize = 1_000;
+        let budget = Intensity { max_restarts: 0, period: Duration::from_secs(1) };
+        let (max_tasks, idle_ms) = (None, None);
+        let options = Options { workers: 1, max_tasks, budget, on_demand: false, idle_ms };
+        for withdraws in [false, true] {
+            let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+            scheduler.begin(&mut out);
+            let mut submit = || scheduler.submit((), 1, Terms::default(), 0, &mut out);
+            let tasks: Vec<_> = (0..MANY).map_while(|_| submit().ok()).collect();
+            out.clear();
+            LOOKS.set(0);
+            let (wanted, others) = (tasks[MANY / 2], [&tasks[..MANY / 2], &tasks[MANY / 2 + 1..]]);
+            if withdraws {
+                scheduler.withdraw(&others.concat(), &mut out);
+            } else {
+                scheduler.cancel(&others.concat(), 0, &mut out);
+            }
+            assert_eq!(LOOKS.get(), MANY);
+            let is_end =
+                |it: &Effect<()>| matches!(it, Effect::Deliver { end: End::Cancelled, .. });
+            assert_eq!(out.iter().filter(|it| is_end(it)).count(), MANY - 1);
+            assert_eq!(scheduler.tasks().collect::<Vec<_>>(), [wanted]);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::supply::{condemn, take_back};
 use super::word::is_after;
 use super::worker::{Doom, Given, Piece, Stage, Worker, WorkerId};
 use crate::supervision::intensity::RestartWindow;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,18 +287,21 @@ impl<T: Clone> Scheduler<T> {
         self.retire_if_done(out);
     }
 
-    /// A task is not wanted any more. Nothing, when it has ended.
-    pub fn cancel(&mut self, task: TaskId, now: u64, out: &mut Vec<Effect<T>>) {
-        match self.tasks.get_mut(task) {
-            Some(known) => known.cancelled = true,
-            None => return,
+    /// Tasks are not wanted any more; those that have ended are let be. However many they
+    /// are, the queue is gone through once.
+    pub fn cancel(&mut self, tasks: &[TaskId], now: u64, out: &mut Vec<Effect<T>>) {
+        let tasks: HashSet<_> = tasks.iter().copied().collect();
+        for task in &tasks {
+            if let Some(known) = self.tasks.get_mut(*task) {
+                known.cancelled = true;
+            }
         }
-        self.drop_queued(task, out);
+        self.drop_queued(&tasks, out);
         for worker in &mut self.workers {
-            let is_it = |given: &Given| given.piece.task == task;
-            if worker.current.as_ref().is_some_and(is_it) {
+            let is_one = |given: &Given| tasks.contains(&given.piece.task);
+            if worker.current.as_ref().is_some_and(is_one) {
                 condemn(worker, End::Cancelled, out);
-            } else if worker.ahead.iter().any(is_it) && !worker.asked {
+            } else if worker.ahead.iter().any(is_one) && !worker.asked {
                 take_back(worker, out);
             }
         }
@@ -306,19 +309,21 @@ impl<T: Clone> Scheduler<T> {
         self.retire_if_done(out);
     }
 
-    /// A task is not wanted any more, and what no worker has begun of it ends; the rest is
-    /// let be.
-    pub fn withdraw(&mut self, task: TaskId, out: &mut Vec<Effect<T>>) {
-        self.drop_queued(task, out);
-        if let Some(known) = self.tasks.get_mut(task) {
-            let holds = |worker: &&mut Worker| worker.number_of(task).is_some();
-            for worker in self.workers.iter_mut().filter(holds) {
-                if worker.stage == Stage::Ready {
+    /// Tasks are not wanted any more, and what no worker has begun of them ends; the rest is
+    /// let be. The queue is gone through once.
+    pub fn withdraw(&mut self, tasks: &[TaskId], out: &mut Vec<Effect<T>>) {
+        let tasks: HashSet<_> = tasks.iter().copied().collect();
+        self.drop_queued(&tasks, out);
+        for worker in self.workers.iter_mut().filter(|worker| worker.stage == Stage::Ready) {
+            let mut holds_one = false;
+            for given in worker.all_given().filter(|given| tasks.contains(&given.piece.task)) {
+                holds_one = true;
+                if let Some(known) = self.tasks.get_mut(given.piece.task) {
                     known.withdrawn = true;
-                    if !worker.asked {
-                        take_back(worker, out);
-                    }
                 }
+            }
+            if holds_one && !worker.asked {
+                take_back(worker, out);
             }
         }
         self.retire_if_done(out);

@@ -192,11 +192,11 @@ fn a_cancel_that_comes_during_a_take_back_ends_its_task() {
     let wanted = scheduler.submit("wanted", 1, Terms::default(), 0, &mut out).unwrap();
     let other = scheduler.submit("other", 1, Terms::default(), 0, &mut out).unwrap();
     out.clear();
-    scheduler.withdraw(other, &mut out);
+    scheduler.withdraw(&[other], &mut out);
     let take_back = Effect::TakeBack { worker, last: 2 };
     assert_eq!(std::mem::take(&mut out), [take_back]);
     // It can be asked only once at a time.
-    scheduler.cancel(wanted, 0, &mut out);
+    scheduler.cancel(&[wanted], 0, &mut out);
     assert_eq!(out, []);
     // The worker was at it, and had not begun the other.
     scheduler.taken_back(worker, 1, 0, &mut out);

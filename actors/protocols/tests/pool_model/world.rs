@@ -154,7 +154,7 @@ impl World {
                     for fate in &mut self.fates[first..first + items as usize] {
                         fate.is_cancelled = true;
                     }
-                    self.tell(|it, out| it.cancel(id, now, out));
+                    self.tell(|it, out| it.cancel(&[id], now, out));
                 }
             }
             Step::Outgrow(which) => {
@@ -177,7 +177,7 @@ impl World {
                     });
                     let is_simple = items == 1 && !holder.is_some_and(is_dead);
                     let was_there = self.scheduler.task(id).is_some();
-                    self.tell(|it, out| it.withdraw(id, out));
+                    self.tell(|it, out| it.withdraw(&[id], out));
                     let is_there = self.scheduler.task(id).is_some();
                     assert!(!is_simple || is_there == (was_there && is_begun));
                 }

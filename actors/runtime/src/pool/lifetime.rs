@@ -47,11 +47,7 @@ impl Core {
         if self.is_copy() {
             return;
         }
-        self.change(|state, _, out| {
-            for task in tasks {
-                state.scheduler.withdraw(*task, out);
-            }
-        });
+        self.change(|state, _, out| state.scheduler.withdraw(tasks, out));
     }
 
     /// Cancels tasks; those that run end with their workers.
@@ -59,11 +55,7 @@ impl Core {
         if self.is_copy() {
             return;
         }
-        self.change(|state, now, out| {
-            for task in tasks {
-                state.scheduler.cancel(*task, now, out);
-            }
-        });
+        self.change(|state, now, out| state.scheduler.cancel(tasks, now, out));
     }
 
     /// Takes no more tasks.
@@ -99,9 +91,7 @@ impl Core {
         }
         self.change(|state, _, out| {
             let tasks: Vec<_> = state.scheduler.tasks().collect();
-            for task in tasks {
-                state.scheduler.withdraw(task, out);
-            }
+            state.scheduler.withdraw(&tasks, out);
             state.scheduler.close(out);
             state.wants_attendant(&self.attend);
         });
