@@ -33,6 +33,8 @@ pub struct Imap<'a, R: Send + 'static> {
     failure: Option<TaskError>,
     ready: VecDeque<std::result::Result<R, TaskError>>,
     progress: Progress,
+    /// Whether it could not be waited for: the iterator ends with that.
+    is_over: bool,
 }
 
 /// The next chunk.
@@ -61,6 +63,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
             failure: None,
             ready: VecDeque::new(),
             progress,
+            is_over: false,
         }
     }
 
@@ -154,12 +157,20 @@ impl<R: Send + 'static> Iterator for Imap<'_, R> {
     type Item = std::result::Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
         match self.next_until(None) {
             Ok(Poll::Ready(next)) => next,
             // Without a deadline there is always a next one, or the end.
             Ok(Poll::Pending) => None,
-            Err(Error::Task(error)) => Some(Err(error)),
-            Err(other) => Some(Err(TaskError::Failed(other.to_string()))),
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(match error {
+                    Error::Task(error) => error,
+                    other => TaskError::Failed(other.to_string()),
+                }))
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Imap<'a, R> {
     under_way: BTreeMap<u64, TaskId>,
     ready: VecDeque<std::result::Result<R, TaskError>>,
     progress: Option<Progress>,
+    /// Whether it could not be waited for: the iterator ends with that.
+    is_over: bool,
 }
 
 /// Draws inputs for one task: a chunk, or as many single ones as it is told.
@@ -105,6 +107,7 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
             under_way: BTreeMap::new(),
             ready: VecDeque::new(),
             progress: None,
+            is_over: false,
         }
     }
 
@@ -334,11 +337,17 @@ impl<R: DeserializeOwned + 'static> Iterator for Imap<'_, R> {
     type Item = std::result::Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
         match self.next_until(None) {
             Ok(Poll::Ready(next)) => next,
             // Without a deadline there is always a next one, or the end.
             Ok(Poll::Pending) => None,
-            Err(error) => Some(Err(error)),
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(error))
+            }
         }
     }
 }

@@ -265,6 +265,17 @@ fn a_task_that_would_wait_for_its_own_pool_is_told() {
     assert!(told.iter().all(|text| text.contains("could never end")), "{told:?}");
 }
 
+/// Told once; a lazy map ends with that.
+#[test]
+fn a_lazy_map_in_a_task_of_its_own_pool_ends() {
+    let pool = Arc::new(Pool::new(1).unwrap());
+    let inner = pool.clone();
+    let maps =
+        move || inner.imap(sqr, 0..3).unwrap().take(9).map(|result| result.is_err()).collect();
+    let errors: Vec<bool> = pool.apply(maps, ()).unwrap();
+    assert_eq!(errors, [true]);
+}
+
 #[test]
 fn pools_of_threads_give_back_all_that_they_held() {
     alone("threads::pools_of_threads_give_back_all_that_they_held", || {

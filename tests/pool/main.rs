@@ -22,6 +22,8 @@ use procession::{
 use rows::{mul, pause, sqr, squares};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 use util::{METHODS, SOON, alone, alone_command, at_rest, back_to, is_alone, run, until};
 
@@ -135,6 +137,26 @@ fn a_result_that_is_being_read_is_there_for_others_too() {
         assert_eq!(result.get().unwrap(), Slow(7));
         assert!(asked.join().unwrap());
     });
+}
+
+/// Where nobody may wait a lazy map says so once, and has ended.
+#[test]
+fn a_lazy_map_that_cannot_be_waited_for_ends() {
+    /// What wakes an executor's task runs on the library's own thread, if nobody waits.
+    struct Maps(Pool, mpsc::Sender<Vec<Result<i64, TaskError>>>);
+    impl Wake for Maps {
+        fn wake(self: Arc<Self>) {
+            let squares = self.0.imap(sqr, 0..3).unwrap();
+            self.1.send(squares.take(9).collect()).unwrap();
+        }
+    }
+    let (told, hears) = mpsc::channel();
+    let maps = Arc::new(Maps(Pool::new(1).unwrap(), told));
+    let mut result = Box::pin(maps.0.apply_async(pause, (300,)).unwrap());
+    let waker = Waker::from(maps.clone());
+    assert!(result.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let results = hears.recv_timeout(SOON).unwrap();
+    assert!(matches!(results[..], [Err(TaskError::WouldDeadlock)]), "{results:?}");
 }
 
 /// Row pool-07, and the same on the way back.
