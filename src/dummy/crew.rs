@@ -3,7 +3,7 @@
 //! Owns the queue, the threads and their end; a pool and an executor of threads are handles
 //! of a crew. It knows nothing of results: a task ends its own promise, and a task that is
 //! dropped undone cancels it. No lock is held while a task, a callback or a drop of one
-//! runs.
+//! runs, and a panic in any of them ends no thread.
 
 use crate::executor::{Future, Promise};
 use procession_protocols::exit::PanicReport;
@@ -108,6 +108,15 @@ where
 
     fn call_back(&mut self) {
         self.promise.call_back();
+    }
+}
+
+/// A thread leaves however its life ends.
+struct Leaving<'a>(&'a Crew);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -230,13 +239,16 @@ impl Crew {
             (take(inner), inner.end.take_if(|_| inner.threads == 0))
         };
         self.work.notify_all();
-        drop(dropped);
+        for task in dropped {
+            guarded(|| drop(task));
+        }
         finish(end);
     }
 
     /// A thread's whole life.
     fn serve(self: Arc<Self>, tell: Option<Sender<Result<(), PanicReport>>>) {
         CREW.set(Arc::as_ptr(&self).addr());
+        let _leaving = Leaving(&self);
         let made = catch(|| match &self.initializer {
             Some(initializer) => initializer(),
             None => Box::new(()),
@@ -247,18 +259,21 @@ impl Crew {
                     let _ = tell.send(Ok(()));
                 }
                 while let Some(mut task) = self.next() {
-                    task.run(Ok(&mut *state));
+                    guarded(|| task.run(Ok(&mut *state)));
                     // Who hears of the end finds this thread idle.
                     self.is_done();
-                    task.tell();
-                    if task.has_callbacks() {
+                    guarded(|| task.tell());
+                    let has_callbacks = task.has_callbacks();
+                    if has_callbacks {
                         self.is_busy();
-                        task.call_back();
-                        drop(task);
+                        guarded(|| task.call_back());
+                    }
+                    guarded(|| drop(task));
+                    if has_callbacks {
                         lock(&self.inner).idle += 1;
                     }
                 }
-                drop(state);
+                guarded(|| drop(state));
             }
             Err(report) => {
                 tracing::error!(target: "procession", message = report.message,
@@ -269,7 +284,6 @@ impl Crew {
                 }
             }
         }
-        self.leave();
     }
 
     /// The next task; `None` when the thread is to leave.
@@ -312,9 +326,10 @@ impl Crew {
         };
         self.work.notify_all();
         for mut task in tasks {
-            task.run(Err(TaskError::Broken(why.clone())));
-            task.tell();
-            task.call_back();
+            guarded(|| task.run(Err(TaskError::Broken(why.clone()))));
+            guarded(|| task.tell());
+            guarded(|| task.call_back());
+            guarded(|| drop(task));
         }
     }
 
@@ -326,6 +341,15 @@ impl Crew {
             inner.end.take_if(|_| inner.threads == 0)
         };
         finish(end);
+    }
+}
+
+/// Does a step of a task, among whose values are the user's: one that panics when it is
+/// dropped costs itself, and not the thread.
+fn guarded(step: impl FnOnce()) {
+    if let Err(report) = catch(step) {
+        tracing::error!(target: "procession", message = report.message,
+            place = report.location, "what belongs to a task panicked when it was dropped");
     }
 }
 

@@ -276,6 +276,45 @@ fn a_lazy_map_in_a_task_of_its_own_pool_ends() {
     assert_eq!(errors, [true]);
 }
 
+/// Panics when it is dropped.
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "in a drop");
+    }
+}
+
+/// Neither its thread nor who joins the pool is lost by a value of the user's that panics.
+#[test]
+fn what_panics_when_it_is_dropped_costs_no_thread() {
+    let pool = Pool::builder().processes(1).initializer(|| Bad, ()).build().unwrap();
+    // A result that nobody wants any more, and a call that was cancelled.
+    let open = Arc::new(Event::new().unwrap());
+    let (gate, bad) = (open.clone(), Bad);
+    drop(pool.apply_async(move || (gate.wait().unwrap(), Bad).1, ()).unwrap());
+    let cancelled = pool.apply_async(move || (&bad, 1).1, ()).unwrap();
+    cancelled.cancel();
+    open.set().unwrap();
+    let next = pool.apply_async(sqr, (3,)).unwrap();
+    assert_eq!(next.get_timeout(SOON).unwrap(), 9);
+    // One that is dropped undone.
+    let (begun, told) = mpsc::channel();
+    let (held, bad) = (Arc::new(Event::new().unwrap()), Bad);
+    let gate = held.clone();
+    let busy = move || {
+        begun.send(()).unwrap();
+        gate.wait().unwrap();
+    };
+    let busy = pool.apply_async(busy, ()).unwrap();
+    told.recv_timeout(SOON).unwrap();
+    drop(pool.apply_async(move || (&bad, 1).1, ()).unwrap());
+    pool.terminate();
+    held.set().unwrap();
+    busy.get_timeout(SOON).unwrap();
+    assert!(pool.join_timeout(SOON).unwrap());
+}
+
 #[test]
 fn pools_of_threads_give_back_all_that_they_held() {
     alone("threads::pools_of_threads_give_back_all_that_they_held", || {
