@@ -403,6 +403,8 @@ impl Tasks {
         is_alone: bool,
         given: &mut Submitted,
     ) -> std::result::Result<(), TaskError> {
+        // A time limit holds while the next inputs are drawn, too.
+        let is_alone = is_alone || self.options.terms().limit_ms.is_some();
         loop {
             let (args, then) = draw(&mut items, size, false);
             if let Then::Failed(error) | Then::Unencodable(error) = then {

@@ -215,6 +215,25 @@ fn a_time_limit_costs_one_task() {
     assert!(!unseen.successful().unwrap());
 }
 
+/// A limit holds while the caller is busy with the next inputs, and reads no result.
+#[test]
+fn a_time_limit_holds_while_inputs_are_drawn() {
+    let pool = Pool::new(1).unwrap();
+    let brief = TaskOptions::new().chunksize(1).timeout(Duration::from_millis(100));
+    let first = pool.pids();
+    let inputs = (0..2).map(|at| match at {
+        0 => 60_000,
+        _ => {
+            until("the worker has been replaced", || {
+                !pool.pids().is_empty() && pool.pids() != first
+            });
+            0
+        }
+    });
+    let mapped = pool.with(brief).map(pause, inputs);
+    assert!(matches!(mapped, Err(Error::Task(TaskError::TimedOut(_)))), "{mapped:?}");
+}
+
 #[test]
 fn a_cancelled_task_ends_at_once_and_alone() {
     let pool = Pool::new(1).unwrap();
