@@ -1,8 +1,9 @@
 //! The thread on which a pool's callbacks run.
 //!
-//! Owns that thread, which exists from the first call that has a callback to the end of
-//! its pool. Callbacks run one after another; one that fails is logged, and a slow one
-//! delays only other callbacks. It must never hold the pool.
+//! Owns that thread, which exists from the first call that has a callback until the pool
+//! has been joined, and again if another call is given one after that. Callbacks run one
+//! after another; one that fails is logged, and a slow one delays only other callbacks. It
+//! must never hold the pool.
 
 use crate::sync::lock;
 use std::io;
@@ -24,29 +25,20 @@ struct Thread {
 impl Callbacks {
     /// Makes sure that there is a thread.
     pub(super) fn get_ready(&self) -> io::Result<()> {
-        let slot = &mut *lock(&self.0);
-        if slot.is_none() {
-            let (inbox, work) = channel::<Work>();
-            let thread =
-                thread::Builder::new().name("procession-pool".into()).spawn(move || {
-                    let _ = nix::sys::signal::SigSet::all().thread_block();
-                    while let Ok(work) = work.recv() {
-                        // Callbacks are caught one by one; what is left is decoding.
-                        if let Err(report) = crate::panic::catch(work) {
-                            tracing::error!(target: "procession", message = report.message,
-                            "a pool's result could not be read");
-                        }
-                    }
-                })?;
-            *slot = Some(Thread { inbox, id: thread.thread().id() });
-        }
-        Ok(())
+        Thread::of(&mut lock(&self.0)).map(drop)
     }
 
-    /// Has something run after all that was given before.
+    /// Has something run after all that was given before. The thread may have gone since
+    /// it was [got ready](Self::get_ready): somebody has joined the pool. So another comes.
     pub(super) fn run(&self, work: Work) {
-        if let Some(thread) = &*lock(&self.0) {
-            let _ = thread.inbox.send(work);
+        let inbox = Thread::of(&mut lock(&self.0)).map(|thread| thread.inbox.clone());
+        match inbox {
+            Ok(inbox) => drop(inbox.send(work)),
+            Err(error) => {
+                // Not run at all, it would keep those who wait for it for ever.
+                tracing::warn!(target: "procession", %error, "a callback runs where it can");
+                run_caught(work);
+            }
         }
     }
 
@@ -58,9 +50,11 @@ impl Callbacks {
     /// Completes when all that was given before has run.
     pub(super) fn flushed(&self) -> impl Future<Output = ()> + Send + use<> {
         let (done, flushed) = oneshot::channel();
-        self.run(Box::new(move || {
-            let _ = done.send(());
-        }));
+        if let Some(thread) = &*lock(&self.0) {
+            let _ = thread.inbox.send(Box::new(move || {
+                let _ = done.send(());
+            }));
+        }
         async {
             // Without a thread the sender is gone, and nothing has to run.
             let _ = flushed.await;
@@ -70,5 +64,52 @@ impl Callbacks {
     /// Lets the thread go when it has run all that it was given.
     pub(super) fn end(&self) {
         lock(&self.0).take();
+    }
+}
+
+impl Thread {
+    /// The one that there is, or a new one.
+    fn of(slot: &mut Option<Self>) -> io::Result<&Self> {
+        let thread = match slot.take() {
+            Some(thread) => thread,
+            None => Self::start()?,
+        };
+        Ok(slot.insert(thread))
+    }
+
+    fn start() -> io::Result<Self> {
+        let (inbox, work) = channel::<Work>();
+        let thread = thread::Builder::new().name("procession-pool".into()).spawn(move || {
+            let _ = nix::sys::signal::SigSet::all().thread_block();
+            while let Ok(work) = work.recv() {
+                run_caught(work);
+            }
+        })?;
+        Ok(Self { inbox, id: thread.thread().id() })
+    }
+}
+
+/// Callbacks are caught one by one; what is left is decoding.
+fn run_caught(work: Work) {
+    if let Err(report) = crate::panic::catch(work) {
+        tracing::error!(target: "procession", message = report.message,
+            "a pool's result could not be read");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// A join ends the thread between the two steps by which a callback is added.
+    #[test]
+    fn what_is_given_after_the_end_runs_as_well() {
+        let callbacks = Callbacks::default();
+        callbacks.get_ready().unwrap();
+        callbacks.end();
+        let (told, hears) = channel();
+        callbacks.run(Box::new(move || told.send(()).unwrap()));
+        hears.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 }
