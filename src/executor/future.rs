@@ -14,7 +14,7 @@ use procession_runtime::wait::block_on_by;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// The result of a call that was submitted to an executor. Clones are handles of the same
@@ -85,6 +85,11 @@ impl<R> Future<R> {
     /// Whether both are handles of the same result.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A wait with this waker, which is its own, is given up.
+    pub(super) fn forget(&self, waker: &Waker) {
+        self.0.forget(waker);
     }
 
     /// Tells futures apart as long as they live.
@@ -265,8 +270,7 @@ impl<R: Send + 'static> Future<R> {
         if hidden::is_current() {
             return Err(TaskError::WouldDeadlock.into());
         }
-        let decided = std::future::poll_fn(|context| self.0.poll_decided(context));
-        Ok(block_on_by(decided, deadline).is_some())
+        Ok(block_on_by(Deciding { shared: &self.0, waker: None }, deadline).is_some())
     }
 
     fn is_cancelled(&self) -> bool {
@@ -289,6 +293,32 @@ impl<R: Send + 'static> Future<R> {
             Stage::Cancelled => Err(TaskError::Cancelled.into()),
             Stage::Pending | Stage::Running => Err(Error::NotReady),
         })
+    }
+}
+
+/// A thread's wait until it is decided. Given up, it leaves no waker behind.
+struct Deciding<'a, R> {
+    shared: &'a Shared<R>,
+    waker: Option<Waker>,
+}
+
+impl<R> std::future::Future for Deciding<'_, R> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let decided = self.shared.poll_decided(context);
+        if decided.is_pending() && self.waker.is_none() {
+            self.waker = Some(context.waker().clone());
+        }
+        decided
+    }
+}
+
+impl<R> Drop for Deciding<'_, R> {
+    fn drop(&mut self) {
+        if let Some(waker) = &self.waker {
+            self.shared.forget(waker);
+        }
     }
 }
 

@@ -124,6 +124,12 @@ impl<R> Shared<R> {
         Poll::Pending
     }
 
+    /// Whoever polled with this waker waits no more. For wakers that nobody else polls with.
+    pub(super) fn forget(&self, waker: &Waker) {
+        lock(&self.state).wakers.retain(|known| !known.will_wake(waker));
+        self.job.forget(waker);
+    }
+
     /// Keeps a callback for later, or gives it back: it is decided already. True when the
     /// pool is to be asked to call back.
     pub(super) fn keep(&self, callback: Callback<R>) -> Result<bool, Callback<R>> {

@@ -145,6 +145,7 @@ impl<R: Send + 'static> Iterator for AsCompleted<R> {
 /// Several futures, each of which is told once.
 struct Watch<R> {
     futures: Vec<Watched<R>>,
+    /// Dropped last: the waker in it is somebody's, and not for a future's lock.
     marks: Arc<Marks>,
     left: usize,
 }
@@ -236,11 +237,21 @@ impl<R: Send + 'static> Watch<R> {
         self.futures.iter().filter(|watched| watched.is_told).map(|watched| &watched.future)
     }
 
-    fn parted(self) -> Waited<R> {
+    fn parted(mut self) -> Waited<R> {
         let (done, not_done): (Vec<_>, Vec<_>) =
-            self.futures.into_iter().partition(|watched| watched.is_told);
-        let futures = |part: Vec<Watched<R>>| part.into_iter().map(|one| one.future).collect();
+            self.futures.drain(..).partition(|watched| watched.is_told);
+        let future = |watched: Watched<R>| watched.future.clone();
+        let futures = |part: Vec<Watched<R>>| part.into_iter().map(future).collect();
         Waited { done: futures(done), not_done: futures(not_done) }
+    }
+}
+
+/// The wait is over, for this one: it leaves nothing with a future that goes on.
+impl<R> Drop for Watched<R> {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.future.forget(&self.waker);
+        }
     }
 }
 

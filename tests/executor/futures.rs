@@ -1,10 +1,12 @@
 //! Futures by hand: how they end, who hears of it and when.
 
 use crate::util::{alone, events};
+use crate::{executor, pause};
 use procession::futures::{Future, InvalidState, Promise, ReturnWhen, as_completed, wait};
 use procession::{Error, TaskError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 fn ended() -> [Future<i32>; 3] {
@@ -14,6 +16,31 @@ fn ended() -> [Future<i32>; 3] {
     failed.set_exception(TaskError::Io("disk".into())).unwrap();
     finished.set_result(42).unwrap();
     futures
+}
+
+/// Nothing of a wait that was given up stays with a future that goes on.
+#[test]
+fn a_wait_that_is_given_up_leaves_no_waker() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let promise = Promise::new();
+    let executor = executor(1);
+    let call = executor.submit(pause, (60_000,)).unwrap();
+    for future in [promise.future(), call] {
+        let waker = Arc::new(Nobody);
+        let mut completed = as_completed([&future], None);
+        {
+            let mut next = Box::pin(completed.next_async());
+            let waker = Waker::from(waker.clone());
+            assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&waker), 2, "it is to be woken");
+        drop(completed);
+        assert_eq!(Arc::strong_count(&waker), 1);
+    }
+    executor.kill_workers();
 }
 
 /// Rows exfutu-23, exfutu-24, exfutu-26, exfutu-27, exfutu-28, exfutu-31.

@@ -250,6 +250,14 @@ impl Job {
         }
         false
     }
+
+    /// Undoes what a poll that came to nothing did with this waker, which nobody else
+    /// polls with: a wait was given up.
+    pub fn forget(&self, waker: &Waker) {
+        if let Some(rest) = &mut lock(&self.state).rest {
+            rest.wakers.retain(|known| !known.will_wake(waker));
+        }
+    }
 }
 
 impl Done {
