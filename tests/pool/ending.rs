@@ -1,8 +1,9 @@
-//! Pools that end while their workers are starting or do not listen, and what is left then.
+//! Pools that end while their workers are busy, are starting or do not listen, and what is
+//! left then.
 
 use crate::util::{Folder, METHODS, SOON, alone, children_of, lines, lives, note, signal, until};
 use nix::sys::signal::{SigSet, Signal};
-use procession::{Error, Pool, StartError, StartMethod};
+use procession::{Error, Pool, StartError, StartMethod, TaskError};
 use std::time::Duration;
 
 fn pause(ms: u64) {
@@ -12,6 +13,20 @@ fn pause(ms: u64) {
 /// From now on this process does not listen to SIGTERM.
 fn be_deaf() {
     SigSet::all().thread_block().unwrap();
+}
+
+#[test]
+fn a_terminate_by_another_thread_ends_a_map() {
+    let pool = Pool::new(2).unwrap();
+    std::thread::scope(|scope| {
+        let map = scope.spawn(|| pool.map(pause, [60_000u64; 4]));
+        let follower = scope.spawn(|| pool.apply(pause, (60_000,)));
+        std::thread::sleep(Duration::from_millis(100));
+        pool.terminate();
+        assert!(matches!(map.join().unwrap(), Err(Error::Task(TaskError::Cancelled))));
+        let ended = follower.join().unwrap();
+        assert!(matches!(ended, Err(Error::Task(TaskError::Cancelled | TaskError::NotRunning))));
+    });
 }
 
 /// The first worker is ready at once. Others are deaf, and not ready for a minute.

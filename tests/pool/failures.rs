@@ -32,11 +32,12 @@ fn a_result_that_was_cut_off_is_a_death_and_never_a_short_one() {
     let pool = Pool::builder().processes(1).restarts(u32::MAX, Duration::from_secs(1)).build();
     let pool = pool.unwrap();
     let (mut whole, mut dead) = (0, 0);
-    for _ in 0..12 {
+    for round in 0..12 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let pid = pool.apply(std::process::id, ()).unwrap();
         let sent = pool.apply_async(large, (LEN,)).unwrap();
-        std::thread::sleep(Duration::from_micros((state >> 33) % 40_000));
+        let most = if round % 2 == 0 { 40_000 } else { 4_000 };
+        std::thread::sleep(Duration::from_micros((state >> 33) % most));
         kill_now(pid);
         match sent.get_timeout(SOON) {
             Ok((bytes, _)) => {
@@ -51,6 +52,7 @@ fn a_result_that_was_cut_off_is_a_death_and_never_a_short_one() {
         }
     }
     println!("{whole} results, {dead} deaths");
+    assert!(dead > 0, "some were cut off");
 }
 
 /// Inodes of the sockets and pipes that a process holds beyond its standard streams.
