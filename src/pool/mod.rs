@@ -136,8 +136,9 @@ impl Pool {
         self.core().close();
     }
 
-    /// Ends the workers at once, by SIGTERM and a second later by SIGKILL; what is not done
-    /// ends as [`TaskError::Cancelled`](crate::TaskError::Cancelled). Does not wait.
+    /// Ends the workers at once, by SIGTERM and a second later by SIGKILL, those that are only
+    /// starting by SIGKILL; what is not done ends as
+    /// [`TaskError::Cancelled`](crate::TaskError::Cancelled). Does not wait.
     pub fn terminate(&self) {
         self.core().terminate();
     }

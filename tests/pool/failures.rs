@@ -5,7 +5,7 @@ use super::util::{Folder, lines, note};
 use super::{METHODS, SOON, pause, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use procession::{Error, Fd, Pool, TaskError};
+use procession::{Error, Fd, Pool, Process, TaskError};
 use std::collections::BTreeSet;
 use std::fs::{File, read_dir, read_link};
 use std::os::fd::OwnedFd;
@@ -102,12 +102,12 @@ struct Group(PathBuf);
 
 impl Group {
     /// `None` where this user may make none.
-    fn new(most: u64) -> Option<Self> {
+    fn new(name: &str, most: u64) -> Option<Self> {
         let (root, limit) = match Path::new("/sys/fs/cgroup/memory") {
             first if first.is_dir() => (first, "memory.limit_in_bytes"),
             _ => (Path::new("/sys/fs/cgroup"), "memory.max"),
         };
-        let group = Self(root.join(format!("procession-test-{}", std::process::id())));
+        let group = Self(root.join(format!("procession-{name}-{}", std::process::id())));
         std::fs::create_dir(&group.0).ok()?;
         std::fs::write(group.0.join(limit), most.to_string()).ok()?;
         Some(group)
@@ -129,7 +129,7 @@ impl Drop for Group {
 /// not. Where no control group can be made only the latter is shown.
 #[test]
 fn a_death_for_want_of_memory_is_told_from_others() {
-    let group = Group::new(64 << 20);
+    let group = Group::new("workers", 64 << 20);
     let pool = Pool::new(1).unwrap();
     let fill = || -> usize { std::hint::black_box(vec![1_u8; 256 << 20]).len() };
     let died = |ended: Result<usize, Error>| match ended {
@@ -142,6 +142,25 @@ fn a_death_for_want_of_memory_is_told_from_others() {
     };
     let death = died(pool.apply(kill_self, ()));
     assert_eq!((death.exitcode, death.out_of_memory), (Some(-9), false));
+    // A process that has nothing to do with it has run out of memory meanwhile.
+    let others = Group::new("others", 64 << 20);
+    if let Some(others) = &others {
+        let folder = Folder::new("pool-memory");
+        let fill_later = |file: String| {
+            lines(&file, 1);
+            std::hint::black_box(vec![1_u8; 256 << 20]).len()
+        };
+        let stranger = Process::spawn(fill_later, (folder.file("go"),)).unwrap();
+        if others.take_in(stranger.pid().unwrap()) {
+            note(&folder.file("go"), "");
+            stranger.join().unwrap();
+            assert_eq!(stranger.exitcode(), Some(-9));
+        } else {
+            stranger.kill().unwrap();
+        }
+    }
+    let death = died(pool.apply(kill_self, ()));
+    assert_eq!((death.exitcode, death.out_of_memory), (Some(-9), false), "another's");
     until("another has come", || pool.pids().len() == 1);
     let is_limited = group.as_ref().is_some_and(|group| group.take_in(pool.pids()[0]));
     if is_limited {

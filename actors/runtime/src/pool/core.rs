@@ -305,6 +305,7 @@ impl Core {
             Effect::Send { worker, task, items, number } => {
                 let function = &state.definitions[task.function as usize].0;
                 if let Some(worker) = state.staff.iter_mut().find(|one| one.id == worker) {
+                    worker.note_kills(now);
                     worker.send(&task, function, items, number);
                 }
             }

@@ -5,7 +5,6 @@
 
 use super::core::Core;
 use super::error::WorkerDeath;
-use super::memory;
 use super::staff::{Hired, Opening, Worker};
 use crate::down::Down;
 use crate::launcher::{self, StartError, StartMethod};
@@ -149,9 +148,8 @@ impl Core {
             let mut worker = state.staff.swap_remove(at);
             worker.forget(&self.epoll);
             state.why_broken = format!("worker {} ended: {}", down.name, down.reason);
-            let kills = if down.status.exitcode() == Some(-9) { memory::kills() } else { 0 };
-            let out_of_memory = kills > state.memory_kills;
-            state.memory_kills = kills.max(state.memory_kills);
+            let is_killed = down.status.exitcode() == Some(-9);
+            let out_of_memory = is_killed && worker.was_short_of_memory();
             state.death = Some(WorkerDeath {
                 worker: down.name.clone(),
                 pid: worker.child.pid(),

@@ -4,6 +4,7 @@
 //! successors are made. Which worker gets what is the scheduler's.
 
 use super::large::{self, Filed};
+use super::memory::Kills;
 use super::outbox::{Results, Tray};
 use super::state::Task;
 use super::task::{Definition, Initializer};
@@ -51,6 +52,8 @@ pub(super) struct Worker {
     is_blocked: bool,
     /// Whether its stream has ended; its process follows.
     has_ended: bool,
+    /// What the kernel's count of kills was, and when, in milliseconds.
+    kills: Option<(u64, Kills)>,
 }
 
 /// Single calls of one function that go out in one frame, each of them a task of its own.
@@ -85,7 +88,22 @@ impl Worker {
             known,
             is_blocked: false,
             has_ended: false,
+            kills: None,
         })
+    }
+
+    /// It is given something at this time. Should it be killed from now on, it is known
+    /// whether for want of memory.
+    pub(super) fn note_kills(&mut self, now: u64) {
+        let is_old = |(at, _): &(u64, Kills)| now.saturating_sub(*at) >= Kills::STALE_MS;
+        if self.kills.as_ref().is_none_or(is_old) {
+            self.kills = Some((now, Kills::that_concern(self.child.pid())));
+        }
+    }
+
+    /// It was killed: whether for want of memory, as far as the kernel tells.
+    pub(super) fn was_short_of_memory(&self) -> bool {
+        self.kills.as_ref().is_some_and(|(_, kills)| kills.have_risen())
     }
 
     /// Has items of a task ready for the next [`flush`](Self::flush). A worker that has

@@ -7,7 +7,6 @@
 use super::arguments::Arguments;
 use super::error::{TaskError, WorkerDeath};
 use super::job::{HasJob, Outcome, Wakes};
-use super::memory;
 use super::setup::Request;
 use super::staff::Worker;
 use super::task::{Definition, Key, TaskFunction};
@@ -71,8 +70,6 @@ pub(super) struct State {
     /// The death that is being dealt with.
     pub(super) death: Option<WorkerDeath>,
     pub(super) why_broken: String,
-    /// How many processes the kernel had killed for want of memory when it was asked last.
-    pub(super) memory_kills: u64,
     pub(super) effects: Vec<Effect<Task>>,
     pub(super) after: After,
     /// Whether somebody comes soon to whom sending may be left.
@@ -107,7 +104,6 @@ impl State {
             builder: Some(builder),
             death: None,
             why_broken: String::new(),
-            memory_kills: memory::kills(),
             effects: Vec::new(),
             after: After::default(),
             may_hold_back: false,
