@@ -303,6 +303,8 @@ impl Core {
         match effect {
             Effect::Start(id) => self.hire(id),
             Effect::Send { worker, task, items, number } => {
+                // Its time runs: whoever reads the streams may sleep for longer than that.
+                state.after.wakes_reader |= task.limit_ms.is_some();
                 let function = &state.definitions[task.function as usize].0;
                 if let Some(worker) = state.staff.iter_mut().find(|one| one.id == worker) {
                     worker.note_kills(now);
