@@ -77,15 +77,23 @@ fn what_is_no_request_ends_its_own_session() {
         let lines = requests.len() + 1;
         logged(lines, "a connection receives no more", &tasks);
         // What is asked of objects that it does not have is an answer, and no more than that:
-        // their names, a release, a call taken back, a message, an end to tell of and one to make.
+        // their names, a release, a call taken back, a message, an end to tell of and one to
+        // make, and a reference among the arguments of a call.
         let client = connect(&server);
-        let requests: [&[u8]; 6] =
-            [&[2, 99], &[1, 7, 99], &[0, 5, 99, 5], &[3, 6, 99, 1, 0], &[6, 99, 1], &[5, 8, 99]];
+        let requests: [&[u8]; 7] = [
+            &[2, 99],
+            &[1, 7, 99],
+            &[0, 5, 99, 5],
+            &[3, 6, 99, 1, 0],
+            &[6, 99, 1],
+            &[5, 8, 99],
+            &[0, 9, 1, 4, 1, b'x', 0, 0, 1, 1, 2, 99, 0],
+        ];
         for request in requests {
             client.send_bytes(request).unwrap();
         }
-        let answers = [(); 3].map(|()| client.recv_bytes_timeout(SOON).unwrap()[0]);
-        assert_eq!(answers, [5, 6, 8]);
+        let answers = [(); 4].map(|()| client.recv_bytes_timeout(SOON).unwrap()[0]);
+        assert_eq!(answers, [5, 6, 8, 9]);
         // Goodbye.
         client.send_bytes(&[4]).unwrap();
         assert!(matches!(client.recv_bytes_timeout(SOON), Err(PipeError::EndOfFile)));

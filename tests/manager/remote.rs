@@ -120,6 +120,19 @@ fn remote_clients_hold_share_and_let_go() {
 }
 
 #[test]
+fn the_last_reference_may_go_with_the_call() {
+    let (_manager, address) = served();
+    let remote = Manager::connect(address, KEY).unwrap();
+    let outer = remote.list([remote.list([1u8]).unwrap()]).unwrap();
+    assert_eq!(outer.get(0).unwrap().to_vec().unwrap(), [1]);
+    outer.extend([remote.list([2]).unwrap(), remote.list([3]).unwrap()]).unwrap();
+    let append = outer.append_async(&remote.list([4]).unwrap());
+    procession_runtime::wait::block_on(append).unwrap();
+    let firsts = outer.to_vec().unwrap().into_iter().map(|inner| inner.get(0).unwrap());
+    assert_eq!(firsts.collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+#[test]
 fn a_server_serves_beside_local_users_at_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("procession-test-{}", std::process::id()));
     let server: ManagerServer = Manager::builder()

@@ -27,7 +27,7 @@ use super::proxy::Proxy;
 use crate::codec;
 use procession_protocols::id::NodeId;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -150,6 +150,8 @@ pub(super) enum End {
 
 thread_local! {
     static END: RefCell<Option<End>> = const { RefCell::new(None) };
+    /// Whether what was decoded last had a reference in it that its sender does not have.
+    static HAS_UNKNOWN: Cell<bool> = const { Cell::new(false) };
 }
 
 pub(super) fn at<T>(end: End, act: impl FnOnce() -> T) -> T {
@@ -175,6 +177,29 @@ pub(super) fn encode<T: Serialize>(end: End, value: &T) -> Result<Vec<u8>, Strin
 
 pub(super) fn decode<T: for<'de> Deserialize<'de>>(end: End, bytes: &[u8]) -> io::Result<T> {
     at(end, || codec::decode(bytes, Vec::new())).map_err(io::Error::other)
+}
+
+/// What a server has heard.
+pub(super) enum Heard {
+    Message(ToServer),
+    /// The call of this number speaks of an object that its client does not have.
+    OfUnknown(u64),
+}
+
+/// Decodes what a client says.
+///
+/// # Errors
+/// It is no message.
+pub(super) fn hear(session: &Arc<Session>, bytes: &[u8]) -> io::Result<Heard> {
+    HAS_UNKNOWN.set(false);
+    match decode(End::Server(session.clone()), bytes) {
+        Err(_) if HAS_UNKNOWN.get() => {
+            // Nothing but an `Ask` has references in it, and its number stands first.
+            let (_, number): (u32, u64) = codec::decode_prefix(bytes).map_err(io::Error::other)?;
+            Ok(Heard::OfUnknown(number))
+        }
+        heard => heard.map(Heard::Message),
+    }
 }
 
 /// Whether the value that is being encoded or decoded goes as JSON.
@@ -205,7 +230,11 @@ pub(super) fn pass(proxy: &Proxy) -> Option<u64> {
 /// The proxy that came as a number.
 pub(super) fn receive(object: u64) -> Option<Proxy> {
     match END.with_borrow(Clone::clone)? {
-        End::Server(session) => session.find(object),
+        End::Server(session) => {
+            let found = session.find(object);
+            HAS_UNKNOWN.set(HAS_UNKNOWN.get() || found.is_none());
+            found
+        }
         End::Client(road) => Some(Proxy::far(Far { object, road })),
     }
 }

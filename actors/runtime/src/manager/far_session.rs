@@ -10,7 +10,7 @@ mod tests;
 
 use super::Ask;
 use super::asker::Asker;
-use super::far::{End, Hello, Sole, ToServer, VERSION, Values, decode, encode};
+use super::far::{End, Heard, Hello, Sole, ToServer, VERSION, Values, encode, hear};
 use super::far_actor;
 use super::far_reply::{self, Answer, Place, Together};
 use super::far_watch;
@@ -86,14 +86,16 @@ impl Session {
     }
 
     fn release(&self, object: u64) {
-        let held = &mut *lock(&self.held);
-        if let Some((_, count)) = held.get_mut(&object) {
+        let gone = {
+            let held = &mut *lock(&self.held);
+            let Some((_, count)) = held.get_mut(&object) else { return };
             *count -= 1;
-            if *count == 0 {
-                let gone = held.remove(&object);
-                drop(gone);
+            if *count > 0 {
+                return;
             }
-        }
+            held.remove(&object)
+        };
+        drop(gone);
     }
 
     /// Answers a call of the client's.
@@ -242,11 +244,17 @@ fn attend(
     }
     let mut answers = Together::default();
     while let Ok(message) = next(&**stream, &mut answers) {
-        let Ok(message) = decode(end(), &message) else {
+        let Ok(heard) = hear(session, &message) else {
             tracing::warn!(target: "procession", "a client of the manager sent what is no message");
             break;
         };
-        if !far_reply::carry_out(session, &mut answers, || session.heard(message)) {
+        if !far_reply::carry_out(session, &mut answers, || match heard {
+            Heard::Message(message) => session.heard(message),
+            Heard::OfUnknown(number) => {
+                session.refuse(number, no_such_object());
+                true
+            }
+        }) {
             break;
         }
     }

@@ -171,7 +171,7 @@ impl World {
     }
 
     fn hear(&self, input: &[u8]) {
-        let Ok(message) = decode::<ToServer>(self.end(), input) else { return };
+        let Ok(Heard::Message(message)) = hear(&self.session, input) else { return };
         let message = match message {
             // A list may be made as long as this, but not at each input.
             ToServer::Ask {

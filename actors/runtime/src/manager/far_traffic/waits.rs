@@ -69,9 +69,11 @@ impl Road {
     }
 
     fn put(self: &Arc<Self>, number: u64, object: u64, ask: Ask) -> Result<(), ManagerError> {
-        let message = encode(End::Client(self.clone()), &ToServer::Ask { number, object, ask });
-        let message = message.map_err(|why| EncodeError { type_name: "call".into(), why })?;
-        self.stream.send(&message).map_err(|_| self.gone())
+        // It may have the last references to what it speaks of, whose release goes out after it.
+        let message = ToServer::Ask { number, object, ask };
+        let encoded = encode(End::Client(self.clone()), &message);
+        let encoded = encoded.map_err(|why| EncodeError { type_name: "call".into(), why })?;
+        self.stream.send(&encoded).map_err(|_| self.gone())
     }
 
     fn sit(self: &Arc<Self>) -> Result<Seat<'_>, Over> {
