@@ -325,6 +325,14 @@ def modern():
     assert q.get() == [1, 2] and len(d) == 1
 
 
+def chain():
+    m = stock()
+    last = m.list()
+    for _ in range(300):
+        last = m.list([last])
+    print(m._number_of_objects())
+
+
 def shutdown():
     connection = Client(AT, authkey=KEY)
     connection.send((None, "shutdown", (), {}))

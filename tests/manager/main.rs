@@ -3,6 +3,7 @@
 
 mod attacks;
 mod cells;
+mod chains;
 mod channel;
 mod command;
 mod containers;

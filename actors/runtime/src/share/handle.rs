@@ -7,6 +7,7 @@
 
 use super::connection::{Call, Connection, Owner, wait_until};
 use super::era::{self, Era};
+use super::fall::let_fall;
 use super::message::check_room;
 use super::roads::{self, Name, Ticket};
 use super::{Kind, ShareError, Stock, host};
@@ -412,7 +413,10 @@ impl<K: Kind> Drop for Inner<K> {
             let Life { start, side, .. } = &mut one.state;
             let start = start.get_mut().map(std::mem::take);
             match (side.take(), is_now) {
-                (Some(Ready::Own(_)), true) => host::let_go(object),
+                (Some(Ready::Own(own)), true) => {
+                    host::let_go(object);
+                    let_fall(own);
+                }
                 (Some(Ready::Away(Attached { away, connection, number })), true) => {
                     drop(away);
                     connection.release(object, number);

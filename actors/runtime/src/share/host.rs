@@ -10,6 +10,7 @@
 use super::client::{Client, ReplyTo};
 use super::connection::Extensions;
 use super::era::Eras;
+use super::fall::let_fall;
 use super::message::{self, Refusal, ToClient, ToOwner};
 use super::stream::{Role, Stream};
 use super::{BadMessage, ShareError, Stock};
@@ -239,7 +240,9 @@ fn carry_out(effects: Vec<Effect>) {
         match effect {
             Effect::Drop(object) => {
                 let dropped = lock(HOST.now()).objects.remove(&object);
-                drop(dropped);
+                if let Some(Object { stock, .. }) = dropped {
+                    let_fall(stock);
+                }
             }
             Effect::Drain => ask_for_drain(),
             Effect::Detach(client, object) => {

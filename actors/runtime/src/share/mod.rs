@@ -21,11 +21,13 @@
 //! | `connection` | calls to an owner |
 //! | `host`, `stream`, `client` | the owner's side |
 //! | `fork`, `era` | copies of this process |
+//! | `fall` | dropping objects that hold others |
 //! | `message` | the words |
 
 mod client;
 mod connection;
 pub(crate) mod era;
+mod fall;
 pub(crate) mod fork;
 mod handle;
 mod host;

@@ -219,3 +219,40 @@ impl fmt::Debug for Held {
         f.debug_tuple("Held").field(&self.id).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::object::Object;
+    use procession_protocols::dynamic::{self, Token};
+    use procession_protocols::manager::{Machine, Seed};
+
+    fn reference(id: &str) -> Dynamic {
+        let token = Token { typeid: "list".into(), address: Box::new("".into()), id: id.into() };
+        Dynamic::Proxy(Box::new(dynamic::Proxy {
+            class: "ListProxy".into(),
+            token,
+            serializer: "pickle".into(),
+            exposed: None,
+        }))
+    }
+
+    #[test]
+    fn a_long_chain_of_objects_is_dropped() {
+        let table = Table::new();
+        let enter = |items: Vec<Dynamic>| {
+            let items = items.into_iter().map(|item| table.keep(item)).collect();
+            let proxy = Proxy::host(Object::stock(Machine::new(Seed::List(items))));
+            table.enter(Target::Stock { proxy, kind: "list", condition: None }, None).unwrap()
+        };
+        let mut last = enter(Vec::new());
+        for _ in 0..50_000 {
+            let next = enter(vec![reference(&last)]);
+            assert!(table.decref(&last));
+            last = next;
+        }
+        assert_eq!(table.len(), 50_001);
+        table.decref(&last);
+        assert_eq!(table.len(), 0);
+    }
+}
