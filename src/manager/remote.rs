@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError};
 use crate::pipe::{Connection, PeerInfo, PipeError};
 use procession_runtime::manager::{
-    self as runtime, Proxy, PythonDoor, Sole, Stream, Values, Watched,
+    self as runtime, Proxy, PythonDoor, Sending, Sole, Stream, Values, Watched,
 };
 use procession_runtime::pipe::{Ahead, End, Outgoing};
 use procession_runtime::sync::lock;
@@ -71,6 +71,22 @@ impl Stream for Line {
 }
 
 impl Sole for Line {
+    fn try_send(&self, message: &[u8]) -> io::Result<bool> {
+        let send = |message| self.end.try_send(&Outgoing::new(message, &[])?);
+        send(message).map_err(io::Error::other)
+    }
+
+    fn send_async<'a>(&'a self, message: &'a [u8]) -> Sending<'a> {
+        Box::pin(async {
+            let message = Outgoing::new(message, &[]).map_err(io::Error::other)?;
+            self.end.send_async(&message).await.map_err(io::Error::other)
+        })
+    }
+
+    fn end(&self) {
+        self.end.hang_up();
+    }
+
     fn send_all(&self, messages: &[Vec<u8>]) -> io::Result<()> {
         self.end.send_all(messages).map_err(io::Error::other)
     }
@@ -126,7 +142,9 @@ impl Manager {
     /// [serves at an address](super::ManagerBuilder::address).
     ///
     /// A server that cannot be reached any more ends every call after
-    /// [`PEER_SILENCE`](crate::PEER_SILENCE) at most, as its own end does.
+    /// [`PEER_SILENCE`](crate::PEER_SILENCE) at most, as its own end does. One that is stopped
+    /// ends none: there a call ends by its time limit, a second later at most. What is dropped
+    /// never waits for a server.
     ///
     /// Stock objects work as anywhere else; a proxy travels only to its own manager. An object
     /// of one's own can be stopped, killed and watched, unless only some of its methods are

@@ -23,5 +23,6 @@ mod remote;
 mod remote_actors;
 mod remote_calls;
 mod rows;
+mod stopped;
 #[path = "../util/mod.rs"]
 mod util;

@@ -24,7 +24,7 @@ const THERE: &str = "10.77.0.2";
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A server has so much longer than a caller's patience.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Actor)]
 struct Adder;

@@ -236,6 +236,20 @@ pub(crate) fn signal(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
+/// Stops a process; it does not run any more when this returns. A signal alone may leave some
+/// of its threads running for a while.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, nix::sys::signal::Signal::SIGSTOP);
+    let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
+        // One that has ended has none.
+        stat.map_or(true, |stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
+    };
+    until("it has stopped", || {
+        std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(is_stopped)
+    });
+}
+
 /// A folder of the test's own, removed at its end.
 pub(crate) struct Folder(pub(crate) std::path::PathBuf);
 

@@ -70,8 +70,27 @@ pub trait Stream: Send + Sync + 'static {
     fn recv(&self) -> io::Result<Vec<u8>>;
 }
 
+/// A message under way.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
+
 /// A stream that this process has alone, and reads ahead. One thread at a time receives.
 pub trait Sole: Stream {
+    /// Sends a message if there is room for its beginning, and does not wait until all of it
+    /// has left. False when there is none.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    fn try_send(&self, message: &[u8]) -> io::Result<bool>;
+
+    /// As [`send`](Stream::send), without blocking the thread.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    fn send_async<'a>(&'a self, message: &'a [u8]) -> Sending<'a>;
+
+    /// Ends it, for both sides.
+    fn end(&self);
+
     /// Sends messages, in one write if there is room for it.
     ///
     /// # Errors

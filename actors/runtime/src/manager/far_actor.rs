@@ -19,6 +19,7 @@ use crate::actor::remote::{Keeper, LocalActor, RefWire, Remote, Scope, Sending};
 use crate::actor::{CallError, ReplyPort, ReplySink};
 use crate::codec::{self, DecodeError, Encoded};
 use crate::down::DownSink;
+use crate::node::hidden;
 use crate::wait;
 use procession_protocols::id::ActorId;
 use procession_protocols::manager::{Fault, Reply};
@@ -211,11 +212,20 @@ impl FarActor {
         }
     }
 
-    fn send_now(&self, message: Encoded, reply: Option<ReplyPort>) -> Result<(), CallError> {
-        if !message.fds.is_empty() {
-            return Err(stays());
+    fn send_soon(
+        &self,
+        message: Encoded,
+        reply: Option<ReplyPort>,
+    ) -> impl Future<Output = Result<(), CallError>> + Send + '_ {
+        // They are this message's, whoever polls.
+        let lent = LENT.take();
+        async move {
+            if !message.fds.is_empty() {
+                return Err(stays());
+            }
+            let (road, object) = (self.road()?, self.proxy.object());
+            road.send_message(object, Packed(message.bytes), reply, lent).await
         }
-        self.road()?.send_message(self.proxy.object(), Packed(message.bytes), reply, LENT.take())
     }
 }
 
@@ -245,13 +255,17 @@ impl Remote for FarActor {
         &self,
         message: Encoded,
         reply: Option<ReplyPort>,
-        _deadline: Option<Instant>,
+        deadline: Option<Instant>,
     ) -> Result<(), CallError> {
-        self.send_now(message, reply)
+        if hidden::is_current() {
+            return Err(CallError::WouldDeadlock);
+        }
+        let sent = wait::block_on_by(self.send_soon(message, reply), deadline);
+        sent.unwrap_or(Err(CallError::Timeout))
     }
 
     fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
-        Box::pin(std::future::ready(self.send_now(message, reply)))
+        Box::pin(self.send_soon(message, reply))
     }
 
     fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {

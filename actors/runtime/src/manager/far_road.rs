@@ -7,12 +7,16 @@
 use super::Ask;
 use super::far::{End, Hello, Sole, ToServer, VERSION, Values, decode, encode};
 use super::far_actor::Packed;
+use super::far_out::{Ended, Outbox};
 use super::far_traffic::{Beside, Traffic, attend};
 use super::far_watch::lost;
 use super::proxy::{ManagerError, Proxy};
 use crate::actor::{CallError, ReplyPort};
 use crate::codec;
 use crate::down::DownSink;
+use crate::listener::PATIENCE;
+use crate::share::ShareError;
+use crate::sync::after;
 use nix::sys::signal::SigSet;
 use procession_protocols::exit::ExitReason;
 use procession_protocols::id::{ActorId, NodeId};
@@ -47,6 +51,7 @@ impl Drop for Far {
 pub(super) struct Road {
     this: Weak<Road>,
     pub(super) stream: Arc<dyn Sole>,
+    pub(super) out: Arc<Outbox>,
     server: NodeId,
     name: String,
     values: Values,
@@ -59,7 +64,7 @@ pub(super) struct Road {
 /// [`ManagerError::Values`] when it writes values in another way; what is there is no server
 /// of this version.
 pub fn meet(stream: Arc<dyn Sole>, values: Values) -> Result<Proxy, ManagerError> {
-    let first = stream.recv()?;
+    let first = stream.recv_until(after(PATIENCE))?.ok_or(ShareError::Timeout)?;
     let version: u32 = codec::decode_prefix(&first).map_err(io::Error::other)?;
     if version != VERSION {
         let text = format!("the manager speaks version {version}, not {VERSION}");
@@ -74,6 +79,7 @@ pub fn meet(stream: Arc<dyn Sole>, values: Values) -> Result<Proxy, ManagerError
     let road = Arc::new_cyclic(|this| Road {
         this: this.clone(),
         stream: stream.clone(),
+        out: Outbox::new(stream.clone()),
         server,
         name,
         values,
@@ -129,7 +135,7 @@ impl Road {
         let Some(this) = self.this.upgrade() else { return };
         if let Ok(message) = encode(End::Client(this), message) {
             // The reader tells of the end.
-            let _ = self.stream.send(&message);
+            let _ = self.out.say(message);
         }
     }
 
@@ -138,22 +144,35 @@ impl Road {
         self.say(&ToServer::Ask { number: 0, object, ask });
     }
 
-    /// Sends a message to an actor; the answer completes `reply`.
-    pub(super) fn send_message(
+    /// Sends a message to an actor, once there is room for it; the answer completes `reply`.
+    ///
+    /// # Cancel safety
+    /// Dropped before it has completed, it sends nothing.
+    pub(super) async fn send_message(
         self: &Arc<Self>,
         object: u64,
         message: Packed,
         reply: Option<ReplyPort>,
         lent: Vec<Proxy>,
     ) -> Result<(), CallError> {
+        /// Nobody answers what was not sent.
+        struct Unsent<'a>(&'a Traffic, Option<u64>);
+        impl Drop for Unsent<'_> {
+            fn drop(&mut self) {
+                if let Some(number) = self.1 {
+                    self.0.forget(number);
+                }
+            }
+        }
         let entered = self.traffic.enter(Beside::Actors(reply, lent));
         let number = entered.map_err(|_| self.actor_gone())?;
+        let mut unsent = Unsent(&self.traffic, Some(number));
         let message = ToServer::Message { number, object, message };
         let message = encode(End::Client(self.clone()), &message);
-        let sent = message
-            .map_err(CallError::Unreachable)
-            .and_then(|message| self.stream.send(&message).map_err(|_| self.actor_gone()));
-        sent.inspect_err(|_| self.traffic.forget(number))
+        let message = message.map_err(CallError::Unreachable)?;
+        self.out.message(message).await.map_err(|Ended| self.actor_gone())?;
+        unsent.1 = None;
+        Ok(())
     }
 
     /// Has `sink` told of an actor's end, or that this road has ended.
@@ -170,7 +189,7 @@ impl Drop for Road {
     fn drop(&mut self) {
         let bye = codec::encode(&ToServer::Bye);
         if let Ok(bye) = bye {
-            let _ = self.stream.send(&bye.bytes);
+            let _ = self.out.say(bye.bytes);
         }
         // Monitors alone do not keep the connection.
         self.end();

@@ -27,6 +27,7 @@
 //! | `far_session`, `far_road` | the two ends: a server's and a client's |
 //! | `far_traffic` | a client's calls under way, and who reads their answers |
 //! | `far_actor` | users' actors, as those clients use them |
+//! | `far_out` | what clients say and the server does not read yet |
 //! | `far_reply` | how answers go to those clients |
 //! | `far_watch` | how they learn of actors' ends |
 //! | `json` | plain data as JSON |
@@ -43,6 +44,7 @@ mod channel;
 mod door;
 mod far;
 pub(crate) mod far_actor;
+mod far_out;
 mod far_reply;
 mod far_road;
 mod far_session;
@@ -63,7 +65,7 @@ mod workers;
 pub use actor::host_as_object;
 pub use asked::Asked;
 pub use door::{Factory, Offer, Reception};
-pub use far::{Sole, Stream, Values, Watched};
+pub use far::{Sending, Sole, Stream, Values, Watched};
 pub use far_road::meet;
 pub use far_session::{MAX_SESSIONS, serve};
 pub use function::{Change, Routine};

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 pub type Patience = Option<Duration>;
 
 /// A server has this much longer than its caller's patience to say that time is up.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Says why a proxy does not travel.
 const ONLY_THERE: &str = "a proxy of a remote manager travels only to that manager; connect to \

@@ -208,6 +208,12 @@ impl End {
         Turn::new(&self.page, self.inward, Role::Write)
     }
 
+    /// Ends both directions, for everybody who holds an end. An end that is no socket has no
+    /// way to.
+    pub fn hang_up(&self) {
+        self.shut(Shutdown::Both);
+    }
+
     /// Ends a direction that is torn, for everybody. An end that is no socket has no way to.
     fn shut(&self, how: Shutdown) {
         if self.kind != Kind::Other {

@@ -71,6 +71,16 @@ impl End {
         }
     }
 
+    /// [`End::try_send`], with a code.
+    pub(super) fn try_send_sealed(self: &Arc<Self>, message: &[u8]) -> Result<bool, PipeError> {
+        match self.offer_sealed(&[message])? {
+            Offered::Whole => {}
+            Offered::Part(rest) => Rest::of(self, rest).carry_on(oneshot::channel().0),
+            Offered::Nothing | Offered::Busy(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// [`End::send_async`], with a code.
     pub(super) async fn send_sealed_async(
         self: &Arc<Self>,

@@ -99,6 +99,25 @@ impl End {
         }
     }
 
+    /// Sends a message if there is room for its first byte, without a wait: the hidden thread
+    /// sends what is left. False when there is none.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn try_send(self: &Arc<Self>, message: &Outgoing<'_>) -> Result<bool, PipeError> {
+        if self.guard.seal.is_some() {
+            return self.try_send_sealed(message.bare()?);
+        }
+        match self.offer(message)? {
+            Offered::Whole => {}
+            Offered::Part(sent) => {
+                Rest::new(self, message, sent).carry_on(oneshot::channel().0);
+            }
+            Offered::Nothing | Offered::Busy(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// As [`send`](Self::send), without blocking the thread.
     ///
     /// # Errors

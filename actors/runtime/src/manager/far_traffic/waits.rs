@@ -6,6 +6,7 @@
 
 use super::super::Ask;
 use super::super::far::{End, ToServer, encode};
+use super::super::far_out::Ended;
 use super::super::far_road::Road;
 use super::super::proxy::{ManagerError, open};
 use super::super::stored::Stored;
@@ -63,7 +64,9 @@ impl Drop for Task {
 
 impl Road {
     fn take_back(&self, number: u64, asked: Option<u64>) {
-        if let Some(object) = asked {
+        if let Some(object) = asked
+            && !self.out.take_back(number)
+        {
             self.say(&ToServer::Cancel { number, object });
         }
     }
@@ -73,7 +76,7 @@ impl Road {
         let message = ToServer::Ask { number, object, ask };
         let encoded = encode(End::Client(self.clone()), &message);
         let encoded = encoded.map_err(|why| EncodeError { type_name: "call".into(), why })?;
-        self.stream.send(&encoded).map_err(|_| self.gone())
+        self.out.call(number, encoded).map_err(|Ended| self.gone())
     }
 
     fn sit(self: &Arc<Self>) -> Result<Seat<'_>, Over> {

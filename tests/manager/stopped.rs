@@ -1,0 +1,98 @@
+//! A manager of another program that does not read any more, since it is stopped: each call
+//! ends in its time, whatever it carries, and nothing else waits for the manager at all.
+
+use crate::channel::{in_time, send};
+use crate::util::{Folder, SOON, signal, stop, until};
+use nix::sys::signal::Signal;
+use procession::{Actor, CallError, Manager, ManagerError, methods};
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+const KEY: &[u8] = b"abracadabra";
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A manager has so much longer than a caller's patience to say that time is up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a machine with much to do may take beyond that.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// More than goes out at once.
+const LARGE: usize = 8 << 20;
+
+#[derive(Actor)]
+struct Scale;
+
+#[methods]
+impl Scale {
+    pub fn weigh(&self, bytes: Vec<u8>) -> usize {
+        bytes.len()
+    }
+}
+
+fn scale() -> Scale {
+    Scale
+}
+
+/// A call that has to end by its time limit.
+fn late<T: Debug, E: Into<ManagerError>>(call: impl FnOnce() -> Result<T, E>) {
+    let begun = Instant::now();
+    let error = call().map_err(Into::into).unwrap_err();
+    assert!(matches!(error, ManagerError::Share(_)), "{error}");
+    assert!(begun.elapsed() < SHORT + GRACE + SLACK, "{:?}", begun.elapsed());
+}
+
+/// What does not wait.
+fn at_once<T>(act: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let result = act();
+    assert!(begun.elapsed() < SLACK, "{:?}", begun.elapsed());
+    result
+}
+
+#[test]
+fn what_is_asked_of_a_stopped_manager_ends_in_its_time() {
+    let folder = Folder::new("stopped");
+    for address in [folder.file("socket"), "127.0.0.1:0".to_owned()] {
+        let builder = Manager::builder().address(address.as_str()).authkey(KEY);
+        let manager = builder.register("Scale", scale).start().unwrap();
+        let remote = Manager::connect(manager.address().unwrap().clone(), KEY).unwrap();
+        let server = manager.process().unwrap().pid().unwrap();
+        in_time(move || {
+            let queue = remote.queue::<Vec<u8>>().unwrap();
+            let (list, other) = (remote.list([1u8]).unwrap(), remote.list([2u8]).unwrap());
+            let scale = remote.make::<Scale>("Scale", ()).unwrap();
+            let objects = manager.object_count().unwrap();
+            queue.put(vec![1]).unwrap();
+            stop(server);
+            late(|| queue.get_timeout(SHORT));
+            for _ in 0..3 {
+                late(|| queue.put_timeout(vec![2; LARGE], SHORT));
+            }
+            // Behind those, and by other threads.
+            late(|| queue.get_timeout(SHORT));
+            at_once(|| send(&mut queue.get_async()));
+            at_once(|| send(&mut queue.put_async(&vec![3; LARGE])));
+            at_once(|| drop(list));
+            for _ in 0..4 {
+                let begun = Instant::now();
+                let weighed = scale.weigh_timeout(vec![0; LARGE], SHORT);
+                assert!(matches!(weighed, Err(CallError::Timeout)), "{weighed:?}");
+                assert!(begun.elapsed() < SHORT + SLACK, "{:?}", begun.elapsed());
+            }
+            signal(server, Signal::SIGCONT);
+            // All that was said is heard now, and what was given up before it left is not.
+            assert_eq!(other.to_vec().unwrap(), [2]);
+            assert_eq!(queue.get_timeout(SOON).unwrap(), [1], "nobody got it before");
+            assert!(queue.qsize().unwrap() < 3);
+            assert_eq!(scale.weigh_timeout(vec![0; LARGE], SOON).unwrap(), LARGE);
+            until("the dropped one is gone", || manager.object_count().unwrap() == objects - 1);
+            // Nothing waits for one that does not come back.
+            stop(server);
+            late(|| queue.put_timeout(vec![4; LARGE], SHORT));
+            late(|| queue.put_timeout(vec![4; LARGE], SHORT));
+            at_once(|| drop((queue, other, scale, remote)));
+            signal(server, Signal::SIGCONT);
+        });
+    }
+}
