@@ -176,6 +176,15 @@ impl Pool {
         Ok(())
     }
 
+    /// As [`join_async`](Self::join_async); it does not keep the pool.
+    pub(crate) fn ended(&self) -> Result<impl Future<Output = ()> + Send + 'static> {
+        if self.core().is_running() {
+            return Err(Error::PoolRunning);
+        }
+        let core = self.core().clone();
+        Ok(async move { core.join_async().await })
+    }
+
     fn join_within(&self, timeout: Option<Duration>) -> Result<bool> {
         if self.core().is_running() {
             return Err(Error::PoolRunning);

@@ -119,6 +119,12 @@ impl<R: Send + 'static> AsyncResult<R> {
         self.core.cancel(&self.tasks);
     }
 
+    /// Completes when the result is there. It keeps the task, and not the result's type.
+    pub(crate) fn done(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (core, job) = (self.core.clone(), self.job.clone());
+        std::future::poll_fn(move |context| core.poll_wait(&job, Want::All, context))
+    }
+
     /// Has `callback` called with the result once it is there, if it is no error: in this
     /// process, on a thread of the pool's own. One that panics is logged.
     ///

@@ -2,11 +2,14 @@
 
 use crate::counted::{Counted, counted};
 use crate::util::{METHODS, SOON, alone_command, is_alone, run, until};
-use procession::manager::{IteratorProxy, PoolProxy};
+use procession::manager::{
+    BarrierProxy, IteratorProxy, ListProxy, MAX_FUNCTIONS, PoolProxy, ResultProxy,
+};
 use procession::{
-    Error, LogLevel, Manager, Process, TaskError, TaskOptions, context, log_to_stderr,
+    Error, Event, LogLevel, Manager, Process, TaskError, TaskOptions, context, log_to_stderr,
 };
 use serde::{Deserialize, Serialize, Serializer, ser};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 fn square(x: u64) -> u64 {
@@ -119,9 +122,109 @@ fn a_managed_pool_refuses_and_is_given_up_at_once() {
     assert!(refused.to_string().contains("it stays"), "{refused}");
     assert_eq!(pool.apply(square, (2,)).unwrap(), 4);
     let many = pool.map_async(nap, (0..10_000).map(|_| 1000)).unwrap();
+    let begun = Instant::now();
     pool.terminate().unwrap();
     pool.join().unwrap();
+    assert!(begun.elapsed() < SOON / 6, "{:?}", begun.elapsed());
     assert!(matches!(many.get(), Err(Error::Task(TaskError::Cancelled))));
+}
+
+/// Row pool-16.
+#[test]
+fn a_managed_pool_has_as_many_workers_as_it_says() {
+    let manager = Manager::start().unwrap();
+    let pool = manager.pool(3).unwrap().with(TaskOptions::new().chunksize(1));
+    let meet = |barrier: BarrierProxy| {
+        barrier.wait_timeout(SOON).unwrap();
+        std::process::id()
+    };
+    let barrier = manager.barrier(3, None).unwrap();
+    let pids = pool.map(meet, (0..3).map(|_| barrier.clone())).unwrap();
+    let pids = BTreeSet::from_iter(pids);
+    assert_eq!(pids.len(), 3, "three run at a time");
+    let more = pool
+        .map(
+            |_: u64| {
+                nap(20);
+                std::process::id()
+            },
+            0..9,
+        )
+        .unwrap();
+    assert!(more.iter().all(|pid| pids.contains(pid)), "and there are no others");
+}
+
+/// However many wait, the manager serves others, and ends what they wait for.
+#[test]
+fn those_who_wait_at_a_managed_pool_keep_nobody_from_it() {
+    let manager = Manager::start().unwrap();
+    let pool = manager.pool(1).unwrap();
+    let dict = manager.dict_of([(0, 0)]).unwrap();
+    let slow = pool.apply_async(nap, (60_000,)).unwrap();
+    let wait = |who: usize| {
+        let (pool, slow) = (pool.clone(), slow.clone());
+        std::thread::spawn(move || match who % 4 {
+            0 => pool.apply(nap, (60_000,)),
+            1 => pool.map(nap, [60_000]).map(|naps| naps[0]),
+            _ => slow.get(),
+        })
+    };
+    let waits: Vec<_> = (0..MAX_FUNCTIONS + 20).map(wait).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(matches!(slow.get_timeout(Duration::from_millis(20)), Err(Error::Timeout)));
+    assert!(!slow.wait_timeout(Duration::from_millis(20)).unwrap() && !slow.ready().unwrap());
+    assert_eq!(
+        dict.update(
+            &0,
+            |n: &mut i32, by: i32| {
+                *n += by;
+                *n
+            },
+            7
+        )
+        .unwrap(),
+        7
+    );
+    assert_eq!(manager.call(square, (3,)).unwrap(), 9);
+    assert!(waits.iter().all(|wait| !wait.is_finished()), "nobody was refused");
+    pool.terminate().unwrap();
+    for wait in waits {
+        let error = wait.join().unwrap().unwrap_err();
+        let is_over = |error: &TaskError| matches!(error, TaskError::Cancelled | TaskError::Taken);
+        assert!(matches!(error, Error::Task(error) if is_over(&error)));
+    }
+    pool.join().unwrap();
+}
+
+#[test]
+fn a_client_that_has_died_takes_no_result() {
+    let manager = Manager::start().unwrap();
+    let pool = manager.pool(1).unwrap();
+    let (begun, goes_on) = (Event::new().unwrap(), Event::new().unwrap());
+    let wait = |goes_on: Event| goes_on.wait_timeout(SOON).unwrap();
+    let result = pool.apply_async(wait, (goes_on.clone(),)).unwrap();
+    let objects = manager.object_count().unwrap();
+    let child = |manager: ListProxy<u8>, result: ResultProxy<bool>, begun: Event| {
+        let _has = manager.len().unwrap();
+        let waits: Vec<_> = (0..4)
+            .map(|_| {
+                let result = result.clone();
+                std::thread::spawn(move || result.get())
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(200));
+        begun.set().unwrap();
+        for wait in waits {
+            let _ = wait.join().unwrap();
+        }
+    };
+    let list = manager.list([1]).unwrap();
+    let child = Process::spawn(child, (list, result.clone(), begun.clone())).unwrap();
+    assert!(begun.wait_timeout(SOON).unwrap());
+    child.as_ref().kill().unwrap();
+    until("its death is known", || manager.object_count().unwrap() == objects);
+    goes_on.set().unwrap();
+    assert!(result.get_timeout(SOON).unwrap());
 }
 
 #[test]

@@ -238,6 +238,11 @@ impl Custody {
         }
     }
 
+    /// Whether this client is connected, and not known to have died.
+    pub fn is_there(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|client| !client.is_dead)
+    }
+
     /// Takes the suspects whose case this drain decides. Those that come up during it wait
     /// for the next.
     pub fn begin_drain(&mut self) -> BTreeSet<u64> {

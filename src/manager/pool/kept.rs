@@ -1,7 +1,8 @@
 //! What a manager keeps of pools and results, and the functions by which they are used there.
 //!
-//! Owns the numbers under which they are kept, and that each goes with its last reference. It
-//! must never run in another process than the manager's. Neighbour: `pool`, the handles.
+//! Owns the numbers under which they are kept, and that each goes with its last reference. Who
+//! waits for a result, or for a pool's end, keeps no thread of the manager's. It must never run
+//! in another process than the manager's. Neighbour: `pool`, the handles.
 
 use super::{Carried, Task};
 use crate::error::Error;
@@ -9,9 +10,10 @@ use crate::manager::IteratorProxy;
 use crate::pool::{AsyncResult, Pool};
 use crate::{Actor, methods};
 use procession_runtime::actor::ActorRef;
-use procession_runtime::manager::host_as_object;
+use procession_runtime::manager::{Due, answer_when, host_as_object};
 use procession_runtime::pool::TaskError;
 use procession_runtime::sync::lock;
+use serde::Serialize;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -79,26 +81,73 @@ pub(super) fn start(processes: usize) -> Started {
     enter(Arc::new(Pool::new(processes).map_err(failed)?))
 }
 
+/// A result, and when it is there.
+struct Owed<R> {
+    result: AsyncResult<R>,
+    due: Due,
+}
+
+fn owed<R: Carried>(result: crate::Result<AsyncResult<R>>) -> Outcome<Arc<Owed<R>>> {
+    let result = result.map_err(failed)?;
+    let due = Due::new(result.done()).map_err(said)?;
+    Ok(Arc::new(Owed { result, due }))
+}
+
+impl<R: Carried> Owed<R> {
+    /// What is there; `None` when nothing is.
+    fn take(&self) -> Outcome<Option<R>> {
+        match self.result.get_timeout(Duration::ZERO) {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Timeout) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The result, for a caller who waits for it.
+    fn wait<T: Serialize>(
+        self: Arc<Self>,
+        limit: Option<Duration>,
+        then: impl FnOnce(&Self) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        later(self.due.over(), limit, move || then(&self))
+    }
+}
+
+/// What `then` gives when `over` completes or the time is up. No thread waits for that: what
+/// this gives before is nobody's answer.
+fn later<T: Serialize>(
+    over: impl Future<Output = ()> + Send + 'static,
+    limit: Option<Duration>,
+    then: impl FnOnce() -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
+    answer_when(over, limit, |_| then()).unwrap_or(Err(TaskError::NotRunning))
+}
+
 pub(super) fn apply<A: Carried, R: Carried>(task: Task<A, R>, args: A) -> Outcome<R> {
     let Task { pool, options, function } = task;
-    find::<Pool>(pool)?.with(options).apply(function, args).map_err(failed)
+    let result = find::<Pool>(pool)?.with(options).apply_async(function, args);
+    owed(result)?.wait(None, |owed| owed.take()?.ok_or(TaskError::Taken))
 }
 
 pub(super) fn apply_async<A: Carried, R: Carried>(task: Task<A, R>, args: A) -> Started {
     let Task { pool, options, function } = task;
-    let pool = find::<Pool>(pool)?;
-    enter(Arc::new(pool.with(options).apply_async(function, args).map_err(failed)?))
+    enter(owed(find::<Pool>(pool)?.with(options).apply_async(function, args))?)
 }
 
 pub(super) fn map<A: Carried, R: Carried>(task: Task<A, R>, items: Vec<A>) -> Outcome<Vec<R>> {
     let Task { pool, options, function } = task;
-    find::<Pool>(pool)?.with(options).starmap(function, items).map_err(failed)
+    let tasks = find::<Pool>(pool)?.with(options);
+    if options.progress {
+        // The thread that waits shows it.
+        return tasks.starmap(function, items).map_err(failed);
+    }
+    let results = owed(tasks.starmap_async(function, items))?;
+    results.wait(None, |owed| owed.take()?.ok_or(TaskError::Taken))
 }
 
 pub(super) fn map_async<A: Carried, R: Carried>(task: Task<A, R>, items: Vec<A>) -> Started {
     let Task { pool, options, function } = task;
-    let pool = find::<Pool>(pool)?;
-    enter(Arc::new(pool.with(options).starmap_async(function, items).map_err(failed)?))
+    enter(owed(find::<Pool>(pool)?.with(options).starmap_async(function, items))?)
 }
 
 pub(super) fn imap<T: Carried, R: Carried>(
@@ -138,28 +187,29 @@ pub(super) fn terminate(pool: u64) -> Outcome<()> {
 }
 
 pub(super) fn join(pool: u64) -> Outcome<()> {
-    find::<Pool>(pool)?.join().map_err(failed)
+    let pool = find::<Pool>(pool)?;
+    // One that runs says so at once.
+    let ended = pool.ended().map_err(failed)?;
+    later(ended, None, move || pool.join().map_err(failed))
 }
 
 pub(super) fn get<R: Carried>(result: u64, timeout: Option<Duration>) -> Outcome<Option<R>> {
-    let result = find::<AsyncResult<R>>(result)?;
-    let got = match timeout {
-        None => result.get(),
-        Some(timeout) => result.get_timeout(timeout),
-    };
-    match got {
-        Ok(value) => Ok(Some(value)),
-        Err(Error::Timeout) => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
+    let owed = find::<Owed<R>>(result)?;
+    // A look sees more than has been said to who waits.
+    if timeout == Some(Duration::ZERO) { owed.take() } else { owed.wait(timeout, Owed::take) }
 }
 
 pub(super) fn wait<R: Carried>(result: u64, timeout: Duration) -> Outcome<bool> {
-    find::<AsyncResult<R>>(result)?.wait_timeout(timeout).map_err(failed)
+    let owed = find::<Owed<R>>(result)?;
+    let limit = Some(timeout).filter(|limit| !limit.is_zero());
+    match limit {
+        None => Ok(owed.result.ready()),
+        limit => owed.wait(limit, |owed| Ok(owed.result.ready())),
+    }
 }
 
 pub(super) fn successful<R: Carried>(result: u64) -> Outcome<Option<bool>> {
-    match find::<AsyncResult<R>>(result)?.successful() {
+    match find::<Owed<R>>(result)?.result.successful() {
         Ok(is) => Ok(Some(is)),
         Err(Error::NotReady) => Ok(None),
         Err(error) => Err(failed(error)),

@@ -23,10 +23,10 @@ use std::time::Duration;
 /// A pool at a [`Manager`]: its workers are children of the manager's process, and any
 /// process of the tree that has the proxy may use it.
 ///
-/// It ends with the last proxy, as it does by [`terminate`](Self::terminate). A blocking call
-/// keeps one of the threads that a manager has for functions
-/// ([`MAX_FUNCTIONS`](super::MAX_FUNCTIONS)). Functions travel, so a manager of another
-/// program has no pools for this one.
+/// It ends with the last proxy, as it does by [`terminate`](Self::terminate). Waiting keeps no
+/// thread of the manager's; but a `map` with a bar of progress keeps one of those that a
+/// manager has for functions ([`MAX_FUNCTIONS`](super::MAX_FUNCTIONS)). Functions travel, so a
+/// manager of another program has no pools for this one.
 ///
 /// ```
 /// use procession::{Manager, Process, manager::PoolProxy};

@@ -10,7 +10,7 @@ use super::function;
 use super::object::{Object, count};
 use super::proxy::Proxy;
 use super::stored::Stored;
-use super::{Ask, far_actor, workers};
+use super::{Ask, far_actor, later, workers};
 use crate::codec::EncodeError;
 use crate::function::FunctionRef;
 use crate::node;
@@ -145,14 +145,7 @@ impl Reception {
         let asker = Arc::new(Mutex::new(Some(asker)));
         let taken = asker.clone();
         let here = self.clone();
-        let job = move || {
-            Reception::settle(Some(here));
-            let reply = run().map_or_else(Reply::Fault, Reply::Value);
-            Reception::settle(None);
-            if let Some(asker) = lock(&taken).take() {
-                asker.answer(reply);
-            }
-        };
+        let job = move || later::run(here, taken, run);
         if workers::run(job).is_err()
             && let Some(asker) = lock(&asker).take()
         {

@@ -33,6 +33,7 @@
 //! | `json` | plain data as JSON |
 //! | `python` | Python programs as clients |
 //! | `function` | functions that run in a server |
+//! | `later` | their answers, when they wait for something |
 //! | `workers` | the threads that they run on |
 //! | `actor` | actors of users' types that a server hosts |
 //! | `presence` | which objects a client had, for its death |
@@ -52,6 +53,7 @@ mod far_traffic;
 mod far_watch;
 mod function;
 mod json;
+mod later;
 mod object;
 mod plain;
 mod presence;
@@ -69,6 +71,7 @@ pub use far::{Sending, Sole, Stream, Values, Watched};
 pub use far_road::meet;
 pub use far_session::{MAX_SESSIONS, serve};
 pub use function::{Change, Routine};
+pub use later::{Due, answer_when};
 pub use proxy::{ManagerError, Patience, Proxy};
 pub use python::{MAX_PYTHON_CONNECTIONS, PythonDoor, as_python};
 pub use stored::Stored;

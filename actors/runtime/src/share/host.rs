@@ -123,6 +123,11 @@ pub(crate) fn enlist() -> Option<ClientId> {
     lock(HOST.now()).custody.connect()
 }
 
+/// Whether a client is there, and not known to have ended.
+pub(crate) fn is_there(client: ClientId) -> bool {
+    client == ClientId::OWNER || lock(HOST.now()).custody.is_there(client)
+}
+
 /// That client is gone, and what it had has been put right.
 pub(crate) fn discharge(client: ClientId) {
     let host = &mut *lock(HOST.now());

@@ -41,7 +41,7 @@ mod travel;
 pub use client::{Client, ReplyTo};
 pub use connection::Connection;
 pub use handle::{Share, Side};
-pub(crate) use host::{attached, discharge, enlist};
+pub(crate) use host::{attached, discharge, enlist, is_there};
 pub use procession_protocols::custody::ClientId;
 
 use crate::codec::Encoded;
