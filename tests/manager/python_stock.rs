@@ -1,12 +1,13 @@
 //! The stock objects of a Python program's `SyncManager`, by the `python3` that is installed.
 
 use crate::util::python::Python;
-use crate::util::{SOON, until};
+use crate::util::{SOON, alone, signal, stop, until};
+use nix::sys::signal::Signal;
 use procession::manager::{
     Fault, PythonDict, PythonError, PythonIterator, PythonList, PythonLock, PythonManager,
     PythonQueue, Range,
 };
-use procession::{Dynamic, PythonPeers};
+use procession::{Dynamic, ListenerError, PipeError, PythonPeers};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -288,4 +289,59 @@ fn a_recursive_lock_is_its_threads_own_however_many_there_are() {
     lock.release().unwrap();
     assert!(in_another_thread(|lock| lock.acquire_timeout(SOON).unwrap()));
     python.kill();
+}
+
+#[test]
+fn a_thousand_proxies_that_are_dropped_are_gone_soon() {
+    let name = "python_stock::a_thousand_proxies_that_are_dropped_are_gone_soon";
+    alone(name, || {
+        let (manager, python) = stock();
+        let before = manager.object_count().unwrap();
+        let lists: Vec<PythonList<u8>> = (0..1000).map(|_| manager.list([1]).unwrap()).collect();
+        assert_eq!(manager.object_count().unwrap(), before + 1000);
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let at_first = threads();
+        drop(lists);
+        // One says so, however many there are.
+        assert!(threads() <= at_first + 1, "{} of {at_first}", threads());
+        until("they are gone", || manager.object_count().unwrap() == before);
+        drop(python);
+    });
+}
+
+#[test]
+fn what_is_asked_of_a_stopped_python_manager_ends_in_its_time() {
+    const SHORT: Duration = Duration::from_millis(300);
+    // A second of grace, and what a machine with much to do may take.
+    const MOST: Duration = Duration::from_secs(4);
+    let (manager, python) = stock();
+    let queue: PythonQueue<String> = manager.queue().unwrap();
+    let (event, lock) = (manager.event().unwrap(), manager.lock().unwrap());
+    queue.put("one".into()).unwrap();
+    stop(python.pid());
+    let late = |what: &mut dyn FnMut() -> Result<(), PythonError>| {
+        let begun = std::time::Instant::now();
+        let error = what().unwrap_err();
+        let is_time = |error: &PythonError| {
+            matches!(
+                error,
+                PythonError::Pipe(PipeError::Timeout)
+                    | PythonError::Listener(ListenerError::Timeout)
+            )
+        };
+        assert!(is_time(&error), "{error}");
+        assert!(begun.elapsed() < MOST, "{:?}", begun.elapsed());
+    };
+    // First over the connection that is there, and then over none.
+    for _ in 0..2 {
+        late(&mut || queue.get_timeout(SHORT).map(drop));
+    }
+    late(&mut || Ok(queue.put_timeout("2".repeat(8 << 20), SHORT)?));
+    late(&mut || queue.try_get().map(drop));
+    late(&mut || event.wait_timeout(SHORT).map(drop));
+    late(&mut || lock.acquire_timeout(SHORT).map(drop));
+    signal(python.pid(), Signal::SIGCONT);
+    // What was taken for those who had gone is lost, as in Python.
+    queue.put("three".into()).unwrap();
+    assert!(queue.get_timeout(SOON).is_ok());
 }

@@ -39,6 +39,11 @@ impl Python {
         line.trim_end().to_owned()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it by SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

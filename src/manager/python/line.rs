@@ -2,7 +2,8 @@
 //!
 //! Owns one for each thread that calls, as in Python, whose recursive locks know their holder
 //! by it: it lasts until the thread ends. What is asked and answered there, and what in the
-//! answer is a proxy. It must never dial, or wait, for something that is dropped.
+//! answer is a proxy, and one thread that says which proxies have been dropped. It must never
+//! dial, or wait, in the thread that drops something.
 
 use super::{PythonError, PythonProxy, Result};
 use crate::listener::{Address, Client, PythonPeers};
@@ -10,14 +11,27 @@ use crate::pipe::{Connection, PeerInfo, PipeError};
 use procession_protocols::dynamic::{Dynamic, Proxy};
 use procession_protocols::manager::python::{Answer, Request, read_fault};
 use procession_runtime::manager::as_python;
-use procession_runtime::sync::lock;
+use procession_runtime::sync::{after, lock};
 use serde::de::{DeserializeOwned, Error};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A manager has so much longer than a caller's patience to say that time is up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a manager does by itself takes no longer, the connect with it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Proxies that have been dropped, and of which the manager does not know. Of more the objects
+/// stay until it ends, as they do when this program is killed.
+const MOST_GONE: usize = 65_536;
+
+/// A manager is told so many times, until it is taken for gone.
+const TRIES: usize = 3;
 
 /// The way to a manager.
 pub(super) struct Server {
@@ -26,6 +40,15 @@ pub(super) struct Server {
     pub(super) peers: PythonPeers,
     /// The connection of each thread that has called and has not ended.
     pub(super) lines: Mutex<HashMap<ThreadId, Arc<Line>>>,
+    pub(super) gone: Mutex<Gone>,
+}
+
+/// The objects of proxies that have been dropped.
+#[derive(Default)]
+pub(super) struct Gone {
+    objects: VecDeque<String>,
+    /// A thread tells the manager.
+    is_told: bool,
 }
 
 /// A thread's connection.
@@ -39,27 +62,73 @@ pub(super) struct Line {
 pub(super) type Args = (Vec<Dynamic>, Vec<(Dynamic, Dynamic)>);
 
 impl Server {
-    fn dial(&self) -> Result<Line> {
+    fn dial(&self, deadline: Option<Instant>) -> Result<Line> {
         let client = Client::builder(self.address.clone()).authkey(&self.authkey);
-        let connection = client.python_peers(self.peers).connect()?;
+        let limit = left(deadline).map_or(PATIENCE, |left| left.min(PATIENCE));
+        let connection = client.python_peers(self.peers).timeout(limit).connect()?;
         let is_python = connection.peer().is_some_and(PeerInfo::is_python);
         let line = Line { connection, owed: AtomicU32::new(0) };
         if is_python { Ok(line) } else { Err(PythonError::NoPython) }
     }
 
-    /// Asks the server as a whole, over a connection of its own.
+    /// Asks the server as a whole, over a connection of its own, for what takes no time.
     pub(super) fn ask(&self, verb: &str, args: Args) -> Result<Dynamic> {
-        self.dial()?.talk(None, verb, args)
+        let deadline = after(PATIENCE);
+        self.dial(deadline)?.talk(None, verb, args, deadline)
     }
 
-    /// Calls a method of an object, and reads its answer.
+    /// As [`ask`](Self::ask), for what runs code of the program's.
+    pub(super) fn ask_for_long(&self, verb: &str, args: Args) -> Result<Dynamic> {
+        self.dial(None)?.talk(None, verb, args, None)
+    }
+
+    /// Says that a proxy has been dropped, soon. Never waits.
+    pub(super) fn let_go(self: &Arc<Self>, object: String) {
+        {
+            let gone = &mut *lock(&self.gone);
+            if gone.objects.len() >= MOST_GONE {
+                return;
+            }
+            gone.objects.push_back(object);
+            if std::mem::replace(&mut gone.is_told, true) {
+                return;
+            }
+        }
+        let server = self.clone();
+        let thread = thread::Builder::new().name("procession-decref".into());
+        if thread.spawn(move || server.tell_gone()).is_err() {
+            // The next one tries again.
+            lock(&self.gone).is_told = false;
+        }
+    }
+
+    fn tell_gone(&self) {
+        loop {
+            let object = {
+                let gone = &mut *lock(&self.gone);
+                gone.is_told = !gone.objects.is_empty();
+                let Some(object) = gone.objects.pop_front() else { return };
+                object
+            };
+            let is_told = || {
+                let told = self.ask("decref", (vec![object.as_str().into()], Vec::new()));
+                !matches!(told, Err(PythonError::Listener(_) | PythonError::Pipe(_)))
+            };
+            if !(0..TRIES).any(|_| is_told()) {
+                lock(&self.gone).objects.clear();
+            }
+        }
+    }
+
+    /// Calls a method of an object, and reads its answer; the limit is the method's own.
     pub(super) fn call<R: DeserializeOwned>(
         self: &Arc<Self>,
         object: &str,
         method: &str,
         args: Args,
+        limit: Option<Duration>,
     ) -> Result<R> {
-        let answer = self.call_plain(object, method, args)?;
+        let answer = self.call_plain(object, method, args, limit)?;
         Ok(Reading::of(self, || answer.to())?)
     }
 
@@ -68,12 +137,16 @@ impl Server {
         object: &str,
         method: &str,
         args: Args,
+        limit: Option<Duration>,
     ) -> Result<Dynamic> {
-        let line = self.line()?;
-        let answer = line.settle().and_then(|()| line.talk(Some(object), method, args));
+        let deadline = limit.and_then(|limit| after(limit.saturating_add(GRACE)));
+        let line = self.line(deadline)?;
+        let settled = line.settle(deadline);
+        let answer = settled.and_then(|()| line.talk(Some(object), method, args, deadline));
         match answer {
             // That message alone was bad: the next answer is the next question's.
             Err(PythonError::Pipe(PipeError::Encode(_) | PipeError::Decode(_))) => {}
+            // One that may still come would be taken for another's.
             Err(PythonError::Pipe(_) | PythonError::NoPython) => self.hang_up(),
             _ => {}
         }
@@ -94,14 +167,15 @@ impl Server {
     }
 
     /// The calling thread's connection.
-    fn line(self: &Arc<Self>) -> Result<Arc<Line>> {
+    fn line(self: &Arc<Self>, deadline: Option<Instant>) -> Result<Arc<Line>> {
         let me = thread::current();
         if let Some(line) = lock(&self.lines).get(&me.id()) {
             return Ok(line.clone());
         }
-        let line = Arc::new(self.dial()?);
+        let line = Arc::new(self.dial(deadline)?);
         let name = me.name().unwrap_or("thread").into();
-        line.talk(None, "accept_connection", (vec![name], Vec::new()))?;
+        let deadline = deadline.into_iter().chain(after(PATIENCE)).min();
+        line.talk(None, "accept_connection", (vec![name], Vec::new()), deadline)?;
         lock(&self.lines).insert(me.id(), line.clone());
         Leaving::note(self, me.id());
         Ok(line)
@@ -130,9 +204,25 @@ impl Server {
 
 impl Line {
     /// One request, and its answer.
-    fn talk(&self, object: Option<&str>, method: &str, (args, named): Args) -> Result<Dynamic> {
-        self.connection.send(&Request::write(object, method, args, named))?;
-        match Answer::read(self.connection.recv()?).ok_or(PythonError::NoPython)? {
+    fn talk(
+        &self,
+        object: Option<&str>,
+        method: &str,
+        (args, named): Args,
+        deadline: Option<Instant>,
+    ) -> Result<Dynamic> {
+        let request = Request::write(object, method, args, named);
+        let answer = match left(deadline) {
+            None => {
+                self.connection.send(&request)?;
+                self.connection.recv()?
+            }
+            Some(limit) => {
+                self.connection.send_timeout(&request, limit)?;
+                self.connection.recv_timeout(left(deadline).unwrap_or_default())?
+            }
+        };
+        match Answer::read(answer).ok_or(PythonError::NoPython)? {
             Answer::Return(value) => Ok(value),
             Answer::Error(exception) => Err(match read_fault(&exception) {
                 Some(fault) => fault.into(),
@@ -147,13 +237,20 @@ impl Line {
     }
 
     /// Takes the answers that nobody waits for out of the way.
-    fn settle(&self) -> Result<()> {
+    fn settle(&self, deadline: Option<Instant>) -> Result<()> {
         // Nobody but the line's thread asks or takes answers.
         for _ in 0..self.owed.swap(0, Ordering::Relaxed) {
-            self.connection.recv_bytes()?;
+            match left(deadline) {
+                None => self.connection.recv_bytes()?,
+                Some(limit) => self.connection.recv_bytes_timeout(limit)?,
+            };
         }
         Ok(())
     }
+}
+
+fn left(deadline: Option<Instant>) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
 /// Closes a thread's connection when the thread ends.

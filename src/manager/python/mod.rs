@@ -124,7 +124,8 @@ impl PythonManager {
     ) -> Result<Self> {
         let address = address.into_address().map_err(ListenerError::from)?;
         let authkey = authkey.as_ref().to_vec();
-        let server = Server { address, authkey, peers, lines: Mutex::default() };
+        let server =
+            Server { address, authkey, peers, lines: Mutex::default(), gone: Mutex::default() };
         server.ask("dummy", Args::default())?;
         Ok(Self(Arc::new(server)))
     }
@@ -151,7 +152,7 @@ impl PythonManager {
     ) -> Result<PythonProxy> {
         let (args, named) = plain(&args, &named)?;
         let args = std::iter::once(Dynamic::from(name)).chain(args).collect();
-        let created = Answer::read_created(self.0.ask("create", (args, named))?);
+        let created = Answer::read_created(self.0.ask_for_long("create", (args, named))?);
         let (id, methods) = created.ok_or(PythonError::NoPython)?;
         Ok(PythonProxy::new(self.0.clone(), name.into(), id, methods))
     }

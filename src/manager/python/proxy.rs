@@ -3,7 +3,7 @@
 //! Owns [`PythonProxy`], which knows nothing of its object, and two macros for those with
 //! types: what such a one is, and methods that are one call of Python's each.
 
-use super::line::{self, Args, Server};
+use super::line::{self, Server};
 use super::{PythonError, Result, plain};
 use procession_protocols::dynamic::{self, Dynamic, Token};
 use procession_protocols::manager::python::proxy_class;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
-use std::thread;
+use std::time::Duration;
 
 /// An object of a Python manager. It lives there while anybody has a proxy of it.
 ///
@@ -53,7 +53,17 @@ impl PythonProxy {
         args: impl Serialize,
         named: impl Serialize,
     ) -> Result<R> {
-        self.0.server.call(&self.0.id, method, plain(&args, &named)?)
+        self.0.server.call(&self.0.id, method, plain(&args, &named)?, None)
+    }
+
+    /// As [`call`](Self::call), of a method that gives up by itself after so long.
+    pub(super) fn call_within<R: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        method: &str,
+        args: impl Serialize,
+    ) -> Result<R> {
+        self.0.server.call(&self.0.id, method, plain(&args, &())?, Some(limit))
     }
 
     /// Calls a method whose answer is an object of its own, as an iterator is.
@@ -62,7 +72,7 @@ impl PythonProxy {
     /// As [`call`](Self::call); [`PythonError::NoPython`] when it is none.
     pub fn call_for_proxy(&self, method: &str, args: impl Serialize) -> Result<Self> {
         let server = &self.0.server;
-        match server.call_plain(&self.0.id, method, plain(&args, &())?)? {
+        match server.call_plain(&self.0.id, method, plain(&args, &())?, None)? {
             Dynamic::Token(token) => {
                 Ok(Self::new(server.clone(), token.typeid, token.id, Vec::new()))
             }
@@ -83,12 +93,7 @@ impl PythonProxy {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        let (server, id) = (self.server.clone(), std::mem::take(&mut self.id));
-        let thread = thread::Builder::new().name("procession-decref".into());
-        // Without a thread the object stays until the manager ends, as it does when this
-        // program is killed.
-        let args: Args = (vec![id.into()], Vec::new());
-        let _ = thread.spawn(move || server.ask("decref", args));
+        self.server.let_go(std::mem::take(&mut self.id));
     }
 }
 
@@ -193,18 +198,26 @@ macro_rules! kinds {
     )*};
 }
 
-/// Calls: `name(argument: type) -> result = "method"(arguments)`.
+/// Calls: `name(argument: type) -> result = "method"(arguments)`, and ` within limit` when the
+/// method gives up by itself after so long.
 macro_rules! calls {
+    (@call $proxy:expr, $method:literal, $args:expr) => {
+        $proxy.call($method, $args)
+    };
+    (@call $proxy:expr, $method:literal, $args:expr, $limit:expr) => {
+        $proxy.call_within($limit, $method, $args)
+    };
     ($(
         $(#[$attribute:meta])*
-        $name:ident($($arg:ident: $type:ty),*) -> $out:ty = $method:literal($($given:expr),*);
+        $name:ident($($arg:ident: $type:ty),*) -> $out:ty
+            = $method:literal($($given:expr),*) $(within $limit:expr)?;
     )*) => {$(
         $(#[$attribute])*
         ///
         /// # Errors
         /// [`PythonError`](crate::manager::PythonError).
         pub fn $name(&self $(, $arg: $type)*) -> $crate::manager::python::Result<$out> {
-            self.proxy.call($method, ($($given,)*))
+            calls!(@call self.proxy, $method, ($($given,)*) $(, $limit)?)
         }
     )*};
 }

@@ -68,7 +68,7 @@ impl<T: Serialize> PythonQueue<T> {
     /// # Errors
     /// [`Fault::Full`](crate::manager::Fault::Full), and as [`put`](Self::put).
     pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), Unput<T, PythonError>> {
-        let put = self.proxy.call("put", (&item, true, timeout.as_secs_f64()));
+        let put = self.proxy.call_within(timeout, "put", (&item, true, timeout.as_secs_f64()));
         put.map_err(|why| Unput { item, why })
     }
 
@@ -77,7 +77,7 @@ impl<T: Serialize> PythonQueue<T> {
     /// # Errors
     /// As [`put_timeout`](Self::put_timeout).
     pub fn try_put(&self, item: T) -> Result<(), Unput<T, PythonError>> {
-        let put = self.proxy.call("put", (&item, false));
+        let put = self.proxy.call_within(Duration::ZERO, "put", (&item, false));
         put.map_err(|why| Unput { item, why })
     }
 }
@@ -95,9 +95,10 @@ impl<T: DeserializeOwned> PythonQueue<T> {
         get() -> T = "get"();
         /// As [`get`](Self::get), waiting at most for `timeout`:
         /// [`Fault::Empty`](crate::manager::Fault::Empty).
-        get_timeout(timeout: Duration) -> T = "get"(true, timeout.as_secs_f64());
+        get_timeout(timeout: Duration) -> T = "get"(true, timeout.as_secs_f64())
+            within timeout;
         /// As [`get_timeout`](Self::get_timeout), if there is an item now.
-        try_get() -> T = "get"(false);
+        try_get() -> T = "get"(false) within Duration::ZERO;
     }
 }
 
@@ -128,10 +129,11 @@ macro_rules! acquirers {
                 locked() -> bool = "locked"();
                 /// As [`acquire`](Self::acquire), at most for `timeout`: whether it is the
                 /// caller's.
-                acquire_timeout(timeout: Duration) -> bool = "acquire"(true, timeout.as_secs_f64());
+                acquire_timeout(timeout: Duration) -> bool = "acquire"(true, timeout.as_secs_f64())
+                    within timeout;
                 /// As [`acquire`](Self::acquire), if it is to be had now: whether it is the
                 /// caller's.
-                try_acquire() -> bool = "acquire"(false);
+                try_acquire() -> bool = "acquire"(false) within Duration::ZERO;
             }
 
             /// Waits until it is the caller's.
@@ -204,7 +206,7 @@ impl PythonEvent {
         /// Waits until it is set.
         wait() -> bool = "wait"();
         /// As [`wait`](Self::wait), at most for `timeout`: whether it is set.
-        wait_timeout(timeout: Duration) -> bool = "wait"(timeout.as_secs_f64());
+        wait_timeout(timeout: Duration) -> bool = "wait"(timeout.as_secs_f64()) within timeout;
     }
 }
 
@@ -223,6 +225,6 @@ impl PythonBarrier {
         /// Comes, and waits for the others: the place in which it came, from 0.
         wait() -> usize = "wait"();
         /// As [`wait`](Self::wait), at most for `timeout`, which breaks the barrier.
-        wait_timeout(timeout: Duration) -> usize = "wait"(timeout.as_secs_f64());
+        wait_timeout(timeout: Duration) -> usize = "wait"(timeout.as_secs_f64()) within timeout;
     }
 }
