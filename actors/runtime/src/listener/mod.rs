@@ -426,7 +426,9 @@ pub fn random() -> io::Result<[u8; 40]> {
     Ok(bytes)
 }
 
-/// Whether there are no descriptors left for one more connection.
+/// Whether there is no room for one more connection, in descriptors or in memory. It waits
+/// outside then, and an accept that came back at once would find it there again and again.
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    let full = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|error| full.contains(&error))
 }

@@ -13,12 +13,13 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 use std::io;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long a connect waits until it tries again at a listener whose backlog is full.
@@ -180,7 +181,7 @@ pub(super) fn dial(address: &Address, deadline: Instant) -> Result<OwnedFd, List
     match address {
         Address::Tcp { host, port } => {
             let mut last = io::ErrorKind::NotFound.into();
-            for at in (host.as_str(), *port).to_socket_addrs()? {
+            for at in resolve(host, *port, deadline)? {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return Err(ListenerError::Timeout);
@@ -208,6 +209,29 @@ pub(super) fn dial(address: &Address, deadline: Instant) -> Result<OwnedFd, List
             std::thread::sleep(NAP);
         },
     }
+}
+
+/// What a host's name stands for. Who is asked may be silent for long, so a thread waits for
+/// that, and no longer than he answers.
+fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ListenerError> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![(address, port).into()]);
+    }
+    let host = host.to_owned();
+    let ask = move || (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+    Ok(in_time(ask, deadline)??)
+}
+
+fn in_time<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+    deadline: Instant,
+) -> Result<T, ListenerError> {
+    let (says, heard) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("procession-resolve".into());
+    // An error means that it took too long.
+    thread.spawn(move || drop(says.send(act())))?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    heard.recv_timeout(left).map_err(|_| ListenerError::Timeout)
 }
 
 /// As [`dial`], on the hidden thread.
@@ -252,5 +276,25 @@ fn try_dial_unix(address: &Address) -> Result<Option<OwnedFd>, ListenerError> {
         }
         Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_time() {
+        let begun = Instant::now();
+        let soon = begun + Duration::from_millis(50);
+        let silent = || std::thread::sleep(Duration::from_secs(20));
+        assert!(matches!(in_time(silent, soon), Err(ListenerError::Timeout)));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        let later = begun + Duration::from_secs(10);
+        assert_eq!(
+            resolve("::1", 7, soon).unwrap(),
+            [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 7))]
+        );
+        assert!(resolve("localhost", 7, later).unwrap().iter().all(|at| at.ip().is_loopback()));
     }
 }
