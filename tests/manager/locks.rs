@@ -188,6 +188,18 @@ fn notify_wakes_as_many_as_it_says() {
     drop(held);
     expect("woken", 3);
     notify(3);
+    // Once more, and all at a time.
+    for _ in 0..3 {
+        children.push(Process::spawn(child, (condition.clone(), said.clone())).unwrap());
+        let (condition, said) = (condition.clone(), said.clone());
+        threads.push(std::thread::spawn(move || child(condition, said)));
+    }
+    expect("waits", 6);
+    let held = condition.lock().unwrap();
+    assert!(said.get_timeout(SHORT).is_err(), "none wakes by itself");
+    condition.notify_all().unwrap();
+    drop(held);
+    expect("woken", 6);
     for child in children {
         child.result_timeout(SOON).unwrap();
     }
