@@ -19,7 +19,7 @@ use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
-use procession_protocols::pool::{Change, Effect, Options, Record, TaskId};
+use procession_protocols::pool::{Change, Effect, Options, Record};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, Weak};

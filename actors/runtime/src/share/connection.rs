@@ -156,15 +156,17 @@ impl Connection {
         self.post_frame(FrameKind::Cast, object, 0, message)
     }
 
-    /// As [`post`](Self::post); once the owner has answered, whatever it says, `then` runs on
-    /// the hidden thread, which it must not hold up. When the owner goes, it does not.
-    pub(crate) fn post_then(
+    /// As [`post`](Self::post), for what gives something back, which always finds room. Once the
+    /// owner has answered, whatever it says, `then` runs on the hidden thread, which it must not
+    /// hold up. When the owner goes, it does not.
+    pub(crate) fn give_back(
         &self,
         object: u64,
         message: Encoded,
         then: impl FnOnce() + Send + 'static,
     ) -> Result<(), ShareError> {
-        self.post_entered(Waiting::Then(Box::new(then)), FrameKind::Call, object, message)
+        let then = Waiting::Then(Box::new(then));
+        self.post_entered(GIVING_BACK, then, FrameKind::Call, object, message)
     }
 
     fn begin_request(self: &Arc<Self>, object: u64, message: Encoded) -> Result<Call, ShareError> {
@@ -202,18 +204,20 @@ impl Connection {
         let objects = handles.iter().map(|handle| handle.object()).collect();
         let word = ToOwner::Adopt { objects, end: Fd(end) };
         let message = codec::encode(&word).map_err(io::Error::other)?;
-        self.post_entered(Waiting::Keeping { _handles: handles }, FrameKind::Control, 0, message)
+        let keeping = Waiting::Keeping { _handles: handles };
+        self.post_entered(OUTBOUND_LIMIT, keeping, FrameKind::Control, 0, message)
     }
 
     fn post_entered(
         &self,
+        limit: usize,
         waiting: Waiting,
         kind: FrameKind,
         target: u64,
         message: Encoded,
     ) -> Result<(), ShareError> {
         let number = self.enter(waiting)?;
-        self.post_frame(kind, target, number, message).inspect_err(|_| {
+        self.post_up_to(limit, kind, target, number, message).inspect_err(|_| {
             let waiting = lock(&self.state).calls.remove(&number);
             drop(waiting);
         })

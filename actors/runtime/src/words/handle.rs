@@ -273,13 +273,16 @@ impl<F: Form> Drop for Pending<'_, '_, F> {
                     page.put_cell(claim.cell);
                 }
             }
-            Side::Away(_) if claim.cell == 0 => drop(self.at.post(&Ask::Abandon(claim))),
             // Until the owner has heard of this it may have the cell hold a permit.
             Side::Away(away) => {
                 let page = page.clone();
-                let put = move || page.put_cell(claim.cell);
+                let put = move || {
+                    if claim.cell != 0 {
+                        page.put_cell(claim.cell);
+                    }
+                };
                 if let Ok(message) = codec::encode(&Ask::Abandon(claim)) {
-                    let _ = away.connection.post_then(away.object, message, put);
+                    let _ = away.connection.give_back(away.object, message, put);
                 }
             }
         }

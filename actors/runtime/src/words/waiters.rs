@@ -18,8 +18,8 @@ pub(super) enum Ask {
     Party,
     /// A call: wait for me. The answer is one byte.
     Wait(Claim),
-    /// Nobody awaits that any more. A call when there is a cell, which is the client's again
-    /// with the answer.
+    /// Nobody awaits that any more. A call: with the answer its cell, if it has one, is
+    /// the client's again.
     Abandon(Claim),
 }
 
