@@ -5,7 +5,7 @@
 //! `procession_protocols::auth` (the machines), and those who wait: `mod.rs`, `client`.
 
 use super::ListenerError;
-use crate::sys::stream;
+use crate::sys::{socket, stream};
 use procession_protocols::auth::{Acceptor, Connector, LONGEST, Session, Step};
 use procession_protocols::pipe::{Head, Incoming};
 use std::collections::VecDeque;
@@ -51,6 +51,12 @@ impl Talk {
                 Side::Acceptor(side) => side.hear(&message),
                 Side::Connector(side) => side.hear(&message),
             };
+            if send.is_none() {
+                // Python's connections send what follows only when the peer is known to have
+                // this (Nagle's algorithm); the kernel would wait 40 ms for an answer that
+                // could tell it.
+                socket::acknowledge(self.socket.as_fd());
+            }
             if let Some(words) = send {
                 let said = say(self.socket.as_fd(), &words);
                 // That it failed is the better news than that the peer is gone already.

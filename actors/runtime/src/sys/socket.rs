@@ -16,6 +16,24 @@ pub const MAX_FDS: usize = 253;
 #[repr(C, align(8))]
 pub(super) struct ControlSpace([u8; 16 + MAX_FDS * size_of::<RawFd>() + 8]);
 
+/// Has the kernel tell the peer of a TCP connection at once what has come, instead of with the
+/// next answer. Nothing on another socket.
+pub(crate) fn acknowledge(stream: BorrowedFd<'_>) {
+    let one: libc::c_int = 1;
+    let len = libc::socklen_t::try_from(size_of_val(&one)).unwrap_or_default();
+    // SAFETY: the kernel reads an integer of that length, which lives until the call returns.
+    // It is a hint: that it is not taken does no harm.
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_QUICKACK,
+            (&raw const one).cast(),
+            len,
+        );
+    }
+}
+
 /// Sends without waiting. Returns how many bytes went; the descriptors went with the
 /// first of them.
 pub(crate) fn send(
