@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 const KEY: &[u8] = b"abracadabra";
 
 /// Far more than a stack has frames for.
-const DEEP: usize = 50_000;
+const DEEP: usize = 12_000;
 
 #[derive(Serialize, Deserialize)]
 struct Link(Option<ListProxy<Link>>);

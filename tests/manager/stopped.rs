@@ -53,46 +53,53 @@ fn at_once<T>(act: impl FnOnce() -> T) -> T {
 #[test]
 fn what_is_asked_of_a_stopped_manager_ends_in_its_time() {
     let folder = Folder::new("stopped");
-    for address in [folder.file("socket"), "127.0.0.1:0".to_owned()] {
-        let builder = Manager::builder().address(address.as_str()).authkey(KEY);
-        let manager = builder.register("Scale", scale).start().unwrap();
-        let remote = Manager::connect(manager.address().unwrap().clone(), KEY).unwrap();
-        let server = manager.process().unwrap().pid().unwrap();
-        in_time(move || {
-            let queue = remote.queue::<Vec<u8>>().unwrap();
-            let (list, other) = (remote.list([1u8]).unwrap(), remote.list([2u8]).unwrap());
-            let scale = remote.make::<Scale>("Scale", ()).unwrap();
-            let objects = manager.object_count().unwrap();
-            queue.put(vec![1]).unwrap();
-            stop(server);
-            late(|| queue.get_timeout(SHORT));
-            for _ in 0..3 {
-                late(|| queue.put_timeout(vec![2; LARGE], SHORT));
-            }
-            // Behind those, and by other threads.
-            late(|| queue.get_timeout(SHORT));
-            at_once(|| send(&mut queue.get_async()));
-            at_once(|| send(&mut queue.put_async(&vec![3; LARGE])));
-            at_once(|| drop(list));
-            for _ in 0..4 {
-                let begun = Instant::now();
-                let weighed = scale.weigh_timeout(vec![0; LARGE], SHORT);
-                assert!(matches!(weighed, Err(CallError::Timeout)), "{weighed:?}");
-                assert!(begun.elapsed() < SHORT + SLACK, "{:?}", begun.elapsed());
-            }
-            signal(server, Signal::SIGCONT);
-            // All that was said is heard now, and what was given up before it left is not.
-            assert_eq!(other.to_vec().unwrap(), [2]);
-            assert_eq!(queue.get_timeout(SOON).unwrap(), [1], "nobody got it before");
-            assert!(queue.qsize().unwrap() < 3);
-            assert_eq!(scale.weigh_timeout(vec![0; LARGE], SOON).unwrap(), LARGE);
-            until("the dropped one is gone", || manager.object_count().unwrap() == objects - 1);
-            // Nothing waits for one that does not come back.
-            stop(server);
-            late(|| queue.put_timeout(vec![4; LARGE], SHORT));
-            late(|| queue.put_timeout(vec![4; LARGE], SHORT));
-            at_once(|| drop((queue, other, scale, remote)));
-            signal(server, Signal::SIGCONT);
-        });
-    }
+    stopped(&folder.file("socket"));
+}
+
+#[test]
+fn what_is_asked_of_a_stopped_manager_over_tcp_ends_in_its_time() {
+    stopped("127.0.0.1:0");
+}
+
+fn stopped(address: &str) {
+    let builder = Manager::builder().address(address).authkey(KEY);
+    let manager = builder.register("Scale", scale).start().unwrap();
+    let remote = Manager::connect(manager.address().unwrap().clone(), KEY).unwrap();
+    let server = manager.process().unwrap().pid().unwrap();
+    in_time(move || {
+        let queue = remote.queue::<Vec<u8>>().unwrap();
+        let (list, other) = (remote.list([1u8]).unwrap(), remote.list([2u8]).unwrap());
+        let scale = remote.make::<Scale>("Scale", ()).unwrap();
+        let objects = manager.object_count().unwrap();
+        queue.put(vec![1]).unwrap();
+        stop(server);
+        late(|| queue.get_timeout(SHORT));
+        for _ in 0..3 {
+            late(|| queue.put_timeout(vec![2; LARGE], SHORT));
+        }
+        // Behind those, and by other threads.
+        late(|| queue.get_timeout(SHORT));
+        at_once(|| send(&mut queue.get_async()));
+        at_once(|| send(&mut queue.put_async(&vec![3; LARGE])));
+        at_once(|| drop(list));
+        for _ in 0..4 {
+            let begun = Instant::now();
+            let weighed = scale.weigh_timeout(vec![0; LARGE], SHORT);
+            assert!(matches!(weighed, Err(CallError::Timeout)), "{weighed:?}");
+            assert!(begun.elapsed() < SHORT + SLACK, "{:?}", begun.elapsed());
+        }
+        signal(server, Signal::SIGCONT);
+        // All that was said is heard now, and what was given up before it left is not.
+        assert_eq!(other.to_vec().unwrap(), [2]);
+        assert_eq!(queue.get_timeout(SOON).unwrap(), [1], "nobody got it before");
+        assert!(queue.qsize().unwrap() < 3);
+        assert_eq!(scale.weigh_timeout(vec![0; LARGE], SOON).unwrap(), LARGE);
+        until("the dropped one is gone", || manager.object_count().unwrap() == objects - 1);
+        // Nothing waits for one that does not come back.
+        stop(server);
+        late(|| queue.put_timeout(vec![4; LARGE], SHORT));
+        late(|| queue.put_timeout(vec![4; LARGE], SHORT));
+        at_once(|| drop((queue, other, scale, remote)));
+        signal(server, Signal::SIGCONT);
+    });
 }
