@@ -249,17 +249,18 @@ impl<'a> Calls<'a> {
     /// Does what is left to do for an answer: most often nothing, once it is in the outbox.
     #[inline]
     fn hand_over(&mut self, encoded: Result<(), EncodeError>, is_put: bool) -> bool {
-        let desk = &mut *self.desk;
-        let handed_over = if is_put && !self.is_watched && !desk.outbox.is_heavy() {
-            true
-        } else {
-            desk.hand_over_slowly(encoded, is_put).is_ok()
-        };
+        let is_done = is_put && !self.is_watched && !self.desk.outbox.is_heavy();
+        let handed_over = is_done || self.desk.hand_over_slowly(encoded, is_put).is_ok();
         self.is_open = false;
-        if self.is_joined && desk.outbox.must_ring_after(self.next.wrapping_sub(1)) {
-            return handed_over && desk.ring().is_ok();
-        }
-        handed_over
+        // Of many calls of one task, which make the time, no more is asked.
+        if self.is_joined { self.tell_of_one() && handed_over } else { handed_over }
+    }
+
+    /// Ends the owner's sleep, if it is for the call that has just been answered.
+    #[inline(never)]
+    fn tell_of_one(&mut self) -> bool {
+        let is_slept_for = self.desk.outbox.must_ring_after(self.next.wrapping_sub(1));
+        !is_slept_for || self.desk.ring().is_ok()
     }
 }
 
