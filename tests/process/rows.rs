@@ -203,10 +203,12 @@ fn an_ended_child_gives_back_what_it_held() {
         // The thread that writes relayed lines came with the first of them.
         until("all is given back", || {
             now = crate::util::holdings();
-            now.descriptors == baseline.descriptors && now.children == 0
+            // Names of shared memory that others make in the meantime they take away again.
+            now.descriptors == baseline.descriptors
+                && now.children == 0
+                && now.shm.is_subset(&baseline.shm)
         });
         assert!(now.threads <= baseline.threads + 1, "{now:?} {baseline:?}");
-        assert_eq!(now.shm, baseline.shm);
         // And again, with all threads there: nothing at all is left.
         let baseline = at_rest();
         for _ in 0..100 {

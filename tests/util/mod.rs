@@ -11,8 +11,8 @@ pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod signals;
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -142,7 +142,8 @@ pub(crate) struct Holdings {
     pub(crate) threads: usize,
     /// Living children and zombies.
     pub(crate) children: usize,
-    pub(crate) shm: usize,
+    /// The names in /dev/shm, of everybody.
+    pub(crate) shm: BTreeSet<OsString>,
 }
 
 /// What this process holds now.
@@ -163,7 +164,10 @@ pub(crate) fn holdings() -> Holdings {
         descriptors,
         threads: count("/proc/self/task"),
         children: children_of(std::process::id()).len(),
-        shm: count("/dev/shm"),
+        shm: std::fs::read_dir("/dev/shm").map_or_else(
+            |_| BTreeSet::new(),
+            |names| names.flatten().map(|name| name.file_name()).collect(),
+        ),
     }
 }
 
@@ -191,7 +195,7 @@ pub(crate) fn back_to(baseline: &Holdings) {
         // Others may use /dev/shm; what we leave there would stay.
         if (&now.descriptors, now.threads, now.children)
             == (&baseline.descriptors, baseline.threads, baseline.children)
-            && now.shm <= baseline.shm
+            && now.shm.is_subset(&baseline.shm)
         {
             return;
         }
