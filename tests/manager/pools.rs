@@ -169,7 +169,16 @@ fn those_who_wait_at_a_managed_pool_keep_nobody_from_it() {
             _ => slow.get(),
         })
     };
-    let waits: Vec<_> = (0..MAX_FUNCTIONS + 20).map(wait).collect();
+    // Each is a function for the moment in which it begins to wait, and of those only so many
+    // may run at a time.
+    let waits: Vec<_> = (0..MAX_FUNCTIONS + 20)
+        .map(|who| {
+            if who % 16 == 0 {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            wait(who)
+        })
+        .collect();
     std::thread::sleep(Duration::from_millis(500));
     assert!(matches!(slow.get_timeout(Duration::from_millis(20)), Err(Error::Timeout)));
     assert!(!slow.wait_timeout(Duration::from_millis(20)).unwrap() && !slow.ready().unwrap());
