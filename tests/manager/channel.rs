@@ -3,11 +3,10 @@
 
 use crate::util::{SOON, signal};
 use nix::sys::signal::Signal;
-use procession::manager::{Fault, Pending, QueueProxy};
+use procession::manager::{DictProxy, Fault, Pending, QueueProxy};
 use procession::{Manager, ManagerError, Process};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -166,7 +165,11 @@ fn a_call_is_given_up_though_nothing_more_fits_its_stream() {
 #[test]
 fn large_values_go_both_ways_at_a_time() {
     let manager = Manager::start().unwrap();
-    let dict = Arc::new(manager.dict::<usize, Vec<u8>>().unwrap());
+    large_values(manager.dict().unwrap());
+}
+
+/// Puts and gets large values by threads and by one task.
+pub(crate) fn large_values(dict: DictProxy<usize, Vec<u8>>) {
     let large = |n: usize| vec![u8::try_from(n).unwrap(); 300_000 + n];
     in_time(move || {
         thread::scope(|scope| {

@@ -1,9 +1,9 @@
 //! The one stream over which a program calls the manager of another: threads that read for
 //! each other, async calls beside them, and what is left when the one that reads leaves.
 
-use crate::channel::{all, in_time, send};
-use crate::util::{SOON, until};
-use procession::manager::{DictProxy, QueueProxy};
+use crate::channel::{all, in_time, large_values, send};
+use crate::util::{Folder, SOON, until};
+use procession::manager::QueueProxy;
 use procession::{Actor, ExitReason, Manager, ManagerError, methods};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const KEY: &[u8] = b"abracadabra";
 
@@ -28,6 +28,11 @@ impl Slow {
     pub fn nap(&self, millis: u64) -> u64 {
         thread::sleep(Duration::from_millis(millis));
         millis
+    }
+
+    /// Is busy until there is this file.
+    pub fn wait_for(&self, file: String) {
+        until("the file is there", || std::fs::exists(&file).unwrap());
     }
 }
 
@@ -227,14 +232,15 @@ fn an_answer_waits_for_no_call_that_came_with_its_own() {
     let (dict, queue) = (remote.dict::<u32, u32>().unwrap(), remote.queue::<u32>().unwrap());
     let actor = remote.make::<Slow>("Slow", ()).unwrap();
     assert_eq!(actor.nap(0).unwrap(), 0);
-    for _ in 0..3 {
+    let folder = Folder::new("no-call");
+    for round in 0..3 {
         // Two that wait at the server, between those that do not.
         let mut gets = [queue.get_async(), queue.get_async()];
         let mut sets: Vec<_> = (0..20).map(|n| dict.insert_async(&n, &n)).collect();
-        let begun = Instant::now();
-        let napping = thread::spawn({
-            let actor = actor.clone();
-            move || actor.nap(300)
+        let file = folder.file(round.to_string());
+        let busy = thread::spawn({
+            let (actor, file) = (actor.clone(), file.clone());
+            move || actor.wait_for(file)
         });
         let mut sent = 0;
         sets.retain_mut(|set| {
@@ -246,38 +252,18 @@ fn an_answer_waits_for_no_call_that_came_with_its_own() {
             Pin::new(set).poll(&mut Context::from_waker(Waker::noop())).is_pending()
         });
         assert!(in_time(move || all(sets)).iter().all(Result::is_ok));
-        let took = begun.elapsed();
-        assert!(!napping.is_finished() || took > Duration::from_millis(300), "{took:?}");
+        assert!(!busy.is_finished());
+        std::fs::write(file, "").unwrap();
         queue.put(1).unwrap();
         queue.put(2).unwrap();
         let got = in_time(move || all(gets.into()));
         assert!(got.iter().all(Result::is_ok), "{got:?}");
-        assert_eq!(napping.join().unwrap().unwrap(), 300);
+        busy.join().unwrap().unwrap();
     }
 }
 
 #[test]
 fn large_values_go_both_ways_at_a_time_over_tcp() {
     let (_manager, remote) = served();
-    let dict: Arc<DictProxy<usize, Vec<u8>>> = Arc::new(remote.dict().unwrap());
-    let large = |n: usize| vec![u8::try_from(n).unwrap(); 300_000 + n];
-    in_time(move || {
-        thread::scope(|scope| {
-            for n in 0..3 {
-                let dict = &dict;
-                scope.spawn(move || {
-                    for _ in 0..5 {
-                        dict.insert(&n, &large(n)).unwrap();
-                        assert_eq!(dict.get(&n).unwrap(), Some(large(n)));
-                    }
-                });
-            }
-            let calls = (10..40).map(|n| dict.insert_async(&n, &large(n))).collect();
-            assert!(all(calls).iter().all(Result::is_ok));
-            let calls = (10..40).map(|n| dict.get_async(&n)).collect();
-            for (n, value) in (10..).zip(all(calls)) {
-                assert_eq!(value.unwrap(), Some(large(n)));
-            }
-        });
-    });
+    large_values(remote.dict().unwrap());
 }
