@@ -7,9 +7,7 @@ use super::imap::Imap;
 use super::tasks::Tasks;
 use crate::error::{Error, Result};
 use crate::executor::MapOptions;
-use crate::pool::TaskOptions;
 use procession_runtime::function::Entry;
-use procession_runtime::sync::after;
 use std::fmt;
 use std::task::Poll;
 use std::time::Instant;
@@ -64,13 +62,7 @@ impl<'e> Mapping<'e> {
         &self,
         map: impl FnOnce(Tasks) -> Result<Imap<'a, R>>,
     ) -> Result<MapResults<'a, R>> {
-        let deadline = self.options.timeout.and_then(after);
-        let ahead = match self.options.buffersize {
-            Some(0) => return Err(Error::Invalid("at least one chunk is under way")),
-            Some(chunks) => chunks,
-            None => usize::MAX,
-        };
-        let options = TaskOptions::new().chunksize(self.options.chunksize.unwrap_or(1));
+        let (deadline, ahead, options) = self.options.terms()?;
         let results = map(self.tasks.on(options))?;
         Ok(MapResults { results: results.ahead(ahead), deadline, is_over: false })
     }

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "options do nothing until an executor is asked with them"]
 pub struct MapOptions {
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) chunksize: Option<usize>,
-    pub(crate) buffersize: Option<usize>,
+    timeout: Option<Duration>,
+    chunksize: Option<usize>,
+    buffersize: Option<usize>,
 }
 
 impl MapOptions {
@@ -45,6 +45,16 @@ impl MapOptions {
     pub fn buffersize(mut self, buffersize: usize) -> Self {
         self.buffersize = Some(buffersize);
         self
+    }
+
+    /// When it has to be done, how many chunks are ahead at most, and how inputs are cut.
+    pub(crate) fn terms(self) -> Result<(Option<Instant>, usize, TaskOptions)> {
+        let deadline = self.timeout.and_then(after);
+        if self.buffersize == Some(0) {
+            return Err(Error::Invalid("at least one chunk is under way"));
+        }
+        let options = TaskOptions::new().chunksize(self.chunksize.unwrap_or(1));
+        Ok((deadline, self.buffersize.unwrap_or(usize::MAX), options))
     }
 }
 
@@ -98,14 +108,7 @@ impl<'e> Mapping<'e> {
         &self,
         map: impl FnOnce(Tasks) -> Result<Imap<'a, R>>,
     ) -> Result<MapResults<'a, R>> {
-        let deadline = self.options.timeout.and_then(after);
-        let ahead = match self.options.buffersize {
-            Some(0) => return Err(Error::Invalid("at least one chunk is under way")),
-            Some(chunks) => chunks as u64,
-            None => u64::MAX,
-        };
-        let chunksize = self.options.chunksize.unwrap_or(1);
-        let options = TaskOptions::new().chunksize(chunksize);
+        let (deadline, ahead, options) = self.options.terms()?;
         let results = map(Tasks::new(self.tasks.core().clone(), options))?;
         Ok(MapResults { results: results.ahead(ahead), deadline, is_over: false })
     }

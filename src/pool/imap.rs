@@ -122,8 +122,8 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
     }
 
     /// The same with so many chunks ahead, which are submitted now and go on by themselves.
-    pub(crate) fn ahead(mut self, most: u64) -> Self {
-        self.most = usize::try_from(most).unwrap_or(usize::MAX);
+    pub(crate) fn ahead(mut self, most: usize) -> Self {
+        self.most = most;
         self.is_alone = true;
         self.is_grouped = false;
         self.fill();
