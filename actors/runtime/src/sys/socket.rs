@@ -116,6 +116,18 @@ pub(crate) fn receive(
     receive_with(socket, buffer, fds, if wait { 0 } else { libc::MSG_DONTWAIT })
 }
 
+/// As [`receive`] without waiting, and all stays where it is. After an error no descriptor has
+/// been kept.
+fn look(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    let before = fds.len();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    receive_with(socket, buffer, fds, flags).inspect_err(|_| fds.truncate(before))
+}
+
 /// As [`receive`] without waiting, of a socket of messages, for its only reader; and when
 /// no number is free for a descriptor (`EMFILE`), the message stays with all of them.
 pub(crate) fn receive_whole(
@@ -123,9 +135,7 @@ pub(crate) fn receive_whole(
     buffer: &mut [u8],
     fds: &mut VecDeque<OwnedFd>,
 ) -> io::Result<usize> {
-    let before = fds.len();
-    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
-    let count = receive_with(socket, buffer, fds, flags).inspect_err(|_| fds.truncate(before))?;
+    let count = look(socket, buffer, fds)?;
     // SAFETY: recv writes nothing into no bytes: what has been looked at is thrown away, the
     // message's own references to its descriptors with it.
     unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_DONTWAIT) };
@@ -140,8 +150,7 @@ pub(crate) fn receive_or_leave(
     fds: &mut VecDeque<OwnedFd>,
 ) -> io::Result<usize> {
     let before = fds.len();
-    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
-    let count = receive_with(socket, buffer, fds, flags).inspect_err(|_| fds.truncate(before))?;
+    let count = look(socket, buffer, fds)?;
     let (mut taken, mut had_fds) = (0, false);
     while taken < count {
         let rest = &mut buffer[taken..count];
