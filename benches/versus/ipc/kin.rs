@@ -1,7 +1,9 @@
 //! Our side of the rows about semaphores, events, conditions and barriers.
 //!
 //! Owns who waits for whom. Stamps and announcements are plain words in memory that
-//! the workers share. It must never use what a user does not have.
+//! the workers share. Who takes part has used its handle before the gate opens: the first
+//! use asks the owner, where the C side inherits a mapping. It must never use what a user
+//! does not have.
 
 use std::time::Duration;
 
@@ -19,7 +21,15 @@ const POLL: Duration = Duration::from_micros(50);
 const WAITING: usize = 0;
 const STAMP: usize = 1;
 
+fn reach(semaphores: &[&Semaphore]) -> Result<(), Failure> {
+    for semaphore in semaphores {
+        semaphore.value()?;
+    }
+    Ok(())
+}
+
 fn ping(gate: Gate, own: Semaphore, other: Semaphore, count: u64) -> Result<Report, Failure> {
+    reach(&[&own, &other])?;
     gate.pass(|| {
         for _ in 0..count {
             other.release()?;
@@ -30,6 +40,7 @@ fn ping(gate: Gate, own: Semaphore, other: Semaphore, count: u64) -> Result<Repo
 }
 
 fn pong(gate: Gate, own: Semaphore, other: Semaphore, count: u64) -> Result<Report, Failure> {
+    reach(&[&own, &other])?;
     gate.pass(|| {
         for _ in 0..count {
             own.acquire()?;
@@ -103,6 +114,7 @@ fn wait_for_event(
     words: SharedMemory,
     count: u64,
 ) -> Result<Report, Failure> {
+    event.is_set()?;
     sleep_and_stamp(gate, words, count, |announce, stamp| {
         announce();
         event.wait()?;
@@ -113,6 +125,7 @@ fn wait_for_event(
 }
 
 fn set_event(gate: Gate, event: Event, words: SharedMemory, count: u64) -> Result<Report, Failure> {
+    event.is_set()?;
     stamp_and_wake(gate, words, count, |word| {
         stamp(word);
         Ok(event.set()?)
@@ -136,6 +149,7 @@ fn wait_for_notice(
     words: SharedMemory,
     count: u64,
 ) -> Result<Report, Failure> {
+    drop(condition.lock()?);
     sleep_and_stamp(gate, words, count, |announce, stamp| {
         let mut guard = condition.lock()?;
         // With the lock held, so that the notice cannot come before the wait.
@@ -151,6 +165,7 @@ fn notify(
     words: SharedMemory,
     count: u64,
 ) -> Result<Report, Failure> {
+    drop(condition.lock()?);
     stamp_and_wake(gate, words, count, |word| {
         let guard = condition.lock()?;
         stamp(word);
@@ -176,6 +191,7 @@ fn slept(reports: &[Report]) -> Result<Answer, Error> {
 }
 
 fn meet(gate: Gate, barrier: Barrier, rounds: u64) -> Result<Report, Failure> {
+    barrier.n_waiting()?;
     gate.pass(|| {
         let mut first = 0;
         for _ in 0..rounds {

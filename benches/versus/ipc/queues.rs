@@ -1,7 +1,8 @@
 //! Our side of the rows about queues.
 //!
 //! Owns producers and consumers as children, with this process as the owner that both
-//! reach the queue through. It must never use what a user does not have.
+//! reach the queue through; who takes part has used its handle before the gate opens. It
+//! must never use what a user does not have.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -39,6 +40,7 @@ pub(super) enum Hand {
 
 /// Puts the numbers from `count` down to 1.
 fn produce(gate: Gate, queue: Queue<Record>, hand: Hand, count: u64) -> Result<Report, Failure> {
+    queue.qsize()?;
     gate.pass(|| {
         let mut left = count;
         while left > 0 {
@@ -59,6 +61,7 @@ fn produce(gate: Gate, queue: Queue<Record>, hand: Hand, count: u64) -> Result<R
 }
 
 fn consume(gate: Gate, queue: Queue<Record>, hand: Hand, count: u64) -> Result<Report, Failure> {
+    queue.qsize()?;
     gate.pass(|| {
         let (mut left, mut sum) = (count, 0);
         while left > 0 {
@@ -101,6 +104,7 @@ fn give_back(
     back: Queue<Record>,
     count: u64,
 ) -> Result<Report, Failure> {
+    (there.qsize()?, back.qsize()?);
     gate.pass(|| {
         for _ in 0..count {
             let record = there.get()?;
@@ -129,6 +133,7 @@ pub(super) fn round_trip(operations: u64) -> Result<Answer, Error> {
 }
 
 fn produce_large(gate: Gate, queue: Queue<Vec<u8>>, count: u64) -> Result<Report, Failure> {
+    queue.qsize()?;
     let item = black_box(vec![7; MIB]);
     gate.pass(|| {
         for _ in 0..count {
@@ -139,6 +144,7 @@ fn produce_large(gate: Gate, queue: Queue<Vec<u8>>, count: u64) -> Result<Report
 }
 
 fn consume_large(gate: Gate, queue: Queue<Vec<u8>>, count: u64) -> Result<Report, Failure> {
+    queue.qsize()?;
     gate.pass(|| {
         let mut whole = 0;
         for _ in 0..count {

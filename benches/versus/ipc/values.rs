@@ -16,6 +16,7 @@ const DOUBLES: u32 = 1_000_000;
 const DOUBLES_SUM: f64 = 2_999_997.0;
 
 fn add_locked(gate: Gate, value: Value<u64>, window_ms: u64) -> Result<Report, Failure> {
+    value.get()?;
     gate.pass_window(window_ms, || {
         black_box(value.update(|count| count + 1)?);
         Ok(())
