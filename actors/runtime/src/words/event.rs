@@ -2,7 +2,7 @@
 //!
 //! Owns setting it and waiting for it.
 
-use super::drive::{Pauses, Wait, drive, finish};
+use super::drive::{Habit, Pauses, Wait, drive, finish};
 use super::handle::Handle;
 use super::host::{Form, Gone, Own, Spot};
 use super::waiters::{Claim, Waiters, Waiting};
@@ -58,7 +58,11 @@ impl Form for EventForm {
 
 /// A flag that processes wait for.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Event(Handle<EventForm>);
+pub struct Event {
+    handle: Handle<EventForm>,
+    #[serde(skip)]
+    habit: Habit,
+}
 
 impl Event {
     /// One that is not set.
@@ -66,7 +70,7 @@ impl Event {
     /// # Errors
     /// No memory, or [`MAX_RECORDS`](super::MAX_RECORDS) objects.
     pub fn new() -> io::Result<Self> {
-        Handle::host(()).map(Self)
+        Ok(Self { handle: Handle::host(())?, habit: Habit::default() })
     }
 
     /// Whether it is set.
@@ -74,7 +78,7 @@ impl Event {
     /// # Errors
     /// The owner has ended.
     pub fn is_set(&self) -> Result<bool, WordError> {
-        Ok(self.0.words()?.is_set())
+        Ok(self.handle.words()?.is_set())
     }
 
     /// Sets it: everybody who waits goes on.
@@ -82,9 +86,9 @@ impl Event {
     /// # Errors
     /// The owner has ended.
     pub fn set(&self) -> Result<(), WordError> {
-        let words = self.0.words()?;
+        let words = self.handle.words()?;
         let ring = || {
-            if let Some(at) = self.0.ready() {
+            if let Some(at) = self.handle.ready() {
                 at.ring();
             }
         };
@@ -101,7 +105,7 @@ impl Event {
     /// # Errors
     /// The owner has ended.
     pub fn clear(&self) -> Result<(), WordError> {
-        self.0.words()?.clear();
+        self.handle.words()?.clear();
         Ok(())
     }
 
@@ -110,7 +114,7 @@ impl Event {
     /// # Errors
     /// The owner has ended.
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<bool, WordError> {
-        let at = self.0.at()?;
+        let at = self.handle.at()?;
         let words = at.words();
         if words.is_set() {
             return Ok(true);
@@ -120,10 +124,12 @@ impl Event {
         }
         let mut machine = event::Wait::new();
         let mut wait = Wait::new(&at.spot.page, deadline);
-        let set = drive(&mut wait, &mut Pauses::new(), &words.word, &|| at.ring(), |told| {
+        let mut pauses = Pauses::new(&self.habit);
+        let set = drive(&mut wait, &mut pauses, &words.word, &|| at.ring(), |told| {
             probe::at(|| machine.place());
             machine.step(words, told)
         });
+        pauses.end();
         match wait.stopped {
             Some(stopped) if !set => Err(WordError::from_stop(stopped, || at.gone())),
             _ => Ok(set),
@@ -138,7 +144,7 @@ impl Event {
     /// # Cancel safety
     /// Dropped, it waits no longer.
     pub async fn wait_async(&self) -> Result<(), WordError> {
-        let at = self.0.at_async().await?;
+        let at = self.handle.at_async().await?;
         if let Some(round) = at.words().generation_unless_set() {
             at.have_owner_wait(Claim { round, ..Claim::default() }).await?;
         }
