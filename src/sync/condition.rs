@@ -72,7 +72,7 @@ pub struct CondGuard<'a> {
     cond: &'a Condition,
     held: Held,
     /// Those who are to be woken when the lock is free, which they need.
-    notified: RefCell<Vec<words::Notified<'a>>>,
+    notified: RefCell<Option<words::Notified<'a>>>,
     /// Not to be sent to another thread.
     thread: PhantomData<MutexGuard<'static, ()>>,
 }
@@ -413,10 +413,11 @@ impl CondGuard<'_> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn notify_n(&self, count: u32) -> SyncResult<()> {
-        let notified = self.cond.notified(count)?;
-        if !notified.is_empty() {
-            self.notified.borrow_mut().push(notified);
+        let mut notified = self.cond.notified(count)?;
+        if let Some(before) = self.notified.borrow_mut().take() {
+            notified.join(before);
         }
+        self.notified.replace(Some(notified));
         Ok(())
     }
 
@@ -429,7 +430,7 @@ impl CondGuard<'_> {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> SyncResult<bool> {
-        self.cond.wait_having(deadline, || self.notified.borrow_mut().clear())
+        self.cond.wait_having(deadline, || drop(self.notified.take()))
     }
 }
 

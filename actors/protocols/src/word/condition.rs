@@ -13,6 +13,7 @@
 use super::{Advice, Atomic, Effect, Memory, SLEEPER, Seat, Slept, Told};
 use core::cmp::Reverse;
 use core::sync::atomic::Ordering::{Acquire, Release};
+use smallvec::SmallVec;
 
 /// What a condition's record holds.
 #[derive(Debug, Default)]
@@ -133,7 +134,7 @@ pub struct Notify {
     record: u32,
     left: u32,
     /// Who waited when it looked, the last to be notified first.
-    found: Option<Vec<(u32, Seat)>>,
+    found: Option<Found>,
     at: NotifyAt,
 }
 
@@ -183,7 +184,7 @@ impl Notify {
                 Rings::Again
             }
             NotifyAt::Next => {
-                let next = self.found.as_mut().and_then(Vec::pop);
+                let next = self.found.as_mut().and_then(SmallVec::pop);
                 let Some((_, seat)) = next.filter(|_| self.left > 0) else {
                     return Rings::Done(self.left);
                 };
@@ -217,14 +218,14 @@ impl Notify {
     }
 }
 
+/// How long ago each came, and its seat. Few wait for one condition as a rule, and whoever
+/// notifies them holds its lock: they shall not wait for the allocator.
+type Found = SmallVec<[(u32, Seat); 4]>;
+
 /// Who waits for the condition in `record`, the longest waiter last.
-fn waiters<M: Memory>(
-    words: &ConditionWords<M>,
-    bells: &impl Bells<M>,
-    record: u32,
-) -> Vec<(u32, Seat)> {
+fn waiters<M: Memory>(words: &ConditionWords<M>, bells: &impl Bells<M>, record: u32) -> Found {
     let last = words.tickets.load(Acquire);
-    let mut found = Vec::new();
+    let mut found = Found::new();
     for seat in 1..=bells.highest() {
         let Some(bell) = bells.bell(seat) else { continue };
         let (state, about) = parts(bell.word.load(Acquire));

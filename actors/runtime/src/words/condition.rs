@@ -14,6 +14,7 @@ use crate::sys::page::{self, SeatWords, View};
 use procession_protocols::word::condition::{self, Bells, ConditionWords, Notify, Rings};
 use procession_protocols::word::{ALL, ANYBODY, Advice, Native, Seat};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::fmt;
 use std::io;
 use std::time::Instant;
@@ -84,13 +85,18 @@ pub struct Entered<'a> {
 #[must_use = "they are woken when this is dropped"]
 pub struct Notified<'a> {
     spot: &'a Spot<ConditionForm>,
-    seats: Vec<Seat>,
+    seats: SmallVec<[Seat; 4]>,
 }
 
 impl Notified<'_> {
     /// Whether nobody is to be woken.
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
+    }
+
+    /// Has those of another notification at the same condition woken with these.
+    pub fn join(&mut self, mut other: Self) {
+        self.seats.append(&mut other.seats);
     }
 }
 
@@ -146,7 +152,7 @@ impl Condition {
     /// The owner has ended.
     pub fn notify(&self, count: u32) -> Result<Notified<'_>, WordError> {
         let at = self.0.at()?;
-        let mut seats = Vec::new();
+        let mut seats = SmallVec::new();
         notify(at.spot, count, &|| at.ring(), |seat| seats.push(seat));
         Ok(Notified { spot: at.spot, seats })
     }
