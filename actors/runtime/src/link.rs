@@ -3,18 +3,20 @@
 //! Owns one end: cutting bytes into frames, keeping descriptors with their frames,
 //! and writing whole frames from any thread. It must never interpret a payload, and
 //! no lock is held across a wait. Neighbours: `procession_protocols::wire` (layout)
-//! below, the launcher and actors above; `outbound` has what goes out.
+//! below, the launcher and actors above; `inbound` has what comes in, `outbound` what goes out.
 
+mod inbound;
 mod outbound;
 
 use crate::codec::Encoded;
 use crate::sync::{after, lock, poll};
 use crate::sys::{socket, stream};
+use inbound::{How, Rx};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, socketpair};
 use outbound::{GATHERED, Offered, Tx};
-use procession_protocols::wire::{FrameBuffer, Header};
-use std::collections::{BTreeSet, VecDeque};
+use procession_protocols::wire::Header;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
@@ -66,14 +68,6 @@ pub struct Link {
     fd: OwnedFd,
     rx: Mutex<Rx>,
     tx: Mutex<Tx>,
-}
-
-#[derive(Debug, Default)]
-struct Rx {
-    buffer: FrameBuffer,
-    fds: VecDeque<OwnedFd>,
-    /// Whether the last look at the socket left nothing in it.
-    emptied: bool,
 }
 
 /// The descriptors of all links of this process. A forked child must not keep them: their
@@ -437,61 +431,6 @@ impl Link {
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-/// How a socket is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    Now,
-    Wait,
-    OrLeave,
-}
-
-/// A frame whose payload is where it has arrived.
-type Slice<'a> = (Header, &'a [u8], Vec<OwnedFd>);
-
-impl Rx {
-    fn next_frame(&mut self) -> Result<Option<Frame>, LinkError> {
-        let frame = self.next_slice()?;
-        Ok(frame.map(|(header, payload, fds)| Frame { header, payload: payload.to_vec(), fds }))
-    }
-
-    fn next_slice(&mut self) -> Result<Option<Slice<'_>>, LinkError> {
-        let next = self.buffer.next_slice().map_err(|_| LinkError::Damaged)?;
-        let Some((header, payload)) = next else { return Ok(None) };
-        // Descriptors arrive with the first byte of their frame at the latest.
-        let count = usize::from(header.fds);
-        if count > self.fds.len() {
-            return Err(LinkError::Damaged);
-        }
-        Ok(Some((header, payload, self.fds.drain(..count).collect())))
-    }
-
-    /// Reads once. False when there is nothing, and that is not waited for.
-    fn fill(&mut self, fd: BorrowedFd<'_>, how: How) -> Result<bool, LinkError> {
-        let space = self.buffer.space();
-        let room = space.len();
-        let fds = self.fds.len();
-        self.emptied = false;
-        let got = match how {
-            How::OrLeave => socket::receive_or_leave(fd, space, &mut self.fds),
-            _ => socket::receive(fd, space, &mut self.fds, how == How::Wait),
-        };
-        match got {
-            Ok(0) if self.buffer.is_partial() => Err(LinkError::Truncated),
-            Ok(0) => Err(LinkError::Closed),
-            Ok(count) => {
-                self.buffer.filled(count);
-                // A short read that brought descriptors may have more behind it; any other
-                // short read has emptied the socket.
-                self.emptied = count < room && self.fds.len() == fds;
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(LinkError::Closed),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ mod words;
 
 pub(crate) use watch::{News, Set};
 pub(crate) use words::IN_MEMORY_FILE;
+pub use words::Outcome;
 
 use crate::down::{Down, DownSink};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild};
@@ -84,17 +85,6 @@ struct State {
     down: Option<Arc<Down>>,
     watchers: Vec<DownSink>,
     watch: Watch,
-}
-
-/// What a child's body left behind.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It returned; these are its value's bytes and descriptors.
-    Returned(Vec<u8>, Vec<OwnedFd>),
-    /// It returned a value that could not be encoded, or that was taken already.
-    Lost(String),
-    /// It ended otherwise.
-    Ended(Arc<Down>),
 }
 
 impl Child {
@@ -315,32 +305,6 @@ impl Child {
             }
             None => state.watchers.push(sink),
         }
-    }
-
-    /// Takes what its body returned. To be called after its end.
-    ///
-    /// # Errors
-    /// `EMFILE`: no number is free for a descriptor of the value, which stays for another time.
-    pub fn take_outcome(&self, down: Arc<Down>) -> io::Result<Outcome> {
-        let state = &mut *lock(&self.state);
-        if state.lacks_number {
-            self.drain(state, true);
-        }
-        if state.lacks_number {
-            return Err(io::Error::from_raw_os_error(libc::EMFILE));
-        }
-        Ok(match (&state.report, state.value.take()) {
-            (Some(Report::Returned { .. }), Some((bytes, fds))) => {
-                state.value_taken = true;
-                Outcome::Returned(bytes, fds)
-            }
-            (Some(Report::Returned { .. }), None) if state.value_taken => {
-                Outcome::Lost("the result has been taken already".into())
-            }
-            // It ended between the word that it returned and the value.
-            (Some(Report::Unencodable(why)), _) => Outcome::Lost(why.clone()),
-            _ => Outcome::Ended(down),
-        })
     }
 
     /// Sends a signal to it; nothing when it has ended.

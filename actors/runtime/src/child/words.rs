@@ -1,4 +1,4 @@
-//! What a child says on its control link.
+//! What a child says on its control link, and what it leaves behind there.
 //!
 //! Owns the taking of its words: turn by turn, as long as there is room for its log lines, and
 //! numbers for the descriptors that come with them. Until then they stay in the socket, and
@@ -6,6 +6,7 @@
 //! `crate::log::relayed` has the lines.
 
 use super::{Child, State};
+use crate::down::Down;
 use crate::launcher::hello::{self, Report, ToParent};
 use crate::link::LinkError;
 use crate::log::relayed::{Source, TURN};
@@ -15,8 +16,46 @@ use procession_protocols::wire::Kind;
 use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// What a child's body left behind.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It returned; these are its value's bytes and descriptors.
+    Returned(Vec<u8>, Vec<OwnedFd>),
+    /// It returned a value that could not be encoded, or that was taken already.
+    Lost(String),
+    /// It ended otherwise.
+    Ended(Arc<Down>),
+}
 
 impl Child {
+    /// Takes what its body returned. To be called after its end.
+    ///
+    /// # Errors
+    /// `EMFILE`: no number is free for a descriptor of the value, which stays for another time.
+    pub fn take_outcome(&self, down: Arc<Down>) -> io::Result<Outcome> {
+        let state = &mut *lock(&self.state);
+        if state.lacks_number {
+            self.drain(state, true);
+        }
+        if state.lacks_number {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        Ok(match (&state.report, state.value.take()) {
+            (Some(Report::Returned { .. }), Some((bytes, fds))) => {
+                state.value_taken = true;
+                Outcome::Returned(bytes, fds)
+            }
+            (Some(Report::Returned { .. }), None) if state.value_taken => {
+                Outcome::Lost("the result has been taken already".into())
+            }
+            // It ended between the word that it returned and the value.
+            (Some(Report::Unencodable(why)), _) => Outcome::Lost(why.clone()),
+            _ => Outcome::Ended(down),
+        })
+    }
+
     /// Takes what has come on the control link, up to the word that it is ready: what
     /// follows that needs a child that this node knows.
     pub(crate) fn drain_until_ready(&self) {
