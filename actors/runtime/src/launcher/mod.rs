@@ -392,3 +392,29 @@ impl Ends {
         Ok((spec::above_standard(ours)?, spec::above_standard(theirs)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::entry;
+
+    #[test]
+    fn a_name_that_stands_for_no_function_is_refused_by_the_child() {
+        let mut function = entry::<_, ()>(|| ()).unwrap();
+        // There is something else in its image at that place.
+        function.offset += 8;
+        let args = crate::codec::encode(&()).unwrap();
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            let spec = LaunchSpec::plain("x".into(), 1, function.clone(), args_of(&args));
+            let error = start(LaunchSpec { method, ..spec }).unwrap_err();
+            assert!(
+                matches!(error, StartError::Refused(StartFault::NoSuchFunction)),
+                "{method}: {error}"
+            );
+        }
+    }
+
+    fn args_of(args: &Encoded) -> Encoded {
+        Encoded { bytes: args.bytes.clone(), fds: Vec::new() }
+    }
+}
