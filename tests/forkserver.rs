@@ -4,6 +4,17 @@
 //! for the test (`in_a_node`). Neighbour: `tests/process/life.rs` has what all methods share.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+/// Runs a test's body as a node of its own, which nothing else happens in.
+macro_rules! in_a_node {
+    ($body:expr) => {{
+        let process = context(StartMethod::Spawn).spawn($body, ()).unwrap();
+        process.result_timeout(SOON).unwrap()
+    }};
+}
+
+#[path = "forkserver/limits.rs"]
+mod limits;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procession::{Context, Process, StartMethod, context, set_forkserver_preload};
@@ -14,14 +25,6 @@ const SOON: Duration = Duration::from_secs(30);
 
 fn forkserver() -> Context {
     context(StartMethod::ForkServer)
-}
-
-/// Runs a test's body as a node of its own, which nothing else happens in.
-macro_rules! in_a_node {
-    ($body:expr) => {{
-        let process = context(StartMethod::Spawn).spawn($body, ()).unwrap();
-        process.result_timeout(SOON).unwrap()
-    }};
 }
 
 fn sleeper() {

@@ -25,6 +25,8 @@ const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
     ("src/pipe.rs", "asks the caller who owns a descriptor's number; has no unsafe block"),
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
     ("tests/fork.rs", "gives the promise, and has exit handlers that libc alone registers"),
+    ("tests/fork/own.rs", "makes a copy as a user may"),
+    ("tests/forkserver/limits.rs", "puts a program under a filter of system calls"),
     ("tests/pipe/travel.rs", "gives numbers that nobody owns"),
     ("tests/process_by_spawn.rs", "sets the start method before the harness begins"),
     ("tests/util/signals.rs", "installs a signal handler"),

@@ -172,8 +172,9 @@ pub(super) async fn launch(
         };
         match answer {
             Answer::Made(worker) => {
-                let Some((raw, control, data)) = worker.hire() else { continue };
+                // A worker that cannot be given what it needs is dropped, and so ended.
                 let given = give(hello, &zygote.home, stdio, has_null_input)?;
+                let Some((raw, control, data)) = worker.hire() else { continue };
                 return Ok(Made { raw, control, data, given, zygote });
             }
             Answer::Failed(error) if is_never(&error) => {

@@ -1,0 +1,34 @@
+//! What a fork server does when there is little time, room or right.
+
+use super::{
+    SOON, children, eventually, exists, forkserver, one_start, others, send, server, spare,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use procession::{Process, StartMethod, context, set_forkserver_preload};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_start_that_lacks_descriptors_leaves_no_worker() {
+    in_a_node!(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 100, hard).unwrap();
+        one_start();
+        one_start();
+        let mut failed = 0;
+        for free in 0..20 {
+            let filling = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok());
+            let mut filling: Vec<_> = filling.collect();
+            filling.truncate(filling.len() - free);
+            let started = forkserver().spawn(|| (), ());
+            drop(filling);
+            match started {
+                Ok(process) => assert!(process.join_timeout(SOON).unwrap()),
+                Err(_) => failed += 1,
+            }
+            let me = std::process::id();
+            eventually("it is reaped", || children(me).iter().all(|(_, state)| *state != 'Z'));
+        }
+        assert!(failed > 3, "{failed}");
+    });
+}
