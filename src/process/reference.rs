@@ -64,7 +64,7 @@ impl ProcessRef {
         let (plan, _under_way) = self.begin_start()?;
         let (spec, work) = plan.into_start();
         let start = node::hidden::run(launcher::start_work_async(spec, work))?;
-        self.finish_start(&start.await?)
+        self.finish_start(&start.await?.claim())
     }
 
     fn begin_start(&self) -> Result<(Box<Plan>, Arc<()>)> {

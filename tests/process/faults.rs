@@ -3,7 +3,7 @@
 
 use crate::util::{
     Folder, METHODS, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone,
-    run,
+    run, until,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession::{
@@ -367,6 +367,23 @@ fn a_start_that_is_given_up_leaves_nothing() {
         }
         let error = Process::spawn(|_: u32| (), (1u32,)).unwrap().result_timeout(SOON);
         error.unwrap();
+        back_to(&baseline);
+    });
+}
+
+/// It is ready, and who asked for it has gone before that could be said.
+#[test]
+fn a_child_that_nobody_takes_is_ended() {
+    let sleep_on = || std::thread::sleep(Duration::from_secs(90));
+    alone("faults::a_child_that_nobody_takes_is_ended", || {
+        warm_up();
+        let baseline = at_rest();
+        let mut start = Box::pin(Process::builder(sleep_on, ()).start_async());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(start.as_mut().poll(&mut context).is_pending());
+        until("there is a child", || holdings().children > baseline.children);
+        std::thread::sleep(Duration::from_millis(500));
+        drop(start);
         back_to(&baseline);
     });
 }

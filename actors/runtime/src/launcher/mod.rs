@@ -153,18 +153,41 @@ pub fn start_work(spec: LaunchSpec, work: Option<Work>) -> Result<Arc<Child>, St
 pub fn start_async(
     spec: LaunchSpec,
 ) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send + use<> {
-    start_work_async(spec, None)
+    // Boxed, or it would stand twice in the future that awaits it.
+    let start = Box::pin(start_work_async(spec, None));
+    async move { Ok(start.await?.claim()) }
 }
 
-/// As [`start_async`], with work as for [`start_work`]. A fork happens within this call,
-/// while the caller does nothing else.
+/// A child that is ready, on its way to who asked for it. When that one has gone, it is
+/// dropped, and so killed and reaped: nobody knows of it.
+#[derive(Debug)]
+pub struct Unclaimed(Option<Arc<Child>>);
+
+impl Unclaimed {
+    /// The child, which is the caller's to keep.
+    pub fn claim(mut self) -> Arc<Child> {
+        self.0.take().unwrap_or_else(|| unreachable!("it is taken once, with this"))
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(child) = &self.0 {
+            child.kill_and_reap();
+        }
+    }
+}
+
+/// As [`start_async`], with work as for [`start_work`], where the future may be polled by
+/// another than who waits for what it gives. A fork happens within this call, while the caller
+/// does nothing else.
 ///
 /// # Errors
 /// As [`start`].
 pub fn start_work_async(
     spec: LaunchSpec,
     work: Option<Work>,
-) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send + use<> {
+) -> impl Future<Output = Result<Unclaimed, StartError>> + Send + use<> {
     // The surroundings are those of the caller, who may not be the one that polls.
     let begun = Begun::new(spec, work).and_then(|begun| {
         // The hidden thread cannot wait for a fork that waits until it is parked.
@@ -190,7 +213,7 @@ pub fn start_work_async(
                 }
             },
         };
-        handshake::asynchronous(starting).await
+        Ok(Unclaimed(Some(handshake::asynchronous(starting).await?)))
     }
 }
 
