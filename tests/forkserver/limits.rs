@@ -32,3 +32,24 @@ fn a_start_that_lacks_descriptors_leaves_no_worker() {
         assert!(failed > 3, "{failed}");
     });
 }
+
+/// They come by hundreds while it has no time for them.
+#[test]
+fn a_server_that_many_wait_for_is_not_given_up() {
+    in_a_node!(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).unwrap();
+        one_start();
+        let before = server();
+        send(before, Signal::SIGSTOP);
+        std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..400).map(|_| scope.spawn(one_start)).collect();
+            std::thread::sleep(Duration::from_millis(400));
+            send(before, Signal::SIGCONT);
+            for start in starts {
+                assert_eq!(start.join().unwrap(), Some(StartMethod::ForkServer));
+            }
+        });
+        assert_eq!(server(), before);
+    });
+}

@@ -47,6 +47,11 @@ impl Birth {
         pid
     }
 
+    /// The last request that the zygote has taken up.
+    pub(super) fn last(&self) -> u32 {
+        self.0[0].load(SeqCst)
+    }
+
     /// The id of the worker for a request, if it is the last that was made.
     pub(super) fn of(&self, request: u32) -> Option<i32> {
         let [number, pid] = &*self.0;
@@ -69,7 +74,7 @@ mod tests {
         theirs.expect(1).store(71, SeqCst);
         assert_eq!(ours.of(1), Some(71));
         let second = theirs.expect(2);
-        assert_eq!((ours.of(1), ours.of(2)), (None, None));
+        assert_eq!((ours.of(1), ours.of(2), ours.last()), (None, None, 2));
         second.store(72, SeqCst);
         assert_eq!((ours.of(1), ours.of(2)), (None, Some(72)));
     }

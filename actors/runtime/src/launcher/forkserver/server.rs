@@ -6,8 +6,8 @@
 //! wait here has a deadline: a zygote that misses it is killed. Neighbours: `super` says
 //! which zygote, `worker` is what comes of a request.
 
-use super::worker::{Answer, Worker};
-use super::{Kind, PLAIN_START_TIMEOUT, REQUEST_TIMEOUT, keeper};
+use super::worker::{Answer, Asked, Worker};
+use super::{Kind, PLAIN_START_TIMEOUT, PRELOAD_TIMEOUT, REQUEST_TIMEOUT, keeper};
 use crate::child::Child;
 use crate::codec;
 use crate::function::NotInImage;
@@ -176,12 +176,24 @@ impl Zygote {
         {
             return Ok(Answer::Made(worker));
         }
-        let Some(asked) = self.ask()? else {
-            // It has died, or leaves requests lying.
-            self.child.kill_and_reap();
-            return Ok(Answer::Lost);
-        };
-        asked.await_birth(self)
+        loop {
+            let last = self.birth.last();
+            match self.ask()? {
+                Asked::Sent(worker) => return worker.await_birth(self),
+                Asked::Full if self.makes_room() || self.birth.last() != last => {}
+                // It has died, or leaves requests lying.
+                Asked::Full | Asked::Gone => {
+                    self.child.kill_and_reap();
+                    return Ok(Answer::Lost);
+                }
+            }
+        }
+    }
+
+    /// Whether it takes a request off its socket in time.
+    fn makes_room(&self) -> bool {
+        let mut fds = [PollFd::new(self.to_it(), PollFlags::POLLOUT)];
+        poll(&mut fds, after(REQUEST_TIMEOUT)).unwrap_or(false)
     }
 
     /// Asks for the worker of the next start, without waiting for it.
@@ -191,7 +203,8 @@ impl Zygote {
         }
         let slot = &mut *lock(&self.spare);
         if slot.is_none()
-            && let Ok(Some(asked)) = self.ask()
+            && !self.is_retired.load(Ordering::Relaxed)
+            && let Ok(Asked::Sent(asked)) = self.ask()
         {
             node::reaper::watch_spare(asked.control());
             *slot = Some(asked);
@@ -204,7 +217,7 @@ impl Zygote {
         drop(ended);
     }
 
-    fn ask(&self) -> io::Result<Option<Worker>> {
+    fn ask(&self) -> io::Result<Asked> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         Worker::ask(self.to_it(), number, self.birth.clone())
     }

@@ -66,13 +66,22 @@ enum News {
     End,
 }
 
+/// What came of sending a request.
+pub(super) enum Asked {
+    Sent(Box<Worker>),
+    /// So many others wait that there is no room for it.
+    Full,
+    /// Nobody takes it any more.
+    Gone,
+}
+
 impl Worker {
-    /// Sends the request; `None` when nobody takes it.
+    /// Sends the request.
     pub(super) fn ask(
         zygote: BorrowedFd<'_>,
         request: RequestNumber,
         birth: Birth,
-    ) -> io::Result<Option<Self>> {
+    ) -> io::Result<Asked> {
         // A fork in this moment would keep the worker's ends of its links open.
         let _making = hold_making();
         let ends = Ends::new()?;
@@ -80,18 +89,27 @@ impl Worker {
         match socket::send(zygote, &[IoSlice::new(&request.to_le_bytes())], &theirs) {
             Ok(_) => {
                 let links = Some((Link::new(ends.control.0), Link::new(ends.data.0)));
-                Ok(Some(Self { links, raw: None, pid: None, request, birth }))
+                let worker = Self { links, raw: None, pid: None, request, birth };
+                Ok(Asked::Sent(Box::new(worker)))
             }
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Asked::Full),
+            Err(error) if is_gone(&error) => Ok(Asked::Gone),
             Err(error) => Err(error),
         }
     }
 
     /// Waits until it is born, or is known not to be. A zygote that does not answer in time
-    /// is killed.
+    /// is killed, unless it is at the requests before.
     pub(super) fn await_birth(mut self, zygote: &Zygote) -> io::Result<Answer> {
-        if let Some(answer) = self.hear(after(REQUEST_TIMEOUT), Some(zygote))? {
-            return Ok(answer.map_or_else(Answer::Failed, |()| Answer::Made(Box::new(self))));
+        let mut last = self.birth.last();
+        loop {
+            if let Some(answer) = self.hear(after(REQUEST_TIMEOUT), Some(zygote))? {
+                return Ok(answer.map_or_else(Answer::Failed, |()| Answer::Made(Box::new(self))));
+            }
+            let before = std::mem::replace(&mut last, self.birth.last());
+            if before == last || zygote.ends_within(Duration::ZERO) {
+                break;
+            }
         }
         // A worker may be half made. When the zygote is gone, it says so itself, or its link
         // ends.
@@ -239,7 +257,9 @@ mod tests {
     fn one_that_died_with_its_zygote_before_either_spoke_is_reaped() {
         let (birth, _file) = Birth::new().unwrap();
         let asked = Link::pair().unwrap();
-        let worker = Worker::ask(asked.0.as_fd(), 1, birth.clone()).unwrap().unwrap();
+        let Asked::Sent(worker) = Worker::ask(asked.0.as_fd(), 1, birth.clone()).unwrap() else {
+            panic!("there is room")
+        };
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         birth.expect(1).store(child.id(), SeqCst);
         // The request, with the worker's ends in it, is gone with its receiver.
