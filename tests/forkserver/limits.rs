@@ -53,3 +53,20 @@ fn a_server_that_many_wait_for_is_not_given_up() {
         assert_eq!(server(), before);
     });
 }
+
+/// It lives on for the sake of the names that it keeps, and its spare worker has no use.
+#[test]
+fn a_server_that_was_replaced_keeps_no_worker() {
+    in_a_node!(|| {
+        let name = format!("procession-replaced-{}", std::process::id());
+        let memory = procession::SharedMemory::create(&name, 1).unwrap();
+        one_start();
+        one_start();
+        let ahead = spare();
+        // No other one can take its place.
+        set_forkserver_preload(|| panic!("on purpose")).unwrap();
+        assert_eq!(one_start(), Some(StartMethod::Spawn));
+        eventually("its spare worker is gone", || !exists(ahead));
+        memory.unlink().unwrap();
+    });
+}

@@ -149,6 +149,7 @@ pub(super) fn retire(zygote: Arc<Zygote>) {
     if names::with_own(|names| names.is_empty()) {
         zygote.dismiss();
     } else {
+        zygote.retire();
         *lock(&KEEPER) = Some((std::process::id(), State::Running(zygote)));
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Zygote {
     spare: Mutex<Option<Worker>>,
     /// Whether it has served. A program that starts one process needs no spare.
     has_served: AtomicBool,
+    /// Whether it makes no more workers. It changes under the spare's lock.
+    is_retired: AtomicBool,
 }
 
 /// Surroundings that a zygote gives to its workers as they were at its own start.
@@ -164,8 +166,8 @@ impl Zygote {
         node::tree::reap_alone(child.clone(), keeper::ended)?;
         tracing::debug!(target: "procession", pid = child.pid(), "started the fork server");
         let (requests, spare) = (AtomicU32::new(0), Mutex::default());
-        let has_served = AtomicBool::new(false);
-        Ok(Self { child, kind, home, birth, requests, spare, has_served })
+        let [has_served, is_retired] = [false, false].map(AtomicBool::new);
+        Ok(Self { child, kind, home, birth, requests, spare, has_served, is_retired })
     }
 
     /// Gives a worker that waits for its hello.
@@ -207,7 +209,19 @@ impl Zygote {
             && let Ok(Asked::Sent(asked)) = self.ask()
         {
             node::reaper::watch_spare(asked.control());
-            *slot = Some(asked);
+            *slot = Some(*asked);
+        }
+    }
+
+    /// Lets it live on, though it makes no more workers: nobody would ever use its spare.
+    pub(super) fn retire(&self) {
+        let spare = {
+            let slot = &mut *lock(&self.spare);
+            self.is_retired.store(true, Ordering::Relaxed);
+            slot.take()
+        };
+        if let Some(spare) = spare {
+            node::reaper::leave_spare(spare.control());
         }
     }
 
