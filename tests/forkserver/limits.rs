@@ -70,3 +70,18 @@ fn a_server_that_was_replaced_keeps_no_worker() {
         memory.unlink().unwrap();
     });
 }
+
+/// Another one was set while the first was at work.
+#[test]
+fn a_server_whose_preload_nobody_wants_any_more_ends() {
+    in_a_node!(|| {
+        set_forkserver_preload(|| std::thread::sleep(Duration::from_millis(1200))).unwrap();
+        let process = Process::builder(|| (), ()).start_method(StartMethod::ForkServer);
+        let process = process.start_timeout(Duration::from_millis(400)).start().unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
+        set_forkserver_preload(|| ()).unwrap();
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+        std::thread::sleep(Duration::from_millis(1500));
+        eventually("one server is left", || others().len() == 1);
+    });
+}
