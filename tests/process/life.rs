@@ -372,3 +372,12 @@ fn a_type_of_ones_own_runs_as_a_process_named_after_it() {
     assert_eq!(said[2], p.name());
     assert!(p.name().starts_with("Shouter-"), "{}", p.name());
 }
+
+#[test]
+fn variables_that_no_environment_can_have_are_errors() {
+    for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")] {
+        let error = Process::builder(|| (), ()).env(name, value).start().unwrap_err();
+        let Error::Start(procession::StartError::Io(error)) = error else { panic!("{error}") };
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    }
+}

@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -96,6 +97,22 @@ pub struct EnvChanges {
 }
 
 impl EnvChanges {
+    /// Whether a process can have these variables at all.
+    ///
+    /// # Errors
+    /// `InvalidInput`: a name that is empty or has `=` in it, or a zero byte.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        for (name, value) in &self.changes {
+            let (name, value) = (name.as_bytes(), value.as_ref().map_or(&[][..], |v| v.as_bytes()));
+            if name.is_empty() || name.contains(&b'=') || [name, value].concat().contains(&0) {
+                let name = String::from_utf8_lossy(name);
+                let what = format!("no environment can have the variable {name:?} with this value");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
+        }
+        Ok(())
+    }
+
     /// The environment that results, as (name, value).
     pub fn apply(&self) -> Vec<(OsString, OsString)> {
         let mut env: Vec<_> = if self.clear { Vec::new() } else { std::env::vars_os().collect() };
