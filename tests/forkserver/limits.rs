@@ -54,6 +54,39 @@ fn a_server_that_many_wait_for_is_not_given_up() {
     });
 }
 
+/// Puts all threads of this process under a filter of system calls, which lets all pass.
+#[allow(unsafe_code, reason = "there is no safe form of it")]
+fn filter_system_calls() {
+    nix::sys::prctl::set_no_new_privs().unwrap();
+    let allow = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 };
+    let filter = libc::sock_fprog { len: 1, filter: (&raw const allow).cast_mut() };
+    let (set, all_threads) = (1, 1);
+    // SAFETY: the program and its one instruction live as long as the call, which reads them.
+    let done = unsafe { libc::syscall(libc::SYS_seccomp, set, all_threads, &raw const filter) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_sandbox_that_the_program_put_itself_into_holds_its_workers() {
+    in_a_node!(|| {
+        one_start();
+        one_start();
+        let look = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let lines = status.lines().filter(|line| {
+                ["NoNewPrivs:", "Seccomp:", "Groups:"].iter().any(|name| line.starts_with(name))
+            });
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        filter_system_calls();
+        let process = forkserver().spawn(look, ()).unwrap();
+        let seen = process.result_timeout(SOON).unwrap();
+        assert_eq!(seen, look());
+        assert!(seen.contains(&"Seccomp:\t2".to_owned()), "{seen:?}");
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+    });
+}
+
 /// It lives on for the sake of the names that it keeps, and its spare worker has no use.
 #[test]
 fn a_server_that_was_replaced_keeps_no_worker() {

@@ -117,6 +117,37 @@ pub(crate) fn add_nice(by: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// What the calling thread may do, and can give up but not regain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// Effective, permitted and inheritable, the lower and the upper half of each.
+    capabilities: [[u32; 3]; 2],
+    /// Whether it may gain no more by an exec. Whoever has no capabilities sets this before it
+    /// is put under filters of system calls (seccomp) or of files (Landlock).
+    has_no_new: bool,
+}
+
+impl Rights {
+    /// Those of now. What the system does not tell is none.
+    pub(crate) fn now() -> Self {
+        /// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h, and the calling thread.
+        #[repr(C)]
+        struct Header {
+            version: u32,
+            pid: libc::c_int,
+        }
+        let mut header = Header { version: 0x2008_0522, pid: 0 };
+        let mut rights = Self::default();
+        // SAFETY: the version says that the kernel fills two structures of three words; the
+        // other call takes integers.
+        unsafe {
+            libc::syscall(libc::SYS_capget, &raw mut header, &raw mut rights.capabilities);
+            rights.has_no_new = libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
+        }
+        rights
+    }
+}
+
 /// Whether the kernel marked this program as privileged beyond its caller (setuid,
 /// setgid, capabilities).
 pub(crate) fn is_privileged() -> bool {

@@ -23,12 +23,13 @@ use crate::function::{self, Entry, FunctionRef, NotInImage};
 use crate::launcher::hello::{Hello, Place};
 use crate::link::Link;
 use crate::sync::lock;
-use crate::sys::{environment, socket};
+use crate::sys::environment::{self, Rights};
+use crate::sys::socket;
 pub(crate) use keeper::{forget_name, forget_name_soon, give_kept_name};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
-use nix::unistd::{getpgrp, getresgid, getresuid, getsid};
+use nix::sys::stat::{Mode, stat};
+use nix::unistd::{Gid, getgroups, getpgrp, getresgid, getresuid, getsid};
 use procession_protocols::exit::ExitReason;
 use server::Surrounds;
 pub(crate) use server::Zygote;
@@ -87,8 +88,13 @@ struct Kind {
     place: [i32; 2],
     /// Real, effective and saved: users, then groups.
     ids: [u32; 6],
+    groups: Vec<u32>,
     rlimits: [(u64, u64); 16],
     ignores_hangup: bool,
+    /// A sandbox that the program has put itself into since must hold its workers too.
+    rights: Rights,
+    /// Device and number of the root directory.
+    root: (u64, u64),
 }
 
 impl Kind {
@@ -106,8 +112,11 @@ impl Kind {
                 groups.effective.as_raw(),
                 groups.saved.as_raw(),
             ],
+            groups: getgroups()?.into_iter().map(Gid::as_raw).collect(),
             rlimits: environment::rlimits(),
             ignores_hangup: environment::ignores(Signal::SIGHUP),
+            rights: Rights::now(),
+            root: stat("/").map(|root| (root.st_dev, root.st_ino))?,
         })
     }
 }
