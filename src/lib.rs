@@ -127,9 +127,9 @@ pub use shared_memory::{
     SharedMemory, SharedMemoryError, SharedMemoryManager,
 };
 pub use supervisor::{
-    AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSpec, ChildState,
-    Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy, Supervisor,
-    SupervisorError, SupervisorExit, SupervisorRef, TreeError,
+    AutoShutdown, ChildCounts, ChildFailure, ChildInfo, ChildKind, ChildSettings, ChildSpec,
+    ChildState, Incarnation, RequestError, Restart, Shutdown, SpecError, SpecWarning, Strategy,
+    Supervisor, SupervisorError, SupervisorExit, SupervisorRef, TreeError,
 };
 pub use sync::{
     Acquired, Barrier, BoundedSemaphore, CondGuard, Condition, ConditionLock, Death, Event,

@@ -3,7 +3,8 @@
 //! Owns the handle: when the last one of a root goes, its tree is asked to stop.
 
 use super::{
-    ChildCounts, ChildKind, ChildSpec, ChildState, Incarnation, SupervisorError, SupervisorExit,
+    ChildCounts, ChildKind, ChildSettings, ChildSpec, ChildState, Incarnation, SupervisorError,
+    SupervisorExit,
 };
 use procession_protocols::exit::ExitReason;
 use procession_protocols::supervision::event::{ChildInfo as PolicyInfo, ChildRef};
@@ -97,7 +98,21 @@ impl SupervisorRef {
 
     /// How many children there are, by kind.
     pub fn count_children(&self) -> ChildCounts {
-        block_on(self.tree.count_children())
+        block_on(self.count_children_async())
+    }
+
+    /// As [`count_children`](Self::count_children), without blocking the thread.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets the answer.
+    pub async fn count_children_async(&self) -> ChildCounts {
+        self.tree.count_children().await
+    }
+
+    /// What the supervisor knows of a child; that of a dynamic supervisor's template goes by the
+    /// template's id. `None` when there is no such child.
+    pub fn childspec(&self, id: &str) -> Option<ChildSettings> {
+        block_on(self.tree.childspec(id))
     }
 
     /// Adds a child after all others, and starts it; it stays only if it starts. `None`:
@@ -106,7 +121,21 @@ impl SupervisorRef {
     /// # Errors
     /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn start_child(&self, child: ChildSpec) -> Result<Option<Incarnation>, SupervisorError> {
-        Ok(block_on(self.tree.start_child(child.plan()?))?)
+        block_on(self.start_child_async(child))
+    }
+
+    /// As [`start_child`](Self::start_child), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`start_child`](Self::start_child).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the request back.
+    pub async fn start_child_async(
+        &self,
+        child: ChildSpec,
+    ) -> Result<Option<Incarnation>, SupervisorError> {
+        Ok(self.tree.start_child(child.plan()?).await?)
     }
 
     /// Starts one more child of a dynamic supervisor from its template, with these
@@ -118,8 +147,22 @@ impl SupervisorRef {
         &self,
         args: &Args,
     ) -> Result<Option<Incarnation>, SupervisorError> {
-        let args = self.tree.encode_dynamic(args)?;
-        Ok(block_on(self.tree.start_dynamic(Some(args)))?)
+        block_on(self.start_dynamic_async(args))
+    }
+
+    /// As [`start_dynamic`](Self::start_dynamic), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`start_dynamic`](Self::start_dynamic).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the request back.
+    pub fn start_dynamic_async<Args: Serialize>(
+        &self,
+        args: &Args,
+    ) -> impl Future<Output = Result<Option<Incarnation>, SupervisorError>> + Send + use<Args> {
+        let (tree, args) = (self.tree.clone(), self.tree.encode_dynamic(args));
+        async move { Ok(tree.start_dynamic(Some(args?)).await?) }
     }
 
     /// Stops a child; its spec stays, unless it is temporary.
@@ -127,7 +170,18 @@ impl SupervisorRef {
     /// # Errors
     /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn terminate_child(&self, id: &str) -> Result<(), SupervisorError> {
-        Ok(block_on(self.tree.terminate_child(ChildRef::Id(id.to_owned())))?)
+        block_on(self.terminate_child_async(id))
+    }
+
+    /// As [`terminate_child`](Self::terminate_child), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`terminate_child`](Self::terminate_child).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the request back.
+    pub async fn terminate_child_async(&self, id: &str) -> Result<(), SupervisorError> {
+        Ok(self.tree.terminate_child(ChildRef::Id(id.to_owned())).await?)
     }
 
     /// Stops a child of a dynamic supervisor.
@@ -135,7 +189,21 @@ impl SupervisorRef {
     /// # Errors
     /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn terminate_dynamic(&self, incarnation: Incarnation) -> Result<(), SupervisorError> {
-        Ok(block_on(self.tree.terminate_child(ChildRef::Incarnation(incarnation)))?)
+        block_on(self.terminate_dynamic_async(incarnation))
+    }
+
+    /// As [`terminate_dynamic`](Self::terminate_dynamic), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`terminate_dynamic`](Self::terminate_dynamic).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the request back.
+    pub async fn terminate_dynamic_async(
+        &self,
+        incarnation: Incarnation,
+    ) -> Result<(), SupervisorError> {
+        Ok(self.tree.terminate_child(ChildRef::Incarnation(incarnation)).await?)
     }
 
     /// Starts a child that is down.
@@ -143,7 +211,21 @@ impl SupervisorRef {
     /// # Errors
     /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn restart_child(&self, id: &str) -> Result<Option<Incarnation>, SupervisorError> {
-        Ok(block_on(self.tree.restart_child(id))?)
+        block_on(self.restart_child_async(id))
+    }
+
+    /// As [`restart_child`](Self::restart_child), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`restart_child`](Self::restart_child).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the request back.
+    pub async fn restart_child_async(
+        &self,
+        id: &str,
+    ) -> Result<Option<Incarnation>, SupervisorError> {
+        Ok(self.tree.restart_child(id).await?)
     }
 
     /// Drops the spec of a child that is down.
@@ -151,7 +233,18 @@ impl SupervisorRef {
     /// # Errors
     /// [`RequestError`](super::RequestError), as a [`SupervisorError::Request`].
     pub fn delete_child(&self, id: &str) -> Result<(), SupervisorError> {
-        Ok(block_on(self.tree.delete_child(id))?)
+        block_on(self.delete_child_async(id))
+    }
+
+    /// As [`delete_child`](Self::delete_child), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`delete_child`](Self::delete_child).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the request back.
+    pub async fn delete_child_async(&self, id: &str) -> Result<(), SupervisorError> {
+        Ok(self.tree.delete_child(id).await?)
     }
 
     /// Stops it: its children in reverse order, each as its spec says. Returns when

@@ -15,7 +15,8 @@ pub use procession_protocols::supervision::event::{
 };
 use procession_protocols::supervision::intensity::Intensity;
 pub use procession_protocols::supervision::spec::{
-    AutoShutdown, ChildKind, Restart, Shutdown, SpecError, SpecWarning, Strategy,
+    AutoShutdown, ChildKind, ChildSpec as ChildSettings, Restart, Shutdown, SpecError, SpecWarning,
+    Strategy,
 };
 use procession_protocols::supervision::spec::{SupervisorSpec, check_childspecs};
 use procession_runtime::actor;
