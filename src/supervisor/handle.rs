@@ -9,7 +9,7 @@ use super::{
 use procession_protocols::exit::ExitReason;
 use procession_protocols::supervision::event::{ChildInfo as PolicyInfo, ChildRef};
 use procession_runtime::actor::{Actor, ActorRef};
-use procession_runtime::supervisor::Tree;
+use procession_runtime::supervisor::{Root, Tree};
 use procession_runtime::wait::block_on;
 use serde::Serialize;
 use std::sync::Arc;
@@ -19,17 +19,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct SupervisorRef {
     tree: Arc<Tree>,
-    _stop: Option<Arc<StopOnDrop>>,
-}
-
-/// Asks a tree to stop when the last handle goes.
-#[derive(Debug)]
-struct StopOnDrop(Arc<Tree>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.ask_to_stop();
-    }
+    /// A root is stopped when this goes.
+    _root: Option<Arc<Root>>,
 }
 
 /// One row of [`SupervisorRef::which_children`].
@@ -48,8 +39,8 @@ pub struct ChildInfo {
 }
 
 impl SupervisorRef {
-    pub(super) fn of_root(tree: Arc<Tree>) -> Self {
-        Self { _stop: Some(Arc::new(StopOnDrop(tree.clone()))), tree }
+    pub(super) fn of_root(root: Root) -> Self {
+        Self { tree: root.tree().clone(), _root: Some(Arc::new(root)) }
     }
 
     /// A reference to an actor among the children that survives its restarts: a call
@@ -72,7 +63,7 @@ impl SupervisorRef {
     /// [`SupervisorError::NoSuchSupervisor`].
     pub fn supervisor(&self, id: &str) -> Result<Self, SupervisorError> {
         let tree = self.tree.supervisor(id);
-        tree.map(|tree| Self { tree, _stop: None })
+        tree.map(|tree| Self { tree, _root: None })
             .ok_or_else(|| SupervisorError::NoSuchSupervisor(id.to_owned()))
     }
 

@@ -115,8 +115,7 @@ impl Supervisor {
     /// # Errors
     /// [`SupervisorError`]: a child did not start, say; those that had are stopped.
     pub fn start(self) -> Result<SupervisorRef, SupervisorError> {
-        let tree = Tree::start(self.plan()?)?;
-        Ok(SupervisorRef::of_root(tree))
+        Ok(SupervisorRef::of_root(Tree::start(self.plan()?)?))
     }
 
     /// As [`start`](Self::start), without blocking the thread.
@@ -127,8 +126,7 @@ impl Supervisor {
     /// # Cancel safety
     /// Dropping the future stops what has been started.
     pub async fn start_async(self) -> Result<SupervisorRef, SupervisorError> {
-        let tree = Tree::start_async(self.plan()?).await?;
-        Ok(SupervisorRef::of_root(tree))
+        Ok(SupervisorRef::of_root(Tree::start_async(self.plan()?).await?))
     }
 
     fn plan(self) -> Result<SupervisorPlan, SupervisorError> {

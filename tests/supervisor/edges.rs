@@ -1,3 +1,52 @@
+//! Supervisors at their edges: starts that are given up, all the time there is, requests
+//! without a thread, and who is found hanging.
+
+use crate::tree::{Counter, CounterRef, SOON, counter, sleeper};
+use procession::{
+    ChildSpec, ChildState, ExitReason, Fd, Process, RequestError, Restart, Shutdown, Strategy,
+    Supervisor, SupervisorError,
+};
+use std::time::Duration;
+
+/// Says that it lives, as long as it does.
+fn alive(sign: Fd) {
+    let mut sign = std::fs::File::from(std::os::fd::OwnedFd::from(sign));
+    std::io::Write::write_all(&mut sign, b"x").unwrap();
+    sleeper();
+}
+
+fn stuck() -> Result<Counter, String> {
+    sleeper();
+    Err("never".to_owned())
+}
+
+#[test]
+fn a_start_that_is_given_up_stops_what_has_started() {
+    // The second one is never ready; or all are, and nobody takes what has been started.
+    for is_ready in [false, true] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut supervisor = Supervisor::new(Strategy::OneForOne).child(ChildSpec::process(
+            "first",
+            alive,
+            (Fd(writer.into()),),
+        ));
+        if !is_ready {
+            supervisor = supervisor.child(ChildSpec::actor("second", stuck, ()));
+        }
+        let mut start = Box::pin(supervisor.start_async());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(start.as_mut().poll(&mut context).is_pending());
+        std::io::Read::read_exact(&mut reader, &mut [0]).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        drop(start);
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            std::io::Read::read_to_end(&mut reader, &mut Vec::new()).unwrap();
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(SOON).unwrap_or_else(|_| panic!("it lives on ({is_ready})"));
+    }
+}
 
 #[tokio::test]
 async fn requests_need_no_thread() {

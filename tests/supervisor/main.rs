@@ -1,5 +1,6 @@
 //! Supervision trees of real processes, and the ractor actors that they are.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
+mod edges;
 mod ractor;
 mod tree;

@@ -7,11 +7,11 @@ use procession::{
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 #[derive(Actor, Serialize, Deserialize)]
-struct Counter {
-    value: i64,
+pub(crate) struct Counter {
+    pub(crate) value: i64,
 }
 
 #[methods]
@@ -40,11 +40,11 @@ impl Counter {
     }
 }
 
-fn counter(id: &str) -> ChildSpec {
+pub(crate) fn counter(id: &str) -> ChildSpec {
     ChildSpec::actor(id, || Counter { value: 0 }, ())
 }
 
-fn sleeper() {
+pub(crate) fn sleeper() {
     loop {
         std::thread::sleep(Duration::from_mins(1));
     }
@@ -62,7 +62,7 @@ fn pids(tree: &SupervisorRef) -> Vec<Option<u32>> {
     tree.which_children().into_iter().map(|child| child.pid).collect()
 }
 
-fn lives(pid: u32) -> bool {
+pub(crate) fn lives(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 

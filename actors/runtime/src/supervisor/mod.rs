@@ -134,8 +134,26 @@ pub struct Tree {
     exit: watch::Sender<Option<SupervisorExit>>,
 }
 
-/// The roots of this process's supervision trees: they are stopped when it ends.
-static ROOTS: Mutex<Vec<Weak<Tree>>> = Mutex::new(Vec::new());
+/// A running supervisor that no other supervises. Dropped, it is asked to stop.
+#[derive(Debug)]
+pub struct Root(Arc<Tree>);
+
+impl Root {
+    /// The supervisor.
+    pub fn tree(&self) -> &Arc<Tree> {
+        &self.0
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.0.ask_to_stop();
+    }
+}
+
+/// The roots of this process's supervision trees, which are stopped when it ends, each with the
+/// process whose it is: a copy that the user made by a fork of his own has none of them.
+static ROOTS: Mutex<Vec<(u32, Weak<Tree>)>> = Mutex::new(Vec::new());
 
 /// Keeps the lists of this module still across a fork.
 pub(crate) fn hold_for_fork() -> impl Sized {
@@ -162,7 +180,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`TreeError`]; nothing is left running.
-    pub fn start(plan: SupervisorPlan) -> Result<Arc<Self>, TreeError> {
+    pub fn start(plan: SupervisorPlan) -> Result<Root, TreeError> {
         wait::block_on(hidden::run(Self::start_here(plan))?)
     }
 
@@ -170,22 +188,30 @@ impl Tree {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn start_async(plan: SupervisorPlan) -> Result<Arc<Self>, TreeError> {
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops what has been started.
+    pub async fn start_async(plan: SupervisorPlan) -> Result<Root, TreeError> {
         hidden::run(Self::start_here(plan))?.await
     }
 
-    async fn start_here(plan: SupervisorPlan) -> Result<Arc<Self>, TreeError> {
+    async fn start_here(plan: SupervisorPlan) -> Result<Root, TreeError> {
         node::leave::prepare();
         let tree = Self::new();
-        let root = node::tree::root().await.map_err(io::Error::other)?;
-        let started = tree.clone().launch(Arc::new(plan), root).await?;
+        let supervisor = node::tree::root().await.map_err(io::Error::other)?;
+        let started = tree.clone().launch(Arc::new(plan), supervisor).await?;
+        // From here on whoever waits may go, with the future or with what it has given.
+        let root = Root(tree.clone());
+        {
+            let me = std::process::id();
+            let roots = &mut *lock(&ROOTS);
+            roots.retain(|(pid, root)| *pid == me && root.strong_count() > 0);
+            roots.push((me, Arc::downgrade(&tree)));
+        }
         if started.await.is_err() {
             return Err(TreeError::Failed(tree.ended().await));
         }
-        let roots = &mut *lock(&ROOTS);
-        roots.retain(|root| root.strong_count() > 0);
-        roots.push(Arc::downgrade(&tree));
-        Ok(tree)
+        Ok(root)
     }
 
     /// Begins a life under a ractor supervisor. What it gives completes when the
@@ -391,7 +417,9 @@ impl fmt::Debug for Tree {
 
 /// Stops every supervision tree of this process, and waits for their ends.
 pub(crate) fn stop_all() {
-    let roots: Vec<_> = lock(&ROOTS).iter().filter_map(Weak::upgrade).collect();
+    let me = std::process::id();
+    let of_this = |(pid, tree): &(u32, Weak<Tree>)| if *pid == me { tree.upgrade() } else { None };
+    let roots: Vec<_> = lock(&ROOTS).iter().filter_map(of_this).collect();
     for tree in &roots {
         tree.ask_to_stop();
     }

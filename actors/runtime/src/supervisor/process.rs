@@ -29,7 +29,8 @@ where
 {
     let plan = conjure_entry::<F, ()>()().into().map_err(StartFault::Failed)?;
     control::attend().map_err(|error| StartFault::Failed(error.to_string()))?;
-    let tree = Tree::start(plan).map_err(|error| StartFault::Failed(error.to_string()))?;
+    let root = Tree::start(plan).map_err(|error| StartFault::Failed(error.to_string()))?;
+    let tree = root.tree();
     ready();
     let exit = wait::block_on(async {
         tokio::select! {
