@@ -54,7 +54,7 @@ pub(crate) struct Plan {
     contain: bool,
     ignore_sigint: bool,
     allow_nested: bool,
-    start_timeout: Duration,
+    start_timeout: Option<Duration>,
     /// What a forked child runs in place of the entry.
     work: Option<Work>,
 }
@@ -81,7 +81,7 @@ impl Plan {
             contain: false,
             ignore_sigint: false,
             allow_nested: false,
-            start_timeout: START_TIMEOUT,
+            start_timeout: None,
             work: None,
         }
     }
@@ -119,7 +119,8 @@ impl Plan {
             contain: self.contain,
             ignore_sigint: self.ignore_sigint,
             allow_nested: self.allow_nested,
-            start_timeout: self.start_timeout,
+            start_timeout: self.start_timeout.unwrap_or(START_TIMEOUT),
+            awaits_preload: self.start_timeout.is_none(),
             ends_by_message: false,
             attend: false,
         };
@@ -275,10 +276,13 @@ impl<R> ProcessBuilder<R> {
         self.set(|plan| plan.allow_nested = true)
     }
 
-    /// The time that its start may take until it is ready; 10 s by default. Where no fork server
-    /// has come up in half of it, as one with a long preload, it is started by spawn.
+    /// The time that its start may take until it is ready. Where no fork server has come up in
+    /// half of it, as one with a long preload, it is started by spawn.
+    ///
+    /// By default it is 10 s, and begins when the preload function is done: that is waited for
+    /// (see [`set_forkserver_preload`](crate::set_forkserver_preload)).
     pub fn start_timeout(self, timeout: Duration) -> Self {
-        self.set(|plan| plan.start_timeout = timeout)
+        self.set(|plan| plan.start_timeout = Some(timeout))
     }
 
     /// Makes the process, not started.

@@ -33,6 +33,19 @@ fn a_start_that_lacks_descriptors_leaves_no_worker() {
     });
 }
 
+#[test]
+fn a_start_without_a_time_of_its_own_waits_for_the_preload() {
+    in_a_node!(|| {
+        // Longer than such a start may take otherwise.
+        set_forkserver_preload(|| std::thread::sleep(Duration::from_secs(11))).unwrap();
+        let begun = Instant::now();
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+        assert!(begun.elapsed() > Duration::from_secs(11), "{:?}", begun.elapsed());
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+        assert!(begun.elapsed() < Duration::from_secs(16), "{:?}", begun.elapsed());
+    });
+}
+
 /// They come by hundreds while it has no time for them.
 #[test]
 fn a_server_that_many_wait_for_is_not_given_up() {

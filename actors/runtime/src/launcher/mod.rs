@@ -39,7 +39,7 @@ pub use spec::{EnvChanges, LaunchSpec, ParentDeath, StartMethod, Stdio};
 use crate::child::Child;
 use crate::codec::Encoded;
 use crate::link::Link;
-use crate::wait::{at_once, block_on_by};
+use crate::wait::{at_once, block_on, block_on_by};
 use forkserver::Trouble;
 use hello::{Hello, StartFault};
 use nix::sys::signal::{Signal, kill};
@@ -272,6 +272,17 @@ impl Begun {
         if self.spec.method != StartMethod::ForkServer {
             return Ok(Err(self));
         }
+        if self.spec.awaits_preload {
+            let preload = forkserver::await_preload(may_block);
+            let waited = if may_block { block_on(preload) } else { preload.await };
+            if !matches!(waited, Ok(false)) {
+                self.deadline = after_at_most(self.spec.start_timeout);
+            }
+            if let Err(Trouble::NoZygote(why)) = waited {
+                warn_of_spawn(&why);
+                return Ok(Err(self));
+            }
+        }
         // A worker has the server's, which is the same.
         let has_null_input = matches!(self.spec.stdio[0], Stdio::Null);
         if has_null_input {
@@ -294,10 +305,7 @@ impl Begun {
             }
             Err(Trouble::Start(error)) => return Err(error),
             Err(Trouble::StillNone) => {}
-            Err(Trouble::NoZygote(why) | Trouble::NotYet(why)) => {
-                tracing::warn!(target: "procession", why,
-                    "there is no fork server; starting by spawn instead");
-            }
+            Err(Trouble::NoZygote(why) | Trouble::NotYet(why)) => warn_of_spawn(&why),
         }
         if has_null_input {
             stdio.child[0] = Some(spec::above_standard(spec::null_device()?)?);

@@ -170,6 +170,8 @@ pub struct LaunchSpec {
     pub allow_nested: bool,
     /// Time it has to get ready.
     pub start_timeout: Duration,
+    /// Whether that begins only when the preload function is done, which is waited for.
+    pub awaits_preload: bool,
     /// Whether it is asked to end by a message (an actor), not by SIGTERM.
     pub ends_by_message: bool,
     /// Whether its hidden thread answers its parent from the start.
@@ -200,6 +202,7 @@ impl LaunchSpec {
             ignore_sigint: false,
             allow_nested: false,
             start_timeout: START_TIMEOUT,
+            awaits_preload: true,
             ends_by_message: false,
             attend: false,
         }

@@ -336,6 +336,8 @@ impl Recipe {
         spec.daemon = true;
         spec.ignore_sigint = true;
         spec.start_timeout = self.start_timeout;
+        // That is long enough for most of them, and whoever makes the pool may have said it.
+        spec.awaits_preload = false;
         if self.relay_stderr {
             spec.stdio[2] = Stdio::Relay;
         }

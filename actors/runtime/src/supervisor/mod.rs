@@ -443,6 +443,8 @@ impl ProcessPlan {
             LaunchSpec::plain(spec.id.clone(), node.next_child(), self.entry.clone(), args);
         launch.method = self.method.unwrap_or(launch.method);
         launch.start_timeout = spec.start_timeout;
+        // Its supervisor counts from now on.
+        launch.awaits_preload = false;
         launch.ends_by_message = self.actor.is_some() || self.is_supervisor;
         // Ctrl-C is for the supervisor to decide.
         launch.ignore_sigint = true;

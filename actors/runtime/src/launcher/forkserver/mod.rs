@@ -43,6 +43,9 @@ use worker::Answer;
 /// A zygote without a preload function is ready in a millisecond or two.
 const PLAIN_START_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A preload function may read or compute much, once for all processes that come after it.
+const PRELOAD_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// A zygote answers in a fifth of a millisecond; one that takes so long is stopped or
 /// wedged.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -196,6 +199,20 @@ pub(super) async fn launch(
         }
     }
     Err(Trouble::NoZygote(why))
+}
+
+/// Waits for the zygote whose preload function is at work, or is to be run now; false when
+/// there is nothing to wait for.
+pub(super) async fn await_preload(may_block: bool) -> Result<bool, Trouble> {
+    if lock(&PRELOAD).is_none() {
+        return Ok(false);
+    }
+    let kind = Kind::now()?;
+    let is_to_come = find(&kind)?.is_none();
+    if is_to_come {
+        coming::come(&kind, may_block).await?;
+    }
+    Ok(is_to_come)
 }
 
 /// Whether the system does not make such copies at all.

@@ -14,7 +14,7 @@ use crate::function::NotInImage;
 use crate::launcher::birth::Birth;
 use crate::launcher::hello::{Hello, LogSettings};
 use crate::launcher::names::Word;
-use crate::launcher::spec::{EnvChanges, OpenStdio, START_TIMEOUT};
+use crate::launcher::spec::{EnvChanges, OpenStdio};
 use crate::launcher::{
     Ends, LaunchSpec, StartError, StartMethod, Starting, handshake, spawn, spec, zygote,
 };
@@ -111,7 +111,7 @@ impl Zygote {
     pub(super) fn begin(kind: &Kind) -> Result<Rising, StartError> {
         let node = node::current();
         let start_timeout =
-            if kind.preload.is_some() { START_TIMEOUT } else { PLAIN_START_TIMEOUT };
+            if kind.preload.is_some() { PRELOAD_TIMEOUT } else { PLAIN_START_TIMEOUT };
         let (birth, file) = Birth::new()?;
         let args = codec::encode(&(&kind.preload, file)).map_err(io::Error::other)?;
         let entry = zygote::entry().map_err(|NotInImage| StartError::NoSuchFunction)?;
