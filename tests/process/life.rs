@@ -374,6 +374,12 @@ fn a_type_of_ones_own_runs_as_a_process_named_after_it() {
 }
 
 #[test]
+fn a_start_may_have_all_the_time_there_is() {
+    let p = Process::builder(|| 1u8, ()).start_timeout(Duration::MAX).start().unwrap();
+    assert_eq!(p.result_timeout(SOON).unwrap(), 1);
+}
+
+#[test]
 fn variables_that_no_environment_can_have_are_errors() {
     for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")] {
         let error = Process::builder(|| (), ()).env(name, value).start().unwrap_err();

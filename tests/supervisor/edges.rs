@@ -48,6 +48,16 @@ fn a_start_that_is_given_up_stops_what_has_started() {
     }
 }
 
+#[test]
+fn a_child_may_have_all_the_time_there_is() {
+    let tree = Supervisor::new(Strategy::OneForOne)
+        .child(counter("c").start_timeout(Duration::MAX).shutdown(Shutdown::Timeout(Duration::MAX)))
+        .start()
+        .unwrap();
+    assert_eq!(tree.actor::<Counter>("c").unwrap().add(1).unwrap(), 1);
+    tree.stop().unwrap();
+}
+
 #[tokio::test]
 async fn requests_need_no_thread() {
     let tree = Supervisor::new(Strategy::OneForOne).start_async().await.unwrap();

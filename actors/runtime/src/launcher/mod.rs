@@ -49,7 +49,7 @@ use procession_protocols::exit::ExitReason;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 /// A process that exists but has not said anything yet.
@@ -243,7 +243,8 @@ impl Begun {
         if std::env::var_os(child::MARK).is_some() {
             return Err(StartError::EntryMissed);
         }
-        let deadline = Instant::now() + spec.start_timeout;
+        spec.env.check()?;
+        let deadline = after_at_most(spec.start_timeout);
         let node = crate::node::current();
         if node.daemon && !node.allow_nested {
             return Err(StartError::Daemon);
@@ -362,6 +363,15 @@ impl Begun {
             timeout: self.spec.start_timeout,
         }
     }
+}
+
+fn warn_of_spawn(why: &str) {
+    tracing::warn!(target: "procession", why, "there is no fork server; starting by spawn instead");
+}
+
+/// When a start has to be done that begins now.
+fn after_at_most(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(spec::LONGEST_START)
 }
 
 /// A process that has not heard its hello yet. Dropped before it is ready, it is killed

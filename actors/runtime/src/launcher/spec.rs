@@ -212,6 +212,9 @@ impl LaunchSpec {
 /// A child has this long to get ready, unless its spec says otherwise.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Whoever gives a start more time than this gives it this: clocks and timers have an end.
+pub(crate) const LONGEST_START: Duration = Duration::from_hours(365 * 24);
+
 /// Standard streams, opened: what the child gets, and the ends that the parent keeps.
 #[derive(Debug)]
 pub(crate) struct OpenStdio {
