@@ -136,3 +136,18 @@ fn a_stopped_child_does_not_hang_a_sender() {
     p.kill().unwrap();
     assert!(p.join_timeout(SOON).unwrap());
 }
+
+/// It goes out in part, the sender waits no longer, and sends nothing after it.
+#[test]
+fn a_message_that_has_begun_to_go_arrives() {
+    let p = Process::spawn(
+        || {
+            std::thread::sleep(Duration::from_millis(500));
+            mailbox::<Vec<u8>>().recv_timeout(SOON).map(|message| message.len()).ok()
+        },
+        (),
+    )
+    .unwrap();
+    p.send_timeout(&vec![7u8; 1 << 20], Duration::from_millis(50)).unwrap();
+    assert_eq!(p.result_timeout(SOON * 2).unwrap(), Some(1 << 20));
+}

@@ -3,8 +3,8 @@
 use crate::util::{state, until};
 use nix::sys::signal::{Signal, raise};
 use procession::{
-    Actor, ActorRef, CallError, Event, ExitReason, Process, SpawnError, StartError, StartFault,
-    methods, whereis,
+    Actor, ActorRef, CallError, Event, ExitReason, Process, Reply, SpawnError, StartError,
+    StartFault, methods, whereis,
 };
 use serde::{Deserialize, Serialize};
 use std::task::{Context, Waker};
@@ -37,6 +37,11 @@ impl Counter {
     }
 
     pub fn leave(&self, code: i32) {
+        std::process::exit(code);
+    }
+
+    pub fn leave_with(&self, code: i32, ballast: Vec<u8>) {
+        drop(ballast);
         std::process::exit(code);
     }
 
@@ -407,4 +412,32 @@ fn a_named_process_is_found_until_it_dies() {
     monitor.recv_timeout(SOON).unwrap();
     assert!(whereis::<Counter>("till").is_none());
     Counter { value: 5 }.spawn_named("till").unwrap().stop_timeout(SOON).unwrap();
+}
+
+/// More than a socket holds, and then nothing more from here.
+#[tokio::test]
+async fn casts_that_found_no_room_arrive_though_nothing_follows() {
+    for drops in [false, true] {
+        let counter = counter();
+        let mut monitor = counter.monitor().unwrap();
+        counter.cast().nap(300).unwrap();
+        for _ in 0..600 {
+            counter.send_async(CounterMsg::Add(1, Reply::none())).await.unwrap();
+        }
+        counter.send_async(CounterMsg::Leave(7, Reply::none())).await.unwrap();
+        let kept = (!drops).then_some(counter);
+        let down = tokio::task::spawn_blocking(move || monitor.recv_timeout(SOON)).await.unwrap();
+        assert_eq!(down.unwrap().reason, ExitReason::Code(7));
+        drop(kept);
+    }
+}
+
+#[test]
+fn a_cast_that_has_begun_to_go_arrives() {
+    let counter = counter();
+    let mut monitor = counter.monitor().unwrap();
+    counter.cast().nap(300).unwrap();
+    let little = Duration::from_millis(50);
+    counter.cast_timeout(little).leave_with(7, vec![0; 1 << 20]).unwrap();
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Code(7));
 }

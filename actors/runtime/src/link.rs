@@ -426,6 +426,27 @@ impl Link {
     pub fn wants_write(&self) -> bool {
         !lock(&self.tx).is_empty()
     }
+
+    /// Whether the caller is to have what is kept written, until [`write_on`](Self::write_on)
+    /// is done: something is, and nobody does so yet.
+    pub(crate) fn begin_writing_on(&self) -> bool {
+        let tx = &mut *lock(&self.tx);
+        !tx.is_empty() && !std::mem::replace(&mut tx.has_writer, true)
+    }
+
+    /// Writes what is kept, as far as there is room; true when nothing is left to write, or
+    /// nobody takes it any more.
+    pub(crate) fn write_on(&self) -> bool {
+        let tx = &mut *lock(&self.tx);
+        let is_done = tx.flush(self.fd.as_fd()).is_err() || tx.is_empty();
+        tx.has_writer = !is_done;
+        is_done
+    }
+
+    /// Takes back [`begin_writing_on`](Self::begin_writing_on).
+    pub(crate) fn leave_writing_on(&self) {
+        lock(&self.tx).has_writer = false;
+    }
 }
 
 impl AsFd for Link {

@@ -8,7 +8,7 @@ use crate::child::Child;
 use crate::codec::{self, DecodeError, EncodeError, Encoded};
 use crate::function::type_tag;
 use crate::link::{Frame, LinkCopy, LinkError, OUTBOUND_LIMIT};
-use crate::node::{self, hidden};
+use crate::node::{self, control, hidden, writing};
 use crate::sync::{after, lock, poll};
 use nix::poll::{PollFd, PollFlags};
 use procession_protocols::wire::{Header, Kind};
@@ -102,7 +102,10 @@ pub fn send<M: Serialize + 'static>(
             if *sent - outbox.taken.load(Ordering::Acquire) < WINDOW {
                 *sent += 1;
                 drop(sent);
-                return child.data().send(header, &encoded, deadline).map_err(|error| {
+                let outcome = child.data().send(header, &encoded, deadline);
+                // Once it has begun it has been sent, though this thread waits no longer.
+                writing::finish(child.data(), |link| link);
+                return outcome.map_err(|error| {
                     *lock(&outbox.sending) -= 1;
                     error.into()
                 });

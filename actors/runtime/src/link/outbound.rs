@@ -25,6 +25,8 @@ const SPARED: usize = 2 * GATHERED;
 pub(super) struct Tx {
     queue: VecDeque<Outbound>,
     queued_bytes: usize,
+    /// Whether somebody sees to it that what waits goes out.
+    pub(super) has_writer: bool,
     /// An empty buffer.
     spare: Vec<u8>,
 }

@@ -15,6 +15,7 @@ mod lifeline;
 pub mod reaper;
 pub(crate) mod routes;
 pub mod tree;
+pub(crate) mod writing;
 
 use crate::child::Child;
 use crate::launcher::StartMethod;

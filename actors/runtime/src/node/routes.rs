@@ -296,6 +296,14 @@ fn up(message: Routed) {
         return;
     };
     let _ = hello::post(&parent.control, &ToParent::Routed(message), OUTBOUND_LIMIT);
+    super::writing::finish(&node, control_of);
+}
+
+fn control_of(node: &super::Node) -> &Link {
+    match node.parent() {
+        Some(parent) => &parent.control,
+        None => unreachable!("asked of a node with a parent"),
+    }
 }
 
 /// Posts a control message to a child, and sees to it that it goes out.

@@ -23,7 +23,7 @@ use crate::child::Child;
 use crate::codec::{self, Encoded};
 use crate::down::{Down, DownSink};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
-use crate::node::routes;
+use crate::node::{routes, writing};
 use crate::spin::Spin;
 use crate::sync::{after, lock};
 use procession_protocols::exit::{ExitReason, RawStatus};
@@ -290,6 +290,8 @@ impl Drop for Peer {
         if self.released_on_drop {
             self.tell(Kind::Release);
         }
+        // What was sent is handled before the actor ends.
+        writing::finish(&self.link, |link| link);
     }
 }
 

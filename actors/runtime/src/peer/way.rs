@@ -11,7 +11,8 @@ use crate::actor::{CallError, Overflow, ReplyPort};
 use crate::codec::Encoded;
 use crate::down::DownSink;
 use crate::link::{LinkError, OUTBOUND_LIMIT};
-use crate::node::routes;
+use crate::node::{routes, writing};
+use crate::supervisor::slot;
 use crate::sync::{after, lock, poll};
 use nix::poll::{PollFd, PollFlags};
 use procession_protocols::id::ActorId;
@@ -46,7 +47,10 @@ impl Remote for Peer {
         };
         let header = self.register(&message, reply)?;
         let until = [own, deadline].into_iter().flatten().min();
-        self.link.send(header, &message, until).map_err(|error| {
+        let sent = self.link.send(header, &message, until);
+        // Once it has begun it has been sent, though this thread waits no longer.
+        writing::finish(&self.link, |link| link);
+        sent.map_err(|error| {
             let full = matches!(error, LinkError::Timeout) && until == own;
             let error = self.unregister(header, error);
             if full { CallError::Full } else { error }
@@ -62,6 +66,7 @@ impl Remote for Peer {
             let reply = reply.map(|reply| Box::new(watch::Watched::new(reply, watch)) as ReplyPort);
             let header = self.register(&message, reply)?;
             let sent = self.link.post(header, message, OUTBOUND_LIMIT);
+            writing::finish(&self.link, |link| link);
             sent.map_err(|error| self.unregister(header, error))
         })
     }
