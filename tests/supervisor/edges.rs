@@ -58,6 +58,36 @@ fn a_child_may_have_all_the_time_there_is() {
     tree.stop().unwrap();
 }
 
+/// Says that it is about to be ready.
+fn almost_ready(sign: Fd) -> Counter {
+    let mut sign = std::fs::File::from(std::os::fd::OwnedFd::from(sign));
+    std::io::Write::write_all(&mut sign, b"x").unwrap();
+    Counter { value: 0 }
+}
+
+#[test]
+fn a_child_that_is_ready_as_it_is_given_up_is_not_forgotten() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for round in 0..300u64 {
+            let tree = Supervisor::new(Strategy::OneForOne).start().unwrap();
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let child = ChildSpec::actor("c", almost_ready, (Fd(writer.into()),));
+            let adding = std::thread::spawn({
+                let tree = tree.clone();
+                // It may be that it has been added by then.
+                move || drop(tree.start_child(child.shutdown(Shutdown::BrutalKill)))
+            });
+            std::io::Read::read_exact(&mut reader, &mut [0]).unwrap();
+            std::thread::sleep(Duration::from_micros(round % 30 * 10));
+            tree.stop().unwrap();
+            adding.join().unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(SOON * 3).expect("each of them ends");
+}
+
 #[tokio::test]
 async fn requests_need_no_thread() {
     let tree = Supervisor::new(Strategy::OneForOne).start_async().await.unwrap();

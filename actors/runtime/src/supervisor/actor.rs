@@ -8,9 +8,8 @@
 
 use super::living::{Living, What};
 use super::{ChildPlan, Start, SupervisorPlan, Tree};
-use crate::child::Child;
 use crate::codec::Encoded;
-use crate::launcher::StartError;
+use crate::launcher::{StartError, Unclaimed};
 use crate::sync::lock;
 use procession_protocols::supervision::event::{
     Action, ChildCounts, ChildInfo, Event, Incarnation, Report, Request, RequestError, RequestId,
@@ -42,7 +41,7 @@ pub(crate) enum Message {
     /// End now: kill every child.
     Kill,
     /// A process is ready, or will not be.
-    Launched(Incarnation, Result<Arc<Child>, StartError>),
+    Launched(Incarnation, Result<Unclaimed, StartError>),
     /// A nested supervisor's children are up, or will not be.
     Nested(Incarnation, bool),
     /// A timer of the policy has come.
@@ -135,9 +134,7 @@ impl Actor for SupervisorActor {
             Message::Kill => {
                 let id = state.next_request();
                 state.feed(&myself, Event::Stop(id)).await;
-                for living in state.lives.values() {
-                    living.kill();
-                }
+                state.lives.values_mut().for_each(Living::kill);
             }
             Message::Which(reply) => drop(reply.send(state.which())),
             Message::Count(reply) => drop(reply.send(state.policy.count_children())),
@@ -204,12 +201,12 @@ impl State {
                 self.start(myself, &id, incarnation, replaces, request).await;
             }
             Action::StopChild(incarnation) => {
-                if let Some(living) = self.lives.get(&incarnation) {
+                if let Some(living) = self.lives.get_mut(&incarnation) {
                     living.ask_to_end();
                 }
             }
             Action::KillChild(incarnation) => {
-                if let Some(living) = self.lives.get(&incarnation) {
+                if let Some(living) = self.lives.get_mut(&incarnation) {
                     living.kill();
                 }
             }

@@ -10,7 +10,7 @@ use super::slot::Slot;
 use super::{ChildPlan, Start, Tree};
 use crate::child::Child;
 use crate::launcher::hello::StartFault;
-use crate::launcher::{self, StartError};
+use crate::launcher::{self, StartError, Unclaimed};
 use crate::node;
 use crate::peer::Peer;
 use crate::sync::lock;
@@ -30,10 +30,31 @@ pub(super) struct Living {
 }
 
 pub(super) enum What {
-    /// Its start is under way; the notice cancels it.
-    Launching(Arc<Notify>),
-    Process(Arc<Child>, Option<(Watchdog, AbortHandle, u64)>),
+    /// Its start is under way.
+    Launching(Launch),
+    /// With its watchdog, and the progress that was last seen.
+    Process(Arc<Child>, Option<(Watchdog, AbortHandle, Option<u64>)>),
     Nested(Arc<Tree>),
+}
+
+/// A start that is under way.
+#[derive(Default)]
+pub(super) struct Launch {
+    cancel: Arc<Notify>,
+    /// It may have become ready before it heard of that.
+    is_cancelled: bool,
+}
+
+impl Launch {
+    fn cancel(&mut self) {
+        self.is_cancelled = true;
+        self.cancel.notify_one();
+    }
+}
+
+/// What a start comes to that is cancelled: its process is killed and reaped.
+fn cancelled() -> StartError {
+    StartError::Died { reason: ExitReason::Signal(9), stderr: String::new() }
 }
 
 impl State {
@@ -78,21 +99,19 @@ impl State {
         life: Incarnation,
     ) {
         let Start::Process(process) = &plan.start else { return };
-        let cancel = Arc::new(Notify::new());
+        let launch = Launch::default();
+        let cancel = launch.cancel.clone();
         let slot = process.actor.map(|_| self.tree.slot(&plan.spec.id));
-        self.lives.insert(life, Living { slot, what: What::Launching(cancel.clone()) });
+        self.lives.insert(life, Living { slot, what: What::Launching(launch) });
         let args = self.args.get(&life).cloned();
         let spec = process.launch_spec(&plan.spec, args.as_deref());
         let myself = myself.clone();
         tokio::spawn(async move {
-            let start = async { launcher::start_async(spec?).await };
-            // A start that is cancelled kills and reaps its process as it is dropped.
+            let start = async { launcher::start_work_async(spec?, None).await };
+            // A start kills and reaps its process as it is dropped.
             let outcome = tokio::select! {
                 outcome = start => outcome,
-                () = cancel.notified() => Err(StartError::Died {
-                    reason: ExitReason::Signal(9),
-                    stderr: String::new(),
-                }),
+                () = cancel.notified() => Err(cancelled()),
             };
             let _ = myself.send_message(Message::Launched(life, outcome));
         });
@@ -143,10 +162,17 @@ impl State {
         &mut self,
         myself: &ActorRef<Message>,
         incarnation: Incarnation,
-        outcome: Result<Arc<Child>, StartError>,
+        outcome: Result<Unclaimed, StartError>,
     ) {
+        let is_cancelled = self.lives.get(&incarnation).is_some_and(
+            |living| matches!(&living.what, What::Launching(launch) if launch.is_cancelled),
+        );
         let adopted = match outcome {
-            Ok(child) => self.adopt(myself, incarnation, child).await,
+            Ok(child) if is_cancelled => {
+                drop(child);
+                Err(cancelled())
+            }
+            Ok(child) => self.adopt(myself, incarnation, child.claim()).await,
             Err(error) => Err(error),
         };
         match adopted {
@@ -251,17 +277,17 @@ impl State {
 }
 
 impl Living {
-    pub(super) fn ask_to_end(&self) {
-        match &self.what {
-            What::Launching(cancel) => cancel.notify_one(),
+    pub(super) fn ask_to_end(&mut self) {
+        match &mut self.what {
+            What::Launching(launch) => launch.cancel(),
             What::Process(child, _) => drop(child.ask_to_end()),
             What::Nested(tree) => tree.ask_to_stop(),
         }
     }
 
-    pub(super) fn kill(&self) {
-        match &self.what {
-            What::Launching(cancel) => cancel.notify_one(),
+    pub(super) fn kill(&mut self) {
+        match &mut self.what {
+            What::Launching(launch) => launch.cancel(),
             What::Process(child, _) => drop(child.signal(nix::sys::signal::Signal::SIGKILL)),
             What::Nested(tree) => tree.kill(),
         }
