@@ -114,3 +114,26 @@ async fn a_supervision_tree_is_a_ractor_tree() {
     tree.stop_async().await.unwrap();
     assert_eq!(next(&mut events).await, "terminated: shutdown");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_ractor_ends_has_ended() {
+    for kills in [false, true] {
+        let tree = Supervisor::new(Strategy::OneForOne)
+            .child(ChildSpec::actor("a", || Counter { value: 0 }, ()))
+            .start_async()
+            .await
+            .unwrap();
+        let counter = tree.actor::<Counter>("a").unwrap();
+        let pid = tree.which_children_async().await[0].pid.unwrap();
+        let cell = tree.ractor_cell().unwrap();
+        if kills {
+            cell.kill();
+        } else {
+            cell.stop(None);
+        }
+        tokio::time::timeout(Duration::from_secs(20), tree.join_async()).await.unwrap().unwrap();
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        assert!(counter.add_async(1).await.is_err());
+        assert!(tree.ractor_cell().is_none());
+    }
+}

@@ -72,6 +72,8 @@ pub(crate) struct SupervisorActor;
 /// A supervisor's state.
 pub(crate) struct State {
     pub(super) tree: Arc<Tree>,
+    /// This life's ractor actor.
+    pub(super) own: ActorId,
     policy: Policy,
     began: Instant,
     started: Option<oneshot::Sender<()>>,
@@ -84,6 +86,8 @@ pub(crate) struct State {
     pub(super) asked: HashMap<RequestId, Ask>,
     next_request: u64,
     exit: Option<SupervisorExit>,
+    /// Whether it has ended as the policy says.
+    pub(super) has_left: bool,
 }
 
 impl Actor for SupervisorActor {
@@ -104,6 +108,7 @@ impl Actor for SupervisorActor {
         }
         Ok(State {
             tree: life.tree,
+            own: myself.get_id(),
             policy: life.policy,
             began: Instant::now(),
             started: Some(life.started),
@@ -115,6 +120,7 @@ impl Actor for SupervisorActor {
             asked: HashMap::new(),
             next_request: 0,
             exit: None,
+            has_left: false,
         })
     }
 
@@ -150,6 +156,15 @@ impl Actor for SupervisorActor {
             Message::Watch(incarnation) => state.look_at(&myself, incarnation),
         }
         state.leave_if_ended(&myself)
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<Message>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.break_off();
+        Ok(())
     }
 
     async fn handle_supervisor_evt(
@@ -258,6 +273,7 @@ impl State {
         let Some(exit) = self.exit.take() else { return Ok(()) };
         // What is still asked of it is answered by the dropping of this state.
         self.started = None;
+        self.has_left = true;
         let is_root = myself.get_cell().try_get_supervisor().is_none_or(|supervisor| {
             // Only supervisors of this kind restart their children.
             supervisor.is_message_type_of::<Message>() != Some(true)

@@ -15,7 +15,7 @@ use crate::node;
 use crate::peer::Peer;
 use crate::sync::lock;
 use procession_protocols::exit::ExitReason;
-use procession_protocols::supervision::event::{Event, Incarnation, RequestId};
+use procession_protocols::supervision::event::{Event, Incarnation, RequestId, SupervisorExit};
 use procession_protocols::supervision::watchdog::{Verdict, Watchdog};
 use ractor::ActorRef;
 use std::sync::Arc;
@@ -291,5 +291,34 @@ impl Living {
             What::Process(child, _) => drop(child.signal(nix::sys::signal::Signal::SIGKILL)),
             What::Nested(tree) => tree.kill(),
         }
+    }
+}
+
+impl State {
+    /// Ends a life otherwise than the policy says, because ractor was told to stop or kill its
+    /// actor: no child outlives it, and who waits for its end hears of it.
+    pub(super) fn break_off(&mut self) {
+        if std::mem::replace(&mut self.has_left, true) {
+            return;
+        }
+        for living in self.lives.values_mut() {
+            living.kill();
+            if let What::Process(child, _) = &living.what {
+                // Its proxy, which would reap it, ends with this actor.
+                child.kill_and_reap();
+                lock(&node::current().children).remove(&child.number());
+            }
+        }
+        // There may be another life by now.
+        if self.tree.cell().is_some_and(|cell| cell.get_id() == self.own) {
+            self.tree.abandon();
+            self.tree.set_ended(SupervisorExit::Shutdown);
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.break_off();
     }
 }
