@@ -10,7 +10,7 @@ use procession_protocols::supervision::watchdog::WatchdogSettings;
 use procession_runtime::actor::{self, Actor, IntoActor, Wire, process as actor_process};
 use procession_runtime::codec;
 use procession_runtime::function::{self, Entry};
-use procession_runtime::launcher::{EnvChanges, StartError, StartMethod};
+use procession_runtime::launcher::{EnvChanges, ParentDeath, StartError, StartMethod};
 use procession_runtime::supervisor::{
     ChildPlan, ProcessPlan, Start, process as supervisor_process,
 };
@@ -34,6 +34,7 @@ pub struct ChildSpec {
     env: EnvChanges,
     current_dir: Option<PathBuf>,
     rlimits: Vec<(u32, u64, u64)>,
+    on_parent_death: ParentDeath,
 }
 
 #[derive(Debug)]
@@ -114,6 +115,7 @@ impl ChildSpec {
             env: EnvChanges::default(),
             current_dir: None,
             rlimits: Vec::new(),
+            on_parent_death: ParentDeath::Kill,
         }
     }
 
@@ -194,6 +196,13 @@ impl ChildSpec {
         self
     }
 
+    /// What becomes of it when this process dies; by default it is killed at once. With a
+    /// grace an actor ends as by a stop, its `on_stop` included.
+    pub fn on_parent_death(mut self, fate: ParentDeath) -> Self {
+        self.on_parent_death = fate;
+        self
+    }
+
     pub(super) fn plan(mut self) -> Result<ChildPlan, SupervisorError> {
         let start = match self.start {
             Ok(Kind::Supervisor(supervisor)) => Start::Supervisor(Box::new(supervisor.plan()?)),
@@ -203,6 +212,7 @@ impl ChildSpec {
                 plan.env = self.env;
                 plan.current_dir = self.current_dir;
                 plan.rlimits = self.rlimits;
+                plan.on_parent_death = self.on_parent_death;
                 plan.watched = self.spec.watchdog.is_some();
                 Start::Process(plan)
             }
@@ -231,5 +241,6 @@ fn plan(
         env: EnvChanges::default(),
         current_dir: None,
         rlimits: Vec::new(),
+        on_parent_death: ParentDeath::Kill,
     })
 }

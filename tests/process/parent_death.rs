@@ -245,3 +245,29 @@ fn a_detached_child_is_reaped() {
     assert!(p.join_timeout(SOON).unwrap());
     assert_eq!(p.exitcode(), Some(-15));
 }
+
+#[derive(procession::Actor, serde::Serialize, serde::Deserialize)]
+struct Mourner {
+    folder: String,
+}
+
+/// A supervised actor with grace ends as by a stop.
+#[test]
+fn an_actor_with_grace_is_stopped() {
+    const NAME: &str = "parent_death::an_actor_with_grace_is_stopped";
+    if is_alone(NAME) {
+        let make = || Mourner { folder: folder() };
+        let mourner = procession::ChildSpec::actor("mourner", make, ());
+        let tree = procession::Supervisor::new(procession::Strategy::OneForOne)
+            .child(mourner.on_parent_death(ParentDeath::Grace(Duration::from_secs(20))))
+            .start()
+            .unwrap();
+        tree.actor::<Mourner>("mourner").unwrap().note_pid().unwrap();
+        sleep_on();
+    }
+    let mut parent = Parent::start(NAME);
+    let child = parent.pids("child", 1)[0];
+    parent.kill();
+    assert_eq!(lines(&parent.folder.file("end"), 1), ["shutdown"]);
+    until("it is gone", || !lives(child));
+}

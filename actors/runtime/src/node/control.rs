@@ -145,14 +145,22 @@ pub(crate) fn drain() -> bool {
     }
 }
 
+/// Asks the actor that is this process to end after the message that it handles; false when
+/// there is none.
+pub(super) fn shut_down() -> bool {
+    SHUTDOWN.store(true, Ordering::Release);
+    ASKED.notify_one();
+    let entrance = &*lock(&ENTRANCE);
+    if let Some(entrance) = entrance {
+        entrance.wake();
+    }
+    entrance.is_some()
+}
+
 fn heard(control: &Link, message: ToChild) {
     match message {
         ToChild::Shutdown => {
-            SHUTDOWN.store(true, Ordering::Release);
-            ASKED.notify_one();
-            if let Some(entrance) = &*lock(&ENTRANCE) {
-                entrance.wake();
-            }
+            shut_down();
         }
         ToChild::Ping(number) => {
             let busy = !IDLE.load(Ordering::Relaxed);

@@ -7,7 +7,7 @@
 //! must never run user code on the hidden thread. Above it stands the launcher's child
 //! side; below it `proc_tree` and `super::leave`.
 
-use super::{Node, hidden};
+use super::{Node, control, hidden};
 use crate::launcher::hello::{self, Hello, LogSettings, ToParent};
 use crate::launcher::{ParentDeath, StartMethod};
 use crate::proc_tree::AdoptionWatch;
@@ -111,9 +111,13 @@ fn watch_parent(grace: Duration) -> io::Result<()> {
             () = socket_ended(control) => {}
         }
         tracing::info!(target: "procession", "the parent is gone");
-        let exit = std::thread::Builder::new().name("procession-exit".into());
-        let method = node.method.unwrap_or(StartMethod::Spawn);
-        if exit.spawn(move || crate::launcher::child::leave(method, ORPHANED_CODE)).is_ok() {
+        let leave = || {
+            let exit = std::thread::Builder::new().name("procession-exit".into());
+            let method = node.method.unwrap_or(StartMethod::Spawn);
+            exit.spawn(move || crate::launcher::child::leave(method, ORPHANED_CODE)).is_ok()
+        };
+        // An actor ends by itself, and leaves then.
+        if control::shut_down() || leave() {
             sleep(grace).await;
         }
         let _ = nix::sys::signal::raise(Signal::SIGKILL);

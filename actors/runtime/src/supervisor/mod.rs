@@ -16,7 +16,7 @@ use crate::actor::MailboxOptions;
 use crate::actor::remote::Remote;
 use crate::codec::{self, EncodeError, Encoded};
 use crate::function::FunctionRef;
-use crate::launcher::{EnvChanges, LaunchSpec, StartError, StartMethod, Stdio};
+use crate::launcher::{EnvChanges, LaunchSpec, ParentDeath, StartError, StartMethod, Stdio};
 use crate::node::{self, hidden};
 use crate::sync::lock;
 use crate::wait;
@@ -72,6 +72,8 @@ pub struct ProcessPlan {
     pub current_dir: Option<PathBuf>,
     /// Its resource limits.
     pub rlimits: Vec<(u32, u64, u64)>,
+    /// What becomes of it when this process dies.
+    pub on_parent_death: ParentDeath,
 }
 
 /// A child of a supervisor: what the policy knows of it, and how it is started.
@@ -457,6 +459,7 @@ impl ProcessPlan {
         launch.env = self.env.clone();
         launch.current_dir.clone_from(&self.current_dir);
         launch.rlimits.clone_from(&self.rlimits);
+        launch.on_parent_death = self.on_parent_death;
         Ok(launch)
     }
 }
