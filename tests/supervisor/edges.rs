@@ -88,6 +88,23 @@ fn a_child_that_is_ready_as_it_is_given_up_is_not_forgotten() {
     ended.recv_timeout(SOON * 3).expect("each of them ends");
 }
 
+#[test]
+fn a_kill_from_another_process_is_one_for_a_supervised_actor_too() {
+    let tree = Supervisor::new(Strategy::OneForOne)
+        .child(counter("c").restart(Restart::Transient))
+        .start()
+        .unwrap();
+    let c = tree.actor::<Counter>("c").unwrap();
+    let mut monitor = c.monitor().unwrap();
+    let first = c.pid().unwrap();
+    c.cast().nap(60_000).unwrap();
+    let p = Process::spawn(|c: CounterRef| c.kill(), (c.clone(),)).unwrap();
+    p.result_timeout(SOON).unwrap();
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Signal(9));
+    assert_ne!(c.pid().unwrap(), first, "it was no clean end");
+    tree.stop().unwrap();
+}
+
 #[tokio::test]
 async fn requests_need_no_thread() {
     let tree = Supervisor::new(Strategy::OneForOne).start_async().await.unwrap();

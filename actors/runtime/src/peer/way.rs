@@ -151,7 +151,8 @@ impl Remote for Peer {
         self.killed.store(true, Ordering::Release);
         match &self.process {
             Process::Child(child) => drop(child.signal(nix::sys::signal::Signal::SIGKILL)),
-            Process::Other(pidfd) if self.id.number == 0 => {
+            // Who has a place in a supervision tree is a process too.
+            Process::Other(pidfd) if self.id.number == 0 || slot::survives(self.id.number) => {
                 let _ = crate::sys::process::pidfd_send_signal(
                     pidfd.as_fd(),
                     nix::sys::signal::Signal::SIGKILL,
