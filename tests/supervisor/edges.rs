@@ -105,6 +105,27 @@ fn a_kill_from_another_process_is_one_for_a_supervised_actor_too() {
     tree.stop().unwrap();
 }
 
+/// A function is at work from its beginning; a supervisor in a process of its own never is.
+#[test]
+fn a_function_that_shows_no_progress_is_found_by_its_watchdog() {
+    fn quiet() -> Supervisor {
+        Supervisor::new(Strategy::OneForOne).child(counter("inner"))
+    }
+    let watched = |child: ChildSpec| {
+        child.watchdog(Duration::from_millis(50), 100, Some(Duration::from_millis(300)))
+    };
+    let tree = Supervisor::new(Strategy::OneForOne)
+        .intensity(0, SOON)
+        .child(watched(ChildSpec::supervisor_process("quiet", quiet)))
+        .child(watched(ChildSpec::process("busy", sleeper, ())))
+        .start()
+        .unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(tree.join().unwrap_err().to_string()).unwrap());
+    let why = ended.recv_timeout(SOON).unwrap();
+    assert!(why.contains("\"busy\": hung"), "{why}");
+}
+
 #[tokio::test]
 async fn requests_need_no_thread() {
     let tree = Supervisor::new(Strategy::OneForOne).start_async().await.unwrap();

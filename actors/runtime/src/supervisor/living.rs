@@ -221,7 +221,7 @@ impl State {
         }
         let watchdog = plan.and_then(|plan| plan.spec.watchdog).map(|settings| {
             let watchdog = Watchdog::new(settings, self.now_ms());
-            (watchdog, send_after(myself, settings.interval, Message::Watch(incarnation)), 0)
+            (watchdog, send_after(myself, settings.interval, Message::Watch(incarnation)), None)
         });
         let what = What::Process(child, watchdog);
         self.lives.insert(incarnation, Living { slot, what });
@@ -257,8 +257,8 @@ impl State {
             watchdog.answered(pong.number);
             if !pong.busy {
                 watchdog.idle();
-            } else if pong.progress != *progress {
-                *progress = pong.progress;
+            } else if *progress != Some(pong.progress) {
+                *progress = Some(pong.progress);
                 watchdog.progress(now);
             }
         }
