@@ -100,7 +100,8 @@ impl ProcessRef {
     ///
     /// # Errors
     /// [`Error::Encode`], [`Error::Timeout`] when it did not take the message in time,
-    /// [`Error::NotStarted`], [`Error::Closed`] when it has ended.
+    /// [`Error::NotStarted`], [`Error::Closed`] when it has ended, [`Error::Invalid`] when it is
+    /// an actor, as [`active_children`](crate::active_children) gives too.
     pub fn send<M: Serialize + 'static>(&self, message: &M) -> Result<()> {
         self.send_timeout(message, SEND_PATIENCE)
     }
@@ -119,6 +120,7 @@ impl ProcessRef {
             MailboxError::Timeout => Error::Timeout,
             MailboxError::Encode(error) => Error::Encode(error),
             MailboxError::Io(error) => Error::Io(error),
+            MailboxError::Actor => Error::Invalid("an actor is sent messages by a reference to it"),
             _ => Error::Closed,
         })
     }

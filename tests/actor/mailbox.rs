@@ -151,3 +151,23 @@ fn a_message_that_has_begun_to_go_arrives() {
     p.send_timeout(&vec![7u8; 1 << 20], Duration::from_millis(50)).unwrap();
     assert_eq!(p.result_timeout(SOON * 2).unwrap(), Some(1 << 20));
 }
+
+#[derive(procession::Actor, serde::Serialize, serde::Deserialize)]
+struct Busy;
+
+#[procession::methods]
+impl Busy {
+    pub fn reads_mail(&self) -> bool {
+        !matches!(mailbox::<u8>().try_recv(), Err(MailboxError::Actor))
+    }
+}
+
+/// Its link carries calls and their answers, which mail would take off it.
+#[test]
+fn an_actor_has_no_other_mailbox() {
+    let actor = procession::Actor::spawn_named(Busy, "busy").unwrap();
+    let children = procession::active_children();
+    let process = children.iter().find(|child| child.name() == "busy").unwrap();
+    assert!(matches!(process.send(&1u8), Err(Error::Invalid(_))));
+    assert!(!actor.reads_mail().unwrap());
+}

@@ -40,6 +40,9 @@ pub enum MailboxError {
     /// A root process has no parent that could send it anything.
     #[error("a root process has no mailbox")]
     NoParent,
+    /// The process is an actor: its messages are those of its protocol, and go by a reference.
+    #[error("a process that is an actor has no other mailbox; send by a reference to it")]
+    Actor,
     /// The message is of another type than the one that was asked for. It is gone.
     #[error("the message is no {wanted}, as was asked for")]
     OtherType {
@@ -85,6 +88,9 @@ pub fn send<M: Serialize + 'static>(
     message: &M,
     timeout: Duration,
 ) -> Result<(), MailboxError> {
+    if child.ends_by_message() {
+        return Err(MailboxError::Actor);
+    }
     let encoded = codec::encode(message)?;
     let mut header = Header::new(Kind::Mail, encoded.bytes.len()).map_err(io::Error::other)?;
     header.target = type_tag::<M>();
@@ -141,6 +147,9 @@ pub fn receive<M: DeserializeOwned + 'static>(
     let deadline: Option<Instant> = timeout.and_then(after);
     let node = node::current();
     let parent = node.parent().ok_or(MailboxError::NoParent)?;
+    if control::is_actor() {
+        return Err(MailboxError::Actor);
+    }
     loop {
         match parent.data.recv(deadline)? {
             Some(frame) if frame.header.kind == Kind::Mail => return open(&node, frame),

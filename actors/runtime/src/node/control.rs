@@ -43,6 +43,11 @@ pub(crate) fn set_entrance(entrance: Arc<Entrance>) {
     *lock(&ENTRANCE) = Some(entrance);
 }
 
+/// Whether this process is an actor.
+pub(crate) fn is_actor() -> bool {
+    lock(&ENTRANCE).is_some()
+}
+
 /// Lets a caller in to the actor that is this process; false when there is none.
 pub(crate) fn admit(link: Link) -> bool {
     match &*lock(&ENTRANCE) {
