@@ -441,3 +441,31 @@ fn a_cast_that_has_begun_to_go_arrives() {
     counter.cast_timeout(little).leave_with(7, vec![0; 1 << 20]).unwrap();
     assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Code(7));
 }
+
+#[test]
+fn a_stop_from_another_process_does_not_wait_for_the_messages_before_it() {
+    for actor in [Counter { value: 0 }.host().unwrap(), counter()] {
+        let p = Process::spawn(
+            |counter: CounterRef| {
+                for _ in 0..200 {
+                    counter.cast().nap(100).unwrap();
+                }
+                let mut monitor = counter.monitor().unwrap();
+                counter.stop();
+                monitor.recv_timeout(SOON / 2).map(|down| down.reason)
+            },
+            (actor.clone(),),
+        );
+        // All of them would take twenty seconds.
+        assert_eq!(p.unwrap().result_timeout(SOON).unwrap(), Some(ExitReason::Shutdown));
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_messages_before_it() {
+    let counter = counter();
+    for _ in 0..200 {
+        counter.cast().nap(100).unwrap();
+    }
+    assert_eq!(counter.stop_timeout(SOON / 2).unwrap().reason, ExitReason::Shutdown);
+}

@@ -19,6 +19,7 @@ use crate::peer::distant::Distant;
 use crate::peer::{Peer, hosted};
 use crate::supervisor::slot;
 use crate::sync::lock;
+use nix::sys::signal::Signal;
 use procession_protocols::id::{ActorId, NodeId, NodePath, Step};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -54,6 +55,20 @@ pub enum Routed {
         number: u64,
         /// The target's end.
         end: Fd,
+        /// Whether the client has the pidfd of the target's process. The parent of a process
+        /// that is an actor sends it: that one may be at a message for long.
+        is_greeted: bool,
+    },
+    /// To the target: end. It does not wait for the messages that are under way to it.
+    End {
+        /// Where the actor is.
+        target: NodePath,
+        /// The life of its process.
+        node: NodeId,
+        /// The actor's number there.
+        number: u64,
+        /// Whether without asking.
+        is_kill: bool,
     },
     /// Down to the client: its end, or why there is none.
     Answer {
@@ -227,21 +242,57 @@ pub(crate) fn pass_on(message: Routed) {
             };
             deliver(Routed::Answer { client, ticket, end });
         }
+        Routed::End { ref target, .. } if here.path.step_to(target) == Step::Parent => up(message),
         other => drop(deliver(other)),
     }
+}
+
+/// Has an actor in another process end.
+pub(crate) fn end(target: &NodePath, actor: ActorId, is_kill: bool) {
+    let ActorId { node, number } = actor;
+    pass_on(Routed::End { target: target.clone(), node, number, is_kill });
+}
+
+/// Ends an actor of this process, or what has a place in a tree of this process's.
+fn end_here(number: u64, is_kill: bool) -> bool {
+    if let Some(peer) = slot::latest(number) {
+        let Ok(handle) = hidden::handle() else { return false };
+        // Not here: the message may have come from that very child, which is at its words.
+        handle.spawn(async move { if is_kill { peer.kill() } else { peer.stop() } });
+        return true;
+    }
+    let actor = lock(&TABLES).exported.get(&number).and_then(Weak::upgrade);
+    match actor {
+        Some(actor) if is_kill => actor.kill(),
+        Some(actor) => actor.stop(),
+        None => return number == 0 && control::shut_down(),
+    }
+    true
 }
 
 /// Takes a message down to where it belongs; false when the way has ended.
 fn deliver(message: Routed) -> bool {
     let here = super::current();
-    let (Routed::Visit { target, .. } | Routed::Answer { client: target, .. }) = &message else {
+    let (Routed::Visit { target, .. }
+    | Routed::End { target, .. }
+    | Routed::Answer { client: target, .. }) = &message
+    else {
         return false;
     };
     match here.path.step_to(target) {
         Step::Here => arrived(message, here.id),
         Step::Child(number) => {
             let child = lock(&here.children).get(&number).cloned();
-            child.is_some_and(|child| tell_child(&child, &ToChild::Routed(message)).is_ok())
+            child.is_some_and(|child| {
+                if let Routed::End { node, number: 0, is_kill: true, .. } = &message
+                    && child.id().node == *node
+                {
+                    return child.signal(Signal::SIGKILL).is_ok();
+                }
+                let mut message = message;
+                greet_for(&child, &mut message).is_ok()
+                    && tell_child(&child, &ToChild::Routed(message)).is_ok()
+            })
         }
         // Only a damaged message goes up again.
         Step::Parent => false,
@@ -265,6 +316,7 @@ fn arrived(message: Routed, here: NodeId) -> bool {
             let actor = lock(&TABLES).exported.get(&number).and_then(Weak::upgrade);
             actor.is_some_and(|actor| hosted::serve(link, actor).is_ok())
         }
+        Routed::End { node, number, is_kill, .. } if node == here => end_here(number, is_kill),
         Routed::Answer { ticket, end, .. } => {
             let asked = lock(&TABLES).asked.remove(&ticket);
             asked.is_some_and(|asked| asked.send(end.map(OwnedFd::from)).is_ok())

@@ -134,14 +134,16 @@ impl Remote for Distant {
     }
 
     fn stop(&self) {
-        if let Ok(peer) = self.peer() {
-            peer.stop();
+        match self.latest() {
+            Some(peer) => peer.stop(),
+            None => routes::end(&self.wire.path, self.id(), false),
         }
     }
 
     fn kill(&self) {
-        if let Ok(peer) = self.peer() {
-            peer.kill();
+        match self.latest() {
+            Some(peer) => peer.kill(),
+            None => routes::end(&self.wire.path, self.id(), true),
         }
     }
 

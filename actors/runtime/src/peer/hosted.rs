@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// While messages wait, the links are looked at this often: one of them may bring a stop or
 /// a kill.
-const GLANCE_PERIOD: Duration = Duration::from_millis(1);
+pub(super) const GLANCE_PERIOD: Duration = Duration::from_millis(1);
 
 /// Links that are ready at a time.
 const EVENTS: usize = 64;

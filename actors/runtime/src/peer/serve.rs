@@ -6,6 +6,7 @@
 //! read stops itself and nobody else. It never runs a handler: `actor::host` does.
 
 use super::event::EventWaker;
+use super::hosted::GLANCE_PERIOD;
 use crate::actor::remote::LocalActor;
 use crate::actor::{CallError, Entry, Local, Mailbox, Message, ReplyPort, ReplySink, Turn};
 use crate::codec::{self, Encoded};
@@ -57,6 +58,8 @@ pub(crate) struct Door<M: Message> {
     links: Vec<Served>,
     /// The link whose turn it is.
     turn: usize,
+    /// When the parent's control messages were last looked for.
+    looked: Instant,
 }
 
 /// One link, and how far it has got.
@@ -92,7 +95,14 @@ impl<M: Message> Door<M> {
         supervised: bool,
     ) -> io::Result<Self> {
         let entrance = Arc::new(Entrance { event: EventWaker::new()?, arrived: Mutex::default() });
-        let mut door = Self { entrance, keep: Some(keep), supervised, links: Vec::new(), turn: 0 };
+        let mut door = Self {
+            entrance,
+            keep: Some(keep),
+            supervised,
+            links: Vec::new(),
+            turn: 0,
+            looked: Instant::now(),
+        };
         door.add(parent);
         Ok(door)
     }
@@ -110,6 +120,13 @@ impl<M: Message> Door<M> {
             self.let_in();
             if let Poll::Ready(turn) = mailbox.poll_next(&mut context) {
                 return turn;
+            }
+            // As long as there are messages nothing is waited for, and they may be many.
+            if self.looked.elapsed() >= GLANCE_PERIOD {
+                self.looked = Instant::now();
+                if control::unattended().is_some() {
+                    control::drain();
+                }
             }
             if control::take_shutdown()
                 && let Some(local) = &self.keep

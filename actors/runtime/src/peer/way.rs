@@ -16,7 +16,6 @@ use crate::supervisor::slot;
 use crate::sync::{after, lock, poll};
 use nix::poll::{PollFd, PollFlags};
 use procession_protocols::id::ActorId;
-use procession_protocols::wire::Kind;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
@@ -143,7 +142,7 @@ impl Remote for Peer {
     fn stop(&self) {
         match &self.process {
             Process::Child(child) => drop(child.shutdown()),
-            Process::Other(_) => self.tell(Kind::Stop),
+            Process::Other(_) => routes::end(&self.path, self.id, false),
         }
     }
 
@@ -158,7 +157,7 @@ impl Remote for Peer {
                     nix::sys::signal::Signal::SIGKILL,
                 );
             }
-            Process::Other(_) => self.tell(Kind::Kill),
+            Process::Other(_) => routes::end(&self.path, self.id, true),
         }
     }
 

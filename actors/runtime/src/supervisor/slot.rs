@@ -140,6 +140,12 @@ pub(crate) fn by_number(number: u64) -> Option<impl Future<Output = Option<Arc<P
     })
 }
 
+/// What runs in the slot of this number, if it is one and something does.
+pub(crate) fn latest(number: u64) -> Option<Arc<Peer>> {
+    let slot = lock(&SLOTS).get(&number).and_then(Weak::upgrade);
+    slot?.latest()
+}
+
 /// Whether a reference with this number survives restarts.
 pub(crate) fn survives(number: u64) -> bool {
     number & SLOT_BIT != 0
