@@ -442,6 +442,27 @@ fn a_cast_that_has_begun_to_go_arrives() {
     assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Code(7));
 }
 
+/// Longer than an introduction may take.
+#[test]
+fn a_first_call_waits_for_an_actor_that_is_busy() {
+    let counter = counter();
+    counter.cast().nap(7000).unwrap();
+    let p = Process::spawn(
+        |counter: CounterRef| {
+            let begun = Instant::now();
+            let early = counter.add_timeout(1, Duration::from_millis(200));
+            let took = begun.elapsed();
+            (early.map_err(|error| error.to_string()), took, counter.add(1))
+        },
+        (counter.clone(),),
+    )
+    .unwrap();
+    let (early, took, late) = p.result_timeout(SOON).unwrap();
+    assert_eq!(early, Err(CallError::Timeout.to_string()));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(late, Ok(2));
+}
+
 #[test]
 fn a_stop_from_another_process_does_not_wait_for_the_messages_before_it() {
     for actor in [Counter { value: 0 }.host().unwrap(), counter()] {

@@ -232,7 +232,8 @@ pub(crate) fn pass_on(message: Routed) {
             }
             let end = match Link::pair() {
                 Ok((theirs, ours)) => {
-                    if deliver(Routed::Visit { target, node, number, end: Fd(theirs) }) {
+                    let end = Fd(theirs);
+                    if deliver(Routed::Visit { target, node, number, end, is_greeted: false }) {
                         Ok(Fd(ours))
                     } else {
                         Err("its process has ended".to_owned())
@@ -299,15 +300,26 @@ fn deliver(message: Routed) -> bool {
     }
 }
 
+/// Greets a client in the name of the child that it wants to visit, if that is the actor.
+fn greet_for(child: &Child, message: &mut Routed) -> io::Result<()> {
+    if let Routed::Visit { node, number: 0, end, is_greeted, .. } = message
+        && child.id().node == *node
+    {
+        hosted::greet(&Link::new(end.0.try_clone()?), child.pidfd())?;
+        *is_greeted = true;
+    }
+    Ok(())
+}
+
 fn arrived(message: Routed, here: NodeId) -> bool {
     match message {
-        Routed::Visit { node, number, end, .. } if node == here => {
+        Routed::Visit { node, number, end, is_greeted, .. } if node == here => {
             if let Some(running) = slot::by_number(number) {
                 return see_to_slot(running, end);
             }
             let link = Link::new(end.into());
             // The client learns our death from our pidfd, whoever else holds its socket.
-            if hosted::greet(&link).is_err() {
+            if !is_greeted && hosted::greet_here(&link).is_err() {
                 return false;
             }
             if number == 0 {
@@ -332,7 +344,8 @@ fn see_to_slot(running: impl Future<Output = Option<Arc<Peer>>> + Send + 'static
         // When nothing runs there in time, the end is dropped, and the client sees it.
         if let Some(peer) = running.await {
             let ActorId { node, number } = peer.id();
-            deliver(Routed::Visit { target: peer.path().clone(), node, number, end });
+            let target = peer.path().clone();
+            deliver(Routed::Visit { target, node, number, end, is_greeted: false });
         }
     });
     true

@@ -9,13 +9,12 @@ use crate::actor::remote::{RefWire, Remote, Sending};
 use crate::actor::{CallError, ReplyPort};
 use crate::codec::{self, Encoded, Fd};
 use crate::down::DownSink;
-use crate::link::Link;
+use crate::link::{Frame, Link};
 use crate::node::{hidden, routes};
 use crate::supervisor::slot;
-use crate::sync::{after, lock};
+use crate::sync::lock;
 use crate::wait;
 use procession_protocols::id::ActorId;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,12 +27,12 @@ pub(crate) struct Distant {
     wire: RefWire,
     peer: Mutex<Option<Arc<Peer>>>,
     /// Held while an introduction is under way, so that there is one link only.
-    introducing: Mutex<()>,
+    introducing: tokio::sync::Mutex<()>,
 }
 
 impl Distant {
     pub(crate) fn new(wire: RefWire) -> Self {
-        Self { wire, peer: Mutex::new(None), introducing: Mutex::new(()) }
+        Self { wire, peer: Mutex::new(None), introducing: tokio::sync::Mutex::new(()) }
     }
 
     /// The way that there is already. A reference to a supervisor's place looks for the
@@ -44,24 +43,31 @@ impl Distant {
         (!is_over).then_some(peer)
     }
 
-    fn peer(&self) -> Result<Arc<Peer>, CallError> {
+    /// The way, made now if there is none; within `deadline`, if that comes before an
+    /// introduction has to be done.
+    fn peer(&self, deadline: Option<Instant>) -> Result<Arc<Peer>, CallError> {
         if let Some(peer) = self.met() {
             return Ok(peer);
         }
         if hidden::is_current() {
             return Err(CallError::WouldDeadlock);
         }
-        let _one = lock(&self.introducing);
+        let latest = Instant::now() + INTRODUCTION_TIMEOUT;
+        let until = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let late = |what| if until < latest { CallError::Timeout } else { lost(what) };
+        let _one = wait::block_on_until(self.introducing.lock(), until)
+            .ok_or_else(|| late("another introduction takes too long"))?;
         if let Some(peer) = self.met() {
             return Ok(peer);
         }
         let answer = routes::introduce(&self.wire).map_err(lost)?;
-        let deadline = Instant::now() + INTRODUCTION_TIMEOUT;
-        let end = wait::block_on_until(answer, deadline)
-            .ok_or_else(|| lost("no introduction in time"))?
+        let end = wait::block_on_until(answer, until)
+            .ok_or_else(|| late("no introduction in time"))?
             .map_err(|_| lost("the introduction was lost"))?
             .map_err(lost)?;
-        let peer = meet(&self.wire, end)?;
+        let link = Link::new(end);
+        let greeting = link.recv(Some(until)).map_err(lost)?;
+        let peer = meet(&self.wire, link, greeting.ok_or_else(|| late("no greeting in time"))?)?;
         *lock(&self.peer) = Some(peer.clone());
         Ok(peer)
     }
@@ -72,11 +78,8 @@ impl Distant {
 }
 
 /// Takes the target's greeting: a pidfd of it.
-fn meet(wire: &RefWire, end: OwnedFd) -> Result<Arc<Peer>, CallError> {
-    let link = Link::new(end);
-    let frame = link.recv(after(INTRODUCTION_TIMEOUT)).map_err(lost)?;
-    let frame = frame.ok_or_else(|| lost("no greeting in time"))?;
-    let Fd(pidfd) = codec::decode(&frame.payload, frame.fds)?;
+fn meet(wire: &RefWire, link: Link, greeting: Frame) -> Result<Arc<Peer>, CallError> {
+    let Fd(pidfd) = codec::decode(&greeting.payload, greeting.fds)?;
     Ok(Peer::new(
         ActorId { node: wire.node, number: wire.number },
         wire.name.clone(),
@@ -107,13 +110,13 @@ impl Remote for Distant {
         reply: Option<ReplyPort>,
         deadline: Option<Instant>,
     ) -> Result<(), CallError> {
-        self.peer()?.send(message, reply, deadline)
+        self.peer(deadline)?.send(message, reply, deadline)
     }
 
     fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
         // The greeting follows the answer at once, so the introduction itself is short;
         // it is made by this thread, as the blocking form does.
-        Box::pin(async move { self.peer()?.send_async(message, reply).await })
+        Box::pin(async move { self.peer(None)?.send_async(message, reply).await })
     }
 
     fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
@@ -123,14 +126,14 @@ impl Remote for Distant {
     }
 
     fn watch(&self) -> Box<dyn Send> {
-        match self.peer() {
+        match self.peer(None) {
             Ok(peer) => peer.watch(),
             Err(_) => Box::new(()),
         }
     }
 
     fn is_alive(&self) -> bool {
-        self.peer().is_ok_and(|peer| peer.is_alive())
+        self.peer(None).is_ok_and(|peer| peer.is_alive())
     }
 
     fn stop(&self) {
@@ -148,7 +151,7 @@ impl Remote for Distant {
     }
 
     fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
-        self.peer()?.monitor(sink)
+        self.peer(None)?.monitor(sink)
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {

@@ -20,6 +20,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use procession_protocols::wire::{Header, Kind};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
@@ -35,10 +36,14 @@ const EVENTS: usize = 64;
 /// The eventfd among the links, which are numbered from 1.
 const BELL: u64 = 0;
 
-/// Sends the target's greeting: a pidfd of this process.
-pub(crate) fn greet(link: &Link) -> io::Result<()> {
-    let me = Fd(pidfd_open(std::process::id().cast_signed())?);
-    let greeting = codec::encode(&me).map_err(io::Error::other)?;
+/// Sends a client the greeting of this process.
+pub(crate) fn greet_here(link: &Link) -> io::Result<()> {
+    greet(link, pidfd_open(std::process::id().cast_signed())?.as_fd())
+}
+
+/// Sends a client the greeting of a process that has an actor for it: a pidfd.
+pub(crate) fn greet(link: &Link, pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    let greeting = codec::encode(&Fd(pidfd.try_clone_to_owned()?)).map_err(io::Error::other)?;
     let header = Header::new(Kind::Control, greeting.bytes.len()).map_err(io::Error::other)?;
     link.post(header, greeting, OUTBOUND_LIMIT).map_err(io::Error::other)
 }
