@@ -1,6 +1,7 @@
 //! Actors that are processes: calls, casts, ends, and references that travel.
 
 use crate::util::{state, until};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use procession::{
     Actor, ActorRef, CallError, Event, ExitReason, Process, Reply, SpawnError, StartError,
@@ -461,6 +462,60 @@ fn a_first_call_waits_for_an_actor_that_is_busy() {
     assert_eq!(early, Err(CallError::Timeout.to_string()));
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(late, Ok(2));
+}
+
+#[test]
+fn watching_the_end_of_actors_elsewhere_leaves_nothing() {
+    let counters: Vec<CounterRef> = (0..12).map(|_| counter()).collect();
+    let p = Process::spawn(
+        |mut counters: Vec<CounterRef>| {
+            let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+            let see_end = |counter: CounterRef| {
+                let mut monitor = counter.monitor().unwrap();
+                counter.stop();
+                assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Shutdown);
+            };
+            see_end(counters.pop().unwrap());
+            std::thread::sleep(Duration::from_millis(200));
+            let (held, left) = (descriptors(), counters.len());
+            counters.into_iter().for_each(see_end);
+            // Each had a descriptor that kept it alive.
+            let expected = held - left;
+            let begun = Instant::now();
+            while descriptors() > expected && begun.elapsed() < SOON / 4 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            (descriptors(), expected)
+        },
+        (counters,),
+    );
+    let (found, expected) = p.unwrap().result_timeout(SOON).unwrap();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn async_calls_are_answered_though_nothing_more_can_be_watched() {
+    let p = Process::spawn(
+        || {
+            let counter = counter();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.unwrap();
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 100, hard).unwrap();
+            let filling = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok());
+            let filling: Vec<_> = filling.collect();
+            let sums = runtime.block_on(async {
+                let call = tokio::time::timeout(SOON / 4, counter.add_async(1));
+                let first = call.await.map_err(|_| "no answer");
+                drop(filling);
+                let call = tokio::time::timeout(SOON / 4, counter.add_async(1));
+                (first, call.await.map_err(|_| "no answer"))
+            });
+            format!("{sums:?}")
+        },
+        (),
+    );
+    assert_eq!(p.unwrap().result_timeout(SOON).unwrap(), "(Ok(Ok(1)), Ok(Ok(2)))");
 }
 
 #[test]

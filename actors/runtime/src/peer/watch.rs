@@ -4,18 +4,19 @@
 //! there is such a one and sleeps otherwise, so that blocking callers are not raced for
 //! their replies. It completes ports; it decodes nothing.
 
-use super::{Peer, Process, REAP_PATIENCE};
+use super::{Peer, REAP_PATIENCE};
 use crate::actor::{CallError, ReplyPort, ReplySink};
 use crate::codec::Encoded;
 use crate::link::LinkCopy;
 use crate::node::hidden;
-use crate::sys::watch::{Held, watch};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use crate::sync::readable;
+use crate::sys::socket::duplicate;
+use crate::sys::watch::{Held, Watched as WatchedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -67,8 +68,7 @@ impl Peer {
 }
 
 async fn read(peer: Weak<Peer>, again: Arc<Notify>) {
-    let Some(both) = peer.upgrade().and_then(|peer| register(&peer).ok()) else { return };
-    let (link, pidfd) = both;
+    let Some((link, pidfd)) = peer.upgrade().map(|peer| register(&peer)) else { return };
     loop {
         let Some(peer) = peer.upgrade() else { return };
         if peer.watchers.load(Ordering::Acquire) == 0 {
@@ -81,21 +81,19 @@ async fn read(peer: Weak<Peer>, again: Arc<Notify>) {
         let mut dead = false;
         if open {
             tokio::select! {
-                ready = link.readable() => if let Ok(mut ready) = ready {
-                    open = peer.drain();
-                    ready.clear_ready();
-                },
-                ready = link.writable(), if peer.link.wants_write() => if let Ok(mut ready) = ready {
-                    let _ = peer.link.flush();
-                    ready.clear_ready();
-                },
-                _ = pidfd.readable() => dead = true,
+                () = link.readable() => open = peer.drain(),
+                () = pidfd.readable() => dead = is_dead(&peer),
                 () = again.notified() => {}
             }
         }
         if !open || dead {
             // The process ends right after its link, and then the reason is known.
-            let _ = timeout(REAP_PATIENCE, pidfd.readable()).await;
+            let end = async {
+                while !is_dead(&peer) {
+                    pidfd.readable().await;
+                }
+            };
+            let _ = timeout(REAP_PATIENCE, end).await;
             peer.drain();
             peer.pump_after_death();
             peer.end(&peer.down_by_pidfd());
@@ -104,16 +102,15 @@ async fn read(peer: Weak<Peer>, again: Arc<Notify>) {
     }
 }
 
-fn register(peer: &Arc<Peer>) -> io::Result<(AsyncFd<Held>, AsyncFd<Held>)> {
-    fn pidfd(process: &Process) -> BorrowedFd<'_> {
-        match process {
-            Process::Child(child) => child.pidfd(),
-            Process::Other(pidfd) => pidfd.as_fd(),
-        }
-    }
-    // Descriptors of their own: the link and the pidfd may be watched elsewhere too.
-    let link = Held::new(&Arc::new(peer.link.copy()?), LinkCopy::as_fd);
-    let pidfd = crate::sys::socket::duplicate(&pidfd(&peer.process))?;
-    let both = Interest::READABLE | Interest::WRITABLE;
-    Ok((watch(link, both)?, watch(Held::own(pidfd), Interest::READABLE)?))
+fn is_dead(peer: &Peer) -> bool {
+    readable(peer.pidfd(), Some(Instant::now())).unwrap_or(false)
+}
+
+/// Link and pidfd, by descriptors of their own: they may be watched elsewhere too. Where there
+/// are none, they are looked at again and again.
+fn register(peer: &Peer) -> (WatchedFd, WatchedFd) {
+    let link = peer.link.copy().map(|copy| Held::new(&Arc::new(copy), LinkCopy::as_fd));
+    let pidfd = duplicate(&peer.pidfd()).map(Held::own);
+    let watched = |held| WatchedFd::new(held, Interest::READABLE);
+    (watched(link), watched(pidfd))
 }

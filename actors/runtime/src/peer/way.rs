@@ -166,18 +166,20 @@ impl Remote for Peer {
             child.on_down(sink);
             return Ok(());
         }
+        // The hidden thread reads until the actor's end, which lets go of the sink and so of
+        // this way, though nobody else may have it any more.
+        let watch = self.watch_link();
+        let sink = move |down| {
+            drop(watch);
+            sink(down);
+        };
         let mut pending = lock(&self.pending);
         if let Some(down) = pending.ended.clone() {
             drop(pending);
             sink(down);
             return Ok(());
         }
-        pending.monitors.push(sink);
-        drop(pending);
-        if let Process::Other(_) = self.process {
-            // The reading task lets go of this peer at the actor's end.
-            std::mem::forget(self.watch_link());
-        }
+        pending.monitors.push(Box::new(sink));
         Ok(())
     }
 
