@@ -6,6 +6,8 @@
 mod counter;
 #[path = "util/harness.rs"]
 mod harness;
+#[path = "fork/own.rs"]
+mod own;
 #[path = "fork/rows.rs"]
 mod rows;
 
@@ -13,6 +15,7 @@ use counter::Counter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
+use own::a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone;
 use procession::{
     Connection, Context, Error, JoinError, Pipe, Pool, Process, ProcessPoolExecutor, StartError,
     StartMethod, Stdio, TaskError, context,
@@ -558,6 +561,7 @@ tests! {
     surroundings_and_signal_mask_are_the_callers
     a_copy_that_lives_on_does_not_keep_names_or_the_fork_server
     handles_say_that_a_copy_was_made_by_the_users_own_fork
+    a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone
     an_owners_death_is_told_though_a_copy_of_it_lives_on
     three_hundred_forks_hang_never_and_leave_nothing
 }

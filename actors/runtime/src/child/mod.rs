@@ -163,6 +163,12 @@ impl Child {
         if self.ends_by_message { self.shutdown() } else { self.terminate() }
     }
 
+    /// Whether this process started it: one that is a copy of that process, made by the user's
+    /// own fork, cannot wait for it.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.parent == std::process::id()
+    }
+
     /// Whether it lives on by itself at this node's end, whatever that is like.
     pub fn is_detached(&self) -> bool {
         self.detached
@@ -198,7 +204,7 @@ impl Child {
     pub fn reap(&self) -> Option<Arc<Down>> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        if state.down.is_some() || self.parent != std::process::id() {
+        if state.down.is_some() || !self.is_of_this_process() {
             return state.down.clone();
         }
         let (status, usage) = self.take_status()?;

@@ -216,10 +216,11 @@ impl Node {
         self.last_child.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The children that have not ended. Those that have are reaped on the way.
+    /// The children that have not ended. Those that have are reaped on the way. In a copy that
+    /// the user made by a fork of his own, those of the original are none.
     pub fn children(&self) -> Vec<Arc<Child>> {
         let mut children: Vec<_> = lock(&self.children).values().cloned().collect();
-        children.retain(|child| child.reap().is_none());
+        children.retain(|child| child.is_of_this_process() && child.reap().is_none());
         children
     }
 
