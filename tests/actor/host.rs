@@ -551,3 +551,28 @@ fn a_start_that_fails_leaves_the_name_free() {
     assert!(Hooked { log, refuse: true }.host_named("refused").is_err());
     Counter::new().host_named("refused").unwrap().stop();
 }
+
+struct Unbounded;
+
+impl Handler for Unbounded {
+    type Msg = StoreMsg;
+
+    fn handle(&mut self, message: StoreMsg) {
+        if let StoreMsg::Get(_, reply) = message {
+            reply.send(None);
+        }
+    }
+}
+
+impl Actor for Unbounded {
+    type Ref = ActorRef<Self>;
+    const NAME: &'static str = "Unbounded";
+    const MAILBOX: procession::MailboxOptions =
+        procession::MailboxOptions::DEFAULT.capacity(usize::MAX);
+}
+
+#[test]
+fn a_mailbox_may_have_more_places_than_can_be_counted() {
+    let actor = Unbounded.host().unwrap();
+    assert_eq!(actor.call(|reply| StoreMsg::Get("a".into(), reply)), Ok(None));
+}

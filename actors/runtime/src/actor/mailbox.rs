@@ -111,7 +111,8 @@ impl<M: Message> Mailbox<M> {
             id,
             name,
             overflow,
-            room: Semaphore::new(capacity),
+            // More places than a semaphore can count are no bound, and meant so.
+            room: Semaphore::new(capacity.min(Semaphore::MAX_PERMITS)),
             state: Mutex::new(state),
             inlet: OnceLock::new(),
         }
