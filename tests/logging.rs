@@ -346,3 +346,17 @@ fn a_child_is_heard_again_after_a_join_that_gave_up() {
         assert_eq!(numbers.collect::<Vec<usize>>(), (0..LINES).collect::<Vec<_>>());
     });
 }
+
+#[test]
+fn lines_have_the_name_that_a_process_was_given() {
+    let body = || {
+        procession::current_process().set_name("renamed");
+        log_to_stderr(LogLevel::Info).unwrap();
+        tracing::info!("hello");
+    };
+    let p = Process::builder(body, ()).stderr(procession::Stdio::Piped).start().unwrap();
+    let mut text = String::new();
+    std::fs::File::from(p.take_stderr().unwrap()).read_to_string(&mut text).unwrap();
+    assert!(text.contains("[INFO/renamed] hello\n"), "{text}");
+    assert!(p.join_timeout(SOON).unwrap());
+}

@@ -186,8 +186,9 @@ impl Node {
         lock(&self.name).clone()
     }
 
-    /// Renames it.
+    /// Renames it, in its log lines too.
     pub fn set_name(&self, name: String) {
+        crate::log::set_process_name(&name);
         *lock(&self.name) = name;
     }
 
