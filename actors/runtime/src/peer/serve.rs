@@ -176,23 +176,22 @@ impl<M: Message> Door<M> {
 
     /// The next message of the links, each in its turn.
     fn take(&mut self) -> Option<Entry<M>> {
-        let count = self.links.len();
-        for step in 0..count {
-            let at = (self.turn + step) % count;
-            let Some(served) = self.links.get_mut(at) else { break };
-            match served.take() {
+        let mut without_news = 0;
+        while without_news < self.links.len() {
+            let at = self.turn % self.links.len();
+            self.turn = at + 1;
+            without_news += 1;
+            match self.links[at].take() {
                 Taken::Nothing => {}
                 Taken::Frame(frame) => {
-                    self.turn = at + 1;
+                    without_news = 0;
                     if let Some(entry) = self.enter(at, frame) {
                         return Some(entry);
                     }
-                    // It was no message; there may be more.
-                    return self.take();
                 }
                 Taken::End => {
+                    without_news = 0;
                     self.links.swap_remove(at);
-                    return self.take();
                 }
             }
         }
