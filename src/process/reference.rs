@@ -37,8 +37,19 @@ enum Phase {
     Started(Arc<Child>),
     Closed {
         name: String,
+        daemon: bool,
         exitcode: Option<i32>,
     },
+}
+
+impl Phase {
+    fn is_daemon(&self) -> bool {
+        match self {
+            Self::New(plan) => plan.daemon,
+            Self::Spent { daemon, .. } | Self::Closed { daemon, .. } => *daemon,
+            Self::Started(child) => child.is_daemon(),
+        }
+    }
 }
 
 impl ProcessRef {
@@ -118,12 +129,7 @@ impl ProcessRef {
 
     /// Whether it is ended, instead of joined, when this process ends.
     pub fn is_daemon(&self) -> bool {
-        match &*lock(&self.0.phase) {
-            Phase::New(plan) => plan.daemon,
-            Phase::Spent { daemon, .. } => *daemon,
-            Phase::Started(child) => child.is_daemon(),
-            Phase::Closed { .. } => false,
-        }
+        lock(&self.0.phase).is_daemon()
     }
 
     /// Sets the daemon flag before the start.
@@ -334,19 +340,19 @@ impl ProcessRef {
     /// [`Error::StillRunning`], also while another thread starts it.
     pub fn close(&self) -> Result<()> {
         let phase = &mut *self.own()?;
-        let closed = match phase {
+        let (name, exitcode) = match phase {
             Phase::Started(child) => {
                 let down = child.reap().ok_or(Error::StillRunning)?;
-                Phase::Closed { name: child.name().to_owned(), exitcode: down.status.exitcode() }
+                (child.name().to_owned(), down.status.exitcode())
             }
-            Phase::New(plan) => Phase::Closed { name: plan.name(), exitcode: None },
+            Phase::New(plan) => (plan.name(), None),
             Phase::Spent { under_way, .. } if under_way.strong_count() > 0 => {
                 return Err(Error::StillRunning);
             }
-            Phase::Spent { name, .. } => Phase::Closed { name: name.clone(), exitcode: None },
+            Phase::Spent { name, .. } => (name.clone(), None),
             Phase::Closed { .. } => return Ok(()),
         };
-        *phase = closed;
+        *phase = Phase::Closed { name, daemon: phase.is_daemon(), exitcode };
         Ok(())
     }
 
@@ -404,8 +410,7 @@ impl fmt::Debug for ProcessRef {
                 (child.name().to_owned(), state)
             }
         };
-        let daemon = if let Phase::Started(child) = &*phase { child.is_daemon() } else { false };
-        let daemon = if daemon { ", daemon" } else { "" };
+        let daemon = if phase.is_daemon() { ", daemon" } else { "" };
         write!(f, "Process({name}, {state}{daemon})")
     }
 }

@@ -387,3 +387,14 @@ fn variables_that_no_environment_can_have_are_errors() {
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
     }
 }
+
+#[test]
+fn a_daemon_is_one_in_every_state() {
+    let p = Process::builder(|| (), ()).daemon(true).build().unwrap();
+    assert!(format!("{p:?}").ends_with(", initial, daemon)"), "{p:?}");
+    p.start().unwrap();
+    assert!(p.join_timeout(SOON).unwrap());
+    p.close().unwrap();
+    assert!(p.is_daemon());
+    assert!(format!("{p:?}").ends_with(", closed, daemon)"), "{p:?}");
+}
