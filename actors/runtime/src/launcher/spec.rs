@@ -240,6 +240,8 @@ impl OpenStdio {
                         (writer.into(), reader.into())
                     };
                     open.child[stream] = Some(above_standard(theirs)?);
+                    // Nobody's prints shall land in it, should a standard stream be closed here.
+                    let ours = above_standard(ours)?;
                     open.ours[stream] = Some((ours, matches!(kind, Stdio::Relay) && stream > 0));
                 }
             }

@@ -109,7 +109,8 @@ pub(crate) fn add_nice(by: i32) -> io::Result<()> {
     unsafe {
         *libc::__errno_location() = 0;
         let now = libc::getpriority(libc::PRIO_PROCESS, 0);
-        if *libc::__errno_location() != 0 || libc::setpriority(libc::PRIO_PROCESS, 0, now + by) != 0
+        if *libc::__errno_location() != 0
+            || libc::setpriority(libc::PRIO_PROCESS, 0, now.saturating_add(by)) != 0
         {
             return Err(io::Error::last_os_error());
         }
