@@ -100,6 +100,28 @@ fn a_sandbox_that_the_program_put_itself_into_holds_its_workers() {
     });
 }
 
+/// The server was started while the output went somewhere for a while.
+#[test]
+fn output_that_was_captured_ends_though_the_server_lives() {
+    in_a_node!(|| {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let before = nix::unistd::dup(std::io::stdout()).unwrap();
+        nix::unistd::dup2_stdout(&writer).unwrap();
+        drop(writer);
+        let process = forkserver().spawn(|| println!("captured"), ()).unwrap();
+        assert!(process.join_timeout(SOON).unwrap());
+        nix::unistd::dup2_stdout(&before).unwrap();
+        let (done, all) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+            done.send(text).unwrap();
+        });
+        assert_eq!(all.recv_timeout(Duration::from_secs(10)).unwrap(), "captured\n");
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+    });
+}
+
 /// It lives on for the sake of the names that it keeps, and its spare worker has no use.
 #[test]
 fn a_server_that_was_replaced_keeps_no_worker() {

@@ -147,6 +147,9 @@ fn settle() -> io::Result<()> {
     // A closed stream loses its bytes, as everywhere.
     let _ = io::stdout().flush();
     environment::flush_c_streams();
+    // Its workers are given theirs, and it has nothing more to print: whoever reads what this
+    // program printed until now is to see the end of it.
+    nix::unistd::dup2_stdout(null_device()?)?;
     environment::default_signals();
     environment::set_signal(Signal::SIGPIPE, SigHandler::SigIgn)?;
     // Ctrl-C goes to the whole group; it is the parent that it should end.
