@@ -251,6 +251,18 @@ struct Mourner {
     folder: String,
 }
 
+#[procession::methods]
+impl Mourner {
+    pub fn note_pid(&self) {
+        note(&format!("{}/child", self.folder), &std::process::id().to_string());
+    }
+
+    #[on_stop]
+    fn mourn(&mut self, why: &procession::ExitReason) {
+        note(&format!("{}/end", self.folder), &why.to_string());
+    }
+}
+
 /// A supervised actor with grace ends as by a stop.
 #[test]
 fn an_actor_with_grace_is_stopped() {
