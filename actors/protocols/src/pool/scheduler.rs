@@ -247,11 +247,12 @@ impl<T: Clone> Scheduler<T> {
         worker.asked = false;
         if let Some(Doom { first, last, end }) = worker.doom {
             worker.deadline = None;
-            // One whose time is up without having begun anything is as stuck as others.
-            let is_begun = end == End::TimedOut || !is_after(first, begun);
-            if is_after(begun, last) || !is_begun {
+            let is_begun = !is_after(first, begun);
+            let is_stuck = end == End::TimedOut && worker.is_stuck(now);
+            if is_after(begun, last) || !(is_begun || is_stuck) {
                 // It was done in time, and its result is on its way; or nothing was begun.
                 worker.doom = None;
+                worker.stalls += u32::from(!is_begun && end == End::TimedOut);
             } else {
                 worker.stage = Stage::Dying;
                 out.push(Effect::Kill(worker.id));

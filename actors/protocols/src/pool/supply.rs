@@ -57,11 +57,11 @@ impl<T: Clone> Scheduler<T> {
         let most = self.most();
         self.has_left = false;
         // A task waits for a worker of its own as long as there may be another one.
-        let is_patient = self.options.on_demand && self.places() < self.options.workers;
+        let is_patient = self.is_lazy() && self.places() < self.options.workers;
         while !self.queue.is_empty() {
             let ahead = |worker: &Worker| if is_patient { 0 } else { worker.pace };
             let room = self.workers.iter_mut().filter(|one| one.has_room(ahead(one), most));
-            let load = |worker: &&mut Worker| (worker.current.is_some(), worker.ahead.len());
+            let load = |one: &&mut Worker| (one.current.is_some(), one.stalls, one.ahead.len());
             let Some(worker) = room.min_by_key(load) else { return };
             let Some(piece) = self.queue.pop_front() else { return };
             let Some(task) = self.tasks.get(piece.task) else { continue };
@@ -73,8 +73,8 @@ impl<T: Clone> Scheduler<T> {
             worker.sent = given.last();
             worker.given += 1;
             if worker.current.is_none() {
-                (worker.moved, worker.busy_since) = (now, now);
-                worker.deadline = limit.map(|limit| now.saturating_add(limit));
+                worker.work(now);
+                worker.deadline = worker.deadline_of(limit, now);
                 worker.current = Some(given);
             } else {
                 worker.ahead.push_back(given);
@@ -106,7 +106,7 @@ impl<T: Clone> Scheduler<T> {
         worker.deadline = None;
         let Some(current) = &worker.current else { return };
         let Some(task) = self.tasks.get(current.piece.task) else { return };
-        worker.deadline = task.terms.limit_ms.map(|limit| now.saturating_add(limit));
+        worker.deadline = worker.deadline_of(task.terms.limit_ms, now);
         if task.cancelled {
             condemn(worker, End::Cancelled, out);
         }

@@ -17,6 +17,10 @@ pub struct WorkerId(pub u64);
 /// A worker rings when a part of this size is left of what it was sent.
 const RESERVE: usize = 4;
 
+/// A worker that has begun nothing of what it was given for so long, in milliseconds, is as
+/// stuck as one whose item takes too long.
+const STUCK_MS: u64 = 1_000;
+
 /// How far a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -99,6 +103,8 @@ pub(super) struct Worker {
     pub(super) moved: u64,
     /// When the current item has used up its time, in milliseconds.
     pub(super) deadline: Option<u64>,
+    /// How often in a row that time was up before the item had been begun.
+    pub(super) stalls: u32,
     /// An effect is under way that asks its word: nothing is sent to it meanwhile.
     pub(super) asked: bool,
     /// It uses more memory than it may: it is to do no more than it has begun.
@@ -128,6 +134,7 @@ impl Worker {
             pace: AHEAD,
             moved: 0,
             deadline: None,
+            stalls: 0,
             asked: false,
             outgrown: false,
             done: 0,
@@ -253,7 +260,29 @@ impl Worker {
         if is_after(begun, self.begun) {
             self.begun = begun;
             self.has_begun = true;
+            self.stalls = 0;
         }
+    }
+
+    /// It has something to do now, and had nothing.
+    pub(super) fn work(&mut self, now: u64) {
+        self.busy_since = now;
+        // Once it has stalled it counts from then on, unless that was long ago.
+        if self.stalls == 0 || now.saturating_sub(self.moved) >= 2 * STUCK_MS {
+            (self.moved, self.stalls) = (now, 0);
+        }
+    }
+
+    /// When an item that it is given now has used up its time. It has to be begun first, for
+    /// which there is more time each time that it was not.
+    pub(super) fn deadline_of(&self, limit: Option<u64>, now: u64) -> Option<u64> {
+        let grace = (1 << self.stalls.min(STUCK_MS.ilog2())) - 1;
+        limit.map(|limit| now.saturating_add(limit).saturating_add(grace))
+    }
+
+    /// Whether it has not got on for so long that it never will.
+    pub(super) fn is_stuck(&self, now: u64) -> bool {
+        now.saturating_sub(self.moved) >= STUCK_MS
     }
 
     /// So many pieces were done since the last look. A worker that did most of what it had

@@ -302,6 +302,68 @@ fn workers_come_on_demand() {
     }
 }
 
+/// As long as another worker may come a task does not wait behind one that is busy.
+#[test]
+fn a_task_that_finds_only_busy_workers_gets_another() {
+    let idle_ms = Some(10);
+    let mut world =
+        World::new(Setup { workers: 2, max_tasks: None, budget: 0, on_demand: false, idle_ms });
+    let submit = Step::Submit { items: 1, retries: 0, limit: 0 };
+    for step in [Step::Start, Step::Start, submit, Step::Work(0), Step::Pass(10)] {
+        world.step(step);
+    }
+    // The other one leaves.
+    for step in [Step::Work(1), Step::Bury] {
+        world.step(step);
+    }
+    assert_eq!(world.workers(), 1);
+    for step in [submit, Step::Start, Step::Work(1)] {
+        world.step(step);
+    }
+    assert_eq!((world.workers(), world.begun_in_order.len()), (2, 2));
+    world.close();
+    world.settle();
+    world.check();
+}
+
+/// However short its limit, an item that is about to be begun costs no worker; but one that
+/// begins nothing at all is ended.
+#[test]
+fn a_time_limit_leaves_time_to_begin() {
+    let budget = Intensity { max_restarts: 0, period: std::time::Duration::from_secs(1) };
+    let options = Options { workers: 1, max_tasks: None, budget, on_demand: false, idle_ms: None };
+    for begins in [true, false] {
+        let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+        let worker = WorkerId(1);
+        scheduler.begin(&mut out);
+        scheduler.ready(worker, 0, &mut out);
+        let terms = Terms { limit_ms: Some(0), retries: 0 };
+        scheduler.submit("task", 1, terms, 0, &mut out).unwrap();
+        out.clear();
+        scheduler.tick(0, &mut out);
+        assert_eq!(std::mem::take(&mut out), [Effect::TakeBack { worker, last: 1 }]);
+        scheduler.taken_back(worker, 0, 0, &mut out);
+        let [Effect::Send { number: 2, .. }] = out[..] else { panic!("{out:?}") };
+        out.clear();
+        assert_eq!(scheduler.next_deadline(), Some(1));
+        // Either it has begun by then, or it never does.
+        let (mut now, mut sent) = (0, 2);
+        while !out.contains(&Effect::Kill(worker)) {
+            now = scheduler.next_deadline().unwrap();
+            out.clear();
+            scheduler.tick(now, &mut out);
+            assert_eq!(std::mem::take(&mut out), [Effect::TakeBack { worker, last: sent }]);
+            scheduler.taken_back(worker, if begins { 2 } else { 0 }, now, &mut out);
+            sent += 1;
+        }
+        assert!(if begins { now == 1 } else { (500..2_500).contains(&now) }, "{now}");
+        out.clear();
+        scheduler.died(worker, if begins { 2 } else { 0 }, now, &mut out);
+        let is_over = matches!(out[0], Effect::Deliver { end: End::TimedOut, is_last: true, .. });
+        assert_eq!(is_over, begins, "what nobody began is tried again: {out:?}");
+    }
+}
+
 /// A death in the middle of a task: what is before has its result, what is behind is done.
 #[test]
 fn a_death_costs_one_item_of_its_task() {
