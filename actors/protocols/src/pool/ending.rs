@@ -53,8 +53,46 @@ impl<T: Clone> Scheduler<T> {
         }
     }
 
+    /// How many pieces are queued that are still to be done.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len().saturating_sub(self.ghosts)
+    }
+
+    /// Ends a single call that is queued, and leaves its piece where it is: whoever cancels
+    /// thousands one by one has the queue gone through a few times only. False when it is for
+    /// the queue to say what there is.
+    fn drop_single(&mut self, tasks: &HashSet<TaskId>, out: &mut Vec<Effect<T>>) -> bool {
+        let mut tasks = tasks.iter().copied();
+        let Some(id) = tasks.next() else { return true };
+        if tasks.next().is_some() {
+            return false;
+        }
+        match self.tasks.get(id) {
+            Some(task) if !task.is_single => return false,
+            // Nothing of it is queued.
+            None => return true,
+            Some(_) if self.sent_to(id).is_some() => return true,
+            Some(_) => {}
+        }
+        self.deliver(id, 0..1, End::Cancelled, out);
+        self.ghosts += 1;
+        if self.ghosts > self.queue.len() / 2 {
+            let known = &self.tasks;
+            self.queue.retain(|piece| {
+                #[cfg(test)]
+                tests::LOOKS.set(tests::LOOKS.get() + 1);
+                known.get(piece.task).is_some()
+            });
+            self.ghosts = 0;
+        }
+        true
+    }
+
     /// Ends what is queued of some tasks.
     pub(super) fn drop_queued(&mut self, tasks: &HashSet<TaskId>, out: &mut Vec<Effect<T>>) {
+        if self.drop_single(tasks, out) {
+            return;
+        }
         let mut dropped = Vec::new();
         self.queue.retain(|piece| {
             #[cfg(test)]
@@ -116,6 +154,7 @@ impl<T: Clone> Scheduler<T> {
             out.push(end(worker.id));
         }
         self.revisit = None;
+        self.ghosts = 0;
         pieces.sort_unstable_by_key(|piece| (piece.task, piece.items.start));
         for Piece { task, items, .. } in pieces {
             self.deliver(task, items, end, out);
@@ -168,6 +207,47 @@ mod tests {
                 |it: &Effect<()>| matches!(it, Effect::Deliver { end: End::Cancelled, .. });
             assert_eq!(out.iter().filter(|it| is_end(it)).count(), MANY - 1);
             assert_eq!(scheduler.tasks().collect::<Vec<_>>(), [wanted]);
+        }
+    }
+
+    /// Nor are many looks taken when they are dropped one after another, and what is wanted
+    /// from among them is done.
+    #[test]
+    fn many_calls_that_are_dropped_one_by_one_take_few_looks() {
+        const MANY: usize = 1_000;
+        let budget = Intensity { max_restarts: 0, period: Duration::from_secs(1) };
+        let (max_tasks, idle_ms) = (None, None);
+        let options = Options { workers: 1, max_tasks, budget, on_demand: false, idle_ms };
+        for withdraws in [false, true] {
+            let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+            scheduler.begin(&mut out);
+            let mut submit = |at| scheduler.submit(at, 1, Terms::default(), 0, &mut out);
+            let tasks: Vec<_> = (0..MANY).map_while(|at| submit(at).ok()).collect();
+            LOOKS.set(0);
+            for (at, task) in tasks.iter().enumerate().filter(|(at, _)| at % 10 != 3) {
+                out.clear();
+                if withdraws {
+                    scheduler.withdraw(&[*task], &mut out);
+                } else {
+                    scheduler.cancel(&[*task], 0, &mut out);
+                }
+                let [Effect::Deliver { task, end: End::Cancelled, is_last: true, .. }] = out[..]
+                else {
+                    panic!("{out:?}")
+                };
+                assert_eq!(task, at);
+            }
+            assert!(LOOKS.get() <= 3 * MANY, "{} looks", LOOKS.get());
+            assert_eq!(scheduler.queued(), MANY / 10);
+            let worker = scheduler.workers().next().unwrap();
+            scheduler.ready(worker, 0, &mut out);
+            let mut done = Vec::new();
+            while let Some((task, _)) = scheduler.current(worker) {
+                done.push(*task);
+                scheduler.advance(worker, 1, 0, &mut out);
+            }
+            assert!(done.into_iter().eq((0..MANY).filter(|at| at % 10 == 3)));
+            assert_eq!((scheduler.unfinished(), scheduler.queued()), (0, 0));
         }
     }
 }

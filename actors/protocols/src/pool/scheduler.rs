@@ -30,6 +30,8 @@ pub(super) struct Task<T> {
     pub(super) terms: Terms,
     /// How many of its items have not ended.
     pub(super) left: u32,
+    /// Whether it has one item only.
+    pub(super) is_single: bool,
     pub(super) cancelled: bool,
     /// It is not wanted any more, unless a worker has begun it.
     pub(super) withdrawn: bool,
@@ -42,6 +44,8 @@ pub struct Scheduler<T> {
     pub(super) phase: Phase,
     pub(super) tasks: ById<Task<T>>,
     pub(super) queue: VecDeque<Piece>,
+    /// How many of those are of tasks that have ended; nothing is done about them.
+    pub(super) ghosts: usize,
     pub(super) workers: Vec<Worker>,
     window: RestartWindow,
     pub(super) next_worker: u64,
@@ -63,6 +67,7 @@ impl<T: Clone> Scheduler<T> {
             phase: Phase::Running,
             tasks: ById::default(),
             queue: VecDeque::new(),
+            ghosts: 0,
             workers: Vec::new(),
             window: RestartWindow::new(options.budget),
             next_worker: 0,
@@ -118,7 +123,8 @@ impl<T: Clone> Scheduler<T> {
             return Err(payload);
         }
         let left = items.max(1);
-        let task = Task { payload, terms, left, cancelled: false, withdrawn: false };
+        let is_single = left == 1;
+        let task = Task { payload, terms, left, is_single, cancelled: false, withdrawn: false };
         let id = self.tasks.insert(task);
         let is_watched = terms.limit_ms.is_some();
         self.queue.push_back(Piece { task: id, items: 0..left, spent: 0, is_watched });
@@ -289,7 +295,7 @@ impl<T: Clone> Scheduler<T> {
     }
 
     /// Tasks are not wanted any more; those that have ended are let be. However many they
-    /// are, the queue is gone through once.
+    /// are, the queue is gone through once; not at all for a single call.
     pub fn cancel(&mut self, tasks: &[TaskId], now: u64, out: &mut Vec<Effect<T>>) {
         let tasks: HashSet<_> = tasks.iter().copied().collect();
         for task in &tasks {
@@ -311,7 +317,7 @@ impl<T: Clone> Scheduler<T> {
     }
 
     /// Tasks are not wanted any more, and what no worker has begun of them ends; the rest is
-    /// let be. The queue is gone through once.
+    /// let be. The queue is gone through as for [`cancel`](Self::cancel).
     pub fn withdraw(&mut self, tasks: &[TaskId], out: &mut Vec<Effect<T>>) {
         let tasks: HashSet<_> = tasks.iter().copied().collect();
         self.drop_queued(&tasks, out);

@@ -64,7 +64,10 @@ impl<T: Clone> Scheduler<T> {
             let load = |one: &&mut Worker| (one.current.is_some(), one.stalls, one.ahead.len());
             let Some(worker) = room.min_by_key(load) else { return };
             let Some(piece) = self.queue.pop_front() else { return };
-            let Some(task) = self.tasks.get(piece.task) else { continue };
+            let Some(task) = self.tasks.get(piece.task) else {
+                self.ghosts = self.ghosts.saturating_sub(1);
+                continue;
+            };
             let number = worker.sent.wrapping_add(1);
             let (items, limit) = (piece.items.clone(), task.terms.limit_ms);
             let task = task.payload.clone();
@@ -189,7 +192,7 @@ impl<T: Clone> Scheduler<T> {
             let wanted = match self.phase {
                 Phase::Running if !self.is_lazy() => true,
                 // Those that are there do the rest, unless they are doing their last.
-                Phase::Running | Phase::Closing => starting < self.queue.len(),
+                Phase::Running | Phase::Closing => starting < self.queued(),
                 Phase::Terminated | Phase::Broken => false,
             };
             if !wanted || self.places() >= self.options.workers {
