@@ -64,7 +64,7 @@ pub enum Successor<R> {
 pub enum Duty {
     /// It rests until it is notified.
     Rest,
-    /// A thread reads: it looks again after a moment.
+    /// A thread has begun to read: it looks again after a moment.
     StandBy,
     /// It reads.
     Read,
@@ -205,10 +205,18 @@ impl<R: Clone + PartialEq> Readers<R> {
             (self.is_attended, self.is_awaited, self.stands_by) = (false, false, false);
             return Duty::Rest;
         }
+        let is_same = seen.replace(self.terms) == Some(self.terms);
         // A thread that took the role lately will take it again.
-        let is_read = self.reader.is_some() || *seen != Some(self.terms);
-        *seen = Some(self.terms);
-        if is_read && !std::mem::take(&mut self.is_urgent) { Duty::StandBy } else { Duty::Read }
+        let is_read = self.reader.is_some() || !is_same;
+        if !is_read || std::mem::take(&mut self.is_urgent) {
+            return Duty::Read;
+        }
+        if is_same {
+            // It has had it for a while, and says so when it leaves.
+            (self.is_attended, self.stands_by) = (false, false);
+            return Duty::Rest;
+        }
+        Duty::StandBy
     }
 
     /// Whether the attendant goes on reading.

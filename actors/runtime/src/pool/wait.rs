@@ -27,7 +27,7 @@ const LOOK: usize = 32;
 /// A wait without a deadline is made of these.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// The hidden thread looks this often whether a thread reads the streams.
+/// The hidden thread looks so soon whether the thread that has begun to read still does.
 const PERIOD: Duration = Duration::from_millis(1);
 
 impl Core {
