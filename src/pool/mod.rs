@@ -3,11 +3,12 @@
 //! Owns the handle and its end. What is done with a pool (`map` and its kin) is on
 //! [`Tasks`], to which a pool derefs; which worker does what, and what a death costs, is
 //! the scheduler's in `procession_protocols::pool`. Neighbours: `builder.rs`, `options.rs`,
-//! `tasks.rs`, `imap.rs`, `result.rs`.
+//! `tasks.rs`, `inputs.rs`, `imap.rs`, `result.rs`.
 
 mod builder;
 mod callable;
 mod imap;
+mod inputs;
 mod options;
 mod progress;
 mod result;
@@ -17,13 +18,13 @@ mod tasks;
 pub use builder::PoolBuilder;
 pub use callable::Callable;
 pub use imap::Imap;
+pub(crate) use inputs::share;
 pub use options::TaskOptions;
 pub(crate) use progress::Progress;
 pub use result::AsyncResult;
 pub(crate) use result::single;
 pub use stream::ImapStream;
 pub use tasks::Tasks;
-pub(crate) use tasks::share;
 
 use crate::error::{Error, Result};
 use procession_runtime::pool::Core;

@@ -1,29 +1,23 @@
 //! `Tasks`: what can be done with a pool, on given terms.
 //!
-//! Owns the cutting of inputs into chunks, their encoding in the calling thread, and the
-//! putting together of results. A chunk is one task, of which each input is an item.
+//! Owns the submitting of inputs in chunks, and the putting together of results. A chunk is one
+//! task, of which each input is an item. Neighbour: `inputs.rs` draws and encodes them.
 
 use super::callable::Callable;
 use super::imap::{Imap, Then};
+use super::inputs::{draw, input, input_alone, share};
 use super::options::TaskOptions;
 use super::progress::Progress;
 use super::result::{AsyncResult, append, single};
 use crate::error::Result;
 use procession_runtime::pool::{
-    Arguments, ArgumentsBuilder, Core, HasJob, Job, Outcome, Request, TaskError, TaskFunction,
-    TaskId, Want,
+    Arguments, Core, HasJob, Job, Outcome, Request, TaskError, TaskFunction, TaskId, Want,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-
-/// By default a `map` is cut into so many chunks for each worker, as in Python.
-const CHUNKS_PER_WORKER: usize = 4;
-
-/// But never larger, so that the workers begin early.
-const LARGEST_CHUNK: usize = 8192;
 
 /// A pool, and the terms on which tasks are submitted to it.
 ///
@@ -461,56 +455,5 @@ struct Submitted {
 impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tasks").field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
-/// How many inputs make a chunk by default.
-pub(crate) fn share(items: usize, workers: usize) -> usize {
-    items.div_ceil(workers * CHUNKS_PER_WORKER).clamp(1, LARGEST_CHUNK)
-}
-
-fn input<A, E: fmt::Display>(item: std::result::Result<A, E>) -> std::result::Result<A, TaskError> {
-    item.map_err(|error| TaskError::Input(error.to_string()))
-}
-
-/// As [`input`], the arguments of a function of one: what is encoded is of the very type that
-/// a worker decodes.
-fn input_alone<T, E: fmt::Display>(
-    item: std::result::Result<T, E>,
-) -> std::result::Result<(T,), TaskError> {
-    input(item).map(|item| (item,))
-}
-
-/// Encodes the next inputs, as they are drawn: so many, or fewer that are heavy. Says how that
-/// went on.
-fn draw<T: Serialize + 'static>(
-    items: &mut impl Iterator<Item = std::result::Result<T, TaskError>>,
-    size: usize,
-    only_light: bool,
-) -> (Option<Arguments>, Then) {
-    let mut args = ArgumentsBuilder::default();
-    let then = loop {
-        if args.count() as usize == size || only_light && args.is_heavy() {
-            break Then::More;
-        }
-        match items.next() {
-            Some(Err(error)) => break Then::Failed(error),
-            Some(Ok(item)) => {
-                if let Err(error) = args.push(&item) {
-                    break Then::Unencodable(error.into());
-                }
-                if args.count() == 1 {
-                    args.expect(size - 1);
-                }
-            }
-            None => break Then::End,
-        }
-    };
-    if args.count() == 0 {
-        return (None, then);
-    }
-    match args.finish() {
-        Ok(args) => (Some(args), then),
-        Err(error) => (None, Then::Failed(error.into())),
     }
 }
