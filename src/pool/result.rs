@@ -4,6 +4,7 @@
 //! gets it, or the pool's callback thread.
 
 use crate::error::{Error, Result};
+use procession_runtime::panic::catch;
 use procession_runtime::pool::{Core, Job, Outcome, TaskError, TaskId, Want, items};
 use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
@@ -57,7 +58,7 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<Vec<R>> {
 }
 
 impl<R: Send + 'static> AsyncResult<R> {
-    /// Waits for the result and takes it.
+    /// Waits for the result and takes it. An error stays and can be asked for again.
     ///
     /// # Errors
     /// [`Error::Task`] with the task's own error.
@@ -168,7 +169,13 @@ impl<R: Send + 'static> AsyncResult<R> {
     }
 
     fn take(&self) -> Result<R> {
-        let result = self.with_result(Option::take).flatten();
+        let take = |result: &mut Cooked<R>| {
+            if let Some(Err(error)) = result {
+                return Some(Err(error.clone()));
+            }
+            result.take()
+        };
+        let result = self.with_result(take).flatten();
         Ok(result.unwrap_or(Err(TaskError::Taken))?)
     }
 }
@@ -204,18 +211,29 @@ pub(crate) fn single<R: DeserializeOwned + 'static>(
 }
 
 fn cook_one<R: DeserializeOwned + Send + 'static>(outcomes: Vec<Outcome>) -> Box<dyn Any + Send> {
-    Box::new(Some(single::<R>(outcomes.into_iter().next())))
+    cooked(|| single::<R>(outcomes.into_iter().next()))
 }
 
 fn cook_all<R: DeserializeOwned + Send + 'static>(
     mut outcomes: Vec<Outcome>,
 ) -> Box<dyn Any + Send> {
     outcomes.sort_unstable_by_key(|outcome| outcome.index);
-    let mut all = Ok(Vec::new());
-    for outcome in outcomes {
-        append::<R>(&mut all, outcome);
-    }
-    Box::new(Some(all))
+    cooked(|| {
+        let mut all = Ok(Vec::new());
+        for outcome in outcomes {
+            append::<R>(&mut all, outcome);
+        }
+        all
+    })
+}
+
+/// What comes of reading results, which is user code: its panic is the error, also for those
+/// who wait while a callback's thread reads.
+fn cooked<R: Send + 'static>(
+    read: impl FnOnce() -> std::result::Result<R, TaskError>,
+) -> Box<dyn Any + Send> {
+    let cooked: Cooked<R> = Some(catch(read).unwrap_or_else(|report| Err(report.into())));
+    Box::new(cooked)
 }
 
 /// Adds the results of a chunk; the first error stays. How many of them failed.
