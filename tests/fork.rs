@@ -16,10 +16,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use own::a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone;
+use procession::futures::{ReturnWhen, wait};
 use procession::{
     Connection, Context, Error, JoinError, Pipe, Pool, Process, ProcessPoolExecutor, StartError,
     StartMethod, Stdio, TaskError, context,
 };
+use procession_runtime::wait::block_on;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -105,6 +107,7 @@ fn a_copy_of_a_pools_owner_leaves_the_workers_alone() {
     eventually("both are at it", || called.running());
     let before = (pool.pids(), executor.pids());
     let (theirs, their_executor, their_queued) = (pool.clone(), executor.clone(), queued.clone());
+    let their_called = called.clone();
     let process = Process::fork(move || {
         let refused = matches!(theirs.apply(|| 1, ()), Err(Error::Task(TaskError::NotRunning)));
         let is_ready = their_queued.ready();
@@ -113,10 +116,13 @@ fn a_copy_of_a_pools_owner_leaves_the_workers_alone() {
         their_executor.terminate_workers();
         their_executor.kill_workers();
         theirs.terminate();
+        // Nor does it wait for ever for what comes to its parent.
+        let all = wait([&their_called], None, ReturnWhen::AllCompleted).unwrap();
+        let awaited = matches!(block_on(their_called), Err(Error::Task(TaskError::NotRunning)));
         drop((theirs, their_executor, their_queued));
-        (refused, is_ready, waited)
+        (refused, is_ready, waited, all.done.len(), awaited)
     });
-    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), (true, false, true));
+    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), (true, false, true, 1, true));
     assert_eq!(pooled.get_timeout(SOON).unwrap(), 1);
     assert_eq!(called.result_timeout(SOON).unwrap(), 1);
     assert_eq!(queued.get_timeout(SOON).unwrap(), 2);

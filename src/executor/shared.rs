@@ -10,7 +10,7 @@ use procession_runtime::pool::{Core, HasJob, Job, Outcome, TaskError, TaskId, Wa
 use procession_runtime::sync::lock;
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 pub(super) type Callback<R> = Box<dyn FnOnce(&Future<R>) + Send>;
 
@@ -171,8 +171,10 @@ impl<R: Send + 'static> Shared<R> {
     /// Ready when it is decided, also if that takes the reading of a stream.
     pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(Source { core, .. }) = &self.source {
-            if core.poll_wait(&self.job, Want::Come, context).is_pending() {
-                return Poll::Pending;
+            match ready!(core.poll_wait(&self.job, Want::Come, context)) {
+                Ok(()) => self.settle(),
+                // It will never come here.
+                Err(error) => drop(self.decide(Stage::Failed(error), |stage| !stage.is_done())),
             }
             self.settle();
         }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// So many chunks for each worker are under way or wait for their turn, at most.
@@ -181,13 +181,18 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<R, TaskError>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        self.deadline = None;
         loop {
             let next = self.advance();
             if next.is_ready() {
                 return next;
             }
-            if self.core.poll_wait(&self.job, Want::Any, context).is_pending() {
-                return Poll::Pending;
+            if let Err(error) = ready!(self.core.poll_wait(&self.job, Want::Any, context)) {
+                self.is_over = true;
+                return Poll::Ready(Some(Err(error)));
             }
         }
     }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// What a task, or all tasks of a `map_async`, will give. It is a future, too.
@@ -61,7 +61,7 @@ impl<R: Send + 'static> AsyncResult<R> {
     /// Waits for the result and takes it. An error stays and can be asked for again.
     ///
     /// # Errors
-    /// [`Error::Task`] with the task's own error.
+    /// [`Error::Task`] with the task's own error, or [`TaskError::Taken`].
     pub fn get(&self) -> Result<R> {
         self.core.wait(&self.job, Want::All, None)?;
         self.take()
@@ -123,7 +123,7 @@ impl<R: Send + 'static> AsyncResult<R> {
     /// Completes when the result is there. It keeps the task, and not the result's type.
     pub(crate) fn done(&self) -> impl Future<Output = ()> + Send + 'static {
         let (core, job) = (self.core.clone(), self.job.clone());
-        std::future::poll_fn(move |context| core.poll_wait(&job, Want::All, context))
+        std::future::poll_fn(move |context| core.poll_wait(&job, Want::All, context).map(drop))
     }
 
     /// Has `callback` called with the result once it is there, if it is no error: in this
@@ -188,7 +188,8 @@ impl<R: Send + 'static> Future for AsyncResult<R> {
     type Output = Result<R>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
-        self.core.poll_wait(&self.job, Want::All, context).map(|()| self.take())
+        let waited = ready!(self.core.poll_wait(&self.job, Want::All, context));
+        Poll::Ready(waited.map_err(Error::from).and_then(|()| self.take()))
     }
 }
 

@@ -216,11 +216,19 @@ impl Core {
         Ok(true)
     }
 
-    /// As [`join`](Self::join), without a time limit and without blocking the thread.
+    /// Whether the calling thread is the one that runs callbacks.
+    pub fn is_calling_back(&self) -> bool {
+        self.callbacks.is_current()
+    }
+
+    /// As [`join`](Self::join), without a time limit and without blocking the thread. A copy of
+    /// the process has nothing to wait for.
     pub async fn join_async(&self) {
-        std::future::poll_fn(|context| self.poll_wait(&self.end, Want::All, context)).await;
-        self.callbacks.flushed().await;
-        self.callbacks.end();
+        let ended = std::future::poll_fn(|it| self.poll_wait(&self.end, Want::All, it)).await;
+        if ended.is_ok() {
+            self.callbacks.flushed().await;
+            self.callbacks.end();
+        }
     }
 
     /// Changes the state, carries out what follows, and wakes those who wait for it.

@@ -79,9 +79,20 @@ impl Core {
     }
 
     /// Completes when the job is ready.
-    pub fn poll_wait(&self, job: &Job, want: Want, context: &mut Context<'_>) -> Poll<()> {
+    ///
+    /// # Errors
+    /// [`TaskError::NotRunning`] in a copy of the process.
+    pub fn poll_wait(
+        &self,
+        job: &Job,
+        want: Want,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), TaskError>> {
         if job.poll_ready(want, context.waker()) {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
+        }
+        if self.is_copy() {
+            return Poll::Ready(Err(TaskError::NotRunning));
         }
         let state = &mut *lock(&self.state);
         state.readers.hurry();
