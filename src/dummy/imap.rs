@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// So many chunks for each thread are under way or wait for their turn, at most.
 const LOOK_AHEAD: usize = 4;
 
+/// Inputs that take longer than this to be drawn hold up no result.
+const SLOW: Duration = Duration::from_millis(1);
+
 /// The results of a lazy map; see [`Tasks::imap`](super::Tasks::imap).
 ///
 /// After an error the later results still come. Dropping it takes back what has not begun.
@@ -33,6 +36,8 @@ pub struct Imap<'a, R: Send + 'static> {
     failure: Option<TaskError>,
     ready: VecDeque<std::result::Result<R, TaskError>>,
     progress: Progress,
+    /// Until when who waits now does so.
+    deadline: Option<Instant>,
     /// Whether it could not be waited for: the iterator ends with that.
     is_over: bool,
 }
@@ -52,7 +57,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
         is_ordered: bool,
         progress: Progress,
     ) -> Self {
-        let most = crew.most() * LOOK_AHEAD;
+        let most = crew.most().saturating_mul(LOOK_AHEAD);
         Self {
             crew,
             source,
@@ -63,6 +68,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
             failure: None,
             ready: VecDeque::new(),
             progress,
+            deadline: None,
             is_over: false,
         }
     }
@@ -70,7 +76,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
     /// The same with so many chunks ahead, which are submitted now.
     pub(super) fn ahead(mut self, most: usize) -> Self {
         self.most = most;
-        self.fill();
+        while self.fill() {}
         self
     }
 
@@ -105,11 +111,20 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
         if self.crew.is_member() {
             return Err(TaskError::WouldDeadlock.into());
         }
-        let next = std::future::poll_fn(|context| self.poll_next(context));
+        self.deadline = deadline;
+        let next = std::future::poll_fn(|context| self.poll_some(context));
         Ok(block_on_by(next, deadline).map_or(Poll::Pending, Poll::Ready))
     }
 
-    fn poll_next(
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<R, TaskError>>> {
+        self.deadline = None;
+        self.poll_some(context)
+    }
+
+    fn poll_some(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<R, TaskError>>> {
@@ -117,7 +132,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
             if let Some(next) = self.ready.pop_front() {
                 return Poll::Ready(Some(next));
             }
-            self.fill();
+            while self.fill() && !self.is_late() && !self.has_ready() {}
             if self.ahead.is_empty() {
                 return Poll::Ready(self.failure.take().map(Err));
             }
@@ -138,8 +153,19 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
         }
     }
 
-    /// Draws inputs and submits them, as far ahead as it may look.
-    fn fill(&mut self) {
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Whether a result is there to be given.
+    fn has_ready(&self) -> bool {
+        let candidates = if self.is_ordered { 1 } else { self.ahead.len() };
+        self.ahead.iter().take(candidates).any(Future::done)
+    }
+
+    /// Draws inputs and submits them, as far ahead as it may look. True when there may be more,
+    /// which are slow to come.
+    fn fill(&mut self) -> bool {
         while !self.is_drawn && self.ahead.len() < self.most {
             match (self.source)() {
                 Part::Submitted(part) => self.ahead.push_back(part),
@@ -148,6 +174,9 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
                     self.is_drawn = true;
                 }
                 Part::End => self.is_drawn = true,
+            }
+            if begun.elapsed() >= SLOW {
+                return true;
             }
         }
     }

@@ -24,6 +24,9 @@ const LOOK_AHEAD: usize = MOST_AHEAD / 2;
 /// As long as nothing says that they are short, so many.
 const FIRST_LOOK_AHEAD: usize = 4;
 
+/// Inputs that take longer than this to be drawn are sent on by themselves.
+const SLOW: Duration = Duration::from_millis(1);
+
 /// Short ones take a worker less than this.
 const SHORT: Duration = Duration::from_micros(100);
 
@@ -49,6 +52,8 @@ pub struct Imap<'a, R> {
     most: usize,
     /// When results came last.
     received: Instant,
+    /// Until when who waits now does so.
+    deadline: Option<Instant>,
     /// Whether they are to go on though nobody waits.
     is_alone: bool,
     /// How many are.
@@ -58,6 +63,8 @@ pub struct Imap<'a, R> {
     taken: u64,
     /// Those that came before their turn.
     early: BTreeMap<u64, Outcome>,
+    /// The place of what the inputs failed with: the last result, in order or not.
+    failure: Option<u64>,
     /// The tasks by their first inputs.
     under_way: BTreeMap<u64, TaskId>,
     ready: VecDeque<std::result::Result<R, TaskError>>,
@@ -87,7 +94,7 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         source: Source<'a>,
         is_ordered: bool,
     ) -> Self {
-        let most = FIRST_LOOK_AHEAD * core.workers();
+        let most = core.workers().saturating_mul(FIRST_LOOK_AHEAD);
         Self {
             core,
             job: Job::new(),
@@ -99,11 +106,13 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
             is_grouped: false,
             most,
             received: Instant::now(),
+            deadline: None,
             is_alone: false,
             open: 0,
             drawn: 0,
             taken: 0,
             early: BTreeMap::new(),
+            failure: None,
             under_way: BTreeMap::new(),
             ready: VecDeque::new(),
             progress: None,
@@ -202,6 +211,7 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         &mut self,
         deadline: Option<Instant>,
     ) -> std::result::Result<Poll<Option<std::result::Result<R, TaskError>>>, TaskError> {
+        self.deadline = deadline;
         loop {
             let next = self.advance();
             if next.is_ready() || !self.core.wait(&self.job, Want::Any, deadline)? {
@@ -223,10 +233,12 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         if self.is_drawn && self.taken == self.drawn { Poll::Ready(None) } else { Poll::Pending }
     }
 
-    /// Draws inputs and submits them, as far ahead as it may look. They go out together.
+    /// Draws inputs and submits them, as far ahead as it may look. They go out together, unless
+    /// they are slow to come: then workers do not wait for the next ones, nor do results.
     fn fill(&mut self) {
         let mut requests = Vec::new();
-        let groups = GROUPS * self.core.workers();
+        let mut begun = Instant::now();
+        let groups = self.core.workers().saturating_mul(GROUPS);
         let group = if self.is_grouped { (self.most / groups).max(1) } else { 1 };
         while !self.is_drawn && self.most.saturating_sub(self.open) >= group {
             let (args, then) = (self.source)(group);
@@ -242,11 +254,34 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
                 Then::Unencodable(error) => self.fail(error),
                 Then::Failed(error) => {
                     self.is_drawn = true;
+                    self.failure = Some(self.drawn);
                     self.fail(error);
                 }
                 Then::End => self.is_drawn = true,
             }
+            if begun.elapsed() >= SLOW {
+                self.submit(std::mem::take(&mut requests));
+                let is_late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+                if is_late || !self.is_alone && self.has_ready() {
+                    return;
+                }
+                begun = Instant::now();
+            }
         }
+        self.submit(requests);
+    }
+
+    /// Looks whether there is a result to be given.
+    fn has_ready(&mut self) -> bool {
+        // What it cannot see, a wait tells.
+        let _ = self.core.look();
+        self.receive();
+        self.take_apart();
+        !self.ready.is_empty()
+    }
+
+    /// Submits what was drawn, each with its place and its number of inputs.
+    fn submit(&mut self, requests: Vec<(u64, u32, Request)>) {
         if requests.is_empty() {
             return;
         }
@@ -307,16 +342,17 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         let took = now - std::mem::replace(&mut self.received, now);
         let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
         if took.saturating_mul(count(workers)) < SHORT.saturating_mul(count(ended)) {
-            self.most = (self.most * 2).min(LOOK_AHEAD * workers);
+            self.most = self.most.saturating_mul(2).min(workers.saturating_mul(LOOK_AHEAD));
         } else {
-            self.most = (self.most / 2).max(FIRST_LOOK_AHEAD * workers);
+            self.most = (self.most / 2).max(workers.saturating_mul(FIRST_LOOK_AHEAD));
         }
     }
 
     /// Decodes what has its turn.
     fn take_apart(&mut self) {
         while let Some(entry) = self.early.first_entry() {
-            if self.is_ordered && *entry.key() != self.taken {
+            let waits_its_turn = self.is_ordered || self.failure == Some(*entry.key());
+            if waits_its_turn && *entry.key() != self.taken {
                 return;
             }
             let outcome = entry.remove();

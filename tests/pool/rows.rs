@@ -2,8 +2,11 @@
 //! nothing of processes, which `tests/dummy` runs on threads as well.
 
 use crate::util::{SOON, until};
+use futures_core::Stream;
 use procession::{Error, Pool, TaskError, TaskOptions};
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -317,6 +320,17 @@ async fn results_can_be_awaited() {
     pool.join_async().await.unwrap();
 }
 
+#[tokio::test]
+async fn results_come_as_a_stream() {
+    let pool = Pool::new(2).unwrap();
+    let mut results = pool.imap(sqr, 0..100).unwrap().into_stream();
+    let mut all = Vec::new();
+    while let Some(result) = poll_fn(|it| Pin::new(&mut results).poll_next(it)).await {
+        all.push(result.unwrap());
+    }
+    assert_eq!(all, squares(0..100));
+}
+
 #[test]
 fn tasks_run_though_nobody_waits() {
     let pool = Pool::new(2).unwrap();
@@ -333,4 +347,59 @@ fn tasks_run_though_nobody_waits() {
         .collect();
     until("all callbacks ran", || done.load(Ordering::SeqCst) == 200);
     assert!(results.iter().all(procession::AsyncResult::ready));
+}
+
+/// However long the results before it take.
+#[test]
+fn a_failing_input_is_the_last_result_in_no_order_too() {
+    let pool = Pool::new(2).unwrap();
+    let slow = |x: i64| {
+        pause(100);
+        x
+    };
+    let results: Vec<_> = pool.try_imap_unordered(slow, failing_at(3)).unwrap().collect();
+    assert_eq!(results.len(), 4);
+    assert!(results[..3].iter().all(Result::is_ok), "{results:?}");
+    assert!(matches!(results[3], Err(TaskError::Input(_))), "{results:?}");
+}
+
+#[test]
+fn an_error_can_be_asked_for_again() {
+    let pool = Pool::new(1).unwrap();
+    let failed = pool.apply_async(|| -> u8 { panic!("in vain") }, ()).unwrap();
+    for _ in 0..2 {
+        let error = failed.get();
+        assert!(matches!(error, Err(Error::Task(TaskError::Panicked(_)))), "{error:?}");
+        assert!(!failed.successful().unwrap());
+    }
+}
+
+/// A result that is there does not wait for inputs that are slow to come.
+#[test]
+fn slow_inputs_hold_up_no_result() {
+    let pool = Pool::new(2).unwrap();
+    for is_ordered in [true, false] {
+        let slow = (0..20i64).inspect(|_| pause(100));
+        let begun = Instant::now();
+        let mut results = if is_ordered {
+            pool.imap(sqr, slow).unwrap()
+        } else {
+            pool.imap_unordered(sqr, slow).unwrap()
+        };
+        assert_eq!(results.next().unwrap().unwrap(), 0);
+        assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+        assert_eq!(results.next().unwrap().unwrap(), 1);
+        assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+    }
+}
+
+/// Nor do they hold up who waits for a while only.
+#[test]
+fn slow_inputs_hold_up_no_timeout() {
+    let pool = Pool::new(2).unwrap();
+    let slow = (0..20u64).inspect(|_| pause(100));
+    let begun = Instant::now();
+    let mut results = pool.imap(|_: u64| pause(3_000), slow).unwrap();
+    assert!(matches!(results.next_timeout(Duration::from_millis(150)), Err(Error::Timeout)));
+    assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
 }
