@@ -12,7 +12,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, ThreadId};
 use tokio::sync::oneshot;
 
-type Work = Box<dyn FnOnce() + Send>;
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 pub(super) struct Callbacks(Mutex<Option<Thread>>);
@@ -29,15 +29,16 @@ impl Callbacks {
     }
 
     /// Has something run after all that was given before. The thread may have gone since
-    /// it was [got ready](Self::get_ready): somebody has joined the pool. So another comes.
-    pub(super) fn run(&self, work: Work) {
+    /// it was [got ready](Self::get_ready): somebody has joined the pool. So another comes; when
+    /// none is to be had it is given back. Not run at all, it would keep those who wait for it
+    /// for ever.
+    pub(super) fn run(&self, work: Work) -> Option<Work> {
         let inbox = Thread::of(&mut lock(&self.0)).map(|thread| thread.inbox.clone());
         match inbox {
-            Ok(inbox) => drop(inbox.send(work)),
+            Ok(inbox) => inbox.send(work).err().map(|unsent| unsent.0),
             Err(error) => {
-                // Not run at all, it would keep those who wait for it for ever.
                 tracing::warn!(target: "procession", %error, "a callback runs where it can");
-                run_caught(work);
+                Some(work)
             }
         }
     }
@@ -90,7 +91,7 @@ impl Thread {
 }
 
 /// Callbacks are caught one by one; what is left is decoding.
-fn run_caught(work: Work) {
+pub(super) fn run_caught(work: Work) {
     if let Err(report) = crate::panic::catch(work) {
         tracing::error!(target: "procession", message = report.message,
             "a pool's result could not be read");
@@ -109,7 +110,7 @@ mod tests {
         callbacks.get_ready().unwrap();
         callbacks.end();
         let (told, hears) = channel();
-        callbacks.run(Box::new(move || told.send(()).unwrap()));
+        assert!(callbacks.run(Box::new(move || told.send(()).unwrap())).is_none());
         hears.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 }

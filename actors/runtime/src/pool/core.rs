@@ -4,7 +4,7 @@
 //! sends are offers, and those who are to be woken are woken when it is free. Who reads the
 //! streams is `wait`'s.
 
-use super::callback::Callbacks;
+use super::callback::{self, Callbacks, Work};
 use super::error::TaskError;
 use super::job::{Cook, HasJob, Job, Outcome, Then, Want};
 use super::memory;
@@ -263,11 +263,12 @@ impl Core {
         if matters && state.readers.rings_own_bell(&Reader::me(), change) {
             let _ = self.event.write(1);
         }
+        // They are queued by now when anybody learns that the pool has ended.
+        let callbacks = after.called_back.into_iter().filter_map(|job| self.queue_callbacks(job));
+        let without_thread: Vec<_> = callbacks.collect();
         drop(guard);
         after.wakes.wake();
-        for job in after.called_back {
-            self.call_back(job);
-        }
+        without_thread.into_iter().for_each(callback::run_caught);
         value
     }
 
@@ -291,6 +292,12 @@ impl Core {
     }
 
     fn call_back(&self, job: Arc<dyn HasJob>) {
+        let without_thread = self.queue_callbacks(job);
+        without_thread.into_iter().for_each(callback::run_caught);
+    }
+
+    /// Has a job's callbacks run by their thread. Gives them back when none is to be had.
+    fn queue_callbacks(&self, job: Arc<dyn HasJob>) -> Option<Work> {
         let core = self.this.clone();
         self.callbacks.run(Box::new(move || {
             job.job().run_callbacks();
@@ -298,7 +305,7 @@ impl Core {
             if let Some(core) = core.upgrade() {
                 core.change(|state, _, _| state.after.has_news = true);
             }
-        }));
+        }))
     }
 
     fn carry_out(
