@@ -14,6 +14,7 @@ mod progress;
 mod rows;
 #[path = "../util/mod.rs"]
 mod util;
+mod waits;
 use counted::{Counted, counted};
 use procession::{
     Error, Function, LogLevel, Pool, Process, StartMethod, TaskError, TaskOptions, current_process,

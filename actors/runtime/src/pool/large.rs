@@ -8,7 +8,7 @@
 //! stream.
 
 use crate::codec::{Encoded, Packed};
-use crate::link::Frame;
+use crate::link::{Frame, LinkError};
 use crate::queue::file_of;
 use crate::sys::chunk;
 use procession_protocols::wire::Header;
@@ -24,6 +24,12 @@ const BARE: u8 = 1 << 6;
 
 /// Shorter ones go over the stream.
 pub(super) const SHORTEST: usize = 64 * 1024;
+
+/// Whether it is only for now that descriptors cannot be sent: so many of this user's are under
+/// way, from and to whomever.
+pub(super) fn is_crowded(sent: &Result<(), LinkError>) -> bool {
+    matches!(sent, Err(LinkError::Io(error)) if error.raw_os_error() == Some(libc::ETOOMANYREFS))
+}
 
 /// What travels in a file.
 pub(super) struct Filed {

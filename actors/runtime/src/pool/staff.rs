@@ -141,14 +141,22 @@ impl Worker {
         header.flags = if task.limit_ms.is_some() { WATCHED } else { 0 };
         let bytes = &bytes[part];
         let filed = if tail.is_empty() { Filed::batch(bytes, fds) } else { Filed::bare(tail) };
-        let _ = match filed {
-            Some(filed) => {
-                let (header, payload, file) = filed.frame(header);
-                self.stream.push(header, &payload, &[file])
-            }
-            None if tail.is_empty() => self.stream.push(header, bytes, fds),
-            None => self.stream.push(header, &[bytes, tail].concat(), fds),
+        let posted = filed.map(|filed| {
+            let (header, payload, file) = filed.frame(header);
+            self.stream.post_parts(header, &payload, vec![file], usize::MAX)
+        });
+        let pushed = match posted {
+            Some(posted) if !large::is_crowded(&posted) => posted,
+            _ if tail.is_empty() => self.stream.push(header, bytes, fds),
+            _ => self.stream.push(header, &[bytes, tail].concat(), fds),
         };
+        if let Err(error) = pushed
+            && !matches!(error, LinkError::Closed)
+        {
+            // It would be waited for in vain; another worker may get it.
+            tracing::warn!(target: "procession", %error, "a task cannot be sent");
+            let _ = self.child.signal(Signal::SIGKILL);
+        }
     }
 
     /// Has a call go out behind those before it, in one frame if that may be.

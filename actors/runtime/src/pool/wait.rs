@@ -12,7 +12,7 @@ use crate::node::hidden;
 use crate::sync::lock;
 use crate::sys::watch::{Held, watch};
 use nix::errno::Errno;
-use nix::sys::epoll::{EpollEvent, EpollTimeout};
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use procession_protocols::pool::{Duty, Successor};
 use std::io;
 use std::sync::{Arc, Weak};
@@ -159,7 +159,7 @@ impl Core {
         }
     }
 
-    /// Waits for something to do, and does it. False when there was nothing.
+    /// Waits for something to do, and does it. False when there was nothing to read.
     fn serve_ready(&self, timeout: EpollTimeout) -> Result<bool, TaskError> {
         let asleep = if timeout == EpollTimeout::ZERO { None } else { self.may_sleep() };
         let timeout = if asleep.is_some() { timeout } else { EpollTimeout::ZERO };
@@ -172,7 +172,8 @@ impl Core {
             Err(error) => return Err(io::Error::from(error).into()),
         };
         self.serve(&events[..count]);
-        Ok(count > 0)
+        // Room alone may be there again and again, for what the system does not take.
+        Ok(events[..count].iter().any(|event| event.events() != EpollFlags::EPOLLOUT))
     }
 }
 

@@ -14,13 +14,16 @@ use crate::codec::{self, BatchDecoder, BatchEncoder, EncodeError, Encoded, Packe
 use crate::function::{BODY_TAG, Body, Ending, FunctionRef, NotInImage, Start, body_ref};
 use crate::launcher::hello::{Report, StartFault};
 use crate::link::{Frame, Link, LinkError};
+use crate::sync::{after, poll};
 use crate::sys::function::Descriptor;
+use nix::poll::{PollFd, PollFlags};
 use procession_protocols::exit::PanicReport;
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// What a worker is started with. Its descriptors come beside it: the stream, the
 /// outbox's memory, and those of the initializer's arguments.
@@ -38,6 +41,9 @@ pub(super) const WATCHED: u8 = 1;
 /// The calls of a frame with this flag are tasks of their own: after each of them it is looked
 /// whether the owner sleeps for it.
 pub(super) const JOINED: u8 = 1 << 1;
+
+/// Where descriptors find no room it is tried again so soon.
+const CROWDED: Duration = Duration::from_millis(1);
 
 /// Ends the other side's sleep: there is a result, or there is room for one.
 pub(super) const RING: Kind = Kind::Credit;
@@ -80,6 +86,7 @@ fn run(mut start: Start<'_>) -> Result<Ending, StartFault> {
         outbox,
         inbox: VecDeque::new(),
         encoder: BatchEncoder::default(),
+        has_failed: false,
     };
     let max_memory = args.max_memory;
     Worker { desk, functions: HashMap::new(), state, max_memory }.serve();
@@ -100,6 +107,8 @@ struct Desk {
     /// Frames that came while there was no room for a result.
     inbox: VecDeque<Frame>,
     encoder: BatchEncoder,
+    /// A result has not gone out: nothing that follows it would be understood.
+    has_failed: bool,
 }
 
 /// The calls of one task.
@@ -118,9 +127,11 @@ pub(super) struct Calls<'a> {
 }
 
 impl Worker {
-    /// Until the owner says so, or is gone.
+    /// Until the owner says so, is gone, or cannot be answered.
     fn serve(&mut self) {
-        while let Ok(frame) = self.desk.next_frame() {
+        while !self.desk.has_failed
+            && let Ok(frame) = self.desk.next_frame()
+        {
             match frame.header.kind {
                 Kind::Call => self.task(frame),
                 DEFINE => self.define(frame),
@@ -220,7 +231,8 @@ impl<'a> Calls<'a> {
             return self.hand_over(Ok(()), true);
         }
         if let Some(filed) = codec::as_bytes(value).and_then(Filed::bare) {
-            let handed_over = self.desk.spill_filed(filed).is_ok();
+            let spilled = self.desk.spill_filed(filed);
+            let handed_over = self.desk.note(spilled);
             self.is_open = false;
             return handed_over;
         }
@@ -250,7 +262,10 @@ impl<'a> Calls<'a> {
     #[inline]
     fn hand_over(&mut self, encoded: Result<(), EncodeError>, is_put: bool) -> bool {
         let is_done = is_put && !self.is_watched && !self.desk.outbox.is_heavy();
-        let handed_over = is_done || self.desk.hand_over_slowly(encoded, is_put).is_ok();
+        let handed_over = is_done || {
+            let handed_over = self.desk.hand_over_slowly(encoded, is_put);
+            self.desk.note(handed_over)
+        };
         self.is_open = false;
         // Of many calls of one task, which make the time, no more is asked.
         if self.is_joined { self.tell_of_one() && handed_over } else { handed_over }
@@ -267,6 +282,21 @@ impl<'a> Calls<'a> {
 impl Desk {
     fn next_frame(&mut self) -> Result<Frame, LinkError> {
         self.inbox.pop_front().map_or_else(|| self.stream.recv_alone(), Ok)
+    }
+
+    /// Whether a result went out. One that did not leaves a mark in the outbox that nothing
+    /// comes for: the owner learns by this process's end which one it was.
+    #[cold]
+    fn note(&mut self, handed_over: Result<(), LinkError>) -> bool {
+        self.has_failed |= handed_over.is_err();
+        match handed_over {
+            Err(LinkError::Closed) => false,
+            Err(error) => {
+                tracing::warn!(target: "procession", %error, "a result cannot be sent");
+                false
+            }
+            Ok(()) => true,
+        }
     }
 
     /// Puts what is encoded into the outbox. False when it does not go there, or not now.
@@ -321,7 +351,7 @@ impl Desk {
         }
         self.keep_place()?;
         let header = Header::new(Kind::Reply, encoded.bytes.len()).map_err(io::Error::other)?;
-        self.stream.send(header, &encoded, None)
+        self.send(header, &encoded)
     }
 
     /// Sends a result that is in a file.
@@ -330,7 +360,21 @@ impl Desk {
         let header = Header::new(Kind::Reply, 0).map_err(io::Error::other)?;
         let (header, payload, file) = filed.frame(header);
         let encoded = Encoded { bytes: payload.to_vec(), fds: vec![file] };
-        self.stream.send(header, &encoded, None)
+        self.send(header, &encoded)
+    }
+
+    /// Sends it as soon as its descriptors find room, unless the owner is gone.
+    fn send(&self, header: Header, encoded: &Encoded) -> Result<(), LinkError> {
+        loop {
+            let sent = self.stream.send(header, encoded, None);
+            if !large::is_crowded(&sent) {
+                return sent;
+            }
+            let is_gone = &mut [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+            if poll(is_gone, after(CROWDED))? {
+                return Err(LinkError::Closed);
+            }
+        }
     }
 
     fn keep_place(&mut self) -> Result<(), LinkError> {

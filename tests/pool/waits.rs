@@ -1,0 +1,142 @@
+//! Waits that end, whatever is scarce: time, descriptors, workers.
+
+use crate::rows::{pause, sqr};
+use crate::util::{Folder, SOON, alone, lines, note, signal, stop, until};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::{Uid, geteuid, setuid};
+use procession::{Error, Pool, Process, TaskError, TaskOptions};
+use procession_runtime::wait::block_on;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// What should be there at once is there by then.
+const PROMPT: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_task_does_not_wait_behind_a_busy_worker_when_another_may_come() {
+    let builder = Pool::builder().processes(2).idle_timeout(Duration::from_millis(50));
+    let pool = builder.build().unwrap();
+    let busy = pool.apply_async(pause, (60_000,)).unwrap();
+    until("the other has left", || pool.pids().len() == 1);
+    let next = pool.apply_async(sqr, (3,)).unwrap();
+    assert_eq!(next.get_timeout(PROMPT).unwrap(), 9);
+    assert!(!busy.ready());
+}
+
+/// However short a limit is, its task ends, and at the cost of its own worker.
+#[test]
+fn a_limit_that_is_up_at_once_ends_its_task() {
+    let pool = Pool::new(1).unwrap();
+    let at_once = pool.with(TaskOptions::new().timeout(Duration::ZERO));
+    let ended = at_once.apply_async(pause, (60_000,)).unwrap().get_timeout(PROMPT);
+    assert!(matches!(ended, Err(Error::Task(TaskError::TimedOut(_)))), "{ended:?}");
+    assert_eq!(pool.apply(sqr, (3,)).unwrap(), 9);
+    assert!(pool.stats().restarts <= 3, "{:?}", pool.stats());
+}
+
+/// Cannot be read.
+#[derive(Debug)]
+struct Loud;
+
+impl Serialize for Loud {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        7_u8.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Loud {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("too loud")
+    }
+}
+
+/// Whether or not a callback's thread reads it first.
+#[test]
+fn a_result_whose_reading_panics_keeps_nobody_waiting() {
+    let pool = Pool::new(1).unwrap();
+    let loud = || pool.apply_async(|| Loud, ()).unwrap();
+    for result in [loud().callback(|_| ()).unwrap(), loud()] {
+        let read = result.get_timeout(PROMPT);
+        assert!(matches!(read, Err(Error::Task(TaskError::Panicked(_)))), "{read:?}");
+    }
+    pool.close();
+    assert!(pool.join_timeout(PROMPT).unwrap());
+}
+
+#[test]
+fn a_callback_cannot_await_the_end_of_its_pool() {
+    let pool = Arc::new(Pool::new(1).unwrap());
+    let (inner, (told, hears)) = (pool.clone(), mpsc::channel());
+    let result = pool.apply_async(sqr, (3,)).unwrap();
+    let result = result.callback(move |_| {
+        inner.close();
+        told.send(block_on(inner.join_async())).unwrap();
+    });
+    let ended = hears.recv_timeout(PROMPT).unwrap();
+    assert!(matches!(ended, Err(Error::Task(TaskError::WouldDeadlock))), "{ended:?}");
+    assert_eq!(result.unwrap().get().unwrap(), 9);
+}
+
+/// Large, and in a file; the first is not there at once.
+fn large(x: u64) -> Vec<u8> {
+    pause(if x == 0 { 500 } else { 0 });
+    vec![x.to_le_bytes()[0]; 100_000]
+}
+
+/// A user without rights may have so many descriptors under way as one process may hold.
+/// Results in files wait then until others have been taken; none is lost.
+#[test]
+fn results_wait_where_too_many_descriptors_are_under_way() {
+    if !geteuid().is_root() {
+        println!("who has no rights to lay down cannot show it");
+        return;
+    }
+    let folder = Folder::new("pool-crowded");
+    let owner = |file: String| {
+        let be_nobody = || {
+            setrlimit(Resource::RLIMIT_NOFILE, 100, 100).unwrap();
+            setuid(Uid::from_raw(65_534)).unwrap();
+        };
+        let pool = Pool::builder().processes(1).initializer(be_nobody, ()).build().unwrap();
+        let chunk = pool.with(TaskOptions::new().chunksize(200));
+        let results = chunk.map_async(large, 0..200).unwrap();
+        note(&file, "submitted");
+        let results = results.get_timeout(PROMPT).map_err(|error| error.to_string())?;
+        Ok::<_, String>(results.iter().zip(0..).all(|(result, x)| {
+            result.len() == 100_000 && result.iter().all(|byte| *byte == u64::to_le_bytes(x)[0])
+        }))
+    };
+    let file = folder.file("submitted");
+    let owner = Process::spawn(owner, (file.clone(),)).unwrap();
+    lines(&file, 1);
+    // Nobody takes them meanwhile.
+    let pid = owner.pid().unwrap();
+    stop(pid);
+    pause(1_000);
+    signal(pid, Signal::SIGCONT);
+    assert_eq!(owner.result_timeout(SOON).unwrap(), Ok(true));
+}
+
+#[test]
+fn a_start_outlives_a_moment_without_descriptors() {
+    alone("waits::a_start_outlives_a_moment_without_descriptors", || {
+        let pool = Pool::new(1).unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+        signal(pool.pids()[0], Signal::SIGKILL);
+        until("its end is known", || pool.pids().is_empty());
+        pause(200);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        let next = pool.apply_async(sqr, (3,)).unwrap();
+        assert_eq!(next.get_timeout(PROMPT).unwrap(), 9);
+    });
+}
+
+/// As one says that there is no limit.
+#[test]
+fn a_start_may_take_as_long_as_it_likes() {
+    let pool = Pool::builder().processes(1).start_timeout(Duration::MAX).build().unwrap();
+    assert_eq!(pool.apply(sqr, (3,)).unwrap(), 9);
+}
