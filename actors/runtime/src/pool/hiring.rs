@@ -10,12 +10,21 @@ use crate::down::Down;
 use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
 use crate::sync::lock;
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use procession_protocols::pool::{Effect, WorkerId};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// Where the system has no descriptor, process or memory to give, a start is tried again after
+/// so long, and then after twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// So often, within about half a second. What lasts longer counts as a start that failed.
+const MOST_TRIES: u32 = 6;
 
 impl Core {
     /// Starts the first workers, and waits until all are ready.
@@ -75,6 +84,21 @@ impl Core {
         // The hidden thread is not the only one of this process, which can not be copied then.
         let method = self.recipe.method.unwrap_or_else(launcher::default_method);
         let method = (method == StartMethod::Fork).then_some(StartMethod::Spawn);
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..MOST_TRIES {
+            match self.start_one(method).await {
+                Err(StartError::Io(error)) if is_for_want(&error) => {
+                    tracing::debug!(target: "procession", %error, "a worker's start is put off");
+                }
+                started => return started,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.start_one(method).await
+    }
+
+    async fn start_one(self: &Arc<Self>, method: Option<StartMethod>) -> Result<Hired, StartError> {
         self.prepare_aside(method).await?.start().await
     }
 
@@ -163,4 +187,10 @@ impl Core {
             state.scheduler.died(id, worker.tray.begun(), now, out);
         });
     }
+}
+
+/// Whether the system lacked something that it may have again in a moment.
+fn is_for_want(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(number, Some(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM))
 }
