@@ -33,6 +33,9 @@ use std::time::Duration;
 /// pool another worker takes its place here. Only when workers cannot be had, or their
 /// initializer fails, all ends in [`TaskError::Broken`](crate::TaskError::Broken).
 ///
+/// Calls may start processes, and have pools and executors of their own; these end with the
+/// worker.
+///
 /// Dropping an executor shuts it down without waiting: what was submitted is still done, and
 /// a program that ends in good order waits for it.
 ///

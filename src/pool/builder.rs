@@ -131,8 +131,9 @@ impl PoolBuilder {
         Ok(Pool::of_core(self.core(false)?))
     }
 
-    /// What a pool is a handle of.
-    pub(crate) fn core(self, on_demand: bool) -> Result<Arc<Core>> {
+    /// What a pool is a handle of, or an executor: its workers come on demand, and may have
+    /// children, as Python's.
+    pub(crate) fn core(self, is_executor: bool) -> Result<Arc<Core>> {
         let workers = self.processes.map_or_else(crate::cpu_count, Ok)?;
         if workers == 0 {
             return Err(Error::Invalid("a pool has at least one worker"));
@@ -154,7 +155,8 @@ impl PoolBuilder {
             initializer,
             method: self.method,
             start_timeout: self.start_timeout,
-            on_demand,
+            on_demand: is_executor,
+            may_have_children: is_executor,
             relay_stderr: self.relay_stderr,
             max_memory: self.max_memory,
             idle_timeout: self.idle_timeout,

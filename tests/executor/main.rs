@@ -12,6 +12,7 @@ mod futures;
 mod together;
 #[path = "../util/mod.rs"]
 mod util;
+mod workers;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession::futures::{Future, MapOptions, ReturnWhen, as_completed, wait};

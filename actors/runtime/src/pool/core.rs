@@ -81,6 +81,7 @@ impl Core {
             method: setup.method,
             initializer: setup.initializer,
             start_timeout: setup.start_timeout,
+            may_have_children: setup.may_have_children,
             relay_stderr: setup.relay_stderr,
             max_memory: setup.max_memory,
         };

@@ -27,6 +27,8 @@ pub struct Setup {
     /// Whether they are started when tasks find none idle; forked ones are started at once
     /// all the same. A failing initializer breaks such a pool.
     pub on_demand: bool,
+    /// Whether their tasks may start processes.
+    pub may_have_children: bool,
     /// Whether their standard error is relayed and its end kept for reports.
     pub relay_stderr: bool,
     /// How many bytes of memory a worker may use before another takes its place.

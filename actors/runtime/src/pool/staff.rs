@@ -304,6 +304,7 @@ pub(super) struct Recipe {
     pub(super) method: Option<StartMethod>,
     pub(super) initializer: Option<Initializer>,
     pub(super) start_timeout: Duration,
+    pub(super) may_have_children: bool,
     pub(super) relay_stderr: bool,
     pub(super) max_memory: Option<u64>,
 }
@@ -342,6 +343,7 @@ impl Recipe {
             spec.method = method;
         }
         spec.daemon = true;
+        spec.allow_nested = self.may_have_children;
         spec.ignore_sigint = true;
         spec.start_timeout = self.start_timeout;
         // That is long enough for most of them, and whoever makes the pool may have said it.
