@@ -176,7 +176,6 @@ impl<R: Send + 'static> Shared<R> {
                 // It will never come here.
                 Err(error) => drop(self.decide(Stage::Failed(error), |stage| !stage.is_done())),
             }
-            self.settle();
         }
         self.poll_decided(context)
     }
@@ -193,7 +192,9 @@ impl<R: Send + 'static> Shared<R> {
             }));
             Future::of(shared).call_back();
         };
-        core.add_callback(self.clone(), keep, Box::new(then))
+        // The next one asks again.
+        let not_asked = |_: &TaskError| lock(&self.state).is_asked = false;
+        core.add_callback(self.clone(), keep, Box::new(then)).inspect_err(not_asked)
     }
 
     fn decode(&self, source: &Source<R>, outcome: Option<Outcome>) {
