@@ -6,7 +6,9 @@
 //! runs, and a panic in any of them ends no thread.
 
 use crate::executor::{Future, Promise};
+use nix::unistd::gettid;
 use procession_protocols::exit::PanicReport;
+use procession_runtime::node::leave::is_leaver;
 use procession_runtime::panic::catch;
 use procession_runtime::pool::TaskError;
 use procession_runtime::sync::lock;
@@ -59,6 +61,8 @@ struct Inner {
     idle: usize,
     unfinished: usize,
     made: usize,
+    /// The system's numbers of its threads.
+    numbers: Vec<i32>,
     end: Option<Promise<()>>,
 }
 
@@ -132,6 +136,7 @@ impl Crew {
             idle: 0,
             unfinished: 0,
             made: 0,
+            numbers: Vec::new(),
             end: Some(end),
         };
         let (inner, work) = (Mutex::new(inner), Condvar::new());
@@ -158,6 +163,11 @@ impl Crew {
     /// Whether the calling thread is one of them.
     pub(super) fn is_member(&self) -> bool {
         CREW.get() == std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether one of its threads is ending the program, and so will not leave.
+    pub(super) fn ends_the_program(&self) -> bool {
+        self.is_member() || lock(&self.inner).numbers.iter().any(|number| is_leaver(*number))
     }
 
     /// Done when the crew has been closed and no thread is left.
@@ -248,6 +258,7 @@ impl Crew {
     /// A thread's whole life.
     fn serve(self: Arc<Self>, tell: Option<Sender<Result<(), PanicReport>>>) {
         CREW.set(Arc::as_ptr(&self).addr());
+        lock(&self.inner).numbers.push(gettid().as_raw());
         let _leaving = Leaving(&self);
         let made = catch(|| match &self.initializer {
             Some(initializer) => initializer(),
@@ -338,6 +349,7 @@ impl Crew {
             let inner = &mut *lock(&self.inner);
             inner.threads -= 1;
             inner.idle -= 1;
+            inner.numbers.retain(|number| *number != gettid().as_raw());
             inner.end.take_if(|_| inner.threads == 0)
         };
         finish(end);

@@ -34,7 +34,7 @@ static NUMBER: AtomicUsize = AtomicUsize::new(0);
 /// threads do so.
 ///
 /// Dropping it shuts it down without waiting: what was submitted is still done, and a
-/// program that ends in good order waits for it.
+/// program that ends in good order waits for it, unless one of its calls ends it.
 ///
 /// ```
 /// use procession::dummy::ThreadPoolExecutor;
@@ -103,7 +103,10 @@ impl ThreadExecutorBuilder {
         let ending = crew.clone();
         let at_exit = Finalizer::new(Some(0), move || {
             ending.close();
-            let _ = ending.ended().exception();
+            // A call that ends the program cannot wait for its own end.
+            if !ending.ends_the_program() {
+                let _ = ending.ended().exception();
+            }
         });
         crew.ended().add_done_callback(move |_| {
             at_exit.cancel();

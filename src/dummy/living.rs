@@ -46,7 +46,8 @@ fn join_all() {
         let next = {
             let living = lock(&LIVING);
             let is_awaited = |one: &&ProcessRef| {
-                !one.is_daemon() && current().is_none_or(|life| !Arc::ptr_eq(&life, &one.0))
+                let is_me = current().is_some_and(|life| Arc::ptr_eq(&life, &one.0));
+                !one.is_daemon() && !is_me && !one.0.ends_the_program()
             };
             living.1.iter().find(is_awaited).cloned()
         };

@@ -7,8 +7,10 @@
 use super::living;
 use crate::error::{Error, JoinError, Result};
 use crate::executor::{Future, Promise};
+use nix::unistd::gettid;
 use procession_protocols::exit::PanicReport;
 use procession_runtime::function::Entry;
+use procession_runtime::node::leave::is_leaver;
 use procession_runtime::panic::catch;
 use procession_runtime::sync::{after, lock};
 use std::any::type_name;
@@ -17,7 +19,7 @@ use std::fmt;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,8 @@ pub(super) struct Life {
     pub(super) parent: u32,
     pub(super) number: u32,
     children: AtomicU32,
+    /// The system's number of its thread; 0 before it begins.
+    thread: AtomicI32,
     ended: Future<()>,
 }
 
@@ -215,6 +219,7 @@ impl ProcessRef {
             parent: maker.map_or(0, |life| life.number),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed) + 1,
             children: AtomicU32::new(0),
+            thread: AtomicI32::new(0),
             ended,
         }))
     }
@@ -240,7 +245,9 @@ impl ProcessRef {
         let me = self.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             CURRENT.set(Some(me.0.clone()));
-            me.has_ended(work());
+            me.0.thread.store(gettid().as_raw(), Ordering::Release);
+            // What it returned may be dropped here, and panic, when nobody has a handle.
+            me.has_ended(catch(work).unwrap_or(1));
             CURRENT.set(None);
             let _ = end.set_result(());
         });
@@ -413,6 +420,11 @@ impl Inner {
 }
 
 impl Life {
+    /// Whether it is ending the program, and so will not end by itself.
+    pub(super) fn ends_the_program(&self) -> bool {
+        is_leaver(self.thread.load(Ordering::Acquire))
+    }
+
     pub(super) fn name(&self) -> String {
         lock(&self.inner).name.clone()
     }

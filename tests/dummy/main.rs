@@ -19,6 +19,7 @@ pub(crate) use real::*;
 mod ends;
 #[path = "../queue/items.rs"]
 mod items;
+mod leaving;
 #[path = "../sync/meet.rs"]
 mod meet;
 #[path = "../pool/rows.rs"]

@@ -13,7 +13,7 @@ use crate::launcher::StartMethod;
 use crate::sync::{after, lock};
 use crate::sys::watch::{Held, Watched};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
@@ -36,6 +36,9 @@ static REGISTERED: Once = Once::new();
 
 /// Wakes the hidden thread for the winding down.
 static WAKE: Mutex<Option<EventFd>> = Mutex::new(None);
+
+/// The thread that is in the C library's exit; 0 is none.
+static LEAVER: AtomicI32 = AtomicI32::new(0);
 
 /// How far the winding down is.
 static PROGRESS: (Mutex<Progress>, Condvar) =
@@ -89,6 +92,7 @@ extern "C" fn at_exit() {
     if PREPARED.load(Ordering::Acquire) != me || !is_to_do() {
         return;
     }
+    LEAVER.store(nix::unistd::gettid().as_raw(), Ordering::Release);
     let woken = lock(&WAKE).as_ref().is_some_and(|wake| wake.write(1).is_ok());
     if woken {
         let mut progress = lock(&PROGRESS.0);
@@ -96,6 +100,12 @@ extern "C" fn at_exit() {
             progress = PROGRESS.1.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// Whether a thread waits in the C library's exit for the winding down, which must not wait for
+/// its end.
+pub fn is_leaver(thread: i32) -> bool {
+    thread != 0 && LEAVER.load(Ordering::Acquire) == thread
 }
 
 /// Whether another thread has to wind down, or is at it.

@@ -1,0 +1,85 @@
+//! Threads, pools and programs that end in odd ways, or are asked for something after that.
+
+use crate::util::{SOON, alone_command, is_alone, run, until};
+use procession_runtime::wait::block_on;
+use real::dummy::{Pool, Process, ThreadPoolExecutor, active_children};
+use real::{Error, TaskError};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn sqr(x: i64) -> i64 {
+    x * x
+}
+
+/// Nobody waits then for the call that ends it.
+#[test]
+fn a_call_may_end_the_program() {
+    let name = "leaving::a_call_may_end_the_program";
+    if is_alone(name) {
+        let executor = ThreadPoolExecutor::new(2).unwrap();
+        drop(executor.submit(|| -> u8 { std::process::exit(7) }, ()).unwrap());
+        std::thread::sleep(SOON);
+        return;
+    }
+    assert_eq!(run(alone_command(name)).code, 7);
+}
+
+#[test]
+fn a_thread_may_end_the_program() {
+    let name = "leaving::a_thread_may_end_the_program";
+    if is_alone(name) {
+        drop(Process::spawn(|| -> u8 { std::process::exit(7) }, ()).unwrap());
+        std::thread::sleep(SOON);
+        return;
+    }
+    assert_eq!(run(alone_command(name)).code, 7);
+}
+
+/// Panics when it is dropped.
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "in a drop");
+    }
+}
+
+/// Whatever becomes of what it returned.
+#[test]
+fn a_thread_whose_result_nobody_wants_has_ended() {
+    drop(Process::builder(|| Bad, ()).name("bad").start().unwrap());
+    until("it has ended", || active_children().iter().all(|child| child.name() != "bad"));
+}
+
+#[test]
+fn a_task_cannot_await_the_end_of_its_pool() {
+    let pool = Arc::new(Pool::new(1).unwrap());
+    let inner = pool.clone();
+    let waits = move || {
+        inner.close();
+        block_on(inner.join_async()).err().map(|error| error.to_string())
+    };
+    let told = pool.apply_async(waits, ()).unwrap();
+    let told = told.get_timeout(Duration::from_secs(10)).unwrap();
+    assert!(told.is_some_and(|told| told.contains("could never end")));
+    assert!(pool.join_timeout(SOON).unwrap());
+}
+
+/// What is called later than that would never be called.
+#[test]
+fn a_callback_for_a_pool_that_has_ended_is_refused() {
+    let pool = Pool::new(1).unwrap();
+    let result = pool.apply_async(sqr, (3,)).unwrap();
+    pool.close();
+    pool.join().unwrap();
+    let late = result.callback(|_| ());
+    assert!(matches!(late, Err(Error::Task(TaskError::NotRunning))), "{late:?}");
+}
+
+#[test]
+fn there_may_be_as_many_threads_as_anybody_wants() {
+    let executor = ThreadPoolExecutor::new(usize::MAX).unwrap();
+    let squares: Result<Vec<_>, _> = executor.map(sqr, 0..3).unwrap().collect();
+    assert_eq!(squares.unwrap(), [0, 1, 4]);
+    assert!(executor.threads() <= 3);
+}
