@@ -133,6 +133,9 @@ impl<R: Send + 'static> AsyncResult<R> {
         mut self,
         callback: impl FnOnce(std::result::Result<&R, &TaskError>) + Send + 'static,
     ) -> Result<Self> {
+        if !self.callbacks.is_running() && self.future.done() {
+            return Err(TaskError::NotRunning.into());
+        }
         let future = self.future.clone();
         let (call, called) = Call::new(move |_: &mut dyn Any| {
             future.look(callback);
