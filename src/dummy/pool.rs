@@ -171,7 +171,7 @@ impl Pool {
     /// As [`join`](Self::join), without blocking the thread.
     ///
     /// # Errors
-    /// [`Error::PoolRunning`].
+    /// As [`join`](Self::join).
     ///
     /// # Cancel safety
     /// Dropping the future ends only the wait.
@@ -187,9 +187,6 @@ impl Pool {
     fn join_until(&self, deadline: Option<Instant>) -> Result<bool> {
         self.may_join()?;
         let callbacks = self.tasks.callbacks();
-        if self.crew().is_member() || callbacks.is_member() {
-            return Err(TaskError::WouldDeadlock.into());
-        }
         if !self.crew().ended().wait_until(deadline)? {
             return Ok(false);
         }
@@ -199,7 +196,13 @@ impl Pool {
     }
 
     fn may_join(&self) -> Result<()> {
-        if self.crew().is_running() { Err(Error::PoolRunning) } else { Ok(()) }
+        if self.crew().is_running() {
+            return Err(Error::PoolRunning);
+        }
+        if self.crew().is_member() || self.tasks.callbacks().is_member() {
+            return Err(TaskError::WouldDeadlock.into());
+        }
+        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@ pub use stream::ImapStream;
 pub use tasks::Tasks;
 
 use crate::error::{Error, Result};
-use procession_runtime::pool::Core;
+use procession_runtime::pool::{Core, TaskError};
 pub use procession_runtime::pool::{PoolStats, WorkerStats};
 use std::fmt;
 use std::ops::Deref;
@@ -165,13 +165,16 @@ impl Pool {
     /// As [`join`](Self::join), without blocking the thread.
     ///
     /// # Errors
-    /// [`Error::PoolRunning`].
+    /// As [`join`](Self::join).
     ///
     /// # Cancel safety
     /// Dropping the future ends only the wait.
     pub async fn join_async(&self) -> Result<()> {
         if self.core().is_running() {
             return Err(Error::PoolRunning);
+        }
+        if self.core().is_calling_back() {
+            return Err(TaskError::WouldDeadlock.into());
         }
         self.core().join_async().await;
         Ok(())
