@@ -3,6 +3,7 @@
 //! Owns how far a lazy map looks ahead, and the order of its results.
 
 use super::crew::Crew;
+use super::stream::ImapStream;
 use super::tasks::{Chunk, failures};
 use crate::error::{Error, Result};
 use crate::executor::Future;
@@ -103,6 +104,29 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
+    /// The same results as an async stream, on any executor.
+    ///
+    /// ```
+    /// use futures_core::Stream;
+    /// use procession::dummy::Pool;
+    /// use std::{future::poll_fn, pin::Pin};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> procession::Result<()> {
+    /// let pool = Pool::new(2)?;
+    /// let mut squares = pool.imap(|x: u64| x * x, 0..3)?.into_stream();
+    /// let mut sum = 0;
+    /// while let Some(square) = poll_fn(|cx| Pin::new(&mut squares).poll_next(cx)).await {
+    ///     sum += square?;
+    /// }
+    /// assert_eq!(sum, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_stream(self) -> ImapStream<'a, R> {
+        ImapStream::new(self)
+    }
+
     /// Pending when the deadline passed.
     pub(super) fn next_until(
         &mut self,
@@ -167,6 +191,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
     /// which are slow to come.
     fn fill(&mut self) -> bool {
         while !self.is_drawn && self.ahead.len() < self.most {
+            let begun = Instant::now();
             match (self.source)() {
                 Part::Submitted(part) => self.ahead.push_back(part),
                 Part::Failed(error) => {
@@ -179,6 +204,7 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
                 return true;
             }
         }
+        false
     }
 }
 

@@ -39,6 +39,7 @@ mod map;
 mod pool;
 mod process;
 mod result;
+mod stream;
 mod tasks;
 
 pub use crate::context::{cpu_count, freeze_support};
@@ -56,4 +57,5 @@ pub use map::{MapResults, Mapping};
 pub use pool::{Pool, Pool as ThreadPool, PoolBuilder};
 pub use process::{Process, ProcessBuilder, ProcessRef, Sentinel};
 pub use result::AsyncResult;
+pub use stream::ImapStream;
 pub use tasks::Tasks;
