@@ -6,9 +6,8 @@
 //! runs, and a panic in any of them ends no thread.
 
 use crate::executor::{Future, Promise};
-use nix::unistd::gettid;
 use procession_protocols::exit::PanicReport;
-use procession_runtime::node::leave::is_leaver;
+use procession_runtime::node::leave::{is_leaver, this_thread};
 use procession_runtime::panic::catch;
 use procession_runtime::pool::TaskError;
 use procession_runtime::sync::lock;
@@ -258,7 +257,7 @@ impl Crew {
     /// A thread's whole life.
     fn serve(self: Arc<Self>, tell: Option<Sender<Result<(), PanicReport>>>) {
         CREW.set(Arc::as_ptr(&self).addr());
-        lock(&self.inner).numbers.push(gettid().as_raw());
+        lock(&self.inner).numbers.push(this_thread());
         let _leaving = Leaving(&self);
         let made = catch(|| match &self.initializer {
             Some(initializer) => initializer(),
@@ -349,7 +348,7 @@ impl Crew {
             let inner = &mut *lock(&self.inner);
             inner.threads -= 1;
             inner.idle -= 1;
-            inner.numbers.retain(|number| *number != gettid().as_raw());
+            inner.numbers.retain(|number| *number != this_thread());
             inner.end.take_if(|_| inner.threads == 0)
         };
         finish(end);

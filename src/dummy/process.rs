@@ -7,10 +7,9 @@
 use super::living;
 use crate::error::{Error, JoinError, Result};
 use crate::executor::{Future, Promise};
-use nix::unistd::gettid;
 use procession_protocols::exit::PanicReport;
 use procession_runtime::function::Entry;
-use procession_runtime::node::leave::is_leaver;
+use procession_runtime::node::leave::{is_leaver, this_thread};
 use procession_runtime::panic::catch;
 use procession_runtime::sync::{after, lock};
 use std::any::type_name;
@@ -245,7 +244,7 @@ impl ProcessRef {
         let me = self.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             CURRENT.set(Some(me.0.clone()));
-            me.0.thread.store(gettid().as_raw(), Ordering::Release);
+            me.0.thread.store(this_thread(), Ordering::Release);
             // What it returned may be dropped here, and panic, when nobody has a handle.
             me.has_ended(catch(work).unwrap_or(1));
             CURRENT.set(None);

@@ -92,7 +92,7 @@ extern "C" fn at_exit() {
     if PREPARED.load(Ordering::Acquire) != me || !is_to_do() {
         return;
     }
-    LEAVER.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+    LEAVER.store(this_thread(), Ordering::Release);
     let woken = lock(&WAKE).as_ref().is_some_and(|wake| wake.write(1).is_ok());
     if woken {
         let mut progress = lock(&PROGRESS.0);
@@ -100,6 +100,11 @@ extern "C" fn at_exit() {
             progress = PROGRESS.1.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// The system's number of the calling thread, by which [`is_leaver`] knows it.
+pub fn this_thread() -> i32 {
+    nix::unistd::gettid().as_raw()
 }
 
 /// Whether a thread waits in the C library's exit for the winding down, which must not wait for
