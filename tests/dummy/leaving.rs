@@ -4,7 +4,7 @@ use crate::util::{SOON, alone_command, is_alone, run, until};
 use procession_runtime::wait::block_on;
 use real::dummy::{Pool, Process, ThreadPoolExecutor, active_children};
 use real::{Error, TaskError};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 fn sqr(x: i64) -> i64 {
@@ -47,7 +47,13 @@ impl Drop for Bad {
 /// Whatever becomes of what it returned.
 #[test]
 fn a_thread_whose_result_nobody_wants_has_ended() {
-    drop(Process::builder(|| Bad, ()).name("bad").start().unwrap());
+    let (handle, gone) = mpsc::channel::<()>();
+    let returns = move || {
+        let _ = gone.recv();
+        Bad
+    };
+    drop(Process::builder(returns, ()).name("bad").start().unwrap());
+    drop(handle);
     until("it has ended", || active_children().iter().all(|child| child.name() != "bad"));
 }
 

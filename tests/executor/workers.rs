@@ -27,7 +27,7 @@ fn a_call_may_have_workers_of_its_own() {
 fn a_map_begins_with_its_first_inputs() {
     let executor = executor(1);
     soon(&executor.submit(sqr, (1,)).unwrap()).unwrap();
-    let inputs = (0..10u64).inspect(|_| std::thread::sleep(Duration::from_millis(50)));
+    let inputs = (0..10u64).inspect(|_| std::thread::sleep(Duration::from_millis(150)));
     let mut results = executor.map(|_: u64| SystemTime::now(), inputs).unwrap();
     let drawn = SystemTime::now();
     let begun = results.next().unwrap().unwrap();
