@@ -15,6 +15,7 @@ mod json;
 mod kills;
 mod life;
 mod locks;
+mod many;
 mod namespaces;
 mod pools;
 mod python;

@@ -422,6 +422,11 @@ impl Link {
         let _ = nix::sys::socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 
+    /// How many bytes are kept that wait for room.
+    pub(crate) fn kept(&self) -> usize {
+        lock(&self.tx).kept()
+    }
+
     /// Whether something is kept that waits for room.
     pub fn wants_write(&self) -> bool {
         !lock(&self.tx).is_empty()

@@ -124,13 +124,54 @@ impl Channel {
     pub(super) fn ask(&self, object: u64, ask: &Ask, deadline: Option<Instant>) -> Answer {
         let begun = lock(&self.calls).begin(thread::current());
         let number = begun.map_err(|Over| self.gone())?;
-        let sent = self.send(Kind::Call, object, number, ask);
+        let sent = self.send_in_time(object, number, ask, deadline);
         sent.and_then(|()| self.wait(number, deadline)).inspect_err(|error| {
             self.leave(number);
             if matches!(error, ManagerError::Share(ShareError::Timeout)) {
                 self.give_up(object, number);
             }
         })?
+    }
+
+    /// Sends a call. Behind others' large ones it waits for room, and reads meanwhile if nobody
+    /// else does: the server may have to be rid of its answers first.
+    fn send_in_time(
+        &self,
+        object: u64,
+        number: u64,
+        ask: &Ask,
+        deadline: Option<Instant>,
+    ) -> Result<(), ManagerError> {
+        while !self.try_send(Kind::Call, object, number, ask, OUTBOUND_LIMIT)? {
+            let reads = match lock(&self.calls).turn(number) {
+                Turn::Read => true,
+                Turn::Over => return Err(self.gone()),
+                Turn::Wait | Turn::Leave(_) => false,
+            };
+            if reads {
+                self.read_what_is_there()?;
+            }
+            let sides = if reads { PollFlags::POLLIN } else { PollFlags::empty() };
+            let mut socket = [PollFd::new(self.link.as_fd(), sides | PollFlags::POLLOUT)];
+            let slice = [deadline, after(ROOM_PERIOD)].into_iter().flatten().min();
+            if !poll(&mut socket, slice)? && deadline.is_some_and(|at| Instant::now() >= at) {
+                return Err(ShareError::Timeout.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn read_what_is_there(&self) -> Result<(), ManagerError> {
+        loop {
+            match self.link.try_recv() {
+                Ok(Some(frame)) => self.hand_out(frame),
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    self.end();
+                    return Err(self.gone());
+                }
+            }
+        }
     }
 
     fn leave(&self, number: u64) {
@@ -237,9 +278,10 @@ impl Channel {
         }
     }
 
-    /// Tells an object something, without an answer. Never waits.
+    /// Tells an object something, without an answer: mostly that something goes back, so it is
+    /// kept however much waits. Never waits.
     pub(super) fn post(&self, object: u64, ask: &Ask) -> Result<(), ManagerError> {
-        self.send(Kind::Cast, object, 0, ask)?;
+        self.try_send(Kind::Cast, object, 0, ask, usize::MAX)?;
         if self.link.wants_write() {
             self.attend()?;
             self.aside.notify_one();
@@ -259,11 +301,27 @@ impl Channel {
         }
     }
 
-    fn send(&self, kind: Kind, object: u64, number: u64, ask: &Ask) -> Result<(), ManagerError> {
+    fn send(&self, object: u64, number: u64, ask: &Ask) -> Result<(), ManagerError> {
+        let is_sent = self.try_send(Kind::Call, object, number, ask, OUTBOUND_LIMIT)?;
+        if is_sent { Ok(()) } else { Err(self.failed(LinkError::Full)) }
+    }
+
+    /// False when more than `limit` bytes wait for room already.
+    fn try_send(
+        &self,
+        kind: Kind,
+        object: u64,
+        number: u64,
+        ask: &Ask,
+        limit: usize,
+    ) -> Result<bool, ManagerError> {
         codec::encode_briefly(ask, |bytes, fds| {
             let header = header(kind, object, number, bytes.len())?;
-            let posted = self.link.post_parts(header, bytes, fds, OUTBOUND_LIMIT);
-            posted.map_err(|error| self.failed(error))
+            match self.link.post_parts(header, bytes, fds, limit) {
+                Ok(()) => Ok(true),
+                Err(LinkError::Full) => Ok(false),
+                Err(error) => Err(self.failed(error)),
+            }
         })?
     }
 

@@ -3,9 +3,10 @@
 //! Owns a few threads, each with the channels that fell to it. Who reads a call carries it
 //! out at once: a stock object never blocks, and what may block, a user's function, goes to
 //! `workers`. The answers to what came in one read go out in one write. It must never wait
-//! for a client: one that does not take its answers is not read from, and ends when too much
-//! is kept for it. Neighbours: `channel` is the other end; `share` brings a channel's end,
-//! and asks to read it out before a release or a death of its client.
+//! for a client: one that does not take its answers is not read from, so that what is kept for
+//! it is bounded by the calls that it has under way. Neighbours: `channel` is the other end;
+//! `share` brings a channel's end, and asks to read it out before a release or a death of its
+//! client.
 
 use super::Ask;
 use super::asker::Asker;
@@ -65,10 +66,19 @@ pub(super) struct Served {
     client: Arc<Client>,
     link: Link,
     reactor: Weak<Reactor>,
-    /// Held by who reads: the thread above, or who reads it out. Whether it has ended.
-    turn: Mutex<bool>,
+    /// Held by who reads: the thread above, or who reads it out.
+    turn: Mutex<Turn>,
     /// Whether answers wait for room.
     is_full: Mutex<bool>,
+}
+
+/// How reading a channel has gone.
+#[derive(Default)]
+struct Turn {
+    has_ended: bool,
+    /// What has come is not all carried out. It may have left the socket, which does not tell
+    /// of it then.
+    has_more: bool,
 }
 
 thread_local! {
@@ -97,7 +107,7 @@ pub(super) fn serve(client: &Arc<Client>, end: OwnedFd) -> io::Result<()> {
         client: client.clone(),
         link: Link::new(end),
         reactor: Arc::downgrade(&reactor),
-        turn: Mutex::new(false),
+        turn: Mutex::default(),
         is_full: Mutex::new(false),
     });
     let weak = Arc::downgrade(&served);
@@ -130,8 +140,11 @@ impl Reactor {
 
     fn run(&self) {
         let mut events = [EpollEvent::empty(); EVENTS];
+        // Those that brought more than their turn.
+        let mut more: Vec<Arc<Served>> = Vec::new();
         loop {
-            let ready = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+            let timeout = if more.is_empty() { EpollTimeout::NONE } else { EpollTimeout::ZERO };
+            let ready = match self.epoll.wait(&mut events, timeout) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => continue,
                 Err(error) => {
@@ -139,18 +152,21 @@ impl Reactor {
                     return lock(&self.channels).clear();
                 }
             };
-            for event in &events[..ready] {
-                let served = lock(&self.channels).get(&event.data()).cloned();
-                let Some(served) = served else { continue };
-                let is_open = if event.events().contains(EpollFlags::EPOLLOUT) {
-                    served.flush()
-                } else {
-                    served.read(TURN)
-                };
+            let looks = std::mem::take(&mut more).into_iter().map(|served| (served, false));
+            let told = events[..ready].iter().filter_map(|event| {
+                let served = lock(&self.channels).get(&event.data()).cloned()?;
+                Some((served, event.events().contains(EpollFlags::EPOLLOUT)))
+            });
+            for (served, has_room) in looks.chain(told) {
+                let is_open = if has_room { served.go_on() } else { served.read(TURN) };
                 if !is_open {
                     // Its end says so to a client that lives.
                     let _ = self.epoll.delete(&served.link);
                     lock(&self.channels).remove(&served.number);
+                } else if served.is_to_be_read()
+                    && !more.iter().any(|one| Arc::ptr_eq(one, &served))
+                {
+                    more.push(served);
                 }
             }
         }
@@ -167,11 +183,11 @@ impl Served {
     fn read(self: &Arc<Self>, limit: usize) -> bool {
         let outer = ANSWERED.replace(Some(Vec::new()));
         let is_open = {
-            let has_ended = &mut *lock(&self.turn);
-            if !*has_ended {
-                *has_ended = !self.take(limit);
+            let turn = &mut *lock(&self.turn);
+            if !turn.has_ended {
+                self.take(limit, turn);
             }
-            !*has_ended
+            !turn.has_ended
         };
         let answered = ANSWERED.replace(outer);
         for served in answered.into_iter().flatten() {
@@ -180,21 +196,31 @@ impl Served {
         is_open
     }
 
-    fn take(self: &Arc<Self>, limit: usize) -> bool {
+    /// Whether there is more to carry out, and room for the answers.
+    fn is_to_be_read(&self) -> bool {
+        let has_more = lock(&self.turn).has_more;
+        has_more && !*lock(&self.is_full)
+    }
+
+    fn take(self: &Arc<Self>, limit: usize, turn: &mut Turn) {
         let (mut taken, mut last) = (0, None);
+        turn.has_more = false;
         let end = self.link.take_each(|header, payload, fds| {
             taken += FRAME + payload.len();
             self.heard(header, payload, fds, &mut last)?;
-            Ok(if taken > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            // Who reads it out needs all of it, and has few large answers.
+            let is_full = limit == TURN && self.link.kept() > OUTBOUND_LIMIT;
+            turn.has_more = is_full || taken > limit;
+            Ok(if turn.has_more { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         match end {
-            Ok(()) => true,
-            Err(End::Closed) => false,
+            Ok(()) => {}
+            Err(End::Closed) => turn.has_ended = true,
             Err(End::Damaged) => {
                 let client = &*self.client;
                 tracing::warn!(target: "procession", ?client, "a client sent what is no message");
                 self.link.shut_down();
-                false
+                turn.has_ended = true;
             }
         }
     }
@@ -249,15 +275,15 @@ impl Served {
         let push = |bytes: &[u8], fds: Vec<OwnedFd>| {
             let Ok(mut header) = Header::new(Kind::Reply, bytes.len()) else { return false };
             header.call = call;
-            self.link.push_within(header, bytes, &fds, OUTBOUND_LIMIT).is_ok()
+            self.link.push(header, bytes, &fds).is_ok()
         };
         let pushed = codec::encode_briefly(reply, push).or_else(|error| {
             let fault = Fault::Failed(error.to_string());
             codec::encode_briefly(&Reply::<Stored>::Fault(fault), push)
         });
         if pushed != Ok(true) {
-            // One that has gone needs no answer; one that has taken none for so long is
-            // not to wait for this one for ever.
+            // One that has gone needs no answer; one that lives is not to wait for this one for
+            // ever.
             self.link.shut_down();
         }
         let is_written_later = ANSWERED.with_borrow_mut(|answered| {
@@ -272,20 +298,32 @@ impl Served {
         }
     }
 
-    /// Writes what there is room for. While there is more, the channel is not read. False
-    /// when the channel has ended.
-    fn flush(&self) -> bool {
+    /// Writes what there is room for. What is left is written when there is room again; until
+    /// then the channel is not read.
+    fn flush(&self) {
+        let is_full = &mut *lock(&self.is_full);
+        if !*is_full && matches!(self.link.flush(), Ok(false)) {
+            *is_full = true;
+            self.watch(EpollFlags::EPOLLOUT);
+        }
+    }
+
+    /// On the thread above: there is room again. False when the channel has ended.
+    fn go_on(&self) -> bool {
         let is_full = &mut *lock(&self.is_full);
         let Ok(is_written) = self.link.flush() else { return false };
-        if *is_full == is_written
-            && let Some(reactor) = self.reactor.upgrade()
-        {
-            let wanted = if is_written { EpollFlags::EPOLLIN } else { EpollFlags::EPOLLOUT };
-            // An error says that the channel is watched no longer.
-            let _ = reactor.epoll.modify(&self.link, &mut EpollEvent::new(wanted, self.number));
-            *is_full = !is_written;
+        if is_written {
+            *is_full = false;
+            self.watch(EpollFlags::EPOLLIN);
         }
         true
+    }
+
+    fn watch(&self, wanted: EpollFlags) {
+        if let Some(reactor) = self.reactor.upgrade() {
+            // An error says that the channel is watched no longer.
+            let _ = reactor.epoll.modify(&self.link, &mut EpollEvent::new(wanted, self.number));
+        }
     }
 }
 

@@ -98,7 +98,7 @@ impl Channel {
         let call = UnderWay { channel: self, object, number, is_over: false };
         let channel = &call.channel;
         let is_seen_to = if others < Flow::FROM {
-            channel.send(Kind::Call, object, number, ask)?;
+            channel.send(object, number, ask)?;
             !channel.link.wants_write()
         } else {
             channel.gather(object, number, ask, others)?
