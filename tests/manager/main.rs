@@ -11,6 +11,7 @@ mod containers;
 mod counted;
 mod custom;
 mod deaths;
+mod given_up;
 mod json;
 mod kills;
 mod life;

@@ -123,6 +123,10 @@ impl Barrier {
         self.leave(due, |one| one.0 == ticket);
     }
 
+    pub(super) fn given(&self) -> Option<Ticket> {
+        self.acting.as_ref().map(|acting| acting.by.0)
+    }
+
     pub(super) fn gone<V>(&mut self, client: ClientId, due: &mut Answers<V>) {
         self.leave(due, |one| one.1 == client);
     }

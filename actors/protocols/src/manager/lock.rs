@@ -36,6 +36,8 @@ enum State {
         depth: u32,
         /// The call by which it was taken last.
         ticket: Ticket,
+        /// Whether that was left behind before; who holds it may not know yet.
+        after_death: bool,
     },
     LeftBehind,
 }
@@ -83,8 +85,9 @@ impl Lock {
     ) {
         let reply = match call {
             LockCall::Acquire => match &mut self.state {
-                State::Held { by, depth, .. } if self.recursive && *by == caller => {
+                State::Held { by, depth, ticket: last, .. } if self.recursive && *by == caller => {
                     *depth += 1;
+                    *last = ticket;
                     Reply::Acquired { after_death: false }
                 }
                 _ => {
@@ -158,7 +161,7 @@ impl Lock {
         }
         let Some(Waiter { ticket, caller, depth, wants }) = self.queue.pop_front() else { return };
         let after_death = self.state == State::LeftBehind;
-        self.state = State::Held { by: caller, depth, ticket };
+        self.state = State::Held { by: caller, depth, ticket, after_death };
         due.push((
             ticket,
             match wants {
@@ -187,10 +190,20 @@ impl Lock {
     pub(super) fn cancel<V>(&mut self, ticket: Ticket, due: &mut Answers<V>) {
         match &mut self.state {
             State::Held { depth, ticket: last, .. } if *last == ticket && *depth > 1 => *depth -= 1,
-            State::Held { ticket: last, .. } if *last == ticket => self.state = State::Free,
+            State::Held { ticket: last, after_death, .. } if *last == ticket => {
+                // Whoever gets it next is to know what this one was to know.
+                self.state = if *after_death { State::LeftBehind } else { State::Free };
+            }
             _ => self.take_out(ticket),
         }
         self.hand_on(due);
+    }
+
+    pub(super) fn given(&self) -> Option<Ticket> {
+        match self.state {
+            State::Held { ticket, .. } => Some(ticket),
+            State::Free | State::LeftBehind => None,
+        }
     }
 
     pub(super) fn gone<V>(&mut self, client: ClientId, due: &mut Answers<V>) {

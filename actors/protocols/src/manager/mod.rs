@@ -55,6 +55,7 @@ use queue::Queue;
 use semaphore::Semaphore;
 use serde::{Deserialize, Serialize};
 use set::Set;
+use std::collections::HashSet;
 use std::hash::Hash;
 
 /// What an object keeps: encoded, compared as it is.
@@ -234,6 +235,20 @@ impl<V: Value> Machine<V> {
             }
             Stock::Barrier(barrier) => barrier.cancel(ticket, due),
             Stock::List(_) | Stock::Dict(_) | Stock::Set(_) | Stock::Array(_) => {}
+        }
+    }
+
+    /// The calls that were given what they may have to give back: an item that is not known to
+    /// have arrived, a lock, a permit, an action.
+    pub fn given(&self) -> HashSet<Ticket> {
+        match &self.0 {
+            Stock::Queue(queue) => queue.given().collect(),
+            Stock::Lock(lock) => lock.given().into_iter().collect(),
+            Stock::Semaphore(semaphore) => semaphore.given().collect(),
+            Stock::Barrier(barrier) => barrier.given().into_iter().collect(),
+            Stock::Event(_) | Stock::List(_) | Stock::Dict(_) | Stock::Set(_) | Stock::Array(_) => {
+                HashSet::new()
+            }
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Owns the items, who waits for one or for a place, and the items that clients have but
 //! that still belong to the queue: those of a joinable queue until `task_done`, and those
-//! that were asked for so that their arrival can be confirmed. They come back to the front,
-//! marked, when their client is gone.
+//! that were asked for so that their arrival can be confirmed. They come back to the front, in
+//! the order in which they were put, when nobody waits for them any more, and marked when their
+//! client is gone.
 
 use super::{Answers, Fault, QueueCall, Reply, Ticket, Value};
 use crate::custody::ClientId;
@@ -13,13 +14,16 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) struct Queue<V> {
     capacity: Option<u64>,
     joinable: bool,
+    /// In the order in which they were put.
     items: VecDeque<Item<V>>,
+    last_place: u64,
     /// Those who wait for an item.
     getting: VecDeque<Getter>,
     /// Those who wait for a place, each with its item.
     putting: VecDeque<Putter<V>>,
     /// Items that are out with a client, by the call that got them.
     out: BTreeMap<Ticket, Out<V>>,
+    /// How many items were put and not said to be done.
     unfinished: u64,
     joining: VecDeque<(Ticket, ClientId)>,
     is_shut_down: bool,
@@ -28,6 +32,8 @@ pub(super) struct Queue<V> {
 #[derive(Debug, Clone)]
 struct Item<V> {
     value: V,
+    /// Later ones have higher ones.
+    place: u64,
     redelivered: bool,
 }
 
@@ -49,6 +55,7 @@ struct Putter<V> {
 struct Out<V> {
     client: ClientId,
     value: V,
+    place: u64,
     /// Whether it is not known yet that it has arrived.
     is_on_its_way: bool,
 }
@@ -67,6 +74,7 @@ impl<V: Value> Queue<V> {
             capacity: capacity.filter(|capacity| *capacity > 0),
             joinable,
             items: VecDeque::new(),
+            last_place: 0,
             getting: VecDeque::new(),
             putting: VecDeque::new(),
             out: BTreeMap::new(),
@@ -111,11 +119,10 @@ impl<V: Value> Queue<V> {
                 Reply::Bool(self.capacity.is_some_and(|capacity| len >= capacity))
             }
             QueueCall::Capacity => self.capacity.map_or(Reply::None, Reply::Number),
-            QueueCall::TaskDone if self.joinable && self.unfinished > 0 => {
-                // The item that this client has had for longest is the one.
-                let mine = |(_, out): &(&Ticket, &Out<V>)| out.client == client;
-                let first = self.out.iter().find(mine).map(|(number, _)| *number);
-                first.map(|number| self.out.remove(&number));
+            QueueCall::TaskDone if self.unfinished > 0 => {
+                if self.joinable {
+                    self.take_one_off(client);
+                }
                 self.unfinished -= 1;
                 Reply::Done
             }
@@ -143,8 +150,9 @@ impl<V: Value> Queue<V> {
             let has_place =
                 self.capacity.is_none_or(|capacity| (self.items.len() as u64) < capacity);
             if has_place && let Some(Putter { ticket, value, .. }) = self.putting.pop_front() {
-                self.items.push_back(Item { value, redelivered: false });
-                self.unfinished += u64::from(self.joinable);
+                self.last_place += 1;
+                self.items.push_back(Item { value, place: self.last_place, redelivered: false });
+                self.unfinished += 1;
                 due.push((ticket, Reply::Done));
             } else if !self.getting.is_empty()
                 && let Some(item) = self.items.pop_front()
@@ -164,13 +172,21 @@ impl<V: Value> Queue<V> {
         }
     }
 
+    /// An item is done: the one that this client has had for longest, or that anybody has had,
+    /// since who got it may have given it to another to do.
+    fn take_one_off(&mut self, client: ClientId) {
+        let mine = self.out.iter().find(|(_, out)| out.client == client);
+        let first = mine.or_else(|| self.out.first_key_value()).map(|(number, _)| *number);
+        first.map(|number| self.out.remove(&number));
+    }
+
     fn hand_out(&mut self, getter: Getter, item: Item<V>) -> Reply<V> {
         let Getter { ticket, client, kept } = getter;
         if self.joinable || kept {
-            let out = Out { client, value: item.value.clone(), is_on_its_way: kept };
-            self.out.insert(ticket, out);
+            let (value, place) = (item.value.clone(), item.place);
+            self.out.insert(ticket, Out { client, value, place, is_on_its_way: kept });
         }
-        let Item { value, redelivered } = item;
+        let Item { value, redelivered, .. } = item;
         Reply::Item { item: value, redelivered, kept: kept.then_some(ticket) }
     }
 
@@ -201,12 +217,22 @@ impl<V: Value> Queue<V> {
     pub(super) fn cancel(&mut self, ticket: Ticket, due: &mut Answers<V>) {
         self.take_out(ticket);
         if self.out.get(&ticket).is_some_and(|out| out.is_on_its_way)
-            && let Some(Out { value, .. }) = self.out.remove(&ticket)
+            && let Some(out) = self.out.remove(&ticket)
         {
             // Nobody has seen it.
-            self.items.push_front(Item { value, redelivered: false });
+            self.bring_back(out, false);
         }
         self.settle(due);
+    }
+
+    pub(super) fn given(&self) -> impl Iterator<Item = Ticket> {
+        self.out.iter().filter(|(_, out)| out.is_on_its_way).map(|(ticket, _)| *ticket)
+    }
+
+    fn bring_back(&mut self, out: Out<V>, redelivered: bool) {
+        let Out { value, place, .. } = out;
+        let at = self.items.partition_point(|item| item.place < place);
+        self.items.insert(at, Item { value, place, redelivered });
     }
 
     pub(super) fn gone(&mut self, client: ClientId, due: &mut Answers<V>) {
@@ -214,9 +240,8 @@ impl<V: Value> Queue<V> {
         self.putting.retain(|one| one.client != client);
         self.joining.retain(|(_, one)| *one != client);
         let back: Vec<_> = self.out.extract_if(.., |_, out| out.client == client).collect();
-        // The one that was got first is to be the first again.
-        for (_, Out { value, .. }) in back.into_iter().rev() {
-            self.items.push_front(Item { value, redelivered: true });
+        for (_, out) in back {
+            self.bring_back(out, true);
         }
         self.settle(due);
     }

@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) struct Semaphore {
     free: u64,
     bound: Option<u64>,
-    /// The calls by which each client's permits were taken, the youngest last.
-    taken: BTreeMap<ClientId, Vec<Ticket>>,
+    /// The calls by which each client's permits were taken, the youngest last, and whether they
+    /// had been left behind before.
+    taken: BTreeMap<ClientId, Vec<(Ticket, bool)>>,
     left_behind: u64,
     queue: VecDeque<(Ticket, ClientId)>,
 }
@@ -80,7 +81,7 @@ impl Semaphore {
             } else {
                 self.free -= 1;
             }
-            self.taken.entry(client).or_default().push(ticket);
+            self.taken.entry(client).or_default().push((ticket, after_death));
             due.push((ticket, Reply::Acquired { after_death }));
         }
     }
@@ -102,12 +103,19 @@ impl Semaphore {
             return;
         }
         for taken in self.taken.values_mut() {
-            if let Some(at) = taken.iter().position(|one| *one == ticket) {
-                taken.remove(at);
-                self.free += 1;
+            if let Some(at) = taken.iter().position(|one| one.0 == ticket) {
+                // Whoever gets it next is to know what this one was to know.
+                match taken.remove(at) {
+                    (_, true) => self.left_behind += 1,
+                    (_, false) => self.free += 1,
+                }
             }
         }
         self.hand_on(due);
+    }
+
+    pub(super) fn given(&self) -> impl Iterator<Item = Ticket> {
+        self.taken.values().flatten().map(|one| one.0)
     }
 
     pub(super) fn gone<V>(&mut self, client: ClientId, due: &mut Answers<V>) {

@@ -4,7 +4,9 @@
 //! a lock that is free; who gets one that its holder left behind by dying is told.
 
 use super::{Object, caller};
-use procession_protocols::manager::{Answers, Call, Fault, LockCall, Reply, Seed, Ticket};
+use procession_protocols::manager::{
+    Answers, Call, Fault, LockCall, Reply, Seed, SemaphoreCall, Ticket,
+};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
@@ -199,6 +201,35 @@ impl World {
             self.held = Held::By { client: first.client, depth: first.depth, ticket };
         }
     }
+}
+
+/// Who is told that a holder died may have given up.
+#[test]
+fn a_death_is_told_to_the_first_who_hears_it() {
+    let seeds = [Seed::Lock { recursive: false }, Seed::Semaphore { value: 1, bounded: true }];
+    let acquire = [Call::Lock(LockCall::Acquire), Call::Semaphore(SemaphoreCall::Acquire)];
+    for (seed, acquire) in seeds.into_iter().zip(acquire) {
+        let mut object = Object::new(seed);
+        object.call(caller(0), acquire.clone());
+        object.after(|machine, due| machine.gone(caller(0).client, due));
+        let told = Reply::Acquired { after_death: true };
+        let (ticket, due) = object.call(caller(1), acquire.clone());
+        assert_eq!(due, [(ticket, told.clone())]);
+        object.after(|machine, due| machine.cancel(ticket, due));
+        let (ticket, due) = object.call(caller(2), acquire.clone());
+        assert_eq!(due, [(ticket, told)]);
+    }
+}
+
+/// Its answer is on its way, and nobody waits for it.
+#[test]
+fn a_recursive_acquire_is_taken_back() {
+    let mut object = Object::new(Seed::Lock { recursive: true });
+    let mut acquire = || object.call(caller(0), Call::Lock(LockCall::Acquire)).0;
+    let (_, second) = (acquire(), acquire());
+    assert!(object.after(|machine, due| machine.cancel(second, due)).is_empty());
+    assert_eq!(object.call(caller(0), Call::Lock(LockCall::Release)).1[0].1, Reply::Done);
+    assert_eq!(object.ask(Call::Lock(LockCall::IsLocked)), Reply::Bool(false));
 }
 
 proptest! {

@@ -110,7 +110,7 @@ impl World {
                 self.waiting.remove(&ticket);
                 if let Some((_, item)) = self.out.remove(&ticket) {
                     // Nobody has seen it.
-                    self.items.push_front((item, false));
+                    self.bring_back(item, false);
                 }
                 let due = self.object.after(|machine, due| machine.cancel(ticket, due));
                 self.settle(due);
@@ -118,8 +118,8 @@ impl World {
             Step::Die(client) => {
                 self.waiting.retain(|_, (by, _)| *by != client);
                 let back: Vec<_> = self.out.extract_if(.., |_, (by, _)| *by == client).collect();
-                for (_, (_, item)) in back.into_iter().rev() {
-                    self.items.push_front((item, true));
+                for (_, (_, item)) in back {
+                    self.bring_back(item, true);
                 }
                 let client = caller(client).client;
                 let due = self.object.after(|machine, due| machine.gone(client, due));
@@ -127,6 +127,12 @@ impl World {
             }
         }
         self.check();
+    }
+
+    /// Items are numbered as they are put.
+    fn bring_back(&mut self, item: u8, redelivered: bool) {
+        let at = self.items.partition_point(|(other, _)| *other < item);
+        self.items.insert(at, (item, redelivered));
     }
 
     /// Plays the answers: each must be what the reference says is next.
@@ -163,6 +169,24 @@ impl World {
 fn nth<'a>(mut all: impl ExactSizeIterator<Item = &'a Ticket>, which: usize) -> Option<Ticket> {
     let len = all.len();
     (len > 0).then(|| all.nth(which % len).copied()).flatten()
+}
+
+#[test]
+fn what_another_client_says_is_done_does_not_come_back() {
+    let mut object = Object::new(Seed::Queue { capacity: None, joinable: true });
+    for item in 1..=3 {
+        object.call(caller(0), Call::Queue(QueueCall::Put(item)));
+    }
+    let get = || Call::Queue(QueueCall::Get { kept: false });
+    object.call(caller(1), get());
+    object.call(caller(1), get());
+    // One's own first, and then whoever's.
+    for by in [1, 2] {
+        let (_, due) = object.call(caller(by), Call::Queue(QueueCall::TaskDone));
+        assert!(matches!(due[..], [(_, Reply::Done)]), "{due:?}");
+    }
+    object.after(|machine, due| machine.gone(caller(1).client, due));
+    assert_eq!(object.ask(Call::Queue(QueueCall::Len)), Reply::Number(1));
 }
 
 proptest! {

@@ -27,8 +27,12 @@ pub struct Asked(State);
 
 enum State {
     Fresh(Proxy, Ask),
-    /// Over a channel.
-    UnderWay(UnderWay),
+    /// Over a channel. The server takes back only what is asked of an object that its client has,
+    /// so the reference goes after the call.
+    UnderWay {
+        call: UnderWay,
+        _object: Proxy,
+    },
     /// By another way.
     Elsewhere(Pin<Box<dyn Future<Output = Answer> + Send>>),
     /// It could not be asked.
@@ -56,13 +60,13 @@ impl Future for Asked {
             && let State::Fresh(proxy, ask) = replace(&mut self.0, State::Over)
         {
             self.0 = match proxy.begin(&ask) {
-                Some(Ok(call)) => State::UnderWay(call),
+                Some(Ok(call)) => State::UnderWay { call, _object: proxy },
                 Some(Err(error)) => State::Failed(error),
                 None => State::Elsewhere(Box::pin(async move { proxy.ask_async(ask).await })),
             };
         }
         let answer = match &mut self.0 {
-            State::UnderWay(call) => std::task::ready!(Pin::new(call).poll(context)),
+            State::UnderWay { call, .. } => std::task::ready!(Pin::new(call).poll(context)),
             State::Elsewhere(answer) => std::task::ready!(answer.as_mut().poll(context)),
             _ => match replace(&mut self.0, State::Over) {
                 State::Failed(error) => Err(error),

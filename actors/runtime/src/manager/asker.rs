@@ -18,8 +18,8 @@ pub(super) enum Asker {
     Client(ReplyTo),
     /// A process, over its channel, and its number of the call.
     Channel(Arc<Served>, u64),
-    /// This process.
-    Here(oneshot::Sender<Reply<Stored>>),
+    /// This process, and its number of the call.
+    Here(u64, oneshot::Sender<Reply<Stored>>),
     /// A client outside the tree, and its number of the call.
     Far(ClientId, u64, Box<dyn FnOnce(Reply<Stored>) + Send>),
     /// Nobody.
@@ -35,7 +35,7 @@ impl Asker {
                 Err(error) => client.fail(&io::Error::other(error)),
             },
             Self::Channel(channel, number) => channel.answer(number, &reply),
-            Self::Here(sender) => {
+            Self::Here(_, sender) => {
                 // An error means that the caller has given up.
                 let _ = sender.send(reply);
             }
@@ -46,7 +46,7 @@ impl Asker {
 
     /// Whether it is code in this process.
     pub(super) fn is_here(&self) -> bool {
-        matches!(self, Self::Here(_))
+        matches!(self, Self::Here(..))
     }
 
     /// The client that asks, and its number of the call.
@@ -55,7 +55,8 @@ impl Asker {
             Self::Client(client) => Some((client.client().id, client.number())),
             Self::Channel(channel, number) => Some((channel.client(), *number)),
             Self::Far(client, number, _) => Some((*client, *number)),
-            Self::Here(_) | Self::Nobody => None,
+            Self::Here(number, _) => Some((ClientId::OWNER, *number)),
+            Self::Nobody => None,
         }
     }
 }

@@ -70,6 +70,21 @@ enum Body {
     Actor(Arc<dyn LocalActor>),
 }
 
+/// A call from this process that has no answer yet.
+struct AskedHere<'a> {
+    object: &'a Object,
+    number: u64,
+    is_over: bool,
+}
+
+impl Drop for AskedHere<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.object.cancel_call(ClientId::OWNER, self.number);
+        }
+    }
+}
+
 struct State {
     _counted: Counted,
     machine: Machine<Stored>,
@@ -144,10 +159,18 @@ impl Object {
     }
 
     /// A question from this process.
+    ///
+    /// # Cancel safety
+    /// Dropped, it takes the call back, as far as that is possible.
     pub(super) async fn ask_here(&self, ask: Ask) -> Result<Reply<Stored>, ManagerError> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
         let (sender, receiver) = oneshot::channel();
-        self.here(ask, Asker::Here(sender));
-        open(receiver.await.map_err(|_| ShareError::NoReply)?)
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut asked = AskedHere { object: self, number, is_over: false };
+        self.here(ask, Asker::Here(number, sender));
+        let answer = receiver.await;
+        asked.is_over = true;
+        open(answer.map_err(|_| ShareError::NoReply)?)
     }
 
     /// A message from this process.
@@ -242,20 +265,20 @@ impl Object {
         let timer = async move {
             tokio::time::sleep(Duration::from_millis(limit_ms)).await;
             if let Some(this) = this.upgrade() {
-                this.with_machine(|machine, due| machine.expire(ticket, due));
+                this.with_state(|state, due| state.machine.expire(ticket, due));
             }
         };
         // Without a hidden thread there is no other process either.
         hidden::handle().ok().map(|handle| handle.spawn(timer).abort_handle())
     }
 
-    fn with_machine(&self, act: impl FnOnce(&mut Machine<Stored>, &mut Answers<Stored>)) {
+    fn with_state(&self, act: impl FnOnce(&mut State, &mut Answers<Stored>)) {
         let Body::Stock(state) = &self.body else { return };
         let mut outbox = Outbox::default();
         {
             let state = &mut *lock(state);
             let mut due = std::mem::take(&mut state.due);
-            act(&mut state.machine, &mut due);
+            act(state, &mut due);
             state.settle(due, &mut outbox);
         }
         outbox.send();
@@ -334,21 +357,21 @@ impl Object {
 
     /// Nobody waits for the answer to this call of a client's any more.
     pub(super) fn cancel_call(&self, client: ClientId, number: u64) {
-        let Body::Stock(state) = &self.body else { return };
-        let ticket = lock(state).waiters.cancel(client, number);
-        if let Some(ticket) = ticket {
-            self.with_machine(|machine, due| machine.cancel(ticket, due));
-        }
+        // In one step: between two, the call could be given something that nobody gets.
+        self.with_state(|state, due| {
+            if let Some(ticket) = state.waiters.cancel(client, number) {
+                state.machine.cancel(ticket, due);
+            }
+        });
     }
 
     /// A client is gone, wherever it was.
     pub(super) fn gone(&self, client: ClientId) {
-        if let Body::Stock(state) = &self.body {
-            let state = &mut *lock(state);
+        self.with_state(|state, due| {
             state.attached.remove(&client);
             state.waiters.gone(client);
-        }
-        self.with_machine(|machine, due| machine.gone(client, due));
+            state.machine.gone(client, due);
+        });
     }
 }
 
@@ -366,6 +389,9 @@ impl State {
         }
         if due.capacity() <= DUE {
             self.due = due;
+        }
+        if self.waiters.is_crowded() {
+            self.waiters.sweep(&self.machine.given());
         }
     }
 }

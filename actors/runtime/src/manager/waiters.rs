@@ -11,10 +11,11 @@ use super::asker::Asker;
 use super::stored::Stored;
 use crate::share::ClientId;
 use procession_protocols::manager::{Caller, Reply, Ticket};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio::task::AbortHandle;
 
-/// So many answers that gave something are remembered, in case their callers have left.
+/// So many more answers that gave something are remembered before those are forgotten that gave
+/// what has gone back or has arrived.
 const CROSSING: usize = 256;
 
 /// A call that came while the object was being changed.
@@ -28,8 +29,10 @@ pub(super) struct Waiters {
     postponed: BTreeMap<Ticket, (Caller, Ask, Asker)>,
     /// The tickets of both, by their callers' numbers.
     numbers: HashMap<(ClientId, u64), Ticket>,
-    /// Calls that were given something.
-    crossing: VecDeque<((ClientId, u64), Ticket)>,
+    /// Calls that were given something, in case their callers have left.
+    crossing: HashMap<(ClientId, u64), Ticket>,
+    /// How many there were after the last [`sweep`](Self::sweep).
+    swept: usize,
 }
 
 struct Waiting {
@@ -72,14 +75,25 @@ impl Waiters {
     pub(super) fn note(&mut self, asker: &Asker, ticket: Ticket, reply: &Reply<Stored>) {
         let gives = matches!(
             reply,
-            Reply::Acquired { .. } | Reply::Bool(true) | Reply::Item { kept: Some(_), .. }
+            Reply::Acquired { .. }
+                | Reply::Act
+                | Reply::Bool(true)
+                | Reply::Item { kept: Some(_), .. }
         );
         if gives && let Some(number) = asker.number() {
-            if self.crossing.len() == CROSSING {
-                self.crossing.pop_front();
-            }
-            self.crossing.push_back((number, ticket));
+            self.crossing.insert(number, ticket);
         }
+    }
+
+    /// Whether it is time to forget those whose gifts are no more.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crossing.len() >= 2 * self.swept + CROSSING
+    }
+
+    /// Forgets all but those who may have what the machine has given.
+    pub(super) fn sweep(&mut self, given: &HashSet<Ticket>) {
+        self.crossing.retain(|_, ticket| given.contains(ticket));
+        self.swept = self.crossing.len();
     }
 
     /// Nobody waits for this call of a client's any more: what the machine knows it by, if
@@ -87,7 +101,7 @@ impl Waiters {
     pub(super) fn cancel(&mut self, client: ClientId, number: u64) -> Option<Ticket> {
         let number = (client, number);
         let Some(ticket) = self.numbers.remove(&number) else {
-            return self.crossing.iter().find(|one| one.0 == number).map(|one| one.1);
+            return self.crossing.remove(&number);
         };
         if self.postponed.remove(&ticket).is_some() {
             return None;
@@ -102,6 +116,7 @@ impl Waiters {
     /// A client is gone, and all its calls.
     pub(super) fn gone(&mut self, client: ClientId) {
         self.numbers.retain(|(of, _), _| *of != client);
+        self.crossing.retain(|(of, _), _| *of != client);
         self.postponed.retain(|_, (caller, ..)| caller.client != client);
         let is_its = |one: &Waiting| one.asker.number().is_some_and(|(of, _)| of == client);
         let waiting = self.waiting.extract_if(|_, one| is_its(one));
@@ -157,6 +172,28 @@ mod tests {
         assert!(waiters.answered(3, &Reply::Acquired { after_death: false }).is_some());
         assert!(is_empty(&waiters));
         assert_eq!(waiters.cancel(ClientId::FIRST, 13), Some(3), "its answer is on its way");
+    }
+
+    #[test]
+    fn all_are_remembered_that_may_have_something() {
+        let mut waiters = Waiters::default();
+        let reply = Reply::Acquired { after_death: false };
+        let mut given = HashSet::new();
+        for ticket in 0..10_000 {
+            waiters.enter(ticket, call(ticket), None);
+            assert!(waiters.answered(ticket, &reply).is_some());
+            // Every tenth one stays.
+            if ticket % 10 == 0 {
+                given.insert(ticket);
+            }
+            if waiters.is_crowded() {
+                waiters.sweep(&given);
+            }
+        }
+        assert!(waiters.crossing.len() < 4 * CROSSING + 2_000, "{}", waiters.crossing.len());
+        for ticket in given {
+            assert_eq!(waiters.cancel(ClientId::FIRST, ticket), Some(ticket));
+        }
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! Calls that nobody waits for any more, and what they had been given.
+
+use crate::channel::{in_time, send};
+use crate::util::{SOON, until};
+use procession::manager::{
+    BarrierProxy, EventProxy, Fault, Got, JoinableQueueProxy, LockProxy, RLockProxy,
+};
+use procession::{Manager, ManagerError, Process};
+use std::thread;
+
+const KEY: &[u8] = b"abracadabra";
+
+#[test]
+fn a_call_given_up_in_the_servers_own_process_takes_nothing() {
+    let server = Manager::builder().address("127.0.0.1:0").authkey(KEY).get_server().unwrap();
+    let manager = server.manager();
+    let (queue, lock) = (manager.queue::<u32>().unwrap(), manager.lock().unwrap());
+    let mut get = queue.get_async();
+    send(&mut get);
+    drop(get);
+    queue.put(1).unwrap();
+    assert_eq!(queue.get_timeout(SOON).unwrap(), 1);
+    // One that has its answer, which nobody has looked at.
+    let mut get = queue.get_async();
+    send(&mut get);
+    queue.put(2).unwrap();
+    drop(get);
+    assert_eq!(queue.get_timeout(SOON).unwrap(), 2);
+    let held = lock.lock().unwrap();
+    let mut acquire = lock.acquire_async();
+    send(&mut acquire);
+    drop(acquire);
+    drop(held);
+    assert!(lock.acquire_timeout(SOON).unwrap().is_some());
+}
+
+#[test]
+fn a_recursive_lock_is_taken_back_as_often_as_it_was_given() {
+    let manager = Manager::start().unwrap();
+    let lock = manager.rlock().unwrap();
+    lock.acquire().unwrap();
+    let mut again = lock.acquire_async();
+    send(&mut again);
+    // The order of what one process asks is kept.
+    assert!(lock.locked().unwrap());
+    drop(again);
+    lock.release().unwrap();
+    let other = |lock: RLockProxy| lock.acquire_timeout(SOON).unwrap().is_some();
+    assert!(thread::spawn(move || other(lock)).join().unwrap());
+}
+
+#[test]
+fn a_barrier_breaks_whose_action_nobody_carries_out() {
+    let manager = Manager::start().unwrap();
+    let barrier: BarrierProxy = manager.barrier_with_action(2, || (), None).unwrap();
+    let waits = thread::spawn({
+        let barrier = barrier.clone();
+        move || barrier.wait()
+    });
+    until("the first has come", || barrier.n_waiting().unwrap() == 1);
+    let mut acts = barrier.wait_async();
+    send(&mut acts);
+    until("the second is to act", || barrier.n_waiting().unwrap() == 0);
+    drop(acts);
+    let broken = in_time(move || waits.join().unwrap());
+    assert!(matches!(broken, Err(ManagerError::Fault(Fault::Broken))), "{broken:?}");
+    assert!(barrier.broken().unwrap());
+}
+
+#[test]
+fn what_another_says_is_done_does_not_come_back() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.joinable_queue::<u32>(0).unwrap();
+    let (got, lock) = (manager.event().unwrap(), manager.lock().unwrap());
+    let child = |queue: JoinableQueueProxy<u32>, got: EventProxy, lock: LockProxy| {
+        let _held = lock.lock().unwrap();
+        assert_eq!(queue.get().unwrap(), 1);
+        got.set().unwrap();
+        thread::sleep(SOON);
+    };
+    queue.put(1).unwrap();
+    let child = Process::spawn(child, (queue.clone(), got.clone(), lock.clone()));
+    let child = child.unwrap();
+    assert!(got.wait_timeout(SOON).unwrap());
+    queue.task_done().unwrap();
+    assert!(queue.join_timeout(SOON).unwrap());
+    child.kill().unwrap();
+    child.join().unwrap();
+    assert_eq!(lock.acquire_timeout(SOON).unwrap(), Some(Got::AfterDeath));
+    assert!(queue.is_empty().unwrap());
+}
+
+#[test]
+fn items_given_to_many_who_leave_together_are_all_there() {
+    const MANY: usize = 1000;
+    let manager = Manager::start().unwrap();
+    let queue = manager.queue::<usize>().unwrap();
+    assert!(queue.is_empty().unwrap());
+    in_time(move || {
+        let mut gets: Vec<_> = (0..MANY).map(|_| queue.get_async()).collect();
+        gets.iter_mut().for_each(send);
+        for n in 0..MANY {
+            queue.put(n).unwrap();
+        }
+        assert!(queue.is_empty().unwrap(), "all are on their way");
+        drop(gets);
+        // In their order.
+        let items: Vec<_> = (0..MANY).map(|_| queue.get_timeout(SOON).unwrap()).collect();
+        assert_eq!(items, (0..MANY).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn permits_given_to_many_who_leave_together_are_all_there() {
+    const MANY: usize = 1000;
+    let manager = Manager::start().unwrap();
+    let semaphore = manager.bounded_semaphore(MANY as u64).unwrap();
+    assert!(!semaphore.locked().unwrap());
+    let mut acquires: Vec<_> = (0..MANY).map(|_| semaphore.acquire_async()).collect();
+    acquires.iter_mut().for_each(send);
+    until("all are given", || semaphore.locked().unwrap());
+    drop(acquires);
+    for _ in 0..MANY {
+        assert!(semaphore.try_acquire().unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_call_is_taken_back_though_its_object_was_let_go_before() {
+    let manager = Manager::start().unwrap();
+    let (lock, dropped) = (manager.lock().unwrap(), manager.event().unwrap());
+    let held = lock.lock().unwrap();
+    let child = |lock: LockProxy, dropped: EventProxy| {
+        assert!(lock.locked().unwrap());
+        let mut acquire = lock.acquire_async();
+        send(&mut acquire);
+        drop(lock);
+        drop(acquire);
+        dropped.set().unwrap();
+        thread::sleep(SOON);
+    };
+    let child = Process::spawn(child, (lock.clone(), dropped.clone())).unwrap();
+    assert!(dropped.wait_timeout(SOON).unwrap());
+    drop(held);
+    assert!(lock.acquire_timeout(SOON / 3).unwrap().is_some());
+    child.kill().unwrap();
+    child.join().unwrap();
+}
