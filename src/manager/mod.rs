@@ -256,8 +256,9 @@ impl Manager {
     /// Runs a function in the server, on a thread that is there for it.
     ///
     /// # Errors
-    /// [`Fault::Failed`] when it panics; [`Fault::Busy`] when
-    /// [`MAX_FUNCTIONS`] run already; [`ManagerError`].
+    /// [`Fault::Failed`] when it panics; [`ManagerError`]. While [`MAX_FUNCTIONS`] run it waits
+    /// for its turn: [`Fault::Busy`] when [`MAX_WAITING_FUNCTIONS`] wait already, or when it has
+    /// waited for [`FUNCTION_PATIENCE`].
     pub fn call<F, A, R>(&self, function: F, args: A) -> Result<R>
     where
         F: Entry<A, Output = R> + Copy + 'static,
@@ -274,7 +275,7 @@ impl Manager {
     }
 }
 
-pub use procession_runtime::manager::MAX_FUNCTIONS;
+pub use procession_runtime::manager::{FUNCTION_PATIENCE, MAX_FUNCTIONS, MAX_WAITING_FUNCTIONS};
 
 fn same<T>(value: T) -> T {
     value

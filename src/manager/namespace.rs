@@ -73,7 +73,7 @@ impl NamespaceProxy {
     /// Changes an attribute in one step; see [`DictProxy::update`](super::DictProxy::update).
     ///
     /// # Errors
-    /// [`Fault::Failed`] when there is none, and when the function panics.
+    /// [`Fault::Key`] when there is none; [`Fault::Failed`] when the function panics.
     pub fn update<F, T, A, R>(&self, name: &str, change: F, args: A) -> Result<R>
     where
         F: Fn(&mut T, A) -> R + Copy + 'static,

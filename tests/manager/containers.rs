@@ -162,7 +162,7 @@ fn updates_in_one_step_lose_nothing() {
     }
     assert_eq!(dict.get(&0).unwrap(), Some(300));
     let missing = dict.update(&1, |n: &mut u64, (): ()| *n, ());
-    assert!(matches!(missing, Err(ManagerError::Fault(Fault::Failed(_)))), "{missing:?}");
+    assert!(matches!(missing, Err(ManagerError::Fault(Fault::Key))), "{missing:?}");
     let count = |n: &mut Option<u64>, by: u64| *n = Some(n.unwrap_or(0) + by);
     dict.update_entry(&1, count, 5).unwrap();
     assert_eq!(dict.get(&1).unwrap(), Some(5));

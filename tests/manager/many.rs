@@ -1,11 +1,13 @@
-//! Much at a time: calls and values, more than a turn or an outbox has room for.
+//! Much at a time: calls, values and functions, more than a turn, an outbox or a server's
+//! threads have room for.
 
 use crate::channel::{all, in_time, send};
-use crate::util::{SOON, signal, stop};
+use crate::util::{Folder, SOON, signal, stop, until};
 use nix::sys::signal::Signal;
-use procession::manager::DictProxy;
-use procession::Manager;
+use procession::manager::{DictProxy, FUNCTION_PATIENCE, Fault, MAX_FUNCTIONS, SemaphoreProxy};
+use procession::{Manager, ManagerError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// More than is kept for who does not take it.
 const LARGE: usize = 24 << 20;
@@ -72,4 +74,69 @@ fn a_lock_goes_back_behind_a_large_value() {
         assert!(all(vec![insert]).pop().unwrap().is_ok());
         assert!(lock.acquire_timeout(SOON / 3).unwrap().is_some());
     });
+}
+
+fn nap() -> u32 {
+    thread::sleep(Duration::from_millis(5));
+    7
+}
+
+#[test]
+fn a_burst_of_functions_runs() {
+    let manager = Manager::start().unwrap();
+    thread::scope(|scope| {
+        let calls: Vec<_> =
+            (0..4 * MAX_FUNCTIONS).map(|_| scope.spawn(|| manager.call(nap, ()))).collect();
+        for call in calls {
+            assert_eq!(call.join().unwrap().unwrap(), 7);
+        }
+    });
+}
+
+/// Runs until there is this file.
+fn block(begun: SemaphoreProxy, file: String) {
+    begun.release().unwrap();
+    until("the file is there", || std::fs::exists(&file).unwrap());
+}
+
+fn is_busy<T>(result: Result<T, ManagerError>) -> bool {
+    matches!(result, Err(ManagerError::Fault(Fault::Busy)))
+}
+
+#[test]
+fn functions_that_block_keep_nobody_who_calls_no_function() {
+    let manager = Manager::start().unwrap();
+    let folder = Folder::new("functions");
+    let file = folder.file("go-on");
+    let begun = manager.semaphore(0).unwrap();
+    let dict = manager.dict::<u32, u32>().unwrap();
+    dict.insert(&1, &1).unwrap();
+    thread::scope(|scope| {
+        let blocked: Vec<_> = (0..MAX_FUNCTIONS)
+            .map(|_| scope.spawn(|| manager.call(block, (begun.clone(), file.clone()))))
+            .collect();
+        for _ in 0..MAX_FUNCTIONS {
+            assert!(begun.acquire_timeout(SOON).unwrap().is_some());
+        }
+        // What waits for its turn is refused in time, and keeps nobody meanwhile.
+        let asked = Instant::now();
+        let call = scope.spawn(|| manager.call(nap, ()));
+        let change = scope.spawn(|| dict.update(&1, |n: &mut u32, (): ()| *n += 1, ()));
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(dict.get(&1).unwrap(), Some(1));
+        assert!(is_busy(call.join().unwrap()) && is_busy(change.join().unwrap()));
+        assert!(asked.elapsed() >= FUNCTION_PATIENCE - Duration::from_millis(100));
+        assert_eq!(dict.get(&1).unwrap(), Some(1));
+        // Or runs when another has ended.
+        let call = scope.spawn(|| manager.call(nap, ()));
+        let changes: Vec<_> = (0..5)
+            .map(|_| scope.spawn(|| dict.update(&1, |n: &mut u32, (): ()| *n += 1, ()).unwrap()))
+            .collect();
+        thread::sleep(Duration::from_millis(50));
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(call.join().unwrap().unwrap(), 7);
+        changes.into_iter().for_each(|change| change.join().unwrap());
+        blocked.into_iter().for_each(|one| one.join().unwrap().unwrap());
+    });
+    assert_eq!(dict.get(&1).unwrap(), Some(6));
 }

@@ -20,6 +20,20 @@ pub enum Call<V> {
     Barrier(BarrierCall),
 }
 
+impl<V> Call<V> {
+    /// Whether it gives back what its caller has, or says that he has it. It never waits, and
+    /// who makes it may do so by dropping something: it is not to be refused for want of room.
+    pub fn gives_back(&self) -> bool {
+        matches!(
+            self,
+            Self::Lock(LockCall::Release)
+                | Self::Semaphore(SemaphoreCall::Release(_))
+                | Self::Queue(QueueCall::Kept(_) | QueueCall::TaskDone)
+                | Self::Barrier(BarrierCall::Acted | BarrierCall::Abort)
+        )
+    }
+}
+
 /// A slice `[start:stop:step]`; what is `None` is as when it is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Range {
@@ -330,8 +344,9 @@ pub enum Fault {
     /// A function that was to run in the server panicked or failed.
     #[error("in the manager: {0}")]
     Failed(String),
-    /// The server runs as many functions as it may.
-    #[error("the manager is running as many functions as it may; try again")]
+    /// The server runs as many functions as it may, and more have waited for too long, or are too
+    /// many; or it has too many calls of this client.
+    #[error("the manager has as much to do as it may have; try again")]
     Busy,
     /// The manager has been shut down.
     #[error("the manager has been shut down")]

@@ -14,12 +14,11 @@ use super::{Ask, far_actor, later, workers};
 use crate::codec::EncodeError;
 use crate::function::FunctionRef;
 use crate::node;
-use crate::sync::lock;
 use procession_protocols::manager::{Fault, Machine, Reply, Seed};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What is offered under a name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,15 +140,7 @@ fn failed(error: EncodeError) -> Reply<Stored> {
 impl Reception {
     /// Runs a function on a worker's thread, and answers with its result.
     fn serve(&self, asker: Asker, run: impl FnOnce() -> Result<Stored, Fault> + Send + 'static) {
-        // The asker is in a cell that comes back when no thread is to be had.
-        let asker = Arc::new(Mutex::new(Some(asker)));
-        let taken = asker.clone();
         let here = self.clone();
-        let job = move || later::run(here, taken, run);
-        if workers::run(job).is_err()
-            && let Some(asker) = lock(&asker).take()
-        {
-            asker.answer(Reply::Fault(Fault::Busy));
-        }
+        workers::run(asker, move |asker| later::run(here, asker, run));
     }
 }

@@ -15,12 +15,15 @@ use procession_protocols::manager::Fault;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
+use std::fmt::Display;
 
 /// Arguments and, for an actor, the names of its exposed methods in; result out.
-type RoutineBody = fn(&Stored, Option<&[String]>) -> Result<Stored, String>;
+type RoutineBody = fn(&Stored, Option<&[String]>) -> Result<Stored, Fault>;
 
 /// The values at a place and arguments in; the new values and a result out.
-pub(super) type ChangeBody = fn(Vec<Stored>, &Stored) -> Result<(Vec<Stored>, Stored), String>;
+pub(super) type ChangeBody = fn(Vec<Stored>, &Stored) -> Changed;
+
+type Changed = Result<(Vec<Stored>, Stored), Fault>;
 
 const ROUTINE_TAG: u64 = 5;
 const CHANGE_TAG: u64 = 6;
@@ -158,13 +161,15 @@ pub(super) fn change(reference: &FunctionRef) -> Option<ChangeBody> {
 }
 
 /// Runs a user's code; a panic is a fault like any other.
-pub(super) fn catch<T>(body: impl FnOnce() -> Result<T, String>) -> Result<T, Fault> {
-    match catch_quietly(body) {
-        Ok(result) => result.map_err(Fault::Failed),
-        Err(report) => {
-            Err(Fault::Failed(format!("panicked at {}: {}", report.location, report.message)))
-        }
-    }
+pub(super) fn catch<T>(body: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_quietly(body).unwrap_or_else(|report| {
+        Err(Fault::Failed(format!("panicked at {}: {}", report.location, report.message)))
+    })
+}
+
+/// A fault in an error's words.
+pub(super) fn failed(error: impl Display) -> Fault {
+    Fault::Failed(error.to_string())
 }
 
 fn reference<F: Copy>(
@@ -176,15 +181,15 @@ fn reference<F: Copy>(
     Ok(FunctionRef { build_id, offset, tag, name: name.into() })
 }
 
-fn store<T: Serialize>(value: &T) -> Result<Stored, String> {
-    Stored::encode(value, node::current().id).map_err(|error| error.to_string())
+pub(super) fn store<T: Serialize>(value: &T) -> Result<Stored, Fault> {
+    Stored::encode(value, node::current().id).map_err(failed)
 }
 
-fn fetch<T: DeserializeOwned>(stored: &Stored) -> Result<T, String> {
-    stored.decode().map_err(|error| error.to_string())
+fn fetch<T: DeserializeOwned>(stored: &Stored) -> Result<T, Fault> {
+    stored.decode().map_err(failed)
 }
 
-fn make_actor<F, Args, A>(args: &Stored, exposed: Option<&[String]>) -> Result<Stored, String>
+fn make_actor<F, Args, A>(args: &Stored, exposed: Option<&[String]>) -> Result<Stored, Fault>
 where
     F: Entry<Args> + Copy + 'static,
     F::Output: IntoActor<A>,
@@ -192,10 +197,10 @@ where
     A: Actor + Send,
     A::Msg: Wire,
 {
-    store(&host_made(conjure_entry::<F, Args>().call(fetch(args)?), exposed)?)
+    store(&host_made(conjure_entry::<F, Args>().call(fetch(args)?), exposed).map_err(failed)?)
 }
 
-fn routine<F, A>(args: &Stored, _: Option<&[String]>) -> Result<Stored, String>
+fn routine<F, A>(args: &Stored, _: Option<&[String]>) -> Result<Stored, Fault>
 where
     F: Entry<A> + Copy + 'static,
     A: DeserializeOwned,
@@ -204,7 +209,7 @@ where
     store(&conjure_entry::<F, A>().call(fetch(args)?))
 }
 
-fn fallible<F, A, R, E>(args: &Stored, _: Option<&[String]>) -> Result<Stored, String>
+fn fallible<F, A, R, E>(args: &Stored, _: Option<&[String]>) -> Result<Stored, Fault>
 where
     F: Entry<A, Output = Result<R, E>> + Copy + 'static,
     A: DeserializeOwned,
@@ -212,29 +217,23 @@ where
     E: std::fmt::Display,
 {
     let result = conjure_entry::<F, A>().call(fetch(args)?);
-    store(&result.map_err(|error| error.to_string())?)
+    store(&result.map_err(failed)?)
 }
 
-fn change_one<F, T, A, R>(
-    values: Vec<Stored>,
-    args: &Stored,
-) -> Result<(Vec<Stored>, Stored), String>
+fn change_one<F, T, A, R>(values: Vec<Stored>, args: &Stored) -> Changed
 where
     F: Fn(&mut T, A) -> R + Copy + 'static,
     T: Serialize + DeserializeOwned,
     A: DeserializeOwned,
     R: Serialize,
 {
-    let [value] = values.as_slice() else { return Err("there is no such value".into()) };
+    let [value] = values.as_slice() else { return Err(Fault::Key) };
     let mut value: T = fetch(value)?;
     let result = conjure::<F>()(&mut value, fetch(args)?);
     Ok((vec![store(&value)?], store(&result)?))
 }
 
-fn change_entry<F, T, A, R>(
-    values: Vec<Stored>,
-    args: &Stored,
-) -> Result<(Vec<Stored>, Stored), String>
+fn change_entry<F, T, A, R>(values: Vec<Stored>, args: &Stored) -> Changed
 where
     F: Fn(&mut Option<T>, A) -> R + Copy + 'static,
     T: Serialize + DeserializeOwned,
@@ -247,10 +246,7 @@ where
     Ok((stored.into_iter().collect(), store(&result)?))
 }
 
-fn change_all<F, T, A, R>(
-    values: Vec<Stored>,
-    args: &Stored,
-) -> Result<(Vec<Stored>, Stored), String>
+fn change_all<F, T, A, R>(values: Vec<Stored>, args: &Stored) -> Changed
 where
     F: Fn(&mut Vec<T>, A) -> R + Copy + 'static,
     T: Serialize + DeserializeOwned,

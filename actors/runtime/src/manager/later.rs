@@ -9,7 +9,7 @@ use super::asker::Asker;
 use super::door::Reception;
 use super::stored::Stored;
 use super::{function, workers};
-use crate::node::{self, hidden};
+use crate::node::hidden;
 use crate::share;
 use crate::sync::{after, lock};
 use crate::wait;
@@ -33,7 +33,8 @@ thread_local! {
 }
 
 /// Runs a function whose answer may come later; a thread of the server's runs it.
-pub(super) fn run(reception: Reception, cell: Cell, run: impl FnOnce() -> Result<Stored, Fault>) {
+pub(super) fn run(reception: Reception, asker: Asker, run: impl FnOnce() -> Result<Stored, Fault>) {
+    let cell: Cell = Arc::new(Mutex::new(Some(asker)));
     Reception::settle(Some(reception.clone()));
     ASKED.set(Some((cell.clone(), reception)));
     let reply = run().map_or_else(Reply::Fault, Reply::Value);
@@ -74,10 +75,7 @@ pub fn answer_when<T: Serialize>(
             }
             Some(limit) => tokio::time::timeout(limit, over).await.is_ok(),
         };
-        answer(asker, reception, move || {
-            let answer = then(is_over);
-            Stored::encode(&answer, node::current().id).map_err(|error| error.to_string())
-        });
+        answer(asker, reception, move || function::store(&then(is_over)));
     });
     None
 }
@@ -85,21 +83,14 @@ pub fn answer_when<T: Serialize>(
 fn answer(
     asker: Asker,
     reception: Reception,
-    compute: impl FnOnce() -> Result<Stored, String> + Send + 'static,
+    compute: impl FnOnce() -> Result<Stored, Fault> + Send + 'static,
 ) {
-    let cell = Arc::new(Mutex::new(Some(asker)));
-    let taken = cell.clone();
-    let job = move || {
-        let client = lock(&taken).as_ref().and_then(Asker::number).map(|(client, _)| client);
+    workers::run_soon(asker, move |asker| {
+        let client = asker.number().map(|(client, _)| client);
         if client.is_none_or(share::is_there) {
-            run(reception, taken, || function::catch(compute));
+            run(reception, asker, || function::catch(compute));
         }
-    };
-    if workers::run_soon(job).is_err()
-        && let Some(asker) = lock(&cell).take()
-    {
-        asker.answer(Reply::Fault(Fault::Busy));
-    }
+    });
 }
 
 /// Something that will be over, and that any number wait for.

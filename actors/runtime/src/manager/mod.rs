@@ -75,7 +75,7 @@ pub use later::{Due, answer_when};
 pub use proxy::{ManagerError, Patience, Proxy};
 pub use python::{MAX_PYTHON_CONNECTIONS, PythonDoor, as_python};
 pub use stored::Stored;
-pub use workers::MAX_FUNCTIONS;
+pub use workers::{FUNCTION_PATIENCE, MAX_FUNCTIONS, MAX_WAITING_FUNCTIONS};
 
 use crate::codec::{Encoded, Fd};
 use crate::function::FunctionRef;

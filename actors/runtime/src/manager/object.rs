@@ -9,7 +9,7 @@
 
 use super::asker::{Asker, Outbox};
 use super::door::Reception;
-use super::function;
+use super::function::{self, ChangeBody};
 use super::presence::Presence;
 use super::proxy::{ManagerError, open};
 use super::reactor;
@@ -94,7 +94,7 @@ struct State {
     /// Empty: the room for the answers of a call.
     due: Answers<Stored>,
     /// Whether a function of a user's changes the object just now; what comes meanwhile is
-    /// postponed.
+    /// postponed. One that waits for its turn to run does not keep others.
     is_changing: bool,
 }
 
@@ -244,9 +244,9 @@ impl Object {
                 }
                 state.settle(due, outbox);
             }
-            Ask::Change { place, function, args } => {
-                if let Err((asker, fault)) = self.change(state, place, &function, args, asker) {
-                    outbox.push(asker, Reply::Fault(fault));
+            ask @ Ask::Change { .. } => {
+                if let Some(this) = self.this.upgrade() {
+                    workers::run(asker, move |asker| this.change((ticket, caller, ask, asker)));
                 }
             }
             Ask::Create(_)
@@ -284,65 +284,57 @@ impl Object {
         outbox.send();
     }
 
-    /// Has a worker's thread change the object.
-    fn change(
-        &self,
-        state: &mut State,
-        place: Place<Stored>,
-        function: &crate::function::FunctionRef,
-        args: Stored,
-        asker: Asker,
-    ) -> Result<(), (Asker, Fault)> {
-        let (Some(body), Some(this)) = (function::change(function), self.this.upgrade()) else {
-            return Err((asker, unknown(function)));
-        };
-        let values = match state.machine.fetch(&place) {
-            Ok(values) => values,
-            Err(fault) => return Err((asker, fault)),
-        };
-        // The asker goes along in a cell that comes back when no thread is to be had.
-        let parts = Arc::new(Mutex::new(Some((asker, place))));
-        let job = {
-            let parts = parts.clone();
-            move || {
-                let Some((asker, place)) = lock(&parts).take() else { return };
-                let changed = function::catch(|| body(values, &args));
-                this.changed(place, changed, asker);
+    /// On a worker's thread: changes the object, and goes on with what others change who came
+    /// meanwhile.
+    fn change(&self, call: Postponed) {
+        let Body::Stock(state) = &self.body else { return };
+        let begun = {
+            let state = &mut *lock(state);
+            if state.is_changing {
+                return state.waiters.postpone(call);
             }
+            state.begin_change(call)
         };
-        state.is_changing = true;
-        if workers::run(job).is_err()
-            && let Some((asker, _)) = lock(&parts).take()
-        {
-            state.is_changing = false;
-            return Err((asker, Fault::Busy));
+        let mut next = match begun {
+            Ok(change) => Some(change),
+            Err((asker, fault)) => return asker.answer(Reply::Fault(fault)),
+        };
+        while let Some(Change { place, body, values, args, asker }) = next {
+            let changed = function::catch(|| body(values, &args));
+            next = self.changed(place, changed, asker);
         }
-        Ok(())
     }
 
-    /// A user's function is done: stores what it made, and serves who came meanwhile.
+    /// A user's function is done: stores what it made, and serves who came meanwhile, up to the
+    /// next change.
     fn changed(
         &self,
         place: Place<Stored>,
         changed: Result<(Vec<Stored>, Stored), Fault>,
         asker: Asker,
-    ) {
-        let Body::Stock(state) = &self.body else { return };
+    ) -> Option<Change> {
+        let Body::Stock(state) = &self.body else { return None };
         let mut outbox = Outbox::default();
-        {
+        let next = {
             let state = &mut *lock(state);
             state.is_changing = false;
             let stored = changed.and_then(|(values, result)| {
                 state.machine.store(place, values).map(|()| Reply::Value(result))
             });
             outbox.push(asker, stored.unwrap_or_else(Reply::Fault));
-            while !state.is_changing
-                && let Some(call) = state.waiters.resume()
-            {
-                self.begin(state, call, &mut outbox);
+            loop {
+                match state.waiters.resume() {
+                    None => break None,
+                    Some(call @ (_, _, Ask::Change { .. }, _)) => match state.begin_change(call) {
+                        Ok(change) => break Some(change),
+                        Err((asker, fault)) => outbox.push(asker, Reply::Fault(fault)),
+                    },
+                    Some(call) => self.begin(state, call, &mut outbox),
+                }
             }
-        }
+        };
         outbox.send();
+        next
     }
 
     /// A client outside the tree has got a reference.
@@ -379,7 +371,33 @@ pub(super) fn unknown(function: &crate::function::FunctionRef) -> Fault {
     Fault::Failed(format!("{} is no function of the manager's program", function.name))
 }
 
+/// A change that a user's function is about to make.
+struct Change {
+    place: Place<Stored>,
+    body: ChangeBody,
+    values: Vec<Stored>,
+    args: Stored,
+    asker: Asker,
+}
+
 impl State {
+    /// Begins a change: until it is made, all other calls are postponed.
+    fn begin_change(&mut self, (_, _, ask, asker): Postponed) -> Result<Change, (Asker, Fault)> {
+        let Ask::Change { place, function, args } = ask else {
+            return Err((asker, Fault::NoSuchMethod));
+        };
+        let Some(body) = function::change(&function) else {
+            return Err((asker, unknown(&function)));
+        };
+        match self.machine.fetch(&place) {
+            Ok(values) => {
+                self.is_changing = true;
+                Ok(Change { place, body, values, args, asker })
+            }
+            Err(fault) => Err((asker, fault)),
+        }
+    }
+
     /// Takes those out who are answered.
     fn settle(&mut self, mut due: Answers<Stored>, outbox: &mut Outbox) {
         for (ticket, reply) in due.drain(..) {

@@ -18,7 +18,9 @@ use procession_protocols::dynamic::{Dynamic, Exception};
 use procession_protocols::manager::python::{
     Answer, Args, Refused, Request, Step, Then, Verb, error, exception_of, methods, step,
 };
-use procession_protocols::manager::{Call, Caller, DictCall, Fault, Place, QueueCall, Reply};
+use procession_protocols::manager::{
+    BarrierCall, Call, Caller, DictCall, Fault, Place, QueueCall, Reply,
+};
 use procession_protocols::pickle::{self, Limits};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -268,6 +270,11 @@ impl Session {
             Reply::Item { kept: Some(ticket), .. } => Some((object.clone(), *ticket)),
             _ => None,
         };
+        if matches!(reply, Reply::Act) {
+            // What is to be done is a Rust program's code.
+            self.tell(object, Call::Barrier(BarrierCall::Abort));
+            return Answer::Error(exception_of(&Fault::Broken)).into();
+        }
         let plain =
             reply.try_map(&mut |value: Stored| value.as_plain().map(Cow::into_owned).ok_or(()));
         let Ok(reply) = plain else {
@@ -354,7 +361,7 @@ fn sort(object: &Object, backwards: bool) -> Answer {
                 let order = order.unwrap_or(Ordering::Equal);
                 if backwards { order.reverse() } else { order }
             });
-            if fits { Ok(items) } else { Err(unfit()) }
+            if fits { Ok(items) } else { Err(function::failed(unfit())) }
         })?;
         machine.store(Place::All, items)
     });
