@@ -5,7 +5,7 @@
 
 use super::Manager;
 use crate::error::{Error, Result};
-use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError};
+use crate::listener::{Address, Client, IntoAddress, Listener, ListenerError, PythonPeers};
 use crate::pipe::{Connection, PeerInfo, PipeError};
 use procession_runtime::manager::{
     self as runtime, Proxy, PythonDoor, Sending, Sole, Stream, Values, Watched,
@@ -152,6 +152,8 @@ impl Manager {
     /// server logs an attempt to end it and goes on. A monitor hears of the connection's end
     /// too, with [`ExitReason::Unknown`](crate::ExitReason::Unknown).
     ///
+    /// A value that takes more than 16 MiB on its way is an error of its call.
+    ///
     /// No function is accepted from outside the process tree, so [`call`](Self::call), `update`
     /// and [`pool`](Self::pool) are refused there.
     ///
@@ -183,7 +185,10 @@ impl Manager {
 
 /// Connects to a manager to which values go as said.
 pub(super) fn connect(address: Address, authkey: &[u8], values: Values) -> Result<Manager> {
-    let connection = Client::connect(address.clone(), authkey)?;
+    // A Python program is no manager of ours, and its handshake could be passed on by whoever
+    // stands between.
+    let client = Client::builder(&address).authkey(authkey).python_peers(PythonPeers::Off);
+    let connection = client.connect()?;
     let line = Line::of(&connection).map_err(ListenerError::from)?;
     let door = runtime::meet(Arc::new(line), values)?;
     Ok(Manager { door, server: None, address: Some(address) })

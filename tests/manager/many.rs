@@ -5,9 +5,11 @@ use crate::channel::{all, in_time, send};
 use crate::util::{Folder, SOON, signal, stop, until};
 use nix::sys::signal::Signal;
 use procession::manager::{DictProxy, FUNCTION_PATIENCE, Fault, MAX_FUNCTIONS, SemaphoreProxy};
-use procession::{Manager, ManagerError};
+use procession::{Dynamic, Manager, ManagerError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+const KEY: &[u8] = b"abracadabra";
 
 /// More than is kept for who does not take it.
 const LARGE: usize = 24 << 20;
@@ -74,6 +76,27 @@ fn a_lock_goes_back_behind_a_large_value() {
         assert!(all(vec![insert]).pop().unwrap().is_ok());
         assert!(lock.acquire_timeout(SOON / 3).unwrap().is_some());
     });
+}
+
+/// Plain data of so many parts that its reader would spend more on it than on a stranger's.
+fn of_many_parts() -> Dynamic {
+    Dynamic::List(vec![1.into(); 1_000_000])
+}
+
+#[test]
+fn plain_data_of_many_parts_is_a_value_like_others() {
+    let builder = Manager::builder().address("127.0.0.1:0").authkey(KEY);
+    let manager = builder.offer::<DictProxy<Dynamic, Dynamic>>("dict").start().unwrap();
+    let dict = manager.get::<DictProxy<Dynamic, Dynamic>>("dict").unwrap();
+    dict.insert(&1.into(), &of_many_parts()).unwrap();
+    assert!(dict.get(&1.into()).unwrap() == Some(of_many_parts()));
+    // A stranger's is an error of its call, both ways, and of no other.
+    let remote = Manager::connect(manager.address().unwrap(), KEY).unwrap();
+    let far = remote.get::<DictProxy<Dynamic, Dynamic>>("dict").unwrap();
+    let is_failed = |error: ManagerError| matches!(error, ManagerError::Fault(Fault::Failed(_)));
+    assert!(is_failed(far.get(&1.into()).unwrap_err()));
+    assert!(is_failed(far.insert(&2.into(), &of_many_parts()).unwrap_err()));
+    assert_eq!(far.len().unwrap(), 1);
 }
 
 fn nap() -> u32 {

@@ -1,11 +1,15 @@
 //! Managers that other programs use, over TCP and Unix sockets: here other processes that
 //! know nothing but address and key.
 
+use crate::channel::send;
 use crate::util::{SOON, until};
 use procession::manager::{
     DictProxy, Fault, ListProxy, LockProxy, ManagerServer, NamespaceProxy, QueueProxy,
 };
-use procession::{Address, Error, ListenerError, Manager, ManagerError, Process, Queue};
+use procession::{
+    Address, AuthError, Error, Listener, ListenerError, Manager, ManagerError, Process, Queue,
+    answer_challenge, deliver_challenge,
+};
 use std::time::Duration;
 
 const KEY: &[u8] = b"abracadabra";
@@ -156,4 +160,61 @@ fn a_server_serves_beside_local_users_at_a_unix_socket() {
     server.stop();
     serving.join().unwrap();
     assert!(!path.exists());
+}
+
+/// Python's handshake can be passed on by somebody who does not know the key.
+#[test]
+fn what_proves_itself_as_python_does_is_no_manager() {
+    let listener = Listener::builder().address("127.0.0.1:0").bind().unwrap();
+    let address = listener.address().clone();
+    let python = std::thread::spawn(move || {
+        let client = listener.accept_timeout(SOON).unwrap();
+        let _ = deliver_challenge(&client, KEY).and_then(|()| answer_challenge(&client, KEY));
+        drop(client.recv_bytes_timeout(SOON));
+    });
+    let refused = Manager::connect(address, KEY).unwrap_err();
+    let is_it =
+        matches!(refused, Error::Listener(ListenerError::Authentication(AuthError::NotAllowed(_))));
+    assert!(is_it, "{refused}");
+    python.join().unwrap();
+}
+
+#[test]
+fn a_value_too_long_for_a_message_is_an_error_of_its_call() {
+    let (manager, address) = served();
+    let remote = Manager::connect(address, KEY).unwrap();
+    let lock = remote.get::<LockProxy>("lock").unwrap();
+    let held = lock.lock().unwrap();
+    let long = "x".repeat(17 << 20);
+    let tasks = remote.get::<QueueProxy<String>>("results").unwrap();
+    let unput = tasks.put(long.clone()).unwrap_err();
+    assert!(matches!(unput.why, ManagerError::Encode(_)), "{}", unput.why);
+    assert!(unput.item == long && tasks.is_empty().unwrap());
+    // From there to here.
+    manager.get::<NamespaceProxy>("ns").unwrap().set("x", &long).unwrap();
+    let ns = remote.get::<NamespaceProxy>("ns").unwrap();
+    let refused = ns.get::<String>("x").unwrap_err();
+    assert!(matches!(refused, ManagerError::Fault(Fault::Failed(_))), "{refused}");
+    // The connection is what it was.
+    assert!(manager.get::<LockProxy>("lock").unwrap().try_acquire().unwrap().is_none());
+    ns.set("x", &1).unwrap();
+    assert_eq!(ns.get::<u8>("x").unwrap(), 1);
+    drop(held);
+}
+
+#[test]
+fn what_is_given_back_is_taken_however_much_is_under_way() {
+    let (manager, address) = served();
+    let remote = Manager::connect(address, KEY).unwrap();
+    let lock = remote.get::<LockProxy>("lock").unwrap();
+    let tasks = remote.get::<QueueProxy<u64>>("tasks").unwrap();
+    let held = lock.lock().unwrap();
+    let mut gets: Vec<_> = (0..1024).map(|_| tasks.get_async()).collect();
+    gets.iter_mut().for_each(send);
+    until("no more may be under way", || {
+        matches!(tasks.qsize(), Err(ManagerError::Fault(Fault::Busy)))
+    });
+    drop(held);
+    let lock = manager.get::<LockProxy>("lock").unwrap();
+    assert!(lock.acquire_timeout(SOON).unwrap().is_some());
 }

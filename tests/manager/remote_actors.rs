@@ -41,6 +41,11 @@ impl Maths {
         Manager::here().unwrap().make::<Maths>("Hidden", ()).unwrap()
     }
 
+    pub fn late(&self, millis: u64) -> ListProxy<i64> {
+        std::thread::sleep(Duration::from_millis(millis));
+        self.list(Vec::new())
+    }
+
     pub fn nap(&self) {
         std::thread::sleep(SOON);
     }
@@ -256,4 +261,51 @@ fn methods_give_proxies_within_the_tree_too() {
     assert!(Manager::here().is_none());
     drop((maths, list));
     until("all is freed", || manager.object_count().unwrap() == before);
+}
+
+#[test]
+fn a_connection_ends_with_its_program_though_an_actor_is_busy_for_it() {
+    let (manager, address) = served();
+    let Address::Tcp { port, .. } = address else { panic!("{address}") };
+    let here = format!(":{port:04X}");
+    // Established, or closed by the other side alone.
+    let is_open = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(&here) && matches!(fields[3], "01" | "08")
+    };
+    let connections = || {
+        let all = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        all.lines().skip(1).filter(|line| is_open(line)).count()
+    };
+    let objects = manager.object_count().unwrap();
+    let client = |address: Address| {
+        let remote = Manager::connect(address, KEY).unwrap();
+        let _ = remote.make::<Maths>("Maths", ()).unwrap().nap();
+    };
+    let child = Process::spawn(client, (address,)).unwrap();
+    until("it has its object", || manager.object_count().unwrap() > objects);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(connections(), 1);
+    child.kill().unwrap();
+    child.join().unwrap();
+    let begun = std::time::Instant::now();
+    until("its connection has ended", || connections() == 0);
+    assert!(begun.elapsed() < SOON / 2, "not before the actor was done");
+}
+
+#[test]
+fn what_comes_too_late_over_tcp_is_let_go() {
+    let (manager, address) = served();
+    let remote = Manager::connect(address, KEY).unwrap();
+    let maths = remote.make::<Maths>("Maths", ()).unwrap();
+    let objects = manager.object_count().unwrap();
+    for _ in 0..3 {
+        let late = maths.late_timeout(100, Duration::from_millis(1));
+        assert!(matches!(late, Err(CallError::Timeout)), "{late:?}");
+    }
+    // The next answer is behind those.
+    let list = maths.late(0).unwrap();
+    assert!(list.is_empty().unwrap());
+    drop(list);
+    until("all lists are gone", || manager.object_count().unwrap() == objects);
 }

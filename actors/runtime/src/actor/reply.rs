@@ -9,6 +9,7 @@ use super::current;
 use super::error::CallError;
 use super::remote::{Scope, within};
 use crate::codec::{self, DecodeError, EncodeError, Encoded};
+use crate::panic::catch_quietly;
 use crate::wait;
 use procession_protocols::dynamic::{Dynamic, NotPlain};
 use serde::Serialize;
@@ -25,6 +26,16 @@ use tokio::sync::oneshot;
 pub trait ReplySink: Send {
     /// Takes the reply. It must not block, and must not decode.
     fn complete(self: Box<Self>, result: Result<Encoded, CallError>);
+
+    /// Whether somebody still waits for it, as far as is known.
+    fn is_awaited(&self) -> bool {
+        true
+    }
+
+    /// Reads a reply that nobody waits for, and drops it: what it brought is let go of.
+    fn discard(self: Box<Self>, encoded: Encoded) {
+        drop(encoded);
+    }
 
     /// Whether it takes the reply as plain data, with whether it is a method's `Result`: the
     /// encoding of `(bool, Dynamic)`.
@@ -203,6 +214,15 @@ impl<R: Send + 'static> ReplySink for Incoming<R> {
             }
             (Port::Wire(port, _), encoded) => port.complete(encoded),
         }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.reply.is_awaited()
+    }
+
+    fn discard(self: Box<Self>, encoded: Encoded) {
+        // The type is a user's, and this is not his thread.
+        let _ = catch_quietly(|| drop((self.decode)(encoded)));
     }
 }
 

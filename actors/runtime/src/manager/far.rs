@@ -24,8 +24,11 @@ use super::far_actor::{self, Packed};
 use super::far_road::{Far, Road};
 use super::far_session::Session;
 use super::proxy::Proxy;
+use super::stored::Stored;
 use crate::codec;
+use crate::listener::LONGEST;
 use procession_protocols::id::NodeId;
+use procession_protocols::manager::{Fault, Reply};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -169,8 +172,36 @@ pub(super) enum End {
 
 thread_local! {
     static END: RefCell<Option<End>> = const { RefCell::new(None) };
-    /// Whether what was decoded last had a reference in it that its sender does not have.
-    static HAS_UNKNOWN: Cell<bool> = const { Cell::new(false) };
+    /// Why what was decoded last could not be, where it is its call's fault alone.
+    static REFUSAL: Cell<Option<Refusal>> = const { Cell::new(None) };
+}
+
+/// What is wrong with a message that is one.
+#[derive(Clone, Copy)]
+enum Refusal {
+    /// It has a reference in it that its sender does not have.
+    Unknown,
+    /// It has a value in it that would take too much memory.
+    TooLarge,
+}
+
+impl Refusal {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Unknown => Fault::NoSuchObject("such object".into()),
+            Self::TooLarge => Fault::Failed("the plain data takes too much memory".into()),
+        }
+    }
+}
+
+/// The value that is being decoded takes too much memory.
+pub(super) fn is_too_large() {
+    REFUSAL.set(Some(Refusal::TooLarge));
+}
+
+/// Whether what is being encoded or decoded leaves the process tree, or comes from outside.
+pub(super) fn is_on_its_way() -> bool {
+    END.with_borrow(Option::is_some)
 }
 
 pub(super) fn at<T>(end: End, act: impl FnOnce() -> T) -> T {
@@ -187,10 +218,16 @@ pub(super) fn at<T>(end: End, act: impl FnOnce() -> T) -> T {
 
 pub(super) fn encode<T: Serialize>(end: End, value: &T) -> Result<Vec<u8>, String> {
     let encoded = at(end, || codec::encode(value)).map_err(|error| error.to_string())?;
-    if encoded.fds.is_empty() {
-        Ok(encoded.bytes)
-    } else {
-        Err("a handle or a descriptor does not leave its process tree".into())
+    if !encoded.fds.is_empty() {
+        return Err("a handle or a descriptor does not leave its process tree".into());
+    }
+    // The other end would hang up.
+    match encoded.bytes.len() {
+        len if len as u64 > LONGEST => Err(format!(
+            "it takes {len} bytes, and what goes to or from the manager of another program has \
+             at most {LONGEST}"
+        )),
+        _ => Ok(encoded.bytes),
     }
 }
 
@@ -201,8 +238,8 @@ pub(super) fn decode<T: for<'de> Deserialize<'de>>(end: End, bytes: &[u8]) -> io
 /// What a server has heard.
 pub(super) enum Heard {
     Message(ToServer),
-    /// The call of this number speaks of an object that its client does not have.
-    OfUnknown(u64),
+    /// Why the call of this number could not be read.
+    Refused(u64, Fault),
 }
 
 /// Decodes what a client says.
@@ -210,14 +247,29 @@ pub(super) enum Heard {
 /// # Errors
 /// It is no message.
 pub(super) fn hear(session: &Arc<Session>, bytes: &[u8]) -> io::Result<Heard> {
-    HAS_UNKNOWN.set(false);
-    match decode(End::Server(session.clone()), bytes) {
-        Err(_) if HAS_UNKNOWN.get() => {
-            // Nothing but an `Ask` has references in it, and its number stands first.
+    REFUSAL.set(None);
+    match (decode(End::Server(session.clone()), bytes), REFUSAL.get()) {
+        (Err(_), Some(refusal)) => {
+            // Nothing but an `Ask` has references or values in it, and its number stands first.
             let (_, number): (u32, u64) = codec::decode_prefix(bytes).map_err(io::Error::other)?;
-            Ok(Heard::OfUnknown(number))
+            Ok(Heard::Refused(number, refusal.fault()))
         }
-        heard => heard.map(Heard::Message),
+        (heard, _) => heard.map(Heard::Message),
+    }
+}
+
+/// Decodes what a server answers.
+///
+/// # Errors
+/// It is no answer.
+pub(super) fn hear_answer(road: &Arc<Road>, bytes: &[u8]) -> io::Result<(u64, Reply<Stored>)> {
+    REFUSAL.set(None);
+    match (decode(End::Client(road.clone()), bytes), REFUSAL.get()) {
+        (Err(_), Some(refusal)) => {
+            let number = codec::decode_prefix(bytes).map_err(io::Error::other)?;
+            Ok((number, Reply::Fault(refusal.fault())))
+        }
+        (answer, _) => answer,
     }
 }
 
@@ -251,7 +303,9 @@ pub(super) fn receive(object: u64) -> Option<Proxy> {
     match END.with_borrow(Clone::clone)? {
         End::Server(session) => {
             let found = session.find(object);
-            HAS_UNKNOWN.set(HAS_UNKNOWN.get() || found.is_none());
+            if found.is_none() {
+                REFUSAL.set(Some(Refusal::Unknown));
+            }
             found
         }
         End::Client(road) => Some(Proxy::far(Far { object, road })),

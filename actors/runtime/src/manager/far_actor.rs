@@ -229,9 +229,10 @@ impl FarActor {
     }
 }
 
-/// Completes a call with what the server says.
-pub(super) fn answered(reply: Reply<Stored>, port: ReplyPort) {
-    port.complete(match reply {
+/// Completes a call with what the server says. The references in an answer that nobody waits
+/// for go back.
+pub(super) fn answered(road: &Arc<Road>, reply: Reply<Stored>, port: ReplyPort) {
+    let result = match reply {
         Reply::Value(value) => match value.decode() {
             Ok(Answered::Value(Packed(bytes))) => Ok(Encoded { bytes, fds: Vec::new() }),
             Ok(Answered::Refused(error)) => Err(error),
@@ -239,7 +240,13 @@ pub(super) fn answered(reply: Reply<Stored>, port: ReplyPort) {
         },
         Reply::Fault(fault) => Err(CallError::Unreachable(fault.to_string())),
         _ => Err(CallError::NoReply),
-    });
+    };
+    match result {
+        Ok(encoded) if !port.is_awaited() => {
+            at(End::Client(road.clone()), || port.discard(encoded));
+        }
+        result => port.complete(result),
+    }
 }
 
 impl Remote for FarActor {

@@ -159,9 +159,11 @@ impl Session {
     }
 
     fn ask(self: &Arc<Self>, number: u64, object: u64, ask: Ask) {
-        let Some(place) = Place::take(&self.under_way, MAX_UNDER_WAY) else {
+        let place = Place::take(&self.under_way, MAX_UNDER_WAY);
+        let gives_back = matches!(&ask, Ask::Call { call, .. } if call.gives_back());
+        if place.is_none() && !gives_back {
             return self.refuse(number, Fault::Busy);
-        };
+        }
         let thread = match &ask {
             Ask::Call { thread, .. } => *thread,
             Ask::Run { .. } | Ask::Change { .. } => {
@@ -175,7 +177,7 @@ impl Session {
         };
         let session = self.clone();
         // Given up, the call drops this, and its place with it.
-        let answer = move |reply| session.answer(number, reply, Some(place));
+        let answer = move |reply| session.answer(number, reply, place);
         let asker = Asker::Far(self.client, number, Box::new(answer));
         object.take(Caller { client: self.client, thread }, ask, asker);
     }
@@ -187,31 +189,47 @@ fn no_such_object() -> Fault {
 
 static SESSIONS: AtomicUsize = AtomicUsize::new(0);
 
+/// A place among the clients from outside the tree, and the client's number. Dropped, both are
+/// another's: what the client had is put right before.
+struct Seat(ClientId);
+
+impl Seat {
+    fn take() -> io::Result<Self> {
+        let taken = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let client = if taken < MAX_SESSIONS { share::enlist() } else { None };
+        client.map(Self).ok_or_else(|| {
+            SESSIONS.fetch_sub(1, Ordering::Relaxed);
+            io::Error::other("the manager has as many clients as it may have")
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        share::discharge(self.0);
+        SESSIONS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves a client that has proved who it is, on threads of its own.
 /// Values go between the two as said.
 ///
 /// # Errors
 /// There are [`MAX_SESSIONS`] already, or no thread is to be had.
 pub fn serve(door: &Proxy, stream: Arc<dyn Sole>, values: Values) -> io::Result<()> {
-    if SESSIONS.fetch_add(1, Ordering::Relaxed) >= MAX_SESSIONS {
-        SESSIONS.fetch_sub(1, Ordering::Relaxed);
-        return Err(io::Error::other("the manager has as many clients as it may have"));
-    }
-    let Some(client) = share::enlist() else {
-        SESSIONS.fetch_sub(1, Ordering::Relaxed);
-        return Err(io::Error::other("no number is left for a client"));
-    };
+    let seat = Seat::take()?;
     let (out, replies) = mpsc::channel();
-    let session = Arc::new(Session::new(client, out, values));
+    let session = Arc::new(Session::new(seat.0, out, values));
     let door = door.clone();
     let reader = move || {
+        // It goes last, also when there is no thread.
+        let _seat = seat;
         attend(&session, &door, &stream, replies);
-        // What it had is put right before its number can be another's.
+        // An actor that is busy with a call of his keeps the way back to him.
+        stream.end();
         let held = session.close();
         session.presence.end();
         drop(held);
-        share::discharge(session.client);
-        SESSIONS.fetch_sub(1, Ordering::Relaxed);
     };
     let thread = thread::Builder::new().name("procession-session".into());
     thread.spawn(reader).map(drop)
@@ -250,8 +268,8 @@ fn attend(
         };
         if !far_reply::carry_out(session, &mut answers, || match heard {
             Heard::Message(message) => session.heard(message),
-            Heard::OfUnknown(number) => {
-                session.refuse(number, no_such_object());
+            Heard::Refused(number, fault) => {
+                session.refuse(number, fault);
                 true
             }
         }) {

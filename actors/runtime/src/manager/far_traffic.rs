@@ -10,7 +10,7 @@
 
 mod waits;
 
-use super::far::{End, Sole, decode};
+use super::far::{Sole, hear_answer};
 use super::far_actor;
 use super::far_road::Road;
 use super::far_watch::{Monitors, Notice};
@@ -202,7 +202,7 @@ impl State {
 
 impl Road {
     fn read(self: &Arc<Self>, message: &[u8]) -> io::Result<(u64, Reply<Stored>)> {
-        decode(End::Client(self.clone()), message)
+        hear_answer(self, message)
     }
 
     /// Reads this message, and all that have come together with it.
@@ -222,7 +222,7 @@ impl Road {
     }
 
     /// Gives answers to those who wait for them. Whoever waits for several is woken once.
-    fn hand_out(&self, answers: Vec<(u64, Reply<Stored>)>) {
+    fn hand_out(self: &Arc<Self>, answers: Vec<(u64, Reply<Stored>)>) {
         let due: Vec<_> = {
             let state = &mut *lock(&self.traffic.state);
             answers.into_iter().map(|(number, reply)| state.answered(number, reply)).collect()
@@ -237,7 +237,7 @@ impl Road {
                     }
                 }
                 Due::Told(told) => self.traffic.tell(told),
-                Due::Actor(reply, Some(port), _lent) => far_actor::answered(reply, port),
+                Due::Actor(reply, Some(port), _lent) => far_actor::answered(self, reply, port),
                 Due::Notice(notice) => notice.give(),
                 Due::Actor(reply, None, _) | Due::Nobodys(reply) => drop(reply),
             }

@@ -5,6 +5,7 @@
 //! sets become lists, and bytes lists of numbers. What is read costs no more than it may,
 //! whatever the bytes say. Neighbour: `stored`.
 
+use super::far;
 use procession_protocols::dynamic::Dynamic;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, Serializer};
@@ -89,7 +90,10 @@ impl Reader<'_> {
     /// A value takes its own size, and so many bytes.
     fn spend<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
         let left = self.0.get().checked_sub(size_of::<Dynamic>() + bytes);
-        self.0.set(left.ok_or_else(|| E::custom("the value takes too much memory"))?);
+        self.0.set(left.ok_or_else(|| {
+            far::is_too_large();
+            E::custom("the value takes too much memory")
+        })?);
         Ok(())
     }
 }

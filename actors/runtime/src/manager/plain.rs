@@ -6,7 +6,7 @@
 
 use super::{far, json};
 use procession_protocols::dynamic::Dynamic;
-use procession_protocols::pickle::{self, Limits};
+use procession_protocols::pickle::{self, Limits, PickleError};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -98,10 +98,18 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// What a reader may spend: what is one long string of bytes may be as long as its message.
+/// What no pickle of ours costs for each of its bytes, which names nothing twice.
+const MOST_FOR_A_BYTE: usize = 256;
+
+/// What a reader may spend. Within the tree whatever was written is read; from outside, what is
+/// one long string of bytes may be as long as its message.
 fn limits(bytes: &[u8]) -> Limits {
     let limits = Limits::default();
-    Limits { memory: limits.memory + 4 * bytes.len(), ..limits }
+    let for_a_byte = if far::is_on_its_way() { 4 } else { MOST_FOR_A_BYTE };
+    Limits {
+        memory: limits.memory.saturating_add(bytes.len().saturating_mul(for_a_byte)),
+        ..limits
+    }
 }
 
 /// How plain data travels: what has no parts as it is, anything else as a pickle; or all of it
@@ -161,7 +169,12 @@ impl<'de> Deserialize<'de> for Plain {
             Unpacked::Float(value) => return Ok(Self::Float(value)),
             Unpacked::Str(text) => Dynamic::Str(text),
             Unpacked::Pickle(Bytes(bytes)) => {
-                pickle::read(&bytes, limits(&bytes)).map_err(serde::de::Error::custom)?
+                pickle::read(&bytes, limits(&bytes)).map_err(|error| {
+                    if matches!(error, PickleError::TooLarge(_)) {
+                        far::is_too_large();
+                    }
+                    serde::de::Error::custom(error)
+                })?
             }
             Unpacked::Json(Bytes(bytes)) => {
                 json::read(&bytes, limits(&bytes).memory).map_err(serde::de::Error::custom)?
