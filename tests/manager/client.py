@@ -122,6 +122,16 @@ def waits():
     late.start()
     assert q.get(timeout=30) == "late"
 
+    raises(ValueError, q.get, True, -1)
+    # Each of Python's queues counts what is not done.
+    counted = m.Queue()
+    counted.put("x")
+    done = threading.Thread(target=lambda: (counted.get(), counted.task_done()))
+    done.start()
+    counted.join()
+    done.join()
+    raises(ValueError, counted.task_done)
+
     j = m.JoinableQueue()
     j.put("x")
     j.get()
@@ -138,12 +148,14 @@ def waits():
         thread.join()
         assert other == [False]
     raises(RuntimeError, lock.release)
+    raises(ValueError, lock.acquire, True, -2)
+    raises(ValueError, lock.acquire, False, 1)
     rlock = m.RLock()
     with rlock, rlock:
         pass
     raises(RuntimeError, rlock.release)
     s = m.BoundedSemaphore(1)
-    assert s.acquire() and not s.acquire(False)
+    assert s.acquire() and not s.acquire(False) and not s.acquire(True, -1)
     s.release()
     raises(ValueError, s.release)
 
@@ -293,6 +305,47 @@ def own():
     assert "AttributeError" in str(error), error
     error = raises(RuntimeError, maths.fail)
     assert "panic" in str(error), error
+
+
+class Meeting(BaseManager):
+    pass
+
+
+for name in ("get_queue", "Foo1", "Foo2", "operator"):
+    Meeting.register(name)
+Meeting.register("barrier", proxytype=SyncManager._registry["Barrier"][3])
+
+
+def meeting():
+    manager = Meeting(AT, KEY)
+    manager.connect()
+    return manager
+
+
+def puts_hello():
+    meeting().get_queue().put("hello")
+
+
+def gets():
+    print(meeting().get_queue().get(timeout=30))
+
+
+def faces():
+    m = meeting()
+    f1 = m.Foo1()
+    f1.f()
+    f1.g()
+    assert not hasattr(f1, "_h") and sorted(f1._exposed_) == ["f", "g"]
+    f2 = m.Foo2()
+    f2.g()
+    f2._h()
+    assert not hasattr(f2, "f") and sorted(f2._exposed_) == ["_h", "g"]
+    # Whose action is code that is not Python's.
+    raises(threading.BrokenBarrierError, m.barrier().wait)
+    op = m.operator()
+    print("op.add(23, 45) =", op.add(23, 45))
+    print("op.pow(2, 94) =", op.pow(2, 94))
+    print("op._exposed_ =", op._exposed_)
 
 
 def modern():

@@ -4,10 +4,10 @@
 use crate::util::python::Python;
 use crate::util::{Folder, SOON, until};
 use procession::manager::{
-    DictProxy, Fault, Got, ListProxy, LockProxy, NamespaceProxy, PythonError, PythonManager,
-    QueueProxy,
+    BarrierProxy, DictProxy, Fault, Got, ListProxy, LockProxy, NamespaceProxy, PythonError,
+    PythonManager, QueueProxy,
 };
-use procession::{Actor, Dynamic, Error, Manager, PlainData, PythonPeers, methods};
+use procession::{Actor, Dynamic, Error, Manager, PlainData, Process, PythonPeers, methods};
 
 const KEY: &[u8] = b"abracadabra";
 
@@ -220,4 +220,65 @@ fn a_python_master_and_a_python_worker_do_the_same() {
     assert_eq!(master.line(), "9 * 9 = 81");
     worker.end();
     master.kill();
+}
+
+/// What the seeds' class has, under two names, each with a part of it.
+#[derive(Actor, Default)]
+struct Foo;
+
+#[methods]
+impl Foo {
+    pub fn f(&self) {}
+
+    pub fn g(&self) {}
+
+    pub fn _h(&self) {}
+}
+
+/// A module of functions.
+#[derive(Actor, Default)]
+struct Operator;
+
+#[methods]
+impl Operator {
+    pub fn add(&self, a: i64, b: i64) -> i64 {
+        a + b
+    }
+
+    pub fn pow(&self, base: u128, exponent: u32) -> u128 {
+        base.pow(exponent)
+    }
+}
+
+fn barrier() -> BarrierProxy {
+    let manager = Manager::here().unwrap();
+    manager.barrier_with_action(1, || (), None).unwrap()
+}
+
+/// The programs of the seeds whose manager is ours and whose clients are Python's.
+#[test]
+fn python_clients_meet_at_a_queue_and_see_what_is_exposed() {
+    let manager = Manager::builder()
+        .address("127.0.0.1:0")
+        .authkey(KEY)
+        .python_peers(PythonPeers::Md5)
+        .offer::<QueueProxy<String>>("get_queue")
+        .register_exposed("Foo1", Foo::default, &["f", "g"])
+        .register_exposed("Foo2", Foo::default, &["g", "_h"])
+        .register("operator", Operator::default)
+        .register_value("barrier", barrier)
+        .start()
+        .unwrap();
+    let address = manager.address().unwrap().to_string();
+    run("puts_hello", &address).end();
+    assert_eq!(run("gets", &address).rest(), "hello\n");
+    // One waits, and a process of ours puts.
+    let late = run("gets", &address);
+    let local = |queue: QueueProxy<String>| queue.put("local hello".into()).unwrap();
+    let queue = manager.get::<QueueProxy<String>>("get_queue").unwrap();
+    Process::spawn(local, (queue,)).unwrap().result_timeout(SOON).unwrap();
+    assert_eq!(late.rest(), "local hello\n");
+    let lines = "op.add(23, 45) = 68\nop.pow(2, 94) = 19807040628566084398385987584\n\
+         op._exposed_ = ('add', 'pow')\n";
+    assert_eq!(run("faces", &address).rest(), lines);
 }

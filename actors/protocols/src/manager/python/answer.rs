@@ -6,6 +6,7 @@ use super::args::error;
 use super::{OfBarrier, Relation, Then};
 use crate::dynamic::{Dynamic, Exception};
 use crate::manager::{Fault, Reply};
+use std::collections::HashSet;
 
 /// Most items of a list that is answered several times over.
 const MOST: usize = 1 << 24;
@@ -41,6 +42,11 @@ impl Then {
                 Dynamic::List(values)
             }
             (Self::Set, Reply::Values(values)) => Dynamic::Set(values),
+            (Self::From(mut these), Reply::Values(values)) => {
+                let gone: HashSet<_> = values.into_iter().collect();
+                these.retain(|one| !gone.contains(one));
+                Dynamic::Set(these)
+            }
             (Self::Merged(other, below), Reply::Pairs(pairs)) => {
                 let (lower, upper) = if below { (other, pairs) } else { (pairs, other) };
                 merged(lower, upper)
@@ -78,7 +84,7 @@ fn pair((key, value): (Dynamic, Dynamic)) -> Dynamic {
     Dynamic::Tuple(vec![key, value])
 }
 
-fn merged(lower: Vec<(Dynamic, Dynamic)>, upper: Vec<(Dynamic, Dynamic)>) -> Dynamic {
+pub(super) fn merged(lower: Vec<(Dynamic, Dynamic)>, upper: Vec<(Dynamic, Dynamic)>) -> Dynamic {
     let mut all = super::super::ordered::Ordered::new();
     for (key, value) in lower.into_iter().chain(upper) {
         all.insert(key, value);

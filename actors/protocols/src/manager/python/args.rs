@@ -130,18 +130,22 @@ impl Args {
 
     /// A time in seconds as milliseconds; `None` is as long as it takes.
     pub(super) fn time(&mut self, name: &str) -> Result<Option<u64>, Exception> {
-        let seconds = match self.maybe(name) {
-            None | Some(Dynamic::None) => return Ok(None),
-            Some(Dynamic::Float(value)) => value,
+        Ok(self.seconds(name)?.map(to_ms))
+    }
+
+    /// A time in seconds; `None` is as long as it takes.
+    pub(super) fn seconds(&mut self, name: &str) -> Result<Option<f64>, Exception> {
+        Ok(match self.maybe(name) {
+            None | Some(Dynamic::None) => None,
+            Some(Dynamic::Float(value)) => Some(value),
             #[expect(clippy::cast_precision_loss, reason = "so long nobody waits")]
-            Some(value) => int(&value)? as f64,
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the cast saturates, and what is negative is 0"
-        )]
-        Ok(Some((seconds * 1000.0).ceil() as u64))
+            Some(value) => Some(int(&value)? as f64),
+        })
+    }
+
+    /// All that are left by place.
+    pub(super) fn rest(&mut self) -> Vec<Dynamic> {
+        std::mem::take(&mut self.by_place).into()
     }
 
     /// No more are wanted.
@@ -154,6 +158,16 @@ impl Args {
             more => Err(error("TypeError", format!("{more} arguments too many"))),
         }
     }
+}
+
+/// Seconds as milliseconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and what is negative is 0"
+)]
+pub(super) fn to_ms(seconds: f64) -> u64 {
+    (seconds * 1000.0).ceil() as u64
 }
 
 pub(super) fn int(value: &Dynamic) -> Result<i64, Exception> {

@@ -2,7 +2,8 @@
 //!
 //! Owns which call each method is.
 
-use super::args::{Args, Refused, error, int, items, pairs};
+use super::answer::merged;
+use super::args::{Args, Refused, error, hashable, int, items, pairs};
 use super::{Step, Then};
 use crate::dynamic::{Dynamic, Exception};
 use crate::manager::{ArrayCall, Call, DictCall, ListCall, Range};
@@ -44,6 +45,7 @@ pub(super) const DICT: &[&str] = &[
     "__setitem__",
     "clear",
     "copy",
+    "fromkeys",
     "get",
     "items",
     "keys",
@@ -161,6 +163,14 @@ pub(super) fn dict(method: &str, mut args: Args) -> Result<Step, Refused> {
         "__ror__" => (DictCall::Items, Then::Merged(pairs(args.take("value")?)?, true)),
         "copy" => (DictCall::Items, Then::Merged(Vec::new(), false)),
         "clear" => (DictCall::Clear, Then::Nothing),
+        "fromkeys" => {
+            let keys = args.items("iterable")?.into_iter().map(hashable);
+            let keys = keys.collect::<Result<Vec<_>, _>>()?;
+            let value = args.maybe("value").unwrap_or_default();
+            args.end()?;
+            let pairs = keys.into_iter().map(|key| (key, value.clone())).collect();
+            return Ok(Step::Say(merged(pairs, Vec::new())));
+        }
         "keys" => (DictCall::Keys, Then::Itself),
         "values" => (DictCall::Values, Then::Itself),
         "items" => (DictCall::Items, Then::Itself),

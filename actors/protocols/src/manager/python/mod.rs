@@ -88,6 +88,8 @@ pub enum Then {
     Backwards,
     /// A set of the values.
     Set,
+    /// A set of these without the values.
+    From(Vec<Dynamic>),
     /// A tuple of the one pair.
     Pair,
     /// One of the three things that are known of a barrier.
@@ -137,7 +139,7 @@ pub fn step(kind: &str, condition: Option<u32>, method: &str, args: Args) -> Res
         "dict" | "Namespace" => containers::dict(method, args),
         "Array" | "Value" => containers::array(method, args),
         "set" => set::set(method, args),
-        "Queue" | "JoinableQueue" => waiting::queue(kind == "JoinableQueue", method, args),
+        "Queue" | "JoinableQueue" => waiting::queue(method, args),
         "Lock" | "RLock" => waiting::lock(method, args),
         "Condition" => waiting::condition(condition.unwrap_or_default(), method, args),
         "Semaphore" | "BoundedSemaphore" => waiting::semaphore(method, args),
@@ -206,8 +208,7 @@ pub fn methods(kind: &str) -> &'static [&'static str] {
         "Array" => &["__len__", "__getitem__", "__setitem__"],
         "Value" => &["get", "set"],
         "set" => set::METHODS,
-        "Queue" => waiting::QUEUE,
-        "JoinableQueue" => waiting::JOINABLE_QUEUE,
+        "Queue" | "JoinableQueue" => waiting::QUEUE,
         "Lock" | "RLock" | "Semaphore" | "BoundedSemaphore" => &["acquire", "release", "locked"],
         "Condition" => &["acquire", "release", "wait", "notify", "notify_all"],
         "Event" => &["is_set", "set", "clear", "wait"],

@@ -1,12 +1,12 @@
 //! Sets, by Python's methods.
 //!
-//! Owns which call each method is. Those that take any number of others take at most one here,
-//! and there is no `__rsub__`.
+//! Owns which call each method is.
 
 use super::args::{Args, Refused, hashable, items};
 use super::{Relation, Step, Then};
 use crate::dynamic::{Dynamic, Exception};
 use crate::manager::{Call, SetCall, Union};
+use std::collections::HashSet;
 
 pub(super) const METHODS: &[&str] = &[
     "__and__",
@@ -24,6 +24,7 @@ pub(super) const METHODS: &[&str] = &[
     "__or__",
     "__rand__",
     "__ror__",
+    "__rsub__",
     "__rxor__",
     "__sub__",
     "__xor__",
@@ -66,9 +67,22 @@ pub(super) fn set(method: &str, mut args: Args) -> Result<Step, Refused> {
         "issuperset" | "__ge__" => relate(&mut args, Relation::Superset)?,
         "__gt__" => relate(&mut args, Relation::ProperSuperset)?,
         "isdisjoint" => relate(&mut args, Relation::Disjoint)?,
+        "__rsub__" => (SetCall::Items, Then::From(members(args.take("other")?)?)),
         _ => {
-            let (how, in_place) = combination(method).ok_or(Refused::NoSuchMethod)?;
-            let other = args.maybe("other").map_or(Ok(Vec::new()), members)?;
+            let (mut how, in_place) = combination(method).ok_or(Refused::NoSuchMethod)?;
+            let takes_many = how != Union::OneOf && !method.starts_with("__");
+            let other = if takes_many {
+                let others = args.rest().into_iter().map(members);
+                match gathered(how, others.collect::<Result<_, _>>()?) {
+                    Some(other) => other,
+                    None => {
+                        how = Union::Either;
+                        Vec::new()
+                    }
+                }
+            } else {
+                members(args.take("other")?)?
+            };
             let then = if in_place { Then::Nothing } else { Then::Set };
             (SetCall::Combine { how, other, in_place }, then)
         }
@@ -79,6 +93,20 @@ pub(super) fn set(method: &str, mut args: Args) -> Result<Step, Refused> {
 
 fn members(value: Dynamic) -> Result<Vec<Dynamic>, Exception> {
     items(value)?.into_iter().map(hashable).collect()
+}
+
+/// One set that does what these do one after another; `None` when they leave all as it is.
+fn gathered(how: Union, others: Vec<Vec<Dynamic>>) -> Option<Vec<Dynamic>> {
+    if how != Union::Both {
+        return Some(others.concat());
+    }
+    let mut others = others.into_iter();
+    let mut common = others.next()?;
+    for other in others {
+        let other: HashSet<_> = other.into_iter().collect();
+        common.retain(|one| other.contains(one));
+    }
+    Some(common)
 }
 
 fn relate(args: &mut Args, relation: Relation) -> Result<(SetCall<Dynamic>, Then), Exception> {

@@ -128,6 +128,29 @@ fn containers_have_pythons_methods() {
     object.shows("issubset", vec![list(0..5)], "True");
     assert_eq!(object.say("remove", vec![9.into()]).unwrap_err().class, "builtins.KeyError");
     object.shows("discard", vec![9.into()], "None");
+    // Any number of others, none of them too.
+    let others = || vec![list([2, 3]), list([2, 4])];
+    object.shows("union", others(), "{1, 2, 3, 4}");
+    object.shows("intersection", others(), "{2}");
+    object.shows("difference", others(), "{1}");
+    for method in ["union", "intersection", "difference"] {
+        object.shows(method, vec![], "{1, 2}");
+    }
+    object.shows("__rsub__", vec![Dynamic::Set(vec![2.into(), 3.into()])], "{3}");
+    object.shows("intersection_update", vec![], "None");
+    object.shows("__iter__", vec![], "[1, 2]");
+    object.shows("update", others(), "None");
+    object.shows("difference_update", vec![list([1]), list([4])], "None");
+    object.shows("__iter__", vec![], "[2, 3]");
+    object.shows("intersection_update", others(), "None");
+    object.shows("__iter__", vec![], "[2]");
+    let error = object.say("symmetric_difference", vec![]).unwrap_err();
+    assert_eq!(error.class, "builtins.TypeError");
+
+    let mut object = Object::new("dict", vec![]);
+    object.shows("fromkeys", vec![list([1, 2, 1])], "{1: None, 2: None}");
+    object.shows("fromkeys", vec!["ab".into(), 0.into()], "{'a': 0, 'b': 0}");
+    object.shows("__len__", vec![], "0");
 
     let mut object = Object::new("Value", vec!["i".into(), 5.into()]);
     object.shows("set", vec![6.into()], "None");
@@ -141,6 +164,10 @@ fn what_waits_has_pythons_methods() {
     object.shows("full", vec![], "True");
     object.shows("empty", vec![], "False");
     object.shows("get", vec![true.into(), 0.5.into()], "'x'");
+    // Each of Python's queues counts what is not done.
+    object.shows("task_done", vec![], "None");
+    object.shows("join", vec![], "None");
+    assert_eq!(object.say("task_done", vec![]).unwrap_err().class, "builtins.ValueError");
     let mut object = Object::new("Lock", vec![]);
     object.shows("acquire", vec![], "True");
     object.shows("release", vec![], "None");
@@ -161,6 +188,31 @@ fn what_waits_has_pythons_methods() {
     assert_eq!(limit("acquire", vec![true.into(), (-1).into()]), None);
     assert_eq!(limit("acquire", vec![true.into(), (-1.0).into()]), None);
     assert_eq!(limit("acquire", vec![true.into(), 2.into()]), Some(2000));
+    assert_eq!(limit("acquire", vec![false.into(), (-1).into()]), Some(0));
+    assert_eq!(limit("get", vec![false.into(), (-1).into()]), Some(0));
+    let refused = |kind: &str, method: &str, args: Vec<Dynamic>| match step(
+        kind,
+        None,
+        method,
+        Args::new(args, vec![]),
+    ) {
+        Err(Refused::Raised(error)) => error.class,
+        other => panic!("{other:?}"),
+    };
+    for (kind, method, blocks, time) in [
+        ("Queue", "get", true, -0.5),
+        ("Lock", "acquire", true, -0.5),
+        ("Lock", "acquire", false, 1.0),
+        ("Semaphore", "acquire", false, 1.0),
+    ] {
+        let class = refused(kind, method, vec![blocks.into(), time.into()]);
+        assert_eq!(class, "builtins.ValueError", "{kind}.{method}");
+    }
+    let acquire = Args::new(vec![true.into(), (-1).into()], vec![]);
+    let Ok(Step::Call { limit_ms, .. }) = step("Semaphore", None, "acquire", acquire) else {
+        panic!("a semaphore is acquired by a call")
+    };
+    assert_eq!(limit_ms, Some(0));
 }
 
 /// Each method that a proxy is made with is known; no other is.

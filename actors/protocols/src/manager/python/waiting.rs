@@ -2,15 +2,13 @@
 //!
 //! Owns which call each method is, and how long it may wait.
 
-use super::args::{Args, Refused, error};
+use super::args::{Args, Refused, error, to_ms};
 use super::{OfBarrier, Step, Then};
-use crate::dynamic::{Dynamic, Exception};
+use crate::dynamic::Exception;
 use crate::manager::{BarrierCall, Call, EventCall, LockCall, QueueCall, SemaphoreCall};
 
-pub(super) const QUEUE: &[&str] =
-    &["empty", "full", "get", "get_nowait", "put", "put_nowait", "qsize", "shutdown"];
-
-pub(super) const JOINABLE_QUEUE: &[&str] = &[
+/// Python has one class for both kinds.
+pub(super) const QUEUE: &[&str] = &[
     "empty",
     "full",
     "get",
@@ -26,11 +24,15 @@ pub(super) const JOINABLE_QUEUE: &[&str] = &[
 /// `block` and `timeout` of a queue's methods: how long it may wait, in milliseconds.
 fn patience(args: &mut Args) -> Result<Option<u64>, Exception> {
     let blocks = args.flag("block", true)?;
-    let limit = args.time("timeout")?;
-    Ok(if blocks { limit } else { Some(0) })
+    match args.seconds("timeout")? {
+        Some(limit) if blocks && limit < 0.0 => {
+            Err(error("ValueError", "'timeout' must be a non-negative number"))
+        }
+        limit => Ok(if blocks { limit.map(to_ms) } else { Some(0) }),
+    }
 }
 
-pub(super) fn queue(joinable: bool, method: &str, mut args: Args) -> Result<Step, Refused> {
+pub(super) fn queue(method: &str, mut args: Args) -> Result<Step, Refused> {
     // The queue keeps an item until it is known to have left.
     let get = QueueCall::Get { kept: true };
     let (call, limit_ms, then) = match method {
@@ -48,29 +50,42 @@ pub(super) fn queue(joinable: bool, method: &str, mut args: Args) -> Result<Step
             let immediate = args.flag("immediate", false)?;
             (QueueCall::Shutdown { immediate }, None, Then::Nothing)
         }
-        "task_done" if joinable => (QueueCall::TaskDone, None, Then::Nothing),
-        "join" if joinable => (QueueCall::Join, None, Then::Nothing),
+        "task_done" => (QueueCall::TaskDone, None, Then::Nothing),
+        "join" => (QueueCall::Join, None, Then::Nothing),
         _ => return Err(Refused::NoSuchMethod),
     };
     args.end()?;
     Ok(Step::Call { call: Call::Queue(call), limit_ms, then })
 }
 
-/// `blocking` and `timeout` of `acquire`, where a negative time is as long as it takes.
-fn acquire(args: &mut Args) -> Result<Option<u64>, Exception> {
-    let blocks = args.flag("blocking", true)?;
-    let limit = match args.maybe("timeout") {
-        Some(Dynamic::Float(value)) if value < 0.0 => None,
-        Some(Dynamic::Int(value)) if value < 0 => None,
-        None => None,
-        Some(value) => Args::new(vec![value], Vec::new()).time("timeout")?,
-    };
-    Ok(if blocks { limit } else { Some(0) })
+/// `blocking` and `timeout` of a lock's `acquire`, where -1 is as long as it takes.
+fn patience_for_lock(args: &mut Args) -> Result<Option<u64>, Exception> {
+    match (args.flag("blocking", true)?, args.seconds("timeout")?) {
+        (blocks, None | Some(-1.0)) => Ok(if blocks { None } else { Some(0) }),
+        (false, Some(_)) => {
+            Err(error("ValueError", "can't specify a timeout for a non-blocking call"))
+        }
+        (true, Some(limit)) if limit < 0.0 => {
+            Err(error("ValueError", "timeout value must be a non-negative number"))
+        }
+        (true, Some(limit)) => Ok(Some(to_ms(limit))),
+    }
+}
+
+/// The same of a semaphore, where a negative time is none.
+fn patience_for_permit(args: &mut Args) -> Result<Option<u64>, Exception> {
+    match (args.flag("blocking", true)?, args.seconds("timeout")?) {
+        (true, limit) => Ok(limit.map(to_ms)),
+        (false, None) => Ok(Some(0)),
+        (false, Some(_)) => {
+            Err(error("ValueError", "can't specify timeout for non-blocking acquire"))
+        }
+    }
 }
 
 pub(super) fn lock(method: &str, mut args: Args) -> Result<Step, Refused> {
     let (call, limit_ms, then) = match method {
-        "acquire" => (LockCall::Acquire, acquire(&mut args)?, Then::Itself),
+        "acquire" => (LockCall::Acquire, patience_for_lock(&mut args)?, Then::Itself),
         "release" => (LockCall::Release, None, Then::Nothing),
         "locked" => (LockCall::IsLocked, None, Then::Itself),
         _ => return Err(Refused::NoSuchMethod),
@@ -95,7 +110,7 @@ pub(super) fn condition(number: u32, method: &str, mut args: Args) -> Result<Ste
 
 pub(super) fn semaphore(method: &str, mut args: Args) -> Result<Step, Refused> {
     let (call, limit_ms, then) = match method {
-        "acquire" => (SemaphoreCall::Acquire, acquire(&mut args)?, Then::Itself),
+        "acquire" => (SemaphoreCall::Acquire, patience_for_permit(&mut args)?, Then::Itself),
         "release" => {
             let count = args.maybe("n").map_or(Ok(1), |n| super::args::int(&n))?;
             let count = u64::try_from(count).ok().filter(|count| *count > 0);
