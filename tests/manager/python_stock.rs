@@ -345,3 +345,30 @@ fn what_is_asked_of_a_stopped_python_manager_ends_in_its_time() {
     queue.put("three".into()).unwrap();
     assert!(queue.get_timeout(SOON).is_ok());
 }
+
+#[test]
+fn any_call_may_have_a_time_limit() {
+    const SHORT: Duration = Duration::from_millis(300);
+    let (manager, python) = stock();
+    let queue = manager.queue::<u8>().unwrap();
+    assert!(queue.is_empty().unwrap());
+    let timed_out = |answer: Result<u8, PythonError>| {
+        assert!(matches!(answer, Err(PythonError::Pipe(PipeError::Timeout))), "{answer:?}");
+    };
+    timed_out(queue.proxy().call_timeout("get", (), SHORT));
+    // The next calls have another connection, one for all of them.
+    let lock = manager.lock().unwrap();
+    let recursive = manager.rlock().unwrap();
+    recursive.acquire().unwrap();
+    recursive.release().unwrap();
+    drop(lock.lock().unwrap());
+    let other = thread::spawn(move || lock.acquire_timeout(SOON).unwrap());
+    assert!(other.join().unwrap(), "it was given back");
+    let begun = std::time::Instant::now();
+    queue.put(1).unwrap();
+    stop(python.pid());
+    timed_out(queue.proxy().call_timeout("qsize", (), SHORT));
+    assert!(begun.elapsed() < SOON);
+    signal(python.pid(), Signal::SIGCONT);
+    python.kill();
+}

@@ -128,7 +128,12 @@ impl Server {
         args: Args,
         limit: Option<Duration>,
     ) -> Result<R> {
-        let answer = self.call_plain(object, method, args, limit)?;
+        let deadline = limit.and_then(|limit| after(limit.saturating_add(GRACE)));
+        self.read(self.call_plain(object, method, args, deadline)?)
+    }
+
+    /// A value of an answer.
+    pub(super) fn read<R: DeserializeOwned>(self: &Arc<Self>, answer: Dynamic) -> Result<R> {
         Ok(Reading::of(self, || answer.to())?)
     }
 
@@ -137,9 +142,8 @@ impl Server {
         object: &str,
         method: &str,
         args: Args,
-        limit: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> Result<Dynamic> {
-        let deadline = limit.and_then(|limit| after(limit.saturating_add(GRACE)));
         let line = self.line(deadline)?;
         let settled = line.settle(deadline);
         let answer = settled.and_then(|()| line.talk(Some(object), method, args, deadline));
@@ -265,8 +269,11 @@ impl Leaving {
         // A thread that is ending already leaves its connection to the last proxy.
         let _ = LEAVING.try_with(|leaving| {
             let mut leaving = leaving.borrow_mut();
-            leaving.retain(|other| other.0.strong_count() > 0 && !other.0.ptr_eq(&this));
-            leaving.push(Self(this, me));
+            leaving.retain(|other| other.0.strong_count() > 0);
+            // One that is dropped closes what the thread has by now.
+            if leaving.iter().all(|other| !other.0.ptr_eq(&this)) {
+                leaving.push(Self(this, me));
+            }
         });
     }
 }

@@ -78,7 +78,13 @@ type Result<T, E = PythonError> = std::result::Result<T, E>;
 /// methods are [called by name](PythonProxy::call). Values are plain data: what serde makes of
 /// them has to be numbers, texts, bytes, lists, tuples, dicts and `None`.
 ///
-/// Each call waits for its answer. A Python manager does not know who dies: what a program
+/// Each call waits for its answer, for as long as that takes: a method may do anything. A call
+/// with a time limit ends a second after it at most, and
+/// [`call_timeout`](PythonProxy::call_timeout) gives any method one. A manager that cannot be
+/// reached any more ends every call after [`PEER_SILENCE`](crate::PEER_SILENCE) at most; one
+/// that is stopped ends none, as in Python.
+///
+/// A Python manager does not know who dies: what a program
 /// held when it was killed stays locked there. For managers of this library see
 /// [`Manager::connect`](crate::Manager::connect).
 ///

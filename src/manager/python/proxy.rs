@@ -8,6 +8,7 @@ use super::{PythonError, Result, plain};
 use procession_protocols::dynamic::{self, Dynamic, Token};
 use procession_protocols::manager::python::proxy_class;
 use procession_runtime::manager::as_python;
+use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -54,6 +55,24 @@ impl PythonProxy {
         named: impl Serialize,
     ) -> Result<R> {
         self.0.server.call(&self.0.id, method, plain(&args, &named)?, None)
+    }
+
+    /// As [`call`](Self::call), waiting for the answer at most for `timeout`, whatever the method
+    /// does. The method goes on then; this thread's connection to the manager ends, and with it
+    /// the recursive locks that the thread holds there are nobody's to release.
+    ///
+    /// # Errors
+    /// [`PythonError::Pipe`] with [`PipeError::Timeout`](crate::PipeError::Timeout), and as
+    /// [`call`](Self::call).
+    pub fn call_timeout<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        timeout: Duration,
+    ) -> Result<R> {
+        let answer =
+            self.0.server.call_plain(&self.0.id, method, plain(&args, &())?, after(timeout));
+        self.0.server.read(answer?)
     }
 
     /// As [`call`](Self::call), of a method that gives up by itself after so long.
