@@ -13,15 +13,15 @@ mod util;
 
 use nix::sys::signal::Signal;
 use procession::{
-    Address, AddressError, AuthError, Client, Connection, Digest, Error, Listener, ListenerError,
-    Pipe, PipeError, Process, Protocol, Serializer, answer_challenge, answer_challenge_async,
-    deliver_challenge, deliver_challenge_async, deliver_challenge_with,
+    Address, AddressError, AuthError, Client, Connection, Digest, Error, IntoAddress, Listener,
+    ListenerError, Pipe, PipeError, Process, Protocol, Serializer, answer_challenge,
+    answer_challenge_async, deliver_challenge, deliver_challenge_async, deliver_challenge_with,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
-use util::{Folder, METHODS, SOON};
+use util::{Folder, METHODS, SOON, alone};
 
 pub(crate) const KEY: &[u8] = b"supadupasecretkey";
 
@@ -162,6 +162,72 @@ fn a_unix_socket_is_private_and_goes_with_its_listener() {
     };
     Process::spawn(leave, (path.clone(),)).unwrap().result().unwrap();
     assert!(!std::path::Path::new(&path).exists());
+}
+
+/// Whatever the process's mask takes away.
+#[test]
+fn a_unix_socket_has_the_mode_that_was_asked_for() {
+    alone("a_unix_socket_has_the_mode_that_was_asked_for", || {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        let folder = Folder::new("mode");
+        let path = folder.file("socket");
+        let builder = Listener::builder().address(path.as_str()).authkey(KEY).mode(0o666);
+        let listener = builder.bind().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        drop(listener);
+    });
+}
+
+#[test]
+fn one_who_listens_and_is_busy_is_not_replaced() {
+    let folder = Folder::new("busy");
+    let path = folder.file("socket");
+    let builder = Listener::builder().address(path.as_str()).authkey(KEY).backlog(1);
+    let busy = builder.bind().unwrap();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let path = path.clone();
+            std::thread::spawn(move || std::os::unix::net::UnixStream::connect(path))
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(100));
+    let (says, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || says.send(Listener::bind(path, KEY).map(drop)));
+    let error = heard.recv_timeout(SOON).expect("it ends").unwrap_err();
+    assert!(
+        matches!(&error, ListenerError::Io(error) if error.kind() == std::io::ErrorKind::AddrInUse),
+        "{error}"
+    );
+    drop(busy);
+    for client in clients {
+        drop(client.join().unwrap());
+    }
+}
+
+#[test]
+fn a_handshake_may_take_for_ever() {
+    let builder = Listener::builder().address("127.0.0.1:0").authkey(KEY);
+    let listener = builder.handshake_timeout(Duration::MAX).bind().unwrap();
+    let client = || Client::builder(listener.address()).authkey(KEY).timeout(Duration::MAX);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| client().connect().unwrap());
+        listener.accept_timeout(SOON).unwrap();
+        client.join().unwrap();
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (client, accepted) = tokio::join!(client().connect_async(), listener.accept_async());
+        client.and(accepted).unwrap();
+    });
+}
+
+#[test]
+fn a_host_of_no_letters_is_every_interface() {
+    for address in [("", 0).into_address().unwrap(), ":0".parse().unwrap()] {
+        let listener = Listener::bind(&address, KEY).unwrap();
+        assert!(listener.address().to_string().starts_with("0.0.0.0:"));
+        pair(&listener);
+    }
 }
 
 /// Row conn-09, for connections of this library: a code follows each message over TCP, and

@@ -12,10 +12,14 @@ use std::str::FromStr;
 /// Longest path of a Unix socket, in bytes, without the 0 behind it: Linux's `sun_path`.
 pub(super) const LONGEST_PATH: usize = 107;
 
+/// What a host of no letters stands for.
+const EVERY_INTERFACE: &str = "0.0.0.0";
+
 /// An address of a listener.
 ///
 /// A text reads as one thus: `host:port` and `[v6]:port` are TCP, what starts with a zero
-/// byte is an abstract socket, everything else is the path of a Unix socket.
+/// byte is an abstract socket, everything else is the path of a Unix socket. A host of no
+/// letters, as in `:5000`, is every interface of this machine (of IPv4), as in Python.
 ///
 /// ```
 /// use procession_runtime::listener::Address;
@@ -60,6 +64,11 @@ pub enum AddressError {
 }
 
 impl Address {
+    fn tcp(host: &str, port: u16) -> Self {
+        let host = if host.is_empty() { EVERY_INTERFACE } else { host };
+        Self::Tcp { host: host.into(), port }
+    }
+
     /// A path, if it is one that a socket can have.
     pub(super) fn check(&self) -> Result<(), AddressError> {
         let len = match self {
@@ -86,10 +95,10 @@ impl FromStr for Address {
             return Ok(Self::Abstract(name.into()));
         }
         let address = match text.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && !text.contains('/') => {
+            Some((host, port)) if !text.contains('/') => {
                 let port = port.parse().map_err(|_| AddressError::BadPort(port.into()))?;
                 let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-                Self::Tcp { host: bare.unwrap_or(host).into(), port }
+                Self::tcp(bare.unwrap_or(host), port)
             }
             _ => Self::Unix(text.into()),
         };
@@ -163,7 +172,7 @@ impl IntoAddress for PathBuf {
 
 impl IntoAddress for (&str, u16) {
     fn into_address(self) -> Result<Address, AddressError> {
-        Ok(Address::Tcp { host: self.0.into(), port: self.1 })
+        Ok(Address::tcp(self.0, self.1))
     }
 }
 
@@ -183,6 +192,9 @@ mod tests {
         assert_eq!("localhost:80".parse(), Ok(tcp("localhost", 80)));
         assert_eq!("[::1]:80".parse(), Ok(tcp("::1", 80)));
         assert_eq!(tcp("::1", 80).to_string(), "[::1]:80");
+        assert_eq!(":80".parse(), Ok(tcp("0.0.0.0", 80)));
+        assert_eq!(("", 80).into_address(), Ok(tcp("0.0.0.0", 80)));
+        assert_eq!(":x".parse::<Address>(), Err(AddressError::BadPort("x".into())));
         assert_eq!("name".parse(), Ok(Address::Unix("name".into())));
         assert_eq!("/a:5/b".parse(), Ok(Address::Unix("/a:5/b".into())));
         assert_eq!("\0name".parse(), Ok(Address::Abstract(b"name".to_vec())));

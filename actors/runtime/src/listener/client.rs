@@ -7,7 +7,7 @@ use super::talk::{Side, Talk};
 use super::{Address, ListenerError, Options, Peer, random, socket};
 use crate::node::hidden;
 use crate::pipe;
-use crate::sync::readable;
+use crate::sync::{after, readable};
 use procession_protocols::auth::{Connector, Terms};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -20,7 +20,7 @@ pub fn dial(address: &Address, options: &Options) -> Result<Peer, ListenerError>
     if hidden::is_current() {
         return Err(ListenerError::WouldDeadlock);
     }
-    let deadline = Instant::now() + options.patience;
+    let deadline = after(options.patience);
     let socket = socket::dial(address, deadline)?;
     let Some(terms) = options.terms(address) else {
         return options.peer(socket, None, Some(address.clone()));
@@ -30,7 +30,7 @@ pub fn dial(address: &Address, options: &Options) -> Result<Peer, ListenerError>
         if let Some(session) = talk.go_on()? {
             return options.peer(talk.into_socket(), Some(session), Some(address.clone()));
         }
-        if !readable(talk.as_fd(), Some(deadline))? {
+        if !readable(talk.as_fd(), deadline)? {
             return Err(ListenerError::Timeout);
         }
     }
@@ -44,7 +44,7 @@ pub fn dial(address: &Address, options: &Options) -> Result<Peer, ListenerError>
 /// # Cancel safety
 /// Dropping the future closes the connection.
 pub async fn dial_async(address: &Address, options: &Options) -> Result<Peer, ListenerError> {
-    let deadline = Instant::now() + options.patience;
+    let deadline = after(options.patience);
     let socket = hidden::run(socket::dial_async(address.clone(), options.patience))?.await?;
     let Some(terms) = options.terms(address) else {
         return options.peer(socket, None, Some(address.clone()));
@@ -54,8 +54,8 @@ pub async fn dial_async(address: &Address, options: &Options) -> Result<Peer, Li
         if let Some(session) = talk.go_on()? {
             return options.peer(talk.into_socket(), Some(session), Some(address.clone()));
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if pipe::wait_async(&[talk.as_fd()], Some(left)).await?.is_empty() {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if pipe::wait_async(&[talk.as_fd()], left).await?.is_empty() {
             return Err(ListenerError::Timeout);
         }
     }

@@ -298,7 +298,7 @@ impl Listener {
             }
             if count < EVENTS {
                 let oldest = door.pending.first_key_value();
-                return Ok(Err(oldest.map(|(_, pending)| pending.since + self.options.patience)));
+                return Ok(Err(oldest.and_then(|(_, pending)| self.late_at(pending))));
             }
         }
     }
@@ -368,11 +368,16 @@ impl Listener {
     fn send_the_late_away(&self, door: &mut Door) -> Result<(), ListenerError> {
         let now = Instant::now();
         while let Some((_, oldest)) = door.pending.first_key_value()
-            && oldest.since + self.options.patience <= now
+            && self.late_at(oldest).is_some_and(|at| at <= now)
         {
             self.send_oldest_away(door)?;
         }
         Ok(())
+    }
+
+    /// When its time is up; `None` is never.
+    fn late_at(&self, pending: &Pending) -> Option<Instant> {
+        pending.since.checked_add(self.options.patience)
     }
 
     /// False when there is none.

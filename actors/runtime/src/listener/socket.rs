@@ -12,13 +12,15 @@ use nix::sys::socket::{
     setsockopt, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
+use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -77,7 +79,7 @@ pub(super) fn open(
         }
         Some(address @ Address::Abstract(name)) => {
             let at = UnixAddr::new_abstract(name)?;
-            Ok((Listening::Unix(unix(&at, backlog, mode)?), address.clone(), None))
+            Ok((Listening::Unix(unix(&at, None, backlog, mode)?), address.clone(), None))
         }
         Some(Address::Unix(path)) => at_path(path.clone(), None, backlog, mode),
         None => {
@@ -94,11 +96,11 @@ fn at_path(
     mode: u32,
 ) -> Result<Bound, ListenerError> {
     let at = UnixAddr::new(&path)?;
-    let listener = match unix(&at, backlog, mode) {
+    let listener = match unix(&at, Some(&path), backlog, mode) {
         // A socket that nobody listens at is what a killed process has left.
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(&path) => {
             std::fs::remove_file(&path)?;
-            unix(&at, backlog, mode)?
+            unix(&at, Some(&path), backlog, mode)?
         }
         other => other?,
     };
@@ -106,17 +108,28 @@ fn at_path(
     Ok((Listening::Unix(listener), Address::Unix(path), Some(place)))
 }
 
-fn is_stale(path: &std::path::Path) -> bool {
-    let attempt = UnixStream::connect(path);
-    attempt.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+/// Does not wait: one that listens may have all the connections that it may have.
+fn is_stale(path: &Path) -> bool {
+    let attempt = try_dial_unix(&Address::Unix(path.into()));
+    matches!(attempt, Err(ListenerError::Io(error))
+        if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-fn unix(at: &UnixAddr, backlog: Backlog, mode: u32) -> io::Result<UnixListener> {
+fn unix(
+    at: &UnixAddr,
+    path: Option<&Path>,
+    backlog: Backlog,
+    mode: u32,
+) -> io::Result<UnixListener> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // Linux makes the file with the mode of the socket, so there is no moment without it.
+    // Linux makes the file with the mode of the socket, so there is no moment with more. What
+    // the process's mask took away is added.
     fchmod(&socket, Mode::from_bits_truncate(mode))?;
     bind(socket.as_raw_fd(), at)?;
+    if let Some(path) = path {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
     listen(&socket, backlog)?;
     Ok(socket.into())
 }
@@ -177,12 +190,12 @@ pub(super) fn credentials(socket: BorrowedFd<'_>) -> Option<Credentials> {
 }
 
 /// Connects, at most until the deadline.
-pub(super) fn dial(address: &Address, deadline: Instant) -> Result<OwnedFd, ListenerError> {
+pub(super) fn dial(address: &Address, deadline: Option<Instant>) -> Result<OwnedFd, ListenerError> {
     match address {
         Address::Tcp { host, port } => {
             let mut last = io::ErrorKind::NotFound.into();
             for at in resolve(host, *port, deadline)? {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let left = left(deadline);
                 if left.is_zero() {
                     return Err(ListenerError::Timeout);
                 }
@@ -203,7 +216,7 @@ pub(super) fn dial(address: &Address, deadline: Instant) -> Result<OwnedFd, List
             if let Some(socket) = try_dial_unix(address)? {
                 return Ok(socket);
             }
-            if Instant::now() >= deadline {
+            if left(deadline).is_zero() {
                 return Err(ListenerError::Timeout);
             }
             std::thread::sleep(NAP);
@@ -211,9 +224,18 @@ pub(super) fn dial(address: &Address, deadline: Instant) -> Result<OwnedFd, List
     }
 }
 
+/// Without a deadline, longer than anybody waits.
+fn left(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+}
+
 /// What a host's name stands for. Who is asked may be silent for long, so a thread waits for
 /// that, and no longer than he answers.
-fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ListenerError> {
+fn resolve(
+    host: &str,
+    port: u16,
+    deadline: Option<Instant>,
+) -> Result<Vec<SocketAddr>, ListenerError> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![(address, port).into()]);
     }
@@ -224,14 +246,13 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, 
 
 fn in_time<T: Send + 'static>(
     act: impl FnOnce() -> T + Send + 'static,
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> Result<T, ListenerError> {
     let (says, heard) = mpsc::channel();
     let thread = std::thread::Builder::new().name("procession-resolve".into());
     // An error means that it took too long.
     thread.spawn(move || drop(says.send(act())))?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    heard.recv_timeout(left).map_err(|_| ListenerError::Timeout)
+    heard.recv_timeout(left(deadline)).map_err(|_| ListenerError::Timeout)
 }
 
 /// As [`dial`], on the hidden thread.
@@ -286,11 +307,11 @@ mod tests {
     #[test]
     fn names_are_found_in_time() {
         let begun = Instant::now();
-        let soon = begun + Duration::from_millis(50);
+        let soon = Some(begun + Duration::from_millis(50));
         let silent = || std::thread::sleep(Duration::from_secs(20));
         assert!(matches!(in_time(silent, soon), Err(ListenerError::Timeout)));
         assert!(begun.elapsed() < Duration::from_secs(10));
-        let later = begun + Duration::from_secs(10);
+        let later = Some(begun + Duration::from_secs(10));
         assert_eq!(
             resolve("::1", 7, soon).unwrap(),
             [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 7))]
