@@ -97,9 +97,26 @@ impl<'de> Deserializer<'de> for Dynamic {
         }
     }
 
+    /// Bytes are a sequence of numbers to who asks for one.
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotPlain> {
+        let Self::Bytes(bytes) = self else { return self.deserialize_any(visitor) };
+        let mut bytes = SeqDeserializer::new(bytes.into_iter());
+        let value = visitor.visit_seq(&mut bytes)?;
+        bytes.end()?;
+        Ok(value)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, NotPlain> {
+        self.deserialize_seq(visitor)
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
-        unit seq tuple tuple_struct map struct identifier ignored_any
+        unit tuple_struct map struct identifier ignored_any
     }
 }
 

@@ -54,6 +54,14 @@ fn every_kind() -> Dynamic {
 }
 
 #[test]
+fn bytes_are_read_as_numbers_too() {
+    assert_eq!(Dynamic::bytes([1, 2]).to::<Vec<u8>>().unwrap(), [1, 2]);
+    assert_eq!(Dynamic::bytes([1, 2]).to::<[u8; 2]>().unwrap(), [1, 2]);
+    assert!(Dynamic::bytes([1, 2]).to::<[u8; 1]>().is_err());
+    assert_eq!(Dynamic::bytes([1]).to::<Dynamic>().unwrap(), Dynamic::bytes([1]));
+}
+
+#[test]
 fn values_come_back_from_plain_data() {
     let all = All {
         shapes: vec![
