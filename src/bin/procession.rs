@@ -9,6 +9,7 @@ use procession::manager::{
     NamespaceProxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy,
 };
 use procession::{Dynamic, LogLevel, Manager, ManagerBuilder, PythonPeers, log_to_stderr};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -41,7 +42,9 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    match run(std::env::args().skip(1)) {
+    let texts = std::env::args_os().skip(1).map(OsString::into_string);
+    let args = texts.collect::<Result<Vec<_>, _>>();
+    match args.map_err(|bad| Failure::Usage(format!("{bad:?} is no text"))).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
             eprintln!("procession: {text}\n\n{USAGE}");
@@ -54,13 +57,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut args: impl Iterator<Item = String>) -> Result<(), Failure> {
+fn run(args: Vec<String>) -> Result<(), Failure> {
+    let asks_for_help = |arg: &String| matches!(arg.as_str(), "--help" | "-h");
+    if args.iter().any(asks_for_help) || args.first().is_some_and(|arg| arg == "help") {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    let mut args = args.into_iter();
     match args.next().as_deref() {
         Some("manager") => serve(read(args)?),
-        Some("--help" | "-h" | "help") => {
-            println!("{USAGE}");
-            Ok(())
-        }
         Some(other) => Err(Failure::Usage(format!("there is no command '{other}'"))),
         None => Err(Failure::Usage("a command is missing: manager".into())),
     }

@@ -74,6 +74,13 @@ fn mistakes_on_the_command_line_are_told() {
     let folder = Folder::new("mistakes");
     let (open, good) = (key_file(&folder, 0o644), key_file(&folder, 0o400));
     let address = ["manager", "--address", "127.0.0.1:0", "--authkey-file"];
+    let help = run(command(&["manager", "--help"]));
+    assert!(help.code == 0 && help.stdout.starts_with("Usage:"), "{help:?}");
+    let bad = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+    let mut no_text = command(&["manager"]);
+    no_text.arg::<std::ffi::OsString>(bad);
+    let no_text = run(no_text);
+    assert!(no_text.code == 2 && no_text.stderr.contains("is no text"), "{no_text:?}");
     let cases: [(&[&str], i32, &str); 6] = [
         (&[], 2, "a command is missing"),
         (&["manager"], 2, "--address is missing"),
