@@ -52,7 +52,8 @@ proxy! {
     EventProxy
 }
 
-/// A lock that is held until this is dropped.
+/// A lock that is held until this is dropped; a recursive one in the thread that took it, whose
+/// it stays when that is another.
 #[must_use = "the lock is given back when the guard is dropped"]
 #[derive(Debug)]
 pub struct Guard {

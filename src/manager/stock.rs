@@ -212,7 +212,10 @@ impl Manager {
         timeout: Option<Duration>,
         action: Option<Function<(), ()>>,
     ) -> Result<BarrierProxy> {
-        let to_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let to_ms = |limit: Duration| {
+            // One of less than a millisecond is not none.
+            u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        };
         let (patience_ms, acts) = (timeout.map(to_ms), action.is_some());
         let proxy = self.stock(Seed::Barrier { parties, patience_ms, acts })?;
         Ok(BarrierProxy::new(proxy, parties.max(1), action))
