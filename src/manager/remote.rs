@@ -76,11 +76,8 @@ impl Sole for Line {
         send(message).map_err(io::Error::other)
     }
 
-    fn send_async<'a>(&'a self, message: &'a [u8]) -> Sending<'a> {
-        Box::pin(async {
-            let message = Outgoing::new(message, &[]).map_err(io::Error::other)?;
-            self.end.send_async(&message).await.map_err(io::Error::other)
-        })
+    fn send_all_async<'a>(&'a self, messages: &'a [&'a [u8]]) -> Sending<'a> {
+        Box::pin(async { self.end.send_all_async(messages).await.map_err(io::Error::other) })
     }
 
     fn end(&self) {

@@ -85,11 +85,11 @@ pub trait Sole: Stream {
     /// The stream has ended.
     fn try_send(&self, message: &[u8]) -> io::Result<bool>;
 
-    /// As [`send`](Stream::send), without blocking the thread.
+    /// As [`send_all`](Self::send_all), without blocking the thread.
     ///
     /// # Errors
     /// The stream has ended.
-    fn send_async<'a>(&'a self, message: &'a [u8]) -> Sending<'a>;
+    fn send_all_async<'a>(&'a self, messages: &'a [&'a [u8]]) -> Sending<'a>;
 
     /// Ends it, for both sides.
     fn end(&self);

@@ -2,7 +2,7 @@
 //!
 //! Owns the words that wait for room. Who says something writes it, if there is room, and never
 //! waits for the server to read: what finds no room is kept, in order, and the hidden thread
-//! writes it. A call is kept while its caller waits, who takes it back if nothing of it has
+//! writes it. It writes also the calls of tasks that are many, all that have come together. A call is kept while its caller waits, who takes it back if nothing of it has
 //! left. Messages to actors have [`LIMIT`] together, and who sends one waits for his part of
 //! that. What else is said, nobody waits for: it has [`LIMIT`] too, and a server that lets so
 //! much lie is given up. It must never hold a lock while it writes. Neighbours: `far_road` says
@@ -17,6 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// In bytes.
 const LIMIT: usize = 16 * 1024 * 1024;
+
+/// So many bytes of words leave in one write of the hidden thread.
+const TOGETHER: usize = 64 * 1024;
 
 /// A thread writes so many words of others behind its own, and leaves the rest.
 const OTHERS: usize = 64;
@@ -84,6 +87,22 @@ impl State {
         }
         next
     }
+
+    /// The next ones that are to be written together; none when nobody writes any more.
+    fn next_words(&mut self) -> Vec<Word> {
+        let mut words: Vec<Word> = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let next = self.waiting.first_key_value().map_or(0, |(_, word)| word.bytes.len());
+            // A large one can be taken back until it is its turn.
+            if !words.is_empty() && (next == 0 || bytes + next > TOGETHER) {
+                return words;
+            }
+            let Some(word) = self.next() else { return words };
+            bytes += word.bytes.len();
+            words.push(word);
+        }
+    }
 }
 
 impl Outbox {
@@ -95,6 +114,23 @@ impl Outbox {
     /// Says the call of this number.
     pub(super) fn call(self: &Arc<Self>, number: u64, bytes: Vec<u8>) -> Result<(), Ended> {
         self.post(Word { bytes, of: Of::Call(number) })
+    }
+
+    /// As [`call`](Self::call), of one of many: they leave together, soon.
+    pub(super) fn call_soon(self: &Arc<Self>, number: u64, bytes: Vec<u8>) -> Result<(), Ended> {
+        let Ok(handle) = hidden::handle() else { return self.call(number, bytes) };
+        {
+            let state = &mut *lock(&self.state);
+            if state.is_over {
+                return Err(Ended);
+            }
+            state.push(Word { bytes, of: Of::Call(number) });
+            if std::mem::replace(&mut state.is_writing, true) {
+                return Ok(());
+            }
+        }
+        handle.spawn(self.clone().write_on(Vec::new()));
+        Ok(())
     }
 
     /// Takes a call back. False when some of it has left.
@@ -166,20 +202,29 @@ impl Outbox {
         }
         let Some(word) = next else { return Ok(()) };
         match hidden::handle() {
-            Ok(handle) => drop(handle.spawn(self.clone().write_on(word))),
+            Ok(handle) => drop(handle.spawn(self.clone().write_on(vec![word]))),
             Err(_) => self.end(),
         }
         Ok(())
     }
 
-    /// Writes what there is, on the hidden thread.
-    async fn write_on(self: Arc<Self>, first: Word) {
-        let mut next = Some(first);
-        while let Some(word) = next {
-            if self.stream.send_async(&word.bytes).await.is_err() {
+    /// Writes these and what else there is, on the hidden thread.
+    async fn write_on(self: Arc<Self>, first: Vec<Word>) {
+        let mut words = first;
+        loop {
+            if words.is_empty() {
+                words = lock(&self.state).next_words();
+            }
+            if words.is_empty() {
+                return;
+            }
+            let messages: Vec<&[u8]> = words.iter().map(|word| &*word.bytes).collect();
+            if self.stream.send_all_async(&messages).await.is_err() {
                 return self.end();
             }
-            next = lock(&self.state).next();
+            words.clear();
+            // Others get their turn, and more comes together.
+            tokio::task::yield_now().await;
         }
     }
 

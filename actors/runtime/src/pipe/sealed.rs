@@ -44,6 +44,23 @@ impl End {
         messages.iter().try_for_each(|message| self.send(&Outgoing::new(message, &[])?, None))
     }
 
+    /// As [`send_all`](Self::send_all), without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// Dropped, it may have sent some of them. None goes out in part only.
+    pub async fn send_all_async(self: &Arc<Self>, messages: &[&[u8]]) -> Result<(), PipeError> {
+        if self.guard.seal.is_some() {
+            return self.send_sealed_async(messages).await;
+        }
+        for message in messages {
+            self.send_async(&Outgoing::new(message, &[])?).await?;
+        }
+        Ok(())
+    }
+
     /// [`End::send`] of several, each with a code. The deadline is for the first byte, and the
     /// rest is never waited for longer.
     pub(super) fn send_sealed<M: AsRef<[u8]>>(
@@ -81,13 +98,13 @@ impl End {
         Ok(true)
     }
 
-    /// [`End::send_async`], with a code.
+    /// [`End::send_async`] of several, each with a code.
     pub(super) async fn send_sealed_async(
         self: &Arc<Self>,
-        message: &[u8],
+        messages: &[&[u8]],
     ) -> Result<(), PipeError> {
         loop {
-            match self.offer_sealed(&[message])? {
+            match self.offer_sealed(messages)? {
                 Offered::Whole => return Ok(()),
                 Offered::Nothing => ready::ready(self.fd(), Until::Writable).await?,
                 Offered::Part(rest) => {

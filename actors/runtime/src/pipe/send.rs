@@ -128,7 +128,7 @@ impl End {
     /// the message goes out nevertheless.
     pub async fn send_async(self: &Arc<Self>, message: &Outgoing<'_>) -> Result<(), PipeError> {
         if self.guard.seal.is_some() {
-            return self.send_sealed_async(message.bare()?).await;
+            return self.send_sealed_async(&[message.bare()?]).await;
         }
         loop {
             match self.offer(message)? {

@@ -14,7 +14,7 @@ use crate::codec::EncodeError;
 use crate::share::ShareError;
 use crate::sync::lock;
 use crate::wait;
-use procession_protocols::manager::{Fault, NotBegun, Over, Reply, Turn};
+use procession_protocols::manager::{Fault, Flow, NotBegun, Over, Reply, Turn};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -71,12 +71,24 @@ impl Road {
         }
     }
 
-    fn put(self: &Arc<Self>, number: u64, object: u64, ask: Ask) -> Result<(), ManagerError> {
+    /// Says a call: at once, or together with the many others that are under way.
+    fn put(
+        self: &Arc<Self>,
+        number: u64,
+        object: u64,
+        ask: Ask,
+        is_one_of_many: bool,
+    ) -> Result<(), ManagerError> {
         // It may have the last references to what it speaks of, whose release goes out after it.
         let message = ToServer::Ask { number, object, ask };
         let encoded = encode(End::Client(self.clone()), &message);
         let encoded = encoded.map_err(|why| EncodeError { type_name: "call".into(), why })?;
-        self.out.call(number, encoded).map_err(|Ended| self.gone())
+        let said = if is_one_of_many {
+            self.out.call_soon(number, encoded)
+        } else {
+            self.out.call(number, encoded)
+        };
+        said.map_err(|Ended| self.gone())
     }
 
     fn sit(self: &Arc<Self>) -> Result<Seat<'_>, Over> {
@@ -92,7 +104,7 @@ impl Road {
         deadline: Option<Instant>,
     ) -> Result<Reply<Stored>, ManagerError> {
         let mut seat = self.sit().map_err(|Over| self.gone())?;
-        self.put(seat.number, object, ask)?;
+        self.put(seat.number, object, ask, false)?;
         seat.asked = Some(object);
         let reply = self.wait(seat.number, deadline)?;
         seat.asked = None;
@@ -201,7 +213,8 @@ impl Road {
             NotBegun::Over => self.gone(),
             NotBegun::Full => Fault::Busy.into(),
         })?;
-        self.put(task.number, object, ask)?;
+        let others = lock(&self.traffic.state).calls.tasks().saturating_sub(1);
+        self.put(task.number, object, ask, others >= Flow::FROM)?;
         task.asked = Some(object);
         let reply = poll_fn(|context| {
             let mut old = None;
