@@ -7,8 +7,12 @@ use procession::manager::{
 };
 use procession::{Manager, ManagerError, Process};
 use std::thread;
+use std::time::Duration;
 
 const KEY: &[u8] = b"abracadabra";
+
+/// Longer than a manager needs to hear of something.
+const A_WHILE: Duration = Duration::from_millis(50);
 
 #[test]
 fn a_call_given_up_in_the_servers_own_process_takes_nothing() {
@@ -135,6 +139,7 @@ fn a_call_is_taken_back_though_its_object_was_let_go_before() {
         let mut acquire = lock.acquire_async();
         send(&mut acquire);
         drop(lock);
+        thread::sleep(A_WHILE);
         drop(acquire);
         dropped.set().unwrap();
         thread::sleep(SOON);

@@ -67,6 +67,7 @@ fn a_lock_goes_back_behind_a_large_value() {
     in_time(move || {
         let (lock, dict) = (manager.lock().unwrap(), manager.dict::<u32, String>().unwrap());
         let held = lock.lock().unwrap();
+        assert!(dict.is_empty().unwrap());
         stop(server);
         let large = "x".repeat(LARGE);
         let mut insert = dict.insert_async(&1, &large);
