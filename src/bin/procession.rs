@@ -44,7 +44,8 @@ enum Failure {
 fn main() -> ExitCode {
     let texts = std::env::args_os().skip(1).map(OsString::into_string);
     let args = texts.collect::<Result<Vec<_>, _>>();
-    match args.map_err(|bad| Failure::Usage(format!("{bad:?} is no text"))).and_then(run) {
+    let unfit = |bad: OsString| Failure::Usage(format!("'{}' is no text", bad.display()));
+    match args.map_err(unfit).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
             eprintln!("procession: {text}\n\n{USAGE}");

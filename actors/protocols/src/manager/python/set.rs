@@ -69,19 +69,13 @@ pub(super) fn set(method: &str, mut args: Args) -> Result<Step, Refused> {
         "isdisjoint" => relate(&mut args, Relation::Disjoint)?,
         "__rsub__" => (SetCall::Items, Then::From(members(args.take("other")?)?)),
         _ => {
-            let (mut how, in_place) = combination(method).ok_or(Refused::NoSuchMethod)?;
+            let (how, in_place) = combination(method).ok_or(Refused::NoSuchMethod)?;
             let takes_many = how != Union::OneOf && !method.starts_with("__");
-            let other = if takes_many {
+            let (how, other) = if takes_many {
                 let others = args.rest().into_iter().map(members);
-                match gathered(how, others.collect::<Result<_, _>>()?) {
-                    Some(other) => other,
-                    None => {
-                        how = Union::Either;
-                        Vec::new()
-                    }
-                }
+                gathered(how, others.collect::<Result<_, _>>()?)
             } else {
-                members(args.take("other")?)?
+                (how, members(args.take("other")?)?)
             };
             let then = if in_place { Then::Nothing } else { Then::Set };
             (SetCall::Combine { how, other, in_place }, then)
@@ -95,18 +89,19 @@ fn members(value: Dynamic) -> Result<Vec<Dynamic>, Exception> {
     items(value)?.into_iter().map(hashable).collect()
 }
 
-/// One set that does what these do one after another; `None` when they leave all as it is.
-fn gathered(how: Union, others: Vec<Vec<Dynamic>>) -> Option<Vec<Dynamic>> {
+/// One set that does what these do one after another, and how.
+fn gathered(how: Union, others: Vec<Vec<Dynamic>>) -> (Union, Vec<Dynamic>) {
     if how != Union::Both {
-        return Some(others.concat());
+        return (how, others.concat());
     }
     let mut others = others.into_iter();
-    let mut common = others.next()?;
+    // What is common to a set and no other is the set.
+    let Some(mut common) = others.next() else { return (Union::Either, Vec::new()) };
     for other in others {
         let other: HashSet<_> = other.into_iter().collect();
         common.retain(|one| other.contains(one));
     }
-    Some(common)
+    (how, common)
 }
 
 fn relate(args: &mut Args, relation: Relation) -> Result<(SetCall<Dynamic>, Then), Exception> {
