@@ -36,6 +36,11 @@ impl Stream for Talk {
 }
 
 impl Watched for Talk {
+    fn has_come(&self) -> bool {
+        // An error is an end as well.
+        !matches!(self.0.poll(), Ok(false))
+    }
+
     fn heard(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             // An error is an end as well.

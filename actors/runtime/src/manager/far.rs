@@ -115,6 +115,9 @@ pub trait Sole: Stream {
 
 /// A stream whose peer is listened to while a call of his waits.
 pub trait Watched: Stream {
+    /// Whether something has come, or the stream has ended. Does not wait.
+    fn has_come(&self) -> bool;
+
     /// Waits until something has come, or the stream has ended.
     fn heard(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

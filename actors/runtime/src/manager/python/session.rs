@@ -143,6 +143,8 @@ impl Session {
                 },
                 None => Some(Answer::Traceback("a call is for an object".into()).into()),
             };
+            // One that was killed takes no item along: it can still be written to.
+            let said = said.filter(|said| said.kept.is_none() || !self.stream.has_come());
             let Some(Said { answer, kept }) = said else {
                 // It left while it waited, or something has come.
                 return match self.stream.recv() {
