@@ -116,7 +116,7 @@ impl Barrier {
     /// As [`wait`](Self::wait).
     ///
     /// # Cancel safety
-    /// Dropped after it has arrived, it breaks the round.
+    /// Dropped while it waits for the others, it breaks the round.
     pub async fn wait_async(&self) -> SyncResult<u32> {
         let arrived = self.inner.wait_async().await?;
         self.arrived(arrived)

@@ -4,16 +4,17 @@
 //! ended, for those who have not looked yet.
 //!
 //! ```text
-//!  63         40 39       24 23  22    21 20         0
-//! +-------------+-----------+---+-----+--+------------+
-//! |    round    |  history  |agt|sleep|br|  arrived   |
-//! +-------------+-----------+---+-----+--+------------+
+//!  63         40 39      32 31       24 23  22    21 20         0
+//! +-------------+----------+-----------+---+-----+--+------------+
+//! |    round    |  resets  |  history  |agt|sleep|br|  arrived   |
+//! +-------------+----------+-----------+---+-----+--+------------+
 //! ```
 //!
 //! The last party moves the word to the next round in one compare-and-swap. Breaking a
-//! round does not move it; a reset does, and leaves a 1 in the history, where a round
-//! that was passed leaves a 0: so a waiter that looks late knows how its round ended. (It
-//! can be late by 16 resets; then it is told that its round was broken.) Sleepers sleep
+//! round does not move it; a reset does, is counted, and leaves a 1 in the history, where a
+//! round that was passed leaves a 0. So a waiter that looks late, when others have met many
+//! times since, knows how its round ended: without a reset since, it was passed. (With one
+//! it can be late by 8 rounds; later it is told that its round was broken.) Sleepers sleep
 //! on `seq`, for a break changes no other word that a sleeper could wait for.
 
 use super::{ALL, ANYBODY, Advice, Atomic, Effect, Memory, SLEEPER, Slept, Told};
@@ -46,6 +47,7 @@ impl Word {
     const AGENT: u64 = 1 << 23;
     const ARRIVED: u64 = MAX_PARTIES as u64;
     const ROUNDS: u32 = 1 << 24;
+    const RESETS: u32 = 1 << 8;
 
     /// How many have arrived in this round.
     pub const fn arrived(self) -> u32 {
@@ -57,29 +59,33 @@ impl Word {
         self.0 & Self::BROKEN != 0
     }
 
-    /// Which round this is; wraps.
+    /// Which round this is, and below that how many resets came before it; both wrap.
     pub const fn round(self) -> u32 {
-        (self.0 >> 40) as u32
+        (self.0 >> 32) as u32
     }
 
     const fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
 
-    /// The next round, empty, after this one was passed or broken.
-    const fn next(self, was_broken: bool) -> Self {
-        let round = (self.round() + 1) % Self::ROUNDS;
-        let history = (self.0 >> 24 & 0xffff) << 1 & 0xffff | was_broken as u64;
-        Self((round as u64) << 40 | history << 24)
+    /// The next round, empty, after this one was passed or reset.
+    const fn next(self, was_reset: bool) -> Self {
+        let resets = self.round().wrapping_add(was_reset as u32) % Self::RESETS;
+        let round = (self.round() / Self::RESETS).wrapping_add(1) % Self::ROUNDS;
+        let history = (self.0 >> 24 & 0xff) << 1 & 0xff | was_reset as u64;
+        Self(((round * Self::RESETS + resets) as u64) << 32 | history << 24)
     }
 
     /// How the round `mine` stands, seen from here: `None` while it lasts.
     const fn verdict(self, mine: u32) -> Option<Result<(), Broken>> {
-        let ago = self.round().wrapping_sub(mine) % Self::ROUNDS;
+        let (now, then) = (self.round() / Self::RESETS, mine / Self::RESETS);
+        let ago = now.wrapping_sub(then) % Self::ROUNDS;
+        let was_reset = self.round() % Self::RESETS != mine % Self::RESETS;
         match ago {
             0 if self.is_broken() => Some(Err(Broken)),
             0 => None,
-            1..=16 if self.0 >> (24 + ago - 1) & 1 == 0 => Some(Ok(())),
+            _ if !was_reset => Some(Ok(())),
+            1..=8 if self.0 >> (24 + ago - 1) & 1 == 0 => Some(Ok(())),
             _ => Some(Err(Broken)),
         }
     }
@@ -366,6 +372,8 @@ const fn broken(word: Word) -> Word {
 pub enum Change {
     /// Broken, until it is reset.
     Abort,
+    /// As that, if it is in this round still.
+    Forsake(u32),
     /// Emptied; those who wait get [`Broken`].
     Reset,
 }
@@ -375,6 +383,7 @@ pub enum Change {
 pub fn change<M: Memory>(words: &BarrierWords<M>, how: Change) -> bool {
     let (was, _) = words.update(|word| match how {
         Change::Abort => (!word.is_broken()).then(|| broken(word)),
+        Change::Forsake(round) => word.verdict(round).is_none().then(|| broken(word)),
         // An empty whole barrier is as a reset would leave it.
         Change::Reset => (word.is_broken() || word.arrived() > 0).then(|| word.next(true)),
     });

@@ -156,6 +156,59 @@ fn a_time_out_breaks_it_for_all() {
     explore("barrier 3 x 1, late", world(3, 1, false).late(0));
 }
 
+/// Others go on without one that looks late; how its round ended stands in the word still.
+#[test]
+fn one_that_looks_late_knows_how_its_round_ended() {
+    let words = BarrierWords::<Plains>::default();
+    let arrives = || {
+        let mut one = Wait::new(2, false, false);
+        (one.step(&words, Told::Go), one)
+    };
+    let meet = |times: u32| {
+        for _ in 0..times {
+            assert_eq!(arrives().0, Effect::Spin);
+            assert_eq!(arrives().0, Effect::Done(Arrived::Passed(1)));
+        }
+    };
+    let (_, mut passed) = arrives();
+    assert_eq!(arrives().0, Effect::Done(Arrived::Passed(1)));
+    let mut passed_and_reset = passed.clone();
+    meet(70_000);
+    assert_eq!(passed.step(&words, Told::Go), Effect::Done(Arrived::Passed(0)));
+    let (_, mut reset) = arrives();
+    let mut reset_long_ago = reset.clone();
+    change(&words, Change::Reset);
+    assert_eq!(reset.step(&words, Told::Go), Effect::Done(Arrived::Broken));
+    meet(1000);
+    assert_eq!(reset_long_ago.step(&words, Told::Go), Effect::Done(Arrived::Broken));
+    // Among so many rounds one was reset: it cannot be told which.
+    assert_eq!(passed_and_reset.step(&words, Told::Go), Effect::Done(Arrived::Broken));
+    let (_, mut passed) = arrives();
+    assert_eq!(arrives().0, Effect::Done(Arrived::Passed(1)));
+    meet(3);
+    let _ = arrives();
+    change(&words, Change::Reset);
+    meet(3);
+    assert_eq!(passed.step(&words, Told::Go), Effect::Done(Arrived::Passed(0)));
+}
+
+/// Who leaves a round that is over breaks no other one.
+#[test]
+fn a_round_that_is_over_is_not_forsaken() {
+    let words = BarrierWords::<Plains>::default();
+    let mut first = Wait::new(2, false, false);
+    assert_eq!(first.step(&words, Told::Go), Effect::Spin);
+    let mut second = Wait::new(2, false, false);
+    assert_eq!(second.step(&words, Told::Go), Effect::Done(Arrived::Passed(1)));
+    change(&words, Change::Forsake(first.round()));
+    assert!(!words.look().is_broken());
+    let mut third = Wait::new(2, false, false);
+    assert_eq!(third.step(&words, Told::Go), Effect::Spin);
+    change(&words, Change::Forsake(third.round()));
+    assert!(words.look().is_broken());
+    assert_eq!(third.step(&words, Told::Go), Effect::Done(Arrived::Broken));
+}
+
 #[test]
 fn a_reset_lets_waiters_go() {
     let mut stage = world(2, 2, false);

@@ -147,7 +147,8 @@ impl Barrier {
     /// The owner has ended.
     ///
     /// # Cancel safety
-    /// Dropped after it has arrived, it breaks the round: the others would wait in vain.
+    /// Dropped while it waits for the others, it breaks their round: they would wait in vain.
+    /// A round that they have passed by then stays as it is, and so does the next one.
     pub async fn wait_async(&self) -> Result<BarrierArrived<'_>, WordError> {
         let at = self.0.at_async().await?;
         at.join()?;
@@ -178,10 +179,10 @@ impl Barrier {
             Arrived::Last => Ok(BarrierArrived::Last(Last { at, machine: Some(machine) })),
             Arrived::Broken => Ok(BarrierArrived::Broken),
             Arrived::Listens { round, index } => {
-                let breaks = BreakOnDrop(Some(&at));
-                let answer = at.have_owner_wait(Claim { round, ..Claim::default() }).await;
-                std::mem::forget(breaks);
-                Ok(match answer? {
+                let forsakes = Forsakes { at: &at, round };
+                let answer = at.have_owner_wait(Claim { round, ..Claim::default() }).await?;
+                std::mem::forget(forsakes);
+                Ok(match answer {
                     0 => BarrierArrived::Passed(index),
                     _ => BarrierArrived::Broken,
                 })
@@ -228,19 +229,21 @@ impl Last<'_> {
 
 impl Drop for Last<'_> {
     fn drop(&mut self) {
-        if self.machine.is_some() {
-            change(&self.at, Change::Abort);
+        if let Some(machine) = &self.machine {
+            change(&self.at, Change::Forsake(machine.round()));
         }
     }
 }
 
-struct BreakOnDrop<'a, 'b>(Option<&'a At<'b, BarrierForm>>);
+/// A party that has arrived in this round, and leaves it when this is dropped.
+struct Forsakes<'a, 'b> {
+    at: &'a At<'b, BarrierForm>,
+    round: u32,
+}
 
-impl Drop for BreakOnDrop<'_, '_> {
+impl Drop for Forsakes<'_, '_> {
     fn drop(&mut self) {
-        if let Some(at) = self.0.take() {
-            change(at, Change::Abort);
-        }
+        change(self.at, Change::Forsake(self.round));
     }
 }
 
