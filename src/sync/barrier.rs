@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 ///
 /// Nobody passes before all have arrived. A time-out, an [`abort`](Self::abort) or a
 /// [`reset`](Self::reset) breaks a round for all who wait in it; so does the death of a
-/// process that has ever waited and has not dropped its handle.
+/// process that has ever waited, unless it has dropped its handle (but not in a panic), or has
+/// ended in good order (with code 0) while none of its threads waited.
 ///
 /// ```
 /// use procession::{Barrier, Process};

@@ -312,6 +312,9 @@ fn finish(method: StartMethod, mut ending: Ending) -> ! {
 /// Ends this process in good order: exit hooks, children, buffers.
 pub(crate) fn leave(method: StartMethod, code: i32) -> ! {
     node::leave::wind_down();
+    if code == 0 {
+        crate::share::roads::take_leave();
+    }
     tracing::info!(target: "procession", "process exiting with exitcode {code}");
     if method == StartMethod::Fork {
         // The exit handlers in this image belong to the parent.

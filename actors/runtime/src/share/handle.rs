@@ -167,6 +167,9 @@ pub(super) trait Handle: Any + Send + Sync {
     /// The owner is gone.
     fn owner_gone(&self);
 
+    /// This process ends in good order.
+    fn process_ends(&self);
+
     /// A newer ticket came, or after a fork the one that the copy has.
     fn take_ticket(&self, ticket: &Arc<Ticket>);
 
@@ -389,6 +392,12 @@ impl<K: Kind> Handle for Inner<K> {
         }
     }
 
+    fn process_ends(&self) {
+        if let Some(Ready::Away(attached)) = self.life().side.get() {
+            K::process_ends(&attached.away);
+        }
+    }
+
     fn take_ticket(&self, ticket: &Arc<Ticket>) {
         let life = self.life();
         if life.side.get().is_none() {
@@ -418,6 +427,9 @@ impl<K: Kind> Drop for Inner<K> {
                     let_fall(own);
                 }
                 (Some(Ready::Away(Attached { away, connection, number })), true) => {
+                    if std::thread::panicking() {
+                        K::forsaken(&away);
+                    }
                     drop(away);
                     connection.release(object, number);
                 }

@@ -79,6 +79,17 @@ pub trait Kind: Sized + Send + Sync + 'static {
     }
 }
 
+
+    /// The last handle goes because its thread panics. It must not block.
+    fn forsaken(away: &Self::Away) {
+        let _ = away;
+    }
+
+    /// This process ends in good order, with the object in its hands still. It must not
+    /// block.
+    fn process_ends(away: &Self::Away) {
+        let _ = away;
+    }
 /// An object as its owner hosts it.
 ///
 /// These are called on the hidden thread, one at a time: they must not block, and they may

@@ -127,6 +127,13 @@ pub(super) fn handles() -> Vec<Arc<dyn Handle>> {
     lock(ROADS.now()).handles.values().filter_map(Weak::upgrade).collect()
 }
 
+/// This process ends in good order: tells owners, as far as that matters to them.
+pub(crate) fn take_leave() {
+    for handle in handles() {
+        handle.process_ends();
+    }
+}
+
 /// Before this process ends: sends what owners have had no room for, so that tickets under
 /// way don't lose their other ends. Waits until the deadline at most.
 pub(crate) fn flush(deadline: Option<Instant>) {

@@ -3,7 +3,7 @@
 //! Owns arriving and waiting for the others. The action of the last one is the face's.
 
 use super::drive::{Wait, Yields, drive, finish};
-use super::handle::{At, Handle};
+use super::handle::{At, Handle, Joined};
 use super::host::{Form, Gone, Own, Spot};
 use super::waiters::{Claim, Waiters, Waiting};
 use super::{WordError, probe};
@@ -79,6 +79,7 @@ pub enum BarrierArrived<'a> {
 pub struct Last<'a> {
     at: At<'a, BarrierForm>,
     machine: Option<barrier::Wait>,
+    _joined: Joined<'a>,
 }
 
 impl Barrier {
@@ -124,7 +125,7 @@ impl Barrier {
         if hidden::is_current() {
             return Err(ShareError::WouldDeadlock.into());
         }
-        at.join()?;
+        let joined = at.join()?;
         let Settings { parties, acts } = at.settings;
         let mut machine = barrier::Wait::new(parties, acts, false);
         let mut wait = Wait::new(&at.spot.page, deadline);
@@ -135,7 +136,7 @@ impl Barrier {
         });
         match (arrived, wait.stopped) {
             (Arrived::Passed(index), _) => Ok(BarrierArrived::Passed(index)),
-            (Arrived::Last, _) => Ok(BarrierArrived::Last(Last { at, machine: Some(machine) })),
+            (Arrived::Last, _) => Ok(BarrierArrived::Last(Last::new(at, machine, joined))),
             (_, Some(stopped)) => Err(WordError::from_stop(stopped, || at.gone())),
             (Arrived::Broken | Arrived::Listens { .. }, None) => Ok(BarrierArrived::Broken),
         }
@@ -151,7 +152,7 @@ impl Barrier {
     /// A round that they have passed by then stays as it is, and so does the next one.
     pub async fn wait_async(&self) -> Result<BarrierArrived<'_>, WordError> {
         let at = self.0.at_async().await?;
-        at.join()?;
+        let joined = at.join()?;
         let Settings { parties, acts } = at.settings;
         let mut machine = barrier::Wait::new(parties, acts, true);
         let words = at.words();
@@ -176,7 +177,7 @@ impl Barrier {
         };
         match arrived {
             Arrived::Passed(index) => Ok(BarrierArrived::Passed(index)),
-            Arrived::Last => Ok(BarrierArrived::Last(Last { at, machine: Some(machine) })),
+            Arrived::Last => Ok(BarrierArrived::Last(Last::new(at, machine, joined))),
             Arrived::Broken => Ok(BarrierArrived::Broken),
             Arrived::Listens { round, index } => {
                 let forsakes = Forsakes { at: &at, round };
@@ -209,7 +210,11 @@ impl Barrier {
     }
 }
 
-impl Last<'_> {
+impl<'a> Last<'a> {
+    fn new(at: At<'a, BarrierForm>, machine: barrier::Wait, joined: Joined<'a>) -> Self {
+        Self { at, machine: Some(machine), _joined: joined }
+    }
+
     /// Lets the others go; gives this one's index, or `None` when the round was broken
     /// meanwhile.
     pub fn finish(mut self) -> Option<u32> {

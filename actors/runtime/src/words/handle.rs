@@ -5,7 +5,7 @@
 //! `host`, the owner's side. It must never change a word itself.
 
 use super::WordError;
-use super::host::{Form, KindOf, Own, Spot};
+use super::host::{Away, Form, KindOf, Own, Spot};
 use super::waiters::{Answer, Ask, Claim, From, Waiting};
 use crate::codec;
 use crate::node;
@@ -18,7 +18,7 @@ use procession_protocols::word::Seat;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -188,20 +188,11 @@ impl<F: Form> At<'_, F> {
         }
     }
 
-    /// The owner is to know that this process, should it die, is missed.
-    pub(super) fn join(&self) -> Result<(), WordError> {
-        if let Side::Away(away) = &self.side
-            && !away.is_party.swap(true, Ordering::AcqRel)
-        {
-            self.post(&Ask::Party)?;
-        }
-        Ok(())
-    }
-
     fn post(&self, ask: &Ask) -> Result<(), WordError> {
-        let Side::Away(away) = &self.side else { return Ok(()) };
-        let message = codec::encode(ask).map_err(io::Error::other).map_err(ShareError::Io)?;
-        Ok(away.connection.post(away.object, message)?)
+        match &self.side {
+            Side::Own(_) => Ok(()),
+            Side::Away(away) => post(away, ask),
+        }
     }
 
     /// The error of a wait that ended with the owner.
@@ -245,6 +236,59 @@ impl<F: Form> At<'_, F> {
         pending.is_armed = false;
         result
     }
+}
+
+impl<'a, F: Form> At<'a, F> {
+    /// The owner is to know that this process, should it die, is missed; while the answer
+    /// lives, also should it end in good order.
+    pub(super) fn join(&self) -> Result<Joined<'a>, WordError> {
+        let Side::Away(away) = self.side else { return Ok(Joined(None)) };
+        away.waits.fetch_add(1, Ordering::SeqCst);
+        let joined = Joined(Some(&away.waits));
+        if !away.is_party.swap(true, Ordering::SeqCst) {
+            // What it was not told, it is told the next time.
+            let untold = |_: &WordError| away.is_party.store(false, Ordering::SeqCst);
+            post(away, &Ask::Party).inspect_err(untold)?;
+        }
+        Ok(joined)
+    }
+}
+
+/// A thread or task that others wait for.
+pub(super) struct Joined<'a>(Option<&'a AtomicU32>);
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        if let Some(waits) = self.0 {
+            waits.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// This process lets go in a panic: whoever waits for it would wait in vain.
+pub(super) fn forsake<F: Form>(away: &Away<F>) {
+    if away.is_party.load(Ordering::SeqCst) {
+        let _ = post(away, &Ask::Forsaken);
+    }
+}
+
+/// This process ends in good order: unless somebody waits there still, nobody misses it.
+pub(super) fn end_party<F: Form>(away: &Away<F>) {
+    let none_waits = || away.waits.load(Ordering::SeqCst) == 0;
+    if !none_waits() || !away.is_party.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let _ = post(away, &Ask::NoParty);
+    // Whoever came meanwhile has said so before that.
+    if !none_waits() {
+        away.is_party.store(true, Ordering::SeqCst);
+        let _ = post(away, &Ask::Party);
+    }
+}
+
+fn post<F: Form>(away: &Away<F>, ask: &Ask) -> Result<(), WordError> {
+    let message = codec::encode(ask).map_err(io::Error::other).map_err(ShareError::Io)?;
+    Ok(away.connection.post(away.object, message)?)
 }
 
 /// A wait of the owner's that somebody here awaits.

@@ -5,6 +5,7 @@
 //! for which the owner waits. What the words of each mean is its form's business: see
 //! [`Form`]. It must never wait; the owner's side runs on the hidden thread.
 
+use super::handle;
 use super::page::{OWNER, Page};
 use super::waiters::{Answer, Ask, From, Waiters, Waiting};
 use crate::codec::{self, Encoded, Fd};
@@ -18,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 /// One kind of object made of shared words.
 pub(super) trait Form: Sized + Send + Sync + 'static {
@@ -108,6 +109,8 @@ struct Pages(Mutex<Option<Arc<Page>>>);
 
 /// What a client needs.
 #[derive(Serialize, Deserialize)]
+    /// How many wait there, without whom others would wait in vain.
+    pub(super) waits: AtomicU32,
 struct Attachment<S> {
     page: Fd,
     record: u32,
@@ -252,6 +255,8 @@ impl<F: Form> Stock for Own<F> {
         fresh.is_ok_and(|fresh| self.spot.now(|| Some(fresh)).is_some())
     }
 }
+            (Ask::Forsaken, None) => self.repair(client, true),
+            (Ask::NoParty, None) => drop(lock(&self.state).parties.remove(&client.id.0)),
 
 /// The kind of a form's objects.
 pub(super) struct KindOf<F>(PhantomData<fn() -> F>);
@@ -282,8 +287,8 @@ impl<F: Form> Kind for KindOf<F> {
             }
         };
         let spot = Spot::new(page, record)?;
-        let is_party = AtomicBool::new(false);
-        Ok(Away { spot, settings, connection: connection.clone(), object, is_party })
+        let (is_party, waits) = Default::default();
+        Ok(Away { spot, settings, connection: connection.clone(), object, is_party, waits })
     }
 
     fn owner_gone(away: &Self::Away) {
@@ -291,3 +296,11 @@ impl<F: Form> Kind for KindOf<F> {
         F::rouse(&away.spot);
     }
 }
+
+    fn forsaken(away: &Self::Away) {
+        handle::forsake(away);
+    }
+
+    fn process_ends(away: &Self::Away) {
+        handle::end_party(away);
+    }

@@ -16,6 +16,10 @@ pub(super) enum Ask {
     Ring,
     /// I am a party of the barrier: miss me if I die.
     Party,
+    /// I panicked, and let go: take me for dead.
+    Forsaken,
+    /// I end in good order, and do not wait there: do not miss me.
+    NoParty,
     /// A call: wait for me. The answer is one byte.
     Wait(Claim),
     /// Nobody awaits that any more. A call: with the answer its cell, if it has one, is
