@@ -64,7 +64,7 @@ pub(super) struct At<'a, F: Form> {
 
 impl<F: Form> Handle<F> {
     pub(super) fn host(settings: F::Settings) -> io::Result<Self> {
-        Ok(Self::of(Share::host(Arc::new(Own::make(settings)?))))
+        Ok(Self::of(Share::host(Own::make(settings)?)))
     }
 
     /// The owner's number; `None` when it is out of reach.

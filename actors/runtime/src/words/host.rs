@@ -9,6 +9,7 @@ use super::handle;
 use super::page::{OWNER, Page};
 use super::waiters::{Answer, Ask, From, Waiters, Waiting};
 use crate::codec::{self, Encoded, Fd};
+use crate::node::hidden;
 use crate::share::era::Era;
 use crate::share::{BadMessage, Client, Connection, Kind, ReplyTo, ShareError, Stock};
 use crate::sync::lock;
@@ -85,13 +86,20 @@ pub(super) struct Own<F: Form> {
     pub(super) spot: Era<Option<Spot<F>>>,
     pub(super) settings: F::Settings,
     state: Mutex<State>,
+    me: Weak<Self>,
 }
 
 #[derive(Default)]
 struct State {
     waiters: Waiters,
     parties: BTreeSet<u16>,
+    /// Looks follow while somebody waits.
+    is_looking: bool,
 }
+
+/// So often those for which the owner waits have their turn though nobody rings: whoever was
+/// about to may have been stopped.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
 
 /// An object in another process.
 pub(super) struct Away<F: Form> {
@@ -101,6 +109,8 @@ pub(super) struct Away<F: Form> {
     pub(super) object: u64,
     /// The owner knows that this process, should it die, is missed.
     pub(super) is_party: AtomicBool,
+    /// How many wait there, without whom others would wait in vain.
+    pub(super) waits: AtomicU32,
 }
 
 /// The pages of one owner in a client: at most one.
@@ -109,8 +119,6 @@ struct Pages(Mutex<Option<Arc<Page>>>);
 
 /// What a client needs.
 #[derive(Serialize, Deserialize)]
-    /// How many wait there, without whom others would wait in vain.
-    pub(super) waits: AtomicU32,
 struct Attachment<S> {
     page: Fd,
     record: u32,
@@ -149,9 +157,11 @@ impl<F: Form> Spot<F> {
 }
 
 impl<F: Form> Own<F> {
-    pub(super) fn make(settings: F::Settings) -> io::Result<Self> {
+    pub(super) fn make(settings: F::Settings) -> io::Result<Arc<Self>> {
         let spot = Era::new(Some(Spot::make(settings, None)?));
-        Ok(Self { spot, settings, state: Mutex::default() })
+        let make =
+            |me: &Weak<Self>| Self { spot, settings, state: Mutex::default(), me: me.clone() };
+        Ok(Arc::new_cyclic(make))
     }
 
     /// Lets those for which the owner waits have their turn.
@@ -164,6 +174,29 @@ impl<F: Form> Own<F> {
     pub(super) fn wait(&self, waiting: Waiting) {
         lock(&self.state).waiters.push(waiting);
         self.serve();
+        self.look_on();
+    }
+
+    /// Has the hidden thread look for as long as somebody waits.
+    fn look_on(&self) {
+        let Ok(hidden) = hidden::handle() else { return };
+        let state = &mut *lock(&self.state);
+        if state.waiters.len() == 0 || std::mem::replace(&mut state.is_looking, true) {
+            return;
+        }
+        let me = self.me.clone();
+        hidden.spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_PERIOD).await;
+                let Some(own) = me.upgrade() else { return };
+                own.serve();
+                let state = &mut *lock(&own.state);
+                state.is_looking = state.waiters.len() > 0;
+                if !state.is_looking {
+                    return;
+                }
+            }
+        });
     }
 
     pub(super) fn abandon(&self, from: From, token: u64, asked: impl FnOnce() -> Waiting) {
@@ -222,6 +255,8 @@ impl<F: Form> Stock for Own<F> {
         match (ask, reply) {
             (Ask::Ring, None) => self.serve(),
             (Ask::Party, None) => drop(lock(&self.state).parties.insert(client.id.0)),
+            (Ask::Forsaken, None) => self.repair(client, true),
+            (Ask::NoParty, None) => drop(lock(&self.state).parties.remove(&client.id.0)),
             (Ask::Wait(claim), Some(reply)) => {
                 let answer = Answer::Remote(reply);
                 self.wait(Waiting { from, claim, began: Instant::now(), answer });
@@ -255,8 +290,6 @@ impl<F: Form> Stock for Own<F> {
         fresh.is_ok_and(|fresh| self.spot.now(|| Some(fresh)).is_some())
     }
 }
-            (Ask::Forsaken, None) => self.repair(client, true),
-            (Ask::NoParty, None) => drop(lock(&self.state).parties.remove(&client.id.0)),
 
 /// The kind of a form's objects.
 pub(super) struct KindOf<F>(PhantomData<fn() -> F>);
@@ -295,7 +328,6 @@ impl<F: Form> Kind for KindOf<F> {
         away.spot.page.set_gone();
         F::rouse(&away.spot);
     }
-}
 
     fn forsaken(away: &Self::Away) {
         handle::forsake(away);
@@ -304,3 +336,4 @@ impl<F: Form> Kind for KindOf<F> {
     fn process_ends(away: &Self::Away) {
         handle::end_party(away);
     }
+}
