@@ -185,11 +185,12 @@ impl Condition {
 
     /// Notifies the one that has waited longest, if any waits. It wakes at once, and then
     /// waits for the lock, which the caller has still: [`CondGuard::notify`] has it wake when
-    /// the guard gives the lock back, which is sooner for both.
+    /// the guard gives the lock back, which is sooner for both. Never waits, so that a task
+    /// that has taken the lock by [`acquire_async`](Self::acquire_async) calls it as well.
     ///
     /// # Errors
-    /// [`SyncError::NotOwner`] when the calling thread does not hold the lock;
-    /// [`SyncError::OwnerGone`].
+    /// [`SyncError::NotOwner`] when neither the calling thread nor a task of this process
+    /// holds the lock; [`SyncError::OwnerGone`].
     pub fn notify(&self) -> SyncResult<()> {
         self.notify_n(1)
     }
@@ -223,40 +224,50 @@ impl Condition {
     /// this on.
     ///
     /// # Errors
-    /// [`SyncError::NotOwner`] when nobody holds the lock; [`SyncError::Invalid`] with a
-    /// recursive lock, which belongs to a thread; [`SyncError::OwnerGone`].
+    /// [`SyncError::NotOwner`] when nobody in this process holds the lock;
+    /// [`SyncError::Invalid`] with a recursive lock, which belongs to a thread;
+    /// [`SyncError::OwnerGone`].
     ///
     /// # Cancel safety
     /// Dropped, it passes a notification on, and **the lock is not held**.
     pub async fn wait_async(&self) -> SyncResult<()> {
         let lock = self.lock.plain()?;
-        if !lock.locked()? {
+        if !lock.inner().is_ours()? {
             return Err(SyncError::NotOwner);
         }
         let mut entered = self.sleepers.enter_async().await?;
         let paused = lock.inner().pause()?;
         lock.release()?;
         let notified = entered.sleep_async().await;
-        lock.inner().acquire_async().await?;
-        lock.inner().resume(paused)?;
+        let again = lock.inner().acquire_async().await?;
+        lock.inner().resume(paused, again)?;
         notified?;
         entered.leave();
         Ok(())
     }
 
     fn notified(&self, count: u32) -> SyncResult<words::Notified<'_>> {
-        if !self.lock.is_mine()? {
+        let may = match &self.lock {
+            ConditionLock::Lock(lock) => lock.inner().is_mine_or_a_tasks()?,
+            ConditionLock::RLock(_) => self.lock.is_mine()?,
+        };
+        if !may {
             return Err(SyncError::NotOwner);
         }
         Ok(self.sleepers.notify(count)?)
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> SyncResult<bool> {
-        self.wait_having(deadline, || ())
+        Ok(self.wait_having(deadline, || ())?.0)
     }
 
-    /// Waits; does something as soon as the lock is free.
-    fn wait_having(&self, deadline: Option<Instant>, released: impl FnOnce()) -> SyncResult<bool> {
+    /// Waits; does something as soon as the lock is free. Gives whether it was notified, and
+    /// the lock, held again.
+    fn wait_having(
+        &self,
+        deadline: Option<Instant>,
+        released: impl FnOnce(),
+    ) -> SyncResult<(bool, Held)> {
         if !self.lock.is_mine()? {
             return Err(SyncError::NotOwner);
         }
@@ -265,10 +276,10 @@ impl Condition {
         released();
         let notified = entered.sleep(deadline);
         // Also when the sleepers' owner has ended: the caller has the lock, as before.
-        self.lock.take_again(paused)?;
+        let held = self.lock.take_again(paused)?;
         let notified = notified?;
         entered.leave();
-        Ok(notified)
+        Ok((notified, held))
     }
 }
 
@@ -310,16 +321,15 @@ impl ConditionLock {
     }
 
     /// Takes it as it was before: guards that there were of it are its guards again.
-    fn take_again(&self, (held, depth): (Held, u32)) -> SyncResult<()> {
-        self.take()?;
-        match self {
-            Self::Lock(lock) => lock.inner().resume(held)?,
+    fn take_again(&self, (held, depth): (Held, u32)) -> SyncResult<Held> {
+        let again = self.take()?;
+        Ok(match self {
+            Self::Lock(lock) => lock.inner().resume(held, again)?,
             Self::RLock(lock) => {
                 lock.inner().set_depth(depth)?;
-                lock.inner().resume(held)?;
+                lock.inner().resume(held, again)?
             }
-        }
-        Ok(())
+        })
     }
 
     fn death(&self, held: Held) -> Option<Death> {
@@ -356,7 +366,8 @@ pub(crate) fn wait_for<E>(
 }
 
 impl CondGuard<'_> {
-    /// Who held the lock before and died with it, if that was so when it was taken first.
+    /// Who held the lock before and died with it, if that was so when it was taken, first or
+    /// after a wait: the last one.
     pub fn previous_holder(&self) -> Option<Death> {
         self.cond.lock.death(self.held)
     }
@@ -429,8 +440,13 @@ impl CondGuard<'_> {
         self.notify_n(u32::MAX)
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> SyncResult<bool> {
-        self.cond.wait_having(deadline, || drop(self.notified.take()))
+    fn wait_until(&mut self, deadline: Option<Instant>) -> SyncResult<bool> {
+        let wake = || drop(self.notified.take());
+        let (notified, held) = self.cond.wait_having(deadline, wake)?;
+        if self.cond.lock.death(held).is_some() {
+            self.held = held;
+        }
+        Ok(notified)
     }
 }
 

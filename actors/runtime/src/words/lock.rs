@@ -212,26 +212,51 @@ impl<const K: u8> AnyLock<K> {
         Ok(at.words().words.look().holder() == at.seat()?)
     }
 
-    /// What its holder has, who is about to give it back and to take it again.
+    /// Whether the calling thread holds it, or a task of this process, which has no thread.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn is_mine_or_a_tasks(&self) -> Result<bool, WordError> {
+        let at = self.0.at()?;
+        let holder = at.words().words.look().holder();
+        Ok(holder == at.seat()? || at.spot.page.is_common(holder))
+    }
+
+    /// Whether this process holds it: a thread of it, or a task.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub fn is_ours(&self) -> Result<bool, WordError> {
+        let at = self.0.at()?;
+        Ok(at.spot.page.is_ours(at.words().words.look().holder()))
+    }
+
+    /// What its holder has, who is about to give it back and to take it again. By what was
+    /// got so far nothing is given back until it [goes on](Self::resume).
     ///
     /// # Errors
     /// The owner has ended.
     pub fn pause(&self) -> Result<Held, WordError> {
         let at = self.0.at()?;
-        Ok(Held::now(at.words(), at.words().words.look().holder()))
+        let (record, holder) = (at.words(), at.words().words.look().holder());
+        let held = Held::now(record, holder);
+        // Else a guard that is left alone could be taken for that of a task which has taken
+        // the lock on the same seat, and not said so yet.
+        Held::next(record, holder);
+        Ok(held)
     }
 
     /// It has been taken again: by this, what was [paused](Self::pause) goes on, and whoever
-    /// has that gives it back.
+    /// has that gives it back. Gives the same, which knows of a holder that died meanwhile.
     ///
     /// # Errors
     /// The owner has ended.
-    pub fn resume(&self, held: Held) -> Result<(), WordError> {
+    pub fn resume(&self, held: Held, again: Held) -> Result<Held, WordError> {
         let at = self.0.at()?;
         if at.words().words.look().holder() == held.seat() {
             at.words().last.store(held.turn_and_seat(), Relaxed);
         }
-        Ok(())
+        Ok(if again.is_after_death() { held.after_death() } else { held })
     }
 
     /// Who held it before and died with it, if that was so. It is written beside the lock,
@@ -428,6 +453,24 @@ fn slow<const K: u8>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_paused_gives_nothing_back() {
+        let lock = Lock::new(false).unwrap();
+        let held = lock.acquire().unwrap();
+        let paused = lock.pause().unwrap();
+        lock.release().unwrap().unwrap();
+        let at = lock.0.at().unwrap();
+        let seat = at.seat().unwrap();
+        // Another task of the same seat, which has not written its turn yet.
+        lock::try_take(&at.words().words, seat).unwrap();
+        lock.release_held(held);
+        assert!(lock.is_locked().unwrap());
+        let again = took(&at, seat, Taken::Clean);
+        lock.resume(paused, again).unwrap();
+        lock.release_held(held);
+        assert!(!lock.is_locked().unwrap());
+    }
 
     #[test]
     fn a_lock_goes_round() {

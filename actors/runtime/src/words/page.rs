@@ -168,6 +168,16 @@ impl Page {
         u16::try_from(client).unwrap_or(0)
     }
 
+    /// Whether somebody of this process sits there.
+    pub(super) fn is_ours(&self, seat: Seat) -> bool {
+        seat != 0 && self.client_of(seat) == self.client
+    }
+
+    /// Whether it is the seat of this process's waits without a thread.
+    pub(super) fn is_common(&self, seat: Seat) -> bool {
+        lock(&self.mine).common == Some(seat)
+    }
+
     /// Takes a seat for a thread of this process.
     pub(super) fn sit(&self, thread: u32, name: &str) -> io::Result<Seat> {
         let mine = &mut *lock(&self.mine);
