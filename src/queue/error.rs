@@ -130,7 +130,19 @@ impl PutFault {
     }
 }
 
+impl PutFault {
+    /// What it is where there was a limit of time, were it nothing.
+    pub(super) fn in_time(self) -> Self {
+        if let Self::Full = self { Self::Timeout } else { self }
+    }
+}
+
 impl GetError {
+    /// As [`PutFault::in_time`].
+    pub(super) fn in_time(self) -> Self {
+        if let Self::Empty = self { Self::Timeout } else { self }
+    }
+
     /// Whether there was no item: at once, or in time. Python calls both `Empty`.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Empty | Self::Timeout)

@@ -4,7 +4,6 @@
 
 use super::{Queue, QueueError};
 use procession_runtime::queue::{Options, Patience};
-use procession_runtime::sync::after;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Deref;
@@ -77,12 +76,13 @@ impl<T> JoinableQueue<T> {
         self.join_with(Patience::Until(None))
     }
 
-    /// As [`join`](Self::join), but waits at most for `timeout`.
+    /// As [`join`](Self::join), but waits at most for `timeout`; zero asks once.
     ///
     /// # Errors
-    /// As [`join`](Self::join), and [`QueueError::Timeout`].
+    /// As [`join`](Self::join), and [`QueueError::Timeout`]; with zero also
+    /// [`QueueError::Unanswered`].
     pub fn join_timeout(&self, timeout: Duration) -> Result<(), QueueError> {
-        self.join_with(Patience::Until(after(timeout)))
+        self.join_with(Patience::within(timeout))
     }
 
     /// As [`join`](Self::join), without blocking the thread, on any executor.

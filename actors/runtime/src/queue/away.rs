@@ -199,6 +199,7 @@ impl Away {
                     }
                     let _short = Short::new(inner.page.short());
                     if !self.wait(waits::PLACE, patience, lent).await? {
+                        self.ask_for_later(inner.page.asked_place());
                         return Err(Refused::Timeout);
                     }
                 }
@@ -287,6 +288,10 @@ impl Away {
             let _hungry = Hungry::new(&inner.page);
             let ready = || lent() || inner.page.is_shut();
             if !self.wait(waits::ITEM, patience, ready).await? {
+                // A calm owner lends to its only consumer without being told.
+                if inner.page.hungry().must_ring() {
+                    self.ask_for_later(inner.page.asked());
+                }
                 return Err(NoItem::Timeout);
             }
         }

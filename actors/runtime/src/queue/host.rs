@@ -32,8 +32,10 @@ pub(super) enum Ask {
     Len,
     /// One item is finished.
     TaskDone,
-    /// To be answered when all are.
-    Join,
+    /// To be answered when all are, or at once.
+    Join {
+        waits: bool,
+    },
     Shutdown {
         immediate: bool,
     },
@@ -258,25 +260,25 @@ impl Stock for Own {
                 self.settle(core);
                 Answer::Done
             }
-            Ask::Join | Ask::Lease { .. } => {
+            Ask::Join { waits } | Ask::Lease { waits } => {
                 let reply = reply.ok_or(BadMessage)?;
                 let core = &mut *lock(&self.core);
                 self.look_at_all(core);
                 let waiter = core.number();
                 core.due.insert(waiter, Due::Reply(reply));
-                match ask {
-                    Ask::Lease { waits } => {
-                        core.machine.wait_get(waiter, Some(holder), &mut core.clients);
-                        if !waits && core.machine.cancel(waiter, &mut core.clients) {
-                            let due = core.due.remove(&waiter);
-                            let is_shut = core.machine.is_shut();
-                            let words = if is_shut { Answer::Shutdown } else { Answer::Empty };
-                            if let Some(reply) = due.and_then(Due::reply) {
-                                reply.send(answer(&words, &[], Vec::new()));
-                            }
-                        }
+                let leases = matches!(ask, Ask::Lease { .. });
+                if leases {
+                    core.machine.wait_get(waiter, Some(holder), &mut core.clients);
+                } else {
+                    core.machine.join(waiter);
+                }
+                if !waits && core.machine.cancel(waiter, &mut core.clients) {
+                    let due = core.due.remove(&waiter);
+                    let is_shut = leases && core.machine.is_shut();
+                    let words = if is_shut { Answer::Shutdown } else { Answer::Empty };
+                    if let Some(reply) = due.and_then(Due::reply) {
+                        reply.send(answer(&words, &[], Vec::new()));
                     }
-                    _ => core.machine.join(waiter),
                 }
                 self.settle(core);
                 return Ok(());

@@ -239,8 +239,7 @@ impl RawQueue {
         let (lease, mut got) = match self.side(patience).await? {
             Side::Own(own) => own.lease(patience).await?,
             Side::Away(away) => {
-                let waits = !matches!(patience, Patience::Never);
-                let until = if waits { patience } else { Patience::Until(after(ANSWER_WITHIN)) };
+                let (waits, until) = answered(patience);
                 match away.request(&Ask::Lease { waits }, until).await {
                     Err(ShareError::Timeout) if waits => return Err(NoItem::Timeout),
                     Err(ShareError::Timeout) => return Err(NoItem::Unanswered),
@@ -318,16 +317,18 @@ impl RawQueue {
     /// Waits until every item that was put is finished. False when the time was up.
     ///
     /// # Errors
-    /// [`ShareError`].
+    /// [`ShareError`]; `Timeout` when the owner does not answer within five seconds, where
+    /// there is no wait.
     pub async fn join(&self, patience: Patience) -> Result<bool, ShareError> {
+        let (waits, until) = answered(patience);
         let joined = match self.side(patience).await {
             Ok(Side::Own(own)) => return own.join(patience).await,
-            Ok(Side::Away(away)) => away.request(&Ask::Join, patience).await.map(drop),
+            Ok(Side::Away(away)) => away.request(&Ask::Join { waits }, until).await,
             Err(error) => Err(error),
         };
         match joined {
-            Ok(()) => Ok(true),
-            Err(ShareError::Timeout) => Ok(false),
+            Ok((answer, _)) => Ok(!matches!(answer, Answer::Empty)),
+            Err(ShareError::Timeout) if waits => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -369,6 +370,14 @@ impl RawQueue {
             (None, Patience::Until(deadline)) => self.0.side_until(deadline),
             (None, Patience::Never) => self.side_soon(),
         }
+    }
+}
+
+/// Whether a request waits at the owner, and how long for its answer.
+fn answered(patience: Patience) -> (bool, Patience) {
+    match patience {
+        Patience::Never => (false, Patience::Until(after(ANSWER_WITHIN))),
+        waits => (true, waits),
     }
 }
 

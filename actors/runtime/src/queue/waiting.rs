@@ -36,6 +36,13 @@ impl Away {
         self.wait(bits, answer_within(patience), done).await
     }
 
+    /// Asks as [`ask`](Self::ask), and leaves the answer to the next call: the time may have
+    /// been too short for the owner to see that somebody waited, and would be so each time.
+    pub(super) fn ask_for_later(&self, asked: &AtomicU64) {
+        asked.fetch_add(1, Ordering::AcqRel);
+        self.inner.ring_owner();
+    }
+
     /// Waits for what the owner will do. False when the time is up.
     pub(super) async fn wait(
         &self,

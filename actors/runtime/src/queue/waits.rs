@@ -5,7 +5,8 @@
 //! it. It knows nothing of what they wait for: each looks again when a round ends. It must
 //! never hold its lock across a wait.
 
-use crate::sync::lock;
+use crate::sync::{after, lock};
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -19,6 +20,14 @@ pub enum Patience {
     Until(Option<Instant>),
     /// As a future.
     Async,
+}
+
+impl Patience {
+    /// So long, blocking; when that is nothing, not at all. For whoever looks once must be
+    /// told what there is: the owner takes a moment to see that somebody waits.
+    pub fn within(timeout: Duration) -> Self {
+        if timeout.is_zero() { Self::Never } else { Self::Until(after(timeout)) }
+    }
 }
 
 /// So often a thread looks whether its wait is over before it has begun.
