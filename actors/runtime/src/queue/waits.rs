@@ -81,7 +81,33 @@ struct State {
     /// Counts what the leader has heard.
     round: u64,
     has_leader: bool,
-    wakers: Vec<Waker>,
+    /// Of futures, by their numbers.
+    wakers: BTreeMap<u64, Waker>,
+    last_number: u64,
+}
+
+/// The place of a future among those who wait, which it leaves when it is dropped.
+struct Place<'a> {
+    waits: &'a Waits,
+    number: Option<u64>,
+}
+
+impl Place<'_> {
+    fn number(&mut self, state: &mut State) -> u64 {
+        *self.number.get_or_insert_with(|| {
+            state.last_number += 1;
+            state.last_number
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let waker = lock(&self.waits.state).wakers.remove(&number);
+            drop(waker);
+        }
+    }
 }
 
 /// A wait without a deadline is made of these.
@@ -124,14 +150,15 @@ impl Waits {
 
     /// Waits as a future. `lead` starts somebody who listens and then ends the round.
     pub(super) fn wait<'a>(&'a self, round: u64, lead: impl Fn() + 'a) -> impl Future + 'a {
+        let mut place = Place { waits: self, number: None };
         std::future::poll_fn(move |context: &mut Context<'_>| {
             let state = &mut *lock(&self.state);
             if state.round != round {
                 return Poll::Ready(());
             }
-            if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-                state.wakers.push(context.waker().clone());
-            }
+            let number = place.number(state);
+            let waker = state.wakers.entry(number).or_insert_with(|| context.waker().clone());
+            waker.clone_from(context.waker());
             if !std::mem::replace(&mut state.has_leader, true) {
                 lead();
             }
@@ -148,8 +175,34 @@ impl Waits {
             std::mem::take(&mut state.wakers)
         };
         self.ended.notify_all();
-        for waker in wakers {
+        for waker in wakers.into_values() {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    #[test]
+    fn a_future_that_is_dropped_leaves_nothing() {
+        let waits = Waits::default();
+        let poll = |count: usize| {
+            for _ in 0..count {
+                // Each in a task of its own.
+                let waker = crate::wait::waker();
+                let mut wait = pin!(waits.wait(0, || ()));
+                assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+        };
+        poll(100);
+        assert!(lock(&waits.state).wakers.is_empty());
+        let mut wait = pin!(waits.wait(0, || ()));
+        assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        poll(100);
+        waits.end_round();
+        assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
     }
 }
