@@ -2,11 +2,13 @@
 //!
 //! Owns [`Queue`], the handle that users hold, and its encoding of items. Where an item is
 //! and who gets it is the runtime's business. Neighbours: `joinable` and `simple` are the
-//! other two queues, `lease` is an item that comes back, `error` has the errors.
+//! other two queues, `many` puts and gets several items in a call, `lease` is an item that
+//! comes back, `error` has the errors.
 
 mod error;
 mod joinable;
 mod lease;
+mod many;
 mod simple;
 
 pub use error::{GetError, PutError, PutFault, PutManyError, QueueError};
@@ -15,8 +17,8 @@ pub use lease::{Delivery, Lease};
 pub use simple::SimpleQueue;
 
 use crate::error::{EncodeError, Result};
-use procession_runtime::queue::{Options, Patience, RawQueue, Stopped, tag};
-use procession_runtime::sync::{after, lock};
+use procession_runtime::queue::{Options, Patience, RawQueue, tag};
+use procession_runtime::sync::lock;
 use procession_runtime::wait;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -194,12 +196,14 @@ impl<T: Serialize> Queue<T> {
         self.put_with(item, Patience::Until(None))
     }
 
-    /// As [`put`](Self::put), but waits at most for `timeout`.
+    /// As [`put`](Self::put), but waits at most for `timeout`; zero asks once, as
+    /// [`try_put`](Self::try_put) does.
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`PutFault::Timeout`].
     pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.put_with(item, Patience::Until(after(timeout)))
+        let put = self.put_with(item, Patience::within(timeout));
+        put.map_err(|PutError { item, why }| PutError { item, why: why.in_time() })
     }
 
     /// Puts an item if there is room for it now. Python's `put_nowait`.
@@ -225,28 +229,6 @@ impl<T: Serialize> Queue<T> {
             self.raw.put(&item, self.tag, Patience::Async).await.map_err(PutFault::from)
         };
         self.put_ends(item, result)
-    }
-
-    /// Puts several items, in their order. Waits while the queue is full. Others may see
-    /// them later than one by one: by some kilobytes, or when all are put. Should `items`
-    /// panic, the last of those that it gave may not be put.
-    ///
-    /// # Errors
-    /// [`PutManyError`] with the items that were not put: those that had been drawn, and behind
-    /// them `items` itself, which may have no end.
-    pub fn put_many<I>(&self, items: I) -> Result<(), PutManyError<I::IntoIter>>
-    where
-        I: IntoIterator<Item = T>,
-    {
-        let goes_on = || !self.is_closed();
-        self.raw.put_many(self.tag, items, goes_on).map_err(|stopped| {
-            let Stopped { put, drawn, behind, why } = stopped;
-            let why = why.map_or(PutFault::Closed, PutFault::from);
-            if let Some(item) = drawn.first() {
-                self.tell_hook(&why, item);
-            }
-            PutManyError { put, rest: drawn.into_iter().chain(behind), why }
-        })
     }
 
     fn put_with(&self, item: T, patience: Patience) -> Result<(), PutError<T>> {
@@ -277,12 +259,14 @@ impl<T: DeserializeOwned> Queue<T> {
         self.get_with(Patience::Until(None)).map(|(item, _)| item)
     }
 
-    /// As [`get`](Self::get), but waits at most for `timeout`.
+    /// As [`get`](Self::get), but waits at most for `timeout`; zero asks once, as
+    /// [`try_get`](Self::try_get) does.
     ///
     /// # Errors
     /// As [`get`](Self::get), and [`GetError::Timeout`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
-        self.get_with(Patience::Until(after(timeout))).map(|(item, _)| item)
+        let got = self.get_with(Patience::within(timeout)).map_err(GetError::in_time);
+        got.map(|(item, _)| item)
     }
 
     /// Takes an item out if there is one now. Python's `get_nowait`. An item whose `put`
@@ -305,25 +289,6 @@ impl<T: DeserializeOwned> Queue<T> {
     pub async fn get_async(&self) -> Result<T, GetError> {
         self.may_get()?;
         Ok(self.raw.get(self.tag, Patience::Async).await?.0)
-    }
-
-    /// Takes out at least one item, and as many more as are at hand in this process, up to
-    /// `most`. Waits while there is none. Dies the process before it has returned, then all
-    /// that it took is in the queue again, within the bounds that [`get`](Self::get) has.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get). An item behind others that cannot be decoded ends the call, and
-    /// is what the next get of this process gets.
-    pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
-        self.get_many_with(most, Patience::Until(None))
-    }
-
-    /// As [`get_many`](Self::get_many), but waits at most for `timeout`.
-    ///
-    /// # Errors
-    /// As [`get_many`](Self::get_many), and [`GetError::Timeout`].
-    pub fn get_many_timeout(&self, most: usize, timeout: Duration) -> Result<Vec<T>, GetError> {
-        self.get_many_with(most, Patience::Until(after(timeout)))
     }
 
     /// As [`get`](Self::get), and says whether a consumer had it before that died without
@@ -351,7 +316,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Errors
     /// As [`get`](Self::get), and [`GetError::Timeout`].
     pub fn get_leased_timeout(&self, timeout: Duration) -> Result<Lease<T>, GetError> {
-        self.lease_with(Patience::Until(after(timeout)))
+        self.lease_with(Patience::within(timeout)).map_err(GetError::in_time)
     }
 
     /// As [`get_leased`](Self::get_leased), if there is an item now.
@@ -394,11 +359,6 @@ impl<T: DeserializeOwned> Queue<T> {
     fn get_with(&self, patience: Patience) -> Result<(T, bool), GetError> {
         self.may_get()?;
         Ok(self.raw.get_now(self.tag, patience)?)
-    }
-
-    fn get_many_with(&self, most: usize, patience: Patience) -> Result<Vec<T>, GetError> {
-        self.may_get()?;
-        Ok(self.raw.get_many(self.tag, most, patience)?)
     }
 
     fn lease_with(&self, patience: Patience) -> Result<Lease<T>, GetError> {

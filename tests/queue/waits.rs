@@ -1,7 +1,9 @@
 //! Who waits: for items and places, in processes, threads and futures.
 
 use crate::util::{METHODS, SOON};
-use procession::{JoinableQueue, Process, PutError, PutFault, Queue, context};
+use procession::{
+    GetError, JoinableQueue, Process, PutError, PutFault, Queue, QueueError, context,
+};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -246,4 +248,90 @@ fn putting_waits_when_the_owner_keeps_too_many_bytes() {
     let put = child.result_timeout(SOON).unwrap();
     assert!(put > 0 && put < 60, "{put}");
     assert_eq!(got, count + put);
+}
+
+/// Whoever looks again and again, however shortly, gets what is there.
+#[test]
+fn the_shortest_time_is_enough_for_what_is_there() {
+    fn first(limit: Duration, mut done: impl FnMut(Duration) -> bool) -> bool {
+        if limit.is_zero() {
+            return done(limit);
+        }
+        (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            done(limit)
+        })
+    }
+    fn look(items: JoinableQueue<u32>, places: Queue<u32>, limit: Duration) -> [bool; 6] {
+        assert_eq!((items.qsize().unwrap(), places.qsize().unwrap()), (5, 0));
+        let mut got = [false; 6];
+        got[0] = first(limit, |limit| items.get_timeout(limit).is_ok());
+        got[1] = first(limit, |limit| items.get_many_timeout(1, limit).is_ok());
+        got[2] = first(limit, |limit| places.put_timeout(1, limit).is_ok());
+        let leased = |limit| items.get_leased_timeout(limit).is_ok_and(|lease| lease.done() > 0);
+        got[3] = !limit.is_zero() || first(limit, leased);
+        while items.try_get().is_ok() {}
+        assert!(matches!(items.join_timeout(limit), Err(QueueError::Timeout)));
+        while items.task_done().is_ok() {}
+        got[4] = !limit.is_zero() || first(limit, |limit| items.join_timeout(limit).is_ok());
+        let refused = places.put_timeout(2, limit).unwrap_err().why;
+        let empty = items.get_timeout(limit).unwrap_err();
+        got[5] = matches!((refused, empty), (PutFault::Timeout, GetError::Timeout));
+        got
+    }
+    for limit in [Duration::ZERO, Duration::from_nanos(1)] {
+        let items = JoinableQueue::<u32>::new().unwrap();
+        let places = Queue::<u32>::bounded(1).unwrap();
+        items.put_many(1..=5).unwrap();
+        let child = Process::spawn(look, (items.clone(), places.clone(), limit)).unwrap();
+        assert_eq!(child.result_timeout(SOON).unwrap(), [true; 6], "{limit:?}");
+        assert_eq!(places.get_timeout(Duration::ZERO).unwrap(), 1);
+    }
+}
+
+/// Items that are put or got together, in every form that single ones have.
+#[test]
+fn several_are_put_and_got_with_and_without_a_wait() {
+    fn forms(queue: Queue<u32>) {
+        let full = queue.try_put_many(1..=5).unwrap_err();
+        assert!(matches!(full.why, PutFault::Full) && full.put == 3, "{full:?}");
+        assert_eq!(full.rest.collect::<Vec<_>>(), [4, 5]);
+        for limit in [Duration::from_millis(50), Duration::ZERO] {
+            let begun = Instant::now();
+            let late = queue.put_many_timeout(4..=5, limit).unwrap_err();
+            assert!(matches!(late.why, PutFault::Timeout) && begun.elapsed() >= limit);
+            assert_eq!((late.put, late.rest.collect::<Vec<_>>()), (0, vec![4, 5]));
+        }
+        let mut got = Vec::new();
+        while got.len() < 3 {
+            got.extend(queue.try_get_many(9).unwrap());
+        }
+        assert_eq!(got, [1, 2, 3]);
+        assert!(matches!(queue.try_get_many(9), Err(GetError::Empty)));
+        procession_runtime::wait::block_on(async {
+            let gets = async {
+                let mut got = Vec::new();
+                while got.len() < 20 {
+                    got.extend(queue.get_many_async(4).await.unwrap());
+                }
+                got
+            };
+            let (put, got) = tokio::join!(queue.put_many_async(1..=20), gets);
+            put.unwrap();
+            assert_eq!(got, (1..=20).collect::<Vec<_>>());
+        });
+        // One that is dropped has put the first ones.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let put = queue.put_many_async(1..);
+            assert!(tokio::time::timeout(Duration::from_millis(100), put).await.is_err());
+        });
+        assert_eq!(queue.qsize().unwrap(), 3);
+        while !queue.is_empty().unwrap() {
+            queue.try_get_many(1).unwrap();
+        }
+    }
+    let queue = Queue::bounded(3).unwrap();
+    forms(queue.clone());
+    Process::spawn(forms, (queue,)).unwrap().result_timeout(SOON).unwrap();
 }

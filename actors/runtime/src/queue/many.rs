@@ -35,30 +35,30 @@ pub struct Stopped<I: Iterator> {
 
 impl RawQueue {
     /// Puts items in their order, waiting for room, as long as it `goes_on`. Others can see
-    /// them at the end, or before: when enough have gathered, and whenever the thread waits.
+    /// them at the end, or before: when enough have gathered, and whenever this waits.
     ///
     /// # Errors
     /// [`Stopped`].
-    pub fn put_many<I: IntoIterator<Item: Serialize>>(
+    pub async fn put_many<I: IntoIterator<Item: Serialize>>(
         &self,
         tag: u32,
         items: I,
+        patience: Patience,
         goes_on: impl Fn() -> bool,
     ) -> Result<(), Stopped<I::IntoIter>> {
-        let patience = Patience::Until(None);
         let mut items = items.into_iter();
         let mut put = 0;
         let stopped = |put, item: Option<I::Item>, behind, why: Option<Refused>| -> Result<(), _> {
             Err(Stopped { put, drawn: item.into_iter().collect(), behind, why })
         };
-        let away = match at_once(self.side(patience)) {
+        let away = match self.side(patience).await {
             Ok(Side::Away(away)) => away,
             Ok(Side::Own(_)) => {
                 while let Some(item) = items.next() {
                     if !goes_on() {
                         return stopped(put, Some(item), items, None);
                     }
-                    if let Err(why) = self.put_now(&item, tag, patience) {
+                    if let Err(why) = self.put(&item, tag, patience).await {
                         return stopped(put, Some(item), items, Some(why));
                     }
                     put += 1;
@@ -74,7 +74,7 @@ impl RawQueue {
         let mut gathered = Vec::with_capacity(expected);
         loop {
             let next = gather(&mut run, &mut gathered, &mut items, &goes_on);
-            if let Err((count, why)) = away.put_run(&run) {
+            if let Err((count, why)) = away.put_run(&run, patience).await {
                 let drawn = gathered.into_iter().skip(count).chain(next.item()).collect();
                 return Err(Stopped { put: put + count, drawn, behind: items, why: Some(why) });
             }
@@ -87,7 +87,7 @@ impl RawQueue {
                 Next::End => return Ok(()),
                 Next::Not(item, why) => return stopped(put, Some(item), items, why),
                 Next::Alone(item, parcel) => {
-                    let result = at_once(away.put(&parcel, patience, Show::Soon));
+                    let result = away.put(&parcel, patience, Show::Soon).await;
                     parcel.leave();
                     if let Err(why) = result {
                         return stopped(put, Some(item), items, Some(why));
@@ -103,7 +103,7 @@ impl RawQueue {
     ///
     /// # Errors
     /// [`NoItem`] when there was none.
-    pub fn get_many<T: DeserializeOwned>(
+    pub async fn get_many<T: DeserializeOwned>(
         &self,
         tag: u32,
         most: usize,
@@ -113,17 +113,17 @@ impl RawQueue {
             return Ok(Vec::new());
         }
         let mut items = Vec::new();
-        match at_once(self.side(patience))? {
+        match self.side(patience).await? {
             Side::Own(own) => {
                 own_at_hand(own, tag, most, &mut items);
                 if items.is_empty() {
-                    items.push(open(&mut at_once(own.get(patience))?.item, tag)?);
+                    items.push(open(&mut own.get(patience).await?.item, tag)?);
                     own_at_hand(own, tag, most, &mut items);
                 }
             }
             Side::Away(away) => {
                 let most = u32::try_from(most).unwrap_or(u32::MAX);
-                let mut taken = at_once(away.get(most, patience))?;
+                let mut taken = away.get(most, patience).await?;
                 items.reserve(taken.len());
                 if let Some(first) = taken.next(tag) {
                     items.push(first?.0);
@@ -242,7 +242,7 @@ impl Drop for Run {
 
 impl Away {
     /// Puts a run of items, waiting for room. When not all are put, says how many are.
-    fn put_run(&self, run: &Run) -> Result<(), (usize, Refused)> {
+    async fn put_run(&self, run: &Run, patience: Patience) -> Result<(), (usize, Refused)> {
         let mut put = 0;
         while put < run.ends.len() {
             match self.try_put_run(run, put) {
@@ -253,9 +253,8 @@ impl Away {
                     let start = put.checked_sub(1).map_or(0, |before| run.ends[before]);
                     let bytes = run.bytes[start + HEADER..run.ends[put]].to_vec();
                     let one = Parcel::encoded::<()>(run.tag, bytes, Vec::new());
-                    let waits = Patience::Until(None);
-                    one.and_then(|one| at_once(self.put(&one, waits, Show::Soon)))
-                        .map_err(|why| (put, why))?;
+                    let one = one.map_err(|why| (put, why))?;
+                    self.put(&one, patience, Show::Soon).await.map_err(|why| (put, why))?;
                     put += 1;
                 }
             }
