@@ -13,8 +13,8 @@ use std::time::Duration;
 ///
 /// An object is anything with a descriptor: a [`Connection`](crate::Connection), a
 /// [`Sentinel`](crate::Sentinel) (ready when its process has ended), a socket. Ready means
-/// that it can be read without a wait, or is at its end. No timeout is no limit; zero looks
-/// once.
+/// that it can be read without a wait, or is at its end. No timeout is no limit, but of no
+/// objects none gets ready, which is said at once; zero looks once.
 ///
 /// ```
 /// use procession::{Pipe, Process, wait};

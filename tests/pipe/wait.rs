@@ -353,3 +353,19 @@ fn several_processes_at_each_end_keep_large_messages_whole() {
         assert_eq!(child.exitcode(), Some(0));
     }
 }
+
+/// Of nothing nothing gets ready.
+#[test]
+fn a_wait_for_nothing_ends_at_once_or_in_time() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let begun = Instant::now();
+        assert!(wait(&[], MOMENT).unwrap().is_empty());
+        assert!(begun.elapsed() >= MOMENT);
+        let future = wait_async(&[], None);
+        assert!(procession_runtime::wait::block_on(future).unwrap().is_empty());
+        assert!(wait(&[], None).unwrap().is_empty());
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(SOON).unwrap();
+}

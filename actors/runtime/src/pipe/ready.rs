@@ -19,12 +19,17 @@ use tokio::task::JoinSet;
 const NAP: Duration = Duration::from_millis(1);
 
 /// Waits until one of the descriptors can be read, is at its end or has failed; at most until
-/// the deadline. Says which ones, in the order given; none when the time was up.
+/// the deadline. Says which ones, in the order given; none when the time was up, and at once
+/// when there are none and no deadline.
 ///
 /// # Errors
 /// [`PipeError::WouldDeadlock`]; `EBADF` and others of the system's.
 pub fn wait(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> Result<Vec<usize>, PipeError> {
     may_block()?;
+    if fds.is_empty() && deadline.is_none() {
+        // Nothing could end it.
+        return Ok(Vec::new());
+    }
     Ok(look(fds, deadline)?)
 }
 
@@ -40,7 +45,7 @@ pub async fn wait_async(
     timeout: Option<Duration>,
 ) -> Result<Vec<usize>, PipeError> {
     let now = look(fds, Some(Instant::now()))?;
-    if !now.is_empty() {
+    if !now.is_empty() || fds.is_empty() && timeout.is_none() {
         return Ok(now);
     }
     let copies = fds.iter().map(duplicate).collect::<io::Result<Vec<_>>>()?;
