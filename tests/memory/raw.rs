@@ -362,3 +362,19 @@ fn killed_users_leave_nothing() {
         back_to(&baseline);
     });
 }
+
+/// A length that has gone below zero takes nothing, and gives nobody's memory to another.
+#[test]
+fn no_array_is_longer_than_memory_is() {
+    let array = |number: u8| (number, RawArray::new([number; 100]).unwrap());
+    let mut arrays = vec![array(0)];
+    for less in [0, 1, 64, 1000, 5000, 100_000] {
+        assert!(RawArray::<u8>::zeroed(usize::MAX - less).is_err());
+        assert!(RawArray::<u64>::zeroed((usize::MAX - less) / 8).is_err());
+        assert!(procession::ExclusiveArray::<u8>::zeroed(usize::MAX - less).is_err());
+    }
+    arrays.extend((1..100).map(array));
+    for (number, array) in arrays {
+        assert_eq!(array.read(..).unwrap(), [number; 100]);
+    }
+}

@@ -26,6 +26,9 @@ const LINE: usize = 64;
 /// The strictest alignment that a type may have, in bytes: a page's.
 const MAX_ALIGN: usize = 4096;
 
+/// No block has more bytes: so much can be added to any place without passing the last number.
+const MOST: usize = isize::MAX.cast_unsigned();
+
 /// The size of the first arena, in bytes.
 const FIRST_ARENA: usize = 64 * 1024;
 
@@ -87,7 +90,8 @@ struct Room {
 /// # Errors
 /// `ENOMEM`, and what making a memory file may say.
 pub(super) fn take(len: usize, align: usize) -> io::Result<Block> {
-    let bytes = round_up(len.max(1)).ok_or(io::ErrorKind::OutOfMemory)?;
+    let bytes = round_up(len.max(1)).filter(|bytes| *bytes <= MOST);
+    let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
     let align = align.max(if bytes >= LINE { LINE } else { GRAIN });
     if align > MAX_ALIGN {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "aligned to more than a page"));
