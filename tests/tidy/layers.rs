@@ -79,6 +79,12 @@ const CRATES: &[Crate] = &[
         ],
         upward: &[
             ("sys", "launcher", "the constructor is unsafe to declare, and enters the child"),
+            (
+                "sys",
+                "memory",
+                "a slice of memory is sound by the lock beside it: both are kept there",
+            ),
+            ("sys", "words", "that lock"),
             ("finalizer", "node", "what is to run at exit has the node's leaving prepared"),
             ("function", "launcher", "a body's end and a start's fault are words of the hello"),
             (

@@ -20,7 +20,6 @@ const UNSAFE_ROOMS: &[&str] = &["actors/runtime/src/sys/", "benches/versus/sys/"
 
 /// Files elsewhere that say `unsafe`, and why.
 const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
-    ("src/value/exclusive.rs", "promises that its private lock keeps all others out"),
     ("src/fork.rs", "asks the caller for a promise about other threads; has no unsafe block"),
     ("src/pipe.rs", "asks the caller who owns a descriptor's number; has no unsafe block"),
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
@@ -93,7 +92,6 @@ const PRESENT: &[(&str, &str, &str)] = &[
     ("src/supervisor/", "ractor", "hands its ractor cell to those who build on ractor"),
     ("src/fork.rs", "unsafe_code", "allows an `unsafe fn` without a block"),
     ("src/pipe.rs", "unsafe_code", "allows an `unsafe fn` without a block"),
-    ("src/value/exclusive.rs", "unsafe_code", "has the one `unsafe impl` of the face"),
     ("actors/runtime/src/listener/socket.rs", "TcpListener", "listens where the user says so"),
     ("actors/runtime/src/listener/socket.rs", "UnixListener", "listens where the user says so"),
     ("actors/runtime/src/reap.rs", "SIGCHLD", "its test ignores the signal, as a user may"),

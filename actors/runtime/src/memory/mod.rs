@@ -11,5 +11,5 @@ pub mod segment;
 
 pub use block::Memory;
 
-pub use crate::sys::cells::{Alone, OutOfRange, Plain, SharedCell, SharedCells, slice, slice_mut};
+pub use crate::sys::cells::{OutOfRange, Plain, SharedCell, SharedCells};
 pub use crate::sys::integer::Integer;

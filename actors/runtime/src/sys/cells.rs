@@ -4,11 +4,12 @@
 //! may write them at any time; so no safe function here makes a reference to them: values
 //! are copied in and out by atomic operations, whole when they are 1, 2, 4 or 8 bytes,
 //! else word by word. Who needs a slice says, by `unsafe`, that nobody else is there.
-//! Neighbours: `memory` maps; `crate::memory` decides what lies where.
+//! Neighbours: `memory` maps; `copy` moves the bytes; `crate::memory` decides what lies where.
 //!
 //! Threads of one process that access the same bytes as values of different sizes race by
 //! Rust's letter; LLVM, which defines such a race byte by byte, gives them old or new bytes.
 
+use super::copy::{copy_in, copy_out};
 use super::integer::Integer;
 use super::memory::Mapping;
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -18,8 +19,6 @@ use std::mem::MaybeUninit;
 use std::ops::{Bound, RangeBounds};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence};
 
 /// A type that may lie in memory which other processes write: any bytes are a value of it,
 /// it has no padding, and no pointer into the process that wrote it.
@@ -364,131 +363,6 @@ impl<T: Plain> Pinned<T> {
         debug_assert!(self.memory.len() >= self.len * size_of::<T>());
         SharedCells { at: self.at, len: self.len, memory: PhantomData }
     }
-}
-
-/// What keeps everybody else away from some cells.
-///
-/// # Safety
-/// As long as a value of the type lives, nobody else reads or writes the cells that it
-/// gives, which are always the same: no process, and no thread of this one.
-pub unsafe trait Alone {
-    /// What the cells hold.
-    type Item: Plain;
-
-    /// The cells.
-    fn cells(&self) -> SharedCells<'_, Self::Item>;
-}
-
-/// The cells that a guard keeps others away from, as a slice.
-#[inline]
-pub fn slice<G: Alone>(guard: &G) -> &[G::Item] {
-    // SAFETY: nobody else is there, and this one lends the guard for as long.
-    unsafe { guard.cells().as_slice() }
-}
-
-/// As [`slice()`], to write.
-#[inline]
-pub fn slice_mut<G: Alone>(guard: &mut G) -> &mut [G::Item] {
-    // SAFETY: nobody else is there, and this one lends the guard, exclusively, for as long.
-    unsafe { guard.cells().as_mut_slice() }
-}
-
-/// Copies bytes out of shared memory. `unit` is the alignment of what lies there: a power
-/// of two that place and length are multiples of. No piece of that size (at most 8) tears.
-///
-/// # Safety
-/// Both places are valid for `len` bytes, and do not overlap; `from` is a multiple of `unit`.
-#[inline]
-unsafe fn copy_out(from: NonNull<u8>, to: *mut u8, len: usize, unit: usize) {
-    let from = from.as_ptr();
-    // SAFETY: each step below stays within `len`, and is aligned: a single value of 2, 4 or
-    // 8 bytes has that alignment, `unit` is one of both, and words are taken at words only.
-    unsafe {
-        match (len, unit) {
-            (1, _) => to.write(AtomicU8::from_ptr(from).load(Acquire)),
-            (2, 2..) => {
-                to.cast::<u16>().write_unaligned(AtomicU16::from_ptr(from.cast()).load(Acquire));
-            }
-            (4, 4..) => {
-                to.cast::<u32>().write_unaligned(AtomicU32::from_ptr(from.cast()).load(Acquire));
-            }
-            (8, 8..) => {
-                to.cast::<u64>().write_unaligned(AtomicU64::from_ptr(from.cast()).load(Acquire));
-            }
-            _ => {
-                let one = |at: usize| match unit {
-                    1 => to.add(at).write(AtomicU8::from_ptr(from.add(at)).load(Relaxed)),
-                    2 => {
-                        let one = AtomicU16::from_ptr(from.add(at).cast()).load(Relaxed);
-                        to.add(at).cast::<u16>().write_unaligned(one);
-                    }
-                    _ => {
-                        let one = AtomicU32::from_ptr(from.add(at).cast()).load(Relaxed);
-                        to.add(at).cast::<u32>().write_unaligned(one);
-                    }
-                };
-                let (head, tail) = split(from, len);
-                (0..head).step_by(unit).for_each(one);
-                for at in (head..tail).step_by(8) {
-                    let word = AtomicU64::from_ptr(from.add(at).cast()).load(Relaxed);
-                    to.add(at).cast::<u64>().write_unaligned(word);
-                }
-                (tail..len).step_by(unit).for_each(one);
-                fence(Acquire);
-            }
-        }
-    }
-}
-
-/// Copies bytes into shared memory; as [`copy_out`].
-///
-/// # Safety
-/// As [`copy_out`], with the places exchanged.
-#[inline]
-unsafe fn copy_in(from: *const u8, to: NonNull<u8>, len: usize, unit: usize) {
-    let to = to.as_ptr();
-    // SAFETY: as in `copy_out`.
-    unsafe {
-        match (len, unit) {
-            (1, _) => AtomicU8::from_ptr(to).store(from.read(), Release),
-            (2, 2..) => {
-                AtomicU16::from_ptr(to.cast()).store(from.cast::<u16>().read_unaligned(), Release);
-            }
-            (4, 4..) => {
-                AtomicU32::from_ptr(to.cast()).store(from.cast::<u32>().read_unaligned(), Release);
-            }
-            (8, 8..) => {
-                AtomicU64::from_ptr(to.cast()).store(from.cast::<u64>().read_unaligned(), Release);
-            }
-            _ => {
-                fence(Release);
-                let one = |at: usize| match unit {
-                    1 => AtomicU8::from_ptr(to.add(at)).store(from.add(at).read(), Relaxed),
-                    2 => {
-                        let one = from.add(at).cast::<u16>().read_unaligned();
-                        AtomicU16::from_ptr(to.add(at).cast()).store(one, Relaxed);
-                    }
-                    _ => {
-                        let one = from.add(at).cast::<u32>().read_unaligned();
-                        AtomicU32::from_ptr(to.add(at).cast()).store(one, Relaxed);
-                    }
-                };
-                let (head, tail) = split(to, len);
-                (0..head).step_by(unit).for_each(one);
-                for at in (head..tail).step_by(8) {
-                    let word = from.add(at).cast::<u64>().read_unaligned();
-                    AtomicU64::from_ptr(to.add(at).cast()).store(word, Relaxed);
-                }
-                (tail..len).step_by(unit).for_each(one);
-            }
-        }
-    }
-}
-
-/// Where the whole words begin and where they end, in bytes from `at`.
-fn split(at: *const u8, len: usize) -> (usize, usize) {
-    let head = at.align_offset(8).min(len);
-    (head, len - (len - head) % 8)
 }
 
 #[cfg(test)]

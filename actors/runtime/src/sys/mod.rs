@@ -7,9 +7,11 @@
 pub(crate) mod cells;
 pub(crate) mod chunk;
 pub(crate) mod clone;
+pub(crate) mod copy;
 pub(crate) mod desk;
 pub(crate) mod entry;
 pub(crate) mod environment;
+pub(crate) mod exclusive;
 pub(crate) mod exit;
 pub(crate) mod function;
 pub(crate) mod image;

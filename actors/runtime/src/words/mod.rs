@@ -42,9 +42,12 @@ pub use event::Event;
 pub use held::Held;
 pub use lock::{Death, Lock, NotHeld, RLock};
 pub use page::MAX_RECORDS;
-pub use private::PrivateLock;
+pub use private::Denied;
+pub(crate) use private::PrivateLock;
 pub use probe::stop_at;
 pub use semaphore::{MAX_VALUE, Permit, Semaphore, TooMany};
+
+pub use crate::sys::exclusive::{Exclusive, ExclusiveGuard};
 
 use crate::share::ShareError;
 use drive::Stopped;
