@@ -2,8 +2,9 @@
 
 use crate::SOON;
 use procession::log::{LogLevel, log};
-use procession::{Pool, Process, Run, StartMethod, Stdio};
+use procession::{Barrier, ExclusiveArray, Pool, Process, Run, StartMethod, Stdio, context};
 use std::io::Read;
+use std::sync::Mutex;
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
     (
@@ -13,6 +14,8 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_type_of_ones_own_runs_in_a_copy", a_type_of_ones_own_runs_in_a_copy),
     ("a_copy_has_a_pool_of_its_own", a_copy_has_a_pool_of_its_own),
     ("a_copy_logs_nothing_before_it_is_asked_for", a_copy_logs_nothing_before_it_is_asked_for),
+    ("a_copy_that_has_met_others_is_not_missed", a_copy_that_has_met_others_is_not_missed),
+    ("a_slice_is_no_copys_as_well", a_slice_is_no_copys_as_well),
 ];
 
 // proc-19
@@ -84,4 +87,42 @@ fn a_copy_logs_nothing_before_it_is_asked_for() {
     let mut text = String::new();
     stderr.read_to_string(&mut text).unwrap();
     assert_eq!(text, "");
+}
+
+/// Its parent's handles are never dropped in it.
+fn a_copy_that_has_met_others_is_not_missed() {
+    let barrier = Barrier::new(2).unwrap();
+    for _ in 0..2 {
+        let meets = |barrier: Barrier| barrier.wait_timeout(SOON).unwrap();
+        let args = (barrier.clone(),);
+        let process = context(StartMethod::Fork).spawn(meets, args).unwrap();
+        barrier.wait_timeout(SOON).unwrap();
+        process.result_timeout(SOON).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!barrier.broken().unwrap());
+    }
+}
+
+static SLICE: Mutex<Option<&'static mut [u64]>> = Mutex::new(None);
+
+/// However it comes to be there: what one process has alone, another could change under it.
+fn a_slice_is_no_copys_as_well() {
+    let array = ExclusiveArray::new([1, 2, 3]).unwrap();
+    let kept: &'static ExclusiveArray<u64> = Box::leak(Box::new(array.clone()));
+    let guard = Box::leak(Box::new(kept.lock().unwrap()));
+    *SLICE.lock().unwrap() = Some(&mut **guard);
+    let process = Process::fork(|| {
+        if let Some(slice) = SLICE.lock().unwrap().as_deref_mut() {
+            slice[0] = 7;
+        }
+    });
+    let process = process.unwrap();
+    assert!(process.join_timeout(SOON).unwrap());
+    assert_eq!(process.exitcode(), Some(-11));
+    let slice = SLICE.lock().unwrap().take().unwrap();
+    assert_eq!(slice, [1, 2, 3]);
+    // The handle serves in a copy, as ever.
+    let other = ExclusiveArray::new([4, 5]).unwrap();
+    let sum = Process::fork(move || other.lock().unwrap().iter().sum::<u64>()).unwrap();
+    assert_eq!(sum.result_timeout(SOON).unwrap(), 9);
 }

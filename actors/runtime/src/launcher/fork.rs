@@ -18,7 +18,7 @@ use crate::codec::Encoded;
 use crate::function::{Ending, Start};
 use crate::link::Link;
 use crate::sync::after;
-use crate::sys::{clone, exit, process};
+use crate::sys::{clone, exit, memory, process};
 use crate::{finalizer, link, log, node, share};
 use nix::sys::signal::SigSet;
 use serde::Serialize;
@@ -101,6 +101,7 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
     let finalizers = finalizer::hold_for_fork();
     let logging = log::hold_for_fork();
     let servers = super::forkserver::hold_for_fork();
+    let mut kept = memory::kept_from_copies();
     let making = super::MAKING.write().unwrap_or_else(PoisonError::into_inner);
     let Some(pid) = clone::fork()? else {
         drop((parked, printing, inbox, nodes, servers, making));
@@ -111,6 +112,8 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
             // Siblings would outlive a parent whose end of their links we keep.
             exit::now(REFUSED_CODE);
         }
+        kept.leave();
+        drop(kept);
         heirlooms.inherit();
         // The main thread of the child is our launcher thread, which nobody should see.
         if let Some(name) = name.ok().and_then(|name| CString::new(name.trim_end()).ok()) {
@@ -118,7 +121,7 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
         }
         return Ok(None);
     };
-    drop((parked, printing, inbox, nodes, servers, making, links, finalizers, logging));
+    drop((parked, printing, inbox, nodes, servers, making, links, finalizers, logging, kept));
     // It shall not take the place of a standard stream that is closed: the next copy would
     // print into it.
     match process::pidfd_open(pid.cast_signed()).and_then(above_standard) {

@@ -42,8 +42,8 @@ impl<T: Plain, const PRIVATE: bool> Memory<T, PRIVATE> {
     pub fn new(len: usize) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let align = align_of::<T>();
-        let block = Era::new(Some(heap::take(bytes, align)?));
-        Ok(Self::of(Share::host(Arc::new(Own { block, align })), len))
+        let block = Era::new(Some(heap::take(bytes, align, PRIVATE)?));
+        Ok(Self::of(Share::host(Arc::new(Own { block, align, is_private: PRIVATE })), len))
     }
 
     fn of(share: Share<InMemory<PRIVATE>>, len: usize) -> Self {
@@ -114,6 +114,9 @@ impl<T: Plain, const PRIVATE: bool> Memory<T, PRIVATE> {
         let has_room = self.len.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= len);
         match Pinned::new(arena.mapping.clone(), offset, self.len) {
             Some(pinned) if has_room => {
+                if PRIVATE {
+                    memory::keep_from_copies(&arena.mapping);
+                }
                 // In a copy of the process what its parent knew stays known, and is not used.
                 let _ = self.known.set((era::generation(), pinned));
                 let cells = SharedCells::new(&arena.mapping, offset, self.len);
@@ -219,6 +222,7 @@ impl<const PRIVATE: bool> Kind for InMemory<PRIVATE> {
 pub(super) struct Own {
     block: Era<Option<Block>>,
     align: usize,
+    is_private: bool,
 }
 
 impl Own {
@@ -229,7 +233,7 @@ impl Own {
     /// New memory with what is in the memory of the process that this one is a copy of.
     fn copied(&self) -> io::Result<Block> {
         let old = self.block.first().ok_or(io::ErrorKind::NotFound)?;
-        let fresh = heap::take(old.len, self.align)?;
+        let fresh = heap::take(old.len, self.align, self.is_private)?;
         let from = SharedCells::<u8>::new(&old.arena.mapping, old.offset, old.len);
         let to = SharedCells::<u8>::new(&fresh.arena.mapping, fresh.offset, fresh.len);
         if let (Some(from), Some(to)) = (from, to) {

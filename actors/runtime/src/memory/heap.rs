@@ -35,10 +35,16 @@ const FIRST_ARENA: usize = 64 * 1024;
 /// Arenas grow up to this, in bytes. Larger ones hold one block each.
 const LARGEST_ARENA: usize = 4 * 1024 * 1024;
 
-static HEAP: Eras<Mutex<Heap>> = Eras::new();
+/// The heap of blocks for everybody, and that of private ones, whose arenas copies of this
+/// process do not touch.
+static HEAPS: [Eras<Shop>; 2] = [const { Eras::new() }; 2];
 
-/// Blocks that came back while the heap was busy: perhaps in this very thread.
-static RETURNED: Eras<Mutex<Vec<Place>>> = Eras::new();
+#[derive(Debug, Default)]
+struct Shop {
+    heap: Mutex<Heap>,
+    /// Blocks that came back while the heap was busy: perhaps in this very thread.
+    returned: Mutex<Vec<Place>>,
+}
 
 static LAST_ARENA: AtomicU64 = AtomicU64::new(0);
 
@@ -58,6 +64,7 @@ pub(super) struct Block {
     /// How many bytes were asked for.
     pub(super) len: usize,
     generation: u32,
+    is_private: bool,
 }
 
 /// Where a block was.
@@ -89,18 +96,19 @@ struct Room {
 ///
 /// # Errors
 /// `ENOMEM`, and what making a memory file may say.
-pub(super) fn take(len: usize, align: usize) -> io::Result<Block> {
+pub(super) fn take(len: usize, align: usize, is_private: bool) -> io::Result<Block> {
     let bytes = round_up(len.max(1)).filter(|bytes| *bytes <= MOST);
     let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
     let align = align.max(if bytes >= LINE { LINE } else { GRAIN });
     if align > MAX_ALIGN {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "aligned to more than a page"));
     }
-    let mut heap = lock(HEAP.now());
-    heap.give_back_returned();
+    let shop = HEAPS[usize::from(is_private)].now();
+    let mut heap = lock(&shop.heap);
+    heap.give_back_all(&shop.returned);
     let (arena, offset) = heap.take(bytes, align)?;
     drop(heap);
-    Ok(Block { arena, offset, len, generation: era::generation() })
+    Ok(Block { arena, offset, len, generation: era::generation(), is_private })
 }
 
 /// Rounded to grains; to lines from a line on, so that the next block begins at one.
@@ -116,13 +124,14 @@ impl Drop for Block {
         }
         let len = round_up(self.len.max(1)).unwrap_or(self.len);
         let place = Place { arena: self.arena.number, offset: self.offset, len };
-        match HEAP.now().try_lock() {
+        let shop = HEAPS[usize::from(self.is_private)].now();
+        match shop.heap.try_lock() {
             Ok(mut heap) => {
-                heap.give_back_returned();
+                heap.give_back_all(&shop.returned);
                 heap.give_back(place);
             }
             Err(TryLockError::Poisoned(heap)) => heap.into_inner().give_back(place),
-            Err(TryLockError::WouldBlock) => lock(RETURNED.now()).push(place),
+            Err(TryLockError::WouldBlock) => lock(&shop.returned).push(place),
         }
     }
 }
@@ -143,8 +152,8 @@ impl Heap {
         Ok((arena, offset))
     }
 
-    fn give_back_returned(&mut self) {
-        for place in std::mem::take(&mut *lock(RETURNED.now())) {
+    fn give_back_all(&mut self, returned: &Mutex<Vec<Place>>) {
+        for place in std::mem::take(&mut *lock(returned)) {
             self.give_back(place);
         }
     }
@@ -285,14 +294,15 @@ mod tests {
     /// heap-02.
     #[test]
     fn a_block_comes_back_also_while_the_heap_is_busy() {
-        let block = take(100, 8).unwrap();
+        let block = take(100, 8, false).unwrap();
         let number = block.arena.number;
-        let busy = lock(HEAP.now());
+        let shop = HEAPS[0].now();
+        let busy = lock(&shop.heap);
         drop(block);
         let is_waiting = |place: &Place| place.arena == number && place.len == 2 * LINE;
-        assert!(lock(RETURNED.now()).iter().any(is_waiting));
+        assert!(lock(&shop.returned).iter().any(is_waiting));
         drop(busy);
-        drop(take(1, 1).unwrap());
-        assert!(!lock(RETURNED.now()).iter().any(is_waiting));
+        drop(take(1, 1, false).unwrap());
+        assert!(!lock(&shop.returned).iter().any(is_waiting));
     }
 }

@@ -12,6 +12,7 @@ use super::handle::{Handle, Place};
 use super::roads::{self, Ticket};
 use super::{ShareError, host};
 use crate::node;
+use crate::sys::memory;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ pub(crate) fn after_clone() {
     });
     let kept = kept.map(|handle| handle.object()).collect();
     estate.settle(kept);
+    // What was copied out of the original has been.
+    memory::kept_from_copies().leave();
 }
 
 fn this_process() -> Owner {

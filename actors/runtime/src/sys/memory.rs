@@ -5,18 +5,20 @@
 //! made, so that a full file system is an error then and not a SIGBUS later. It must never
 //! touch a mapped byte: `cells` does. Above it stands `crate::memory`.
 
+use crate::sync::lock;
 use nix::errno::Errno;
 use nix::fcntl::{
     AT_FDCWD, AtFlags, FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mprotect, munmap};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{ftruncate, linkat};
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// Where named memory is, on every Linux: `shm_open` of glibc and musl say the same.
 const FOLDER: &str = "/dev/shm/";
@@ -145,6 +147,40 @@ pub(crate) fn is_cleaner(pid: i32) -> bool {
         let target = std::fs::read_link(descriptor.path());
         target.is_ok_and(|target| target.to_string_lossy().starts_with(&wanted))
     })
+}
+
+/// Mappings that a copy of this process must not touch.
+#[derive(Debug)]
+pub(crate) struct Kept(Vec<Weak<Mapping>>);
+
+static KEPT: Mutex<Kept> = Mutex::new(Kept(Vec::new()));
+
+/// Copies of this process are not to touch this one: a slice of it may be this process's
+/// alone.
+pub(crate) fn keep_from_copies(mapping: &Arc<Mapping>) {
+    let Kept(kept) = &mut *lock(&KEPT);
+    if kept.iter().any(|known| known.as_ptr() == Arc::as_ptr(mapping)) {
+        return;
+    }
+    kept.retain(|known| known.strong_count() > 0);
+    kept.push(Arc::downgrade(mapping));
+}
+
+/// What copies must not touch. Held across a fork.
+pub(crate) fn kept_from_copies() -> MutexGuard<'static, Kept> {
+    lock(&KEPT)
+}
+
+impl Kept {
+    /// In a copy of a process: what the original keeps for itself is out of reach from now on.
+    /// Handles map it anew.
+    pub(crate) fn leave(&mut self) {
+        for mapping in std::mem::take(&mut self.0).iter().filter_map(Weak::upgrade) {
+            // SAFETY: the range is mapped while `mapping` lives, by this process. Who has a
+            // reference to it from before the copy was made is stopped, as is meant.
+            let _ = unsafe { mprotect(mapping.at.cast(), mapping.len, ProtFlags::PROT_NONE) };
+        }
+    }
 }
 
 /// A file's bytes in this process's memory, readable and writable, until it is dropped.
