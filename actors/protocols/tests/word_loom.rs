@@ -7,11 +7,13 @@
 
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
+use procession_protocols::word::barrier::{self, Arrived, BarrierWords};
+use procession_protocols::word::condition::{self, Bell, Bells, ConditionWords, Notify, Rings};
 use procession_protocols::word::event::{self, EventWords, Set};
 use procession_protocols::word::lock::{Acquire, LockWords, Release, Taken};
 use procession_protocols::word::permit::{Cell, Cells};
 use procession_protocols::word::semaphore::{Give, SemaphoreWords, Take};
-use procession_protocols::word::{Advice, Atomic, Effect, Memory, Slept, Told};
+use procession_protocols::word::{Advice, Atomic, Effect, Memory, Seat, Slept, Told};
 
 #[derive(Debug, Default)]
 struct Loom;
@@ -131,29 +133,40 @@ impl Number {
     }
 }
 
+#[derive(Default)]
+struct Locked {
+    words: LockWords<Loom>,
+    futex: Futex,
+    number: Number,
+}
+
+impl Locked {
+    fn take(&self, seat: Seat) {
+        if !self.words.take_fast(seat) {
+            let mut acquire = Acquire::new(seat);
+            let step = |told| acquire.step(&self.words, told);
+            assert_eq!(run(&self.futex, &self.words.seq, step), Taken::Clean);
+        }
+    }
+
+    fn give(&self, seat: Seat) {
+        if !self.words.free_fast(seat) {
+            let mut release = Release::new(Some(seat));
+            let step = |told| release.step(&self.words, told);
+            run(&self.futex, &self.words.seq, step).unwrap();
+        }
+    }
+}
+
 #[test]
 fn what_a_holder_wrote_the_next_one_sees() {
-    #[derive(Default)]
-    struct Shared {
-        words: LockWords<Loom>,
-        futex: Futex,
-        number: Number,
-    }
-    fn enter(shared: &Shared, seat: u16) {
-        if !shared.words.take_fast(seat) {
-            let mut acquire = Acquire::new(seat);
-            let step = |told| acquire.step(&shared.words, told);
-            assert_eq!(run(&shared.futex, &shared.words.seq, step), Taken::Clean);
-        }
-        shared.number.add_one();
-        if !shared.words.free_fast(seat) {
-            let mut release = Release::new(Some(seat));
-            let step = |told| release.step(&shared.words, told);
-            run(&shared.futex, &shared.words.seq, step).unwrap();
-        }
+    fn enter(lock: &Locked, seat: Seat) {
+        lock.take(seat);
+        lock.number.add_one();
+        lock.give(seat);
     }
     model(2, || {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Locked::default());
         let other = shared.clone();
         let thread = loom::thread::spawn(move || enter(&other, 2));
         enter(&shared, 1);
@@ -222,4 +235,98 @@ fn what_was_written_before_a_set_is_seen_after_a_wait() {
         assert_eq!(shared.number.0.load(Ordering::Relaxed), 1);
         thread.join().unwrap();
     });
+}
+
+/// A condition, its lock, and a bell for each of two threads.
+#[derive(Default)]
+struct Room {
+    lock: Locked,
+    words: ConditionWords<Loom>,
+    bells: [(Bell<Loom>, Futex); 3],
+}
+
+impl Bells<Loom> for Room {
+    fn bell(&self, seat: Seat) -> Option<&Bell<Loom>> {
+        self.bells.get(usize::from(seat)).map(|(bell, _)| bell)
+    }
+    fn highest(&self) -> Seat {
+        2
+    }
+}
+
+#[test]
+fn what_was_written_before_a_notification_is_seen_after_the_wait() {
+    const RECORD: u32 = 1;
+    fn waits(room: &Room, seat: Seat) {
+        let (bell, futex) = &room.bells[usize::from(seat)];
+        room.lock.take(seat);
+        while room.lock.number.0.load(Ordering::Relaxed) == 0 {
+            condition::enter(&room.words, bell, RECORD, false);
+            room.lock.give(seat);
+            let mut wait = condition::Wait;
+            assert!(run(futex, &bell.word, |told| wait.step(bell, told)), "it has no deadline");
+            room.lock.take(seat);
+            condition::leave(bell);
+        }
+        room.lock.give(seat);
+    }
+    fn notifies(room: &Room, seat: Seat) {
+        room.lock.take(seat);
+        room.lock.number.add_one();
+        let mut notify = Notify::new(RECORD, 1);
+        let mut notified = None;
+        loop {
+            match notify.step(&room.words, room) {
+                Rings::Again => {}
+                Rings::Wake(seat) => notified = Some(seat),
+                Rings::Ring => unreachable!("both have a thread"),
+                Rings::Done(_) => break,
+            }
+        }
+        room.lock.give(seat);
+        if let Some(seat) = notified {
+            room.bells[usize::from(seat)].1.wake(1);
+        }
+    }
+    model(2, || {
+        let room = Arc::new(Room::default());
+        let other = room.clone();
+        let thread = loom::thread::spawn(move || notifies(&other, 2));
+        waits(&room, 1);
+        thread.join().unwrap();
+        assert_eq!(room.bells[1].0.word.load(Ordering::Relaxed), 0, "it is spent");
+    });
+}
+
+#[test]
+fn what_was_written_before_a_meeting_is_seen_after_it() {
+    #[derive(Default)]
+    struct Shared {
+        words: BarrierWords<Loom>,
+        futex: Futex,
+        numbers: [Number; 2],
+    }
+    fn meets(shared: &Shared, me: usize, acts: bool) {
+        for round in 1..=2 {
+            shared.numbers[me].add_one();
+            let mut wait = barrier::Wait::new(2, acts, false);
+            loop {
+                match run(&shared.futex, &shared.words.seq, |told| wait.step(&shared.words, told)) {
+                    Arrived::Passed(_) => break,
+                    Arrived::Last => wait.finish(),
+                    other => unreachable!("nothing breaks it: {other:?}"),
+                }
+            }
+            assert!(shared.numbers[1 - me].0.load(Ordering::Relaxed) >= round);
+        }
+    }
+    for acts in [false, true] {
+        model(2, move || {
+            let shared = Arc::new(Shared::default());
+            let other = shared.clone();
+            let thread = loom::thread::spawn(move || meets(&other, 1, acts));
+            meets(&shared, 0, acts);
+            thread.join().unwrap();
+        });
+    }
 }
