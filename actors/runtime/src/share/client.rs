@@ -4,7 +4,7 @@
 //! side of its connection. It must never wait for a client: what a client does not read is
 //! kept up to a limit, and beyond it the connection ends. Neighbour: `host` reads what clients send.
 
-use super::connection::Extensions;
+use super::extensions::Extensions;
 use super::message::{self, Refusal};
 use crate::codec::{self, Encoded};
 use crate::link::{Link, LinkError};

@@ -7,6 +7,7 @@
 
 use super::ShareError;
 use super::era::generation;
+use super::extensions::Extensions;
 use super::handle::Handle;
 use super::message::{self, Refusal, ToClient, ToOwner};
 use crate::codec::{self, Encoded, Fd};
@@ -19,7 +20,6 @@ use nix::poll::{PollFd, PollFlags};
 use procession_protocols::custody::ClientId;
 use procession_protocols::id::NodeId;
 use procession_protocols::wire::Kind as FrameKind;
-use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -481,24 +481,5 @@ pub(super) fn wait_until<T>(
         Some(deadline) => {
             wait::block_on_until(future, deadline).unwrap_or(Err(ShareError::Timeout))
         }
-    }
-}
-
-/// Values of kinds' own types, one of each.
-#[derive(Default)]
-pub(super) struct Extensions(Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
-
-impl Extensions {
-    pub(super) fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
-        let mut all = lock(&self.0);
-        let one = all.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
-        let Ok(one) = one.clone().downcast() else { unreachable!("the key is the type") };
-        one
-    }
-
-    /// Drops them all.
-    pub(super) fn clear(&self) {
-        let all = std::mem::take(&mut *lock(&self.0));
-        drop(all);
     }
 }

@@ -8,8 +8,8 @@
 //! held. Neighbours: `stream` reads the sockets.
 
 use super::client::{Client, ReplyTo};
-use super::connection::Extensions;
 use super::era::Eras;
+use super::extensions::Extensions;
 use super::fall::let_fall;
 use super::message::{self, Refusal, ToClient, ToOwner};
 use super::stream::{Role, Stream};

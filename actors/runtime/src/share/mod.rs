@@ -21,12 +21,14 @@
 //! | `connection` | calls to an owner |
 //! | `host`, `stream`, `client` | the owner's side |
 //! | `fork`, `era` | copies of this process |
+//! | `extensions` | what kinds keep for a client or an owner |
 //! | `fall` | dropping objects that hold others |
 //! | `message` | the words |
 
 mod client;
 mod connection;
 pub(crate) mod era;
+mod extensions;
 mod fall;
 pub(crate) mod fork;
 mod handle;
@@ -77,8 +79,6 @@ pub trait Kind: Sized + Send + Sync + 'static {
     fn owner_gone(away: &Self::Away) {
         let _ = away;
     }
-}
-
 
     /// The last handle goes because its thread panics. It must not block.
     fn forsaken(away: &Self::Away) {
@@ -90,6 +90,8 @@ pub trait Kind: Sized + Send + Sync + 'static {
     fn process_ends(away: &Self::Away) {
         let _ = away;
     }
+}
+
 /// An object as its owner hosts it.
 ///
 /// These are called on the hidden thread, one at a time: they must not block, and they may
