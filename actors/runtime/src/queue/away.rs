@@ -91,6 +91,9 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long to wait before descriptors are offered to a full socket again.
 const SOCKET_SLICE: Duration = Duration::from_millis(5);
 
+/// That a queue is at its end the owner is asked for so long at least.
+const END_WITHIN: Duration = Duration::from_millis(20);
+
 impl Away {
     /// Takes what the owner sent: the page's file and a socket's end.
     pub(super) fn new(
@@ -277,10 +280,18 @@ impl Away {
             let is_shut = inner.page.is_shut();
             if is_shut || matches!(patience, Patience::Never) {
                 let words = (inner.page.asked(), inner.page.answered());
-                let answered = self.ask(words, lent, patience).await?;
+                let (how, unanswered) = match patience {
+                    // Else whoever has less time would never learn that nothing is left.
+                    Patience::Until(Some(at)) if is_shut => {
+                        (Patience::Until(after(END_WITHIN).max(Some(at))), NoItem::Timeout)
+                    }
+                    other => (other, NoItem::Unanswered),
+                };
+                let answered = self.ask(words, lent, how).await?;
+                let given_back = self.given_back.load(Ordering::Acquire);
                 return match self.take(most)? {
                     Some(taken) => Ok(taken),
-                    None if !answered => Err(NoItem::Unanswered),
+                    None if !answered => Err(unanswered),
                     None if is_shut => Err(NoItem::Shutdown),
                     None => Err(NoItem::Empty),
                 };
