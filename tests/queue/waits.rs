@@ -335,3 +335,49 @@ fn several_are_put_and_got_with_and_without_a_wait() {
     forms(queue.clone());
     Process::spawn(forms, (queue,)).unwrap().result_timeout(SOON).unwrap();
 }
+
+/// And to learn that nothing comes any more.
+#[test]
+fn the_shortest_time_is_enough_for_the_end() {
+    let queue = Queue::<u32>::new().unwrap();
+    queue.put_many(1..=100).unwrap();
+    queue.shutdown(false).unwrap();
+    let get_all = |queue: Queue<u32>| {
+        let mut got = Vec::new();
+        loop {
+            match queue.get_timeout(Duration::from_nanos(1)) {
+                Ok(item) => got.push(item),
+                Err(GetError::Timeout) => {}
+                Err(error) => return (got, error.to_string()),
+            }
+        }
+    };
+    // So many that they wait for a processor.
+    let children = [(); 6].map(|()| Process::spawn(get_all, (queue.clone(),)).unwrap());
+    let mut all = Vec::new();
+    for child in children {
+        let (got, error) = child.result_timeout(SOON).unwrap();
+        assert_eq!(error, GetError::Shutdown.to_string());
+        all.extend(got);
+    }
+    all.sort_unstable();
+    assert_eq!(all, (1..=100).collect::<Vec<_>>());
+}
+
+/// What a process has given back it can get again at once.
+#[test]
+fn a_lease_that_was_dropped_is_there_for_who_dropped_it() {
+    let again = |queue: Queue<u32>| {
+        for number in 0..300 {
+            queue.put(number).unwrap();
+            drop(queue.get_leased().unwrap());
+            assert_eq!(queue.try_get().unwrap(), number);
+        }
+        queue.qsize().unwrap()
+    };
+    assert_eq!(again(Queue::new().unwrap()), 0);
+    let children = [(); 6].map(|()| Process::spawn(again, (Queue::new().unwrap(),)).unwrap());
+    for child in children {
+        assert_eq!(child.result_timeout(SOON).unwrap(), 0);
+    }
+}

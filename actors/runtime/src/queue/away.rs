@@ -24,7 +24,7 @@ use crate::sys::rings::{RING, Ring};
 use crate::wait::at_once;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ pub struct Away {
     /// Most items in the queue.
     pub(super) capacity: Option<u64>,
     pub(super) inner: Arc<Inner>,
+    /// How many leases have been given back, and of how many the owner has heard for certain.
+    given_back: AtomicU64,
+    heard_back: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -88,11 +91,11 @@ pub(super) enum Blocked {
 /// waited for: it is stopped, or has no processor.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long to wait before descriptors are offered to a full socket again.
-const SOCKET_SLICE: Duration = Duration::from_millis(5);
-
 /// That a queue is at its end the owner is asked for so long at least.
 const END_WITHIN: Duration = Duration::from_millis(20);
+
+/// How long to wait before descriptors are offered to a full socket again.
+const SOCKET_SLICE: Duration = Duration::from_millis(5);
 
 impl Away {
     /// Takes what the owner sent: the page's file and a socket's end.
@@ -114,7 +117,8 @@ impl Away {
             rx: Mutex::default(),
             is_gone: AtomicBool::new(false),
         });
-        Ok(Self { connection, object, capacity, inner })
+        let (given_back, heard_back) = Default::default();
+        Ok(Self { connection, object, capacity, inner, given_back, heard_back })
     }
 
     /// The owner is gone: everybody who waits learns of it.
@@ -292,6 +296,11 @@ impl Away {
                 return match self.take(most)? {
                     Some(taken) => Ok(taken),
                     None if !answered => Err(unanswered),
+                    None if given_back != self.heard_back.load(Ordering::Acquire) => {
+                        // What this process gave back is on its way beside the page.
+                        self.hear_back(given_back, patience).await?;
+                        continue;
+                    }
                     None if is_shut => Err(NoItem::Shutdown),
                     None => Err(NoItem::Empty),
                 };
@@ -304,6 +313,28 @@ impl Away {
                     self.ask_for_later(inner.page.asked());
                 }
                 return Err(NoItem::Timeout);
+            }
+        }
+    }
+
+    /// A lease is given back, which the owner hears of over the connection.
+    pub(super) fn give_back(&self, ask: &Ask) {
+        self.given_back.fetch_add(1, Ordering::AcqRel);
+        self.post(ask);
+    }
+
+    /// Waits until the owner has heard of so many leases that were given back.
+    async fn hear_back(&self, count: u64, patience: Patience) -> Result<(), NoItem> {
+        let until = match patience {
+            Patience::Async => Patience::Async,
+            _ => Patience::Until(after(ANSWER_WITHIN)),
+        };
+        match self.request(&Ask::Len, until).await {
+            Err(ShareError::Timeout) => Err(NoItem::Unanswered),
+            Err(error) => Err(error.into()),
+            Ok(_) => {
+                self.heard_back.fetch_max(count, Ordering::AcqRel);
+                Ok(())
             }
         }
     }

@@ -269,7 +269,10 @@ impl RawQueue {
     pub fn end_lease(&self, lease: Waiter, is_finished: bool) {
         match self.0.ready() {
             Some(Side::Own(own)) => own.end_lease(lease, is_finished),
-            Some(Side::Away(away)) => away.post(&Ask::EndLease { lease, is_finished }),
+            Some(Side::Away(away)) if is_finished => {
+                away.post(&Ask::EndLease { lease, is_finished });
+            }
+            Some(Side::Away(away)) => away.give_back(&Ask::EndLease { lease, is_finished }),
             // In a copy of the process the lease is the original's.
             None => {}
         }
