@@ -4,6 +4,7 @@ use crate::util::{METHODS, SOON};
 use procession::{
     GetError, JoinableQueue, Process, PutError, PutFault, Queue, QueueError, context,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -380,4 +381,41 @@ fn a_lease_that_was_dropped_is_there_for_who_dropped_it() {
     for child in children {
         assert_eq!(child.result_timeout(SOON).unwrap(), 0);
     }
+}
+
+/// Who asks how many there are sees what has been put, and so has those who wait get it.
+#[test]
+fn items_come_while_they_are_counted() {
+    const COUNT: u32 = 5_000;
+    let (queue, is_over) = (Queue::<u32>::new().unwrap(), AtomicBool::new(false));
+    let puts = |queue: Queue<u32>| {
+        for number in 0..COUNT {
+            queue.put(number).unwrap();
+            std::thread::sleep(Duration::from_micros(u64::from(number % 7) * 20));
+        }
+    };
+    let counts = |queue: Queue<u32>| while queue.qsize().is_ok() {};
+    let counting = [(); 2].map(|()| Process::spawn(counts, (queue.clone(),)).unwrap());
+    let child = Process::spawn(puts, (queue.clone(),)).unwrap();
+    let mut got: Vec<u32> = std::thread::scope(|scope| {
+        let gets = || {
+            let mut got = Vec::new();
+            for turn in 0.. {
+                got.extend(queue.get_timeout(Duration::from_micros(1 + turn % 300)));
+                if is_over.load(Ordering::SeqCst) && queue.is_empty().unwrap() {
+                    break;
+                }
+            }
+            got
+        };
+        let getting = [(); 3].map(|()| scope.spawn(gets));
+        child.result_timeout(SOON).unwrap();
+        is_over.store(true, Ordering::SeqCst);
+        getting.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    for child in counting {
+        child.kill().unwrap();
+    }
+    got.sort_unstable();
+    assert_eq!(got, (0..COUNT).collect::<Vec<_>>());
 }

@@ -100,7 +100,10 @@ impl Own {
                     self.settle(core);
                     return Ok(());
                 }
-                Err((Refusal::Shutdown, _)) => return Err(Refused::Shutdown),
+                Err((Refusal::Shutdown, _)) => {
+                    self.settle(core);
+                    return Err(Refused::Shutdown);
+                }
                 Err((Refusal::Full, parcel)) => parcel,
             };
             // Clients may have taken some, or put some that others have not seen yet.
@@ -110,7 +113,10 @@ impl Own {
                     self.settle(core);
                     return Ok(());
                 }
-                Err((Refusal::Shutdown, _)) => return Err(Refused::Shutdown),
+                Err((Refusal::Shutdown, _)) => {
+                    self.settle(core);
+                    return Err(Refused::Shutdown);
+                }
                 Err((Refusal::Full, parcel)) => parcel,
             };
             if matches!(patience, Patience::Never) {
@@ -219,7 +225,9 @@ impl Own {
     pub(super) fn len(&self) -> u64 {
         let core = &mut *lock(&self.core);
         self.look_at_all(core);
-        core.machine.len(&mut core.clients)
+        let len = core.machine.len(&mut core.clients);
+        self.settle(core);
+        len
     }
 
     pub(super) fn shutdown(&self, immediate: bool) {
@@ -343,11 +351,16 @@ impl Own {
                 }
                 host::send(reply, outcome, waiter);
             }
-            None => {
-                if let Outcome::Admitted = outcome {
-                    core.machine.cancel_admitted(&mut core.clients);
+            // Who waited has given up.
+            None => match outcome {
+                Outcome::Admitted => core.machine.cancel_admitted(&mut core.clients),
+                Outcome::Item(entry) => {
+                    if !core.machine.give_back_lease(waiter, &mut core.clients) {
+                        core.machine.cancel_delivered(entry, &mut core.clients);
+                    }
                 }
-            }
+                Outcome::Joined | Outcome::Ended => {}
+            },
         }
     }
 
