@@ -104,7 +104,8 @@ fn give_back(
     back: Queue<Record>,
     count: u64,
 ) -> Result<Report, Failure> {
-    (there.qsize()?, back.qsize()?);
+    there.qsize()?;
+    back.qsize()?;
     gate.pass(|| {
         for _ in 0..count {
             let record = there.get()?;
