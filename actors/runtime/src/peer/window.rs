@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 impl Peer {
     fn is_full(&self) -> bool {
         let sent = self.sent.load(Ordering::Acquire);
-        sent - self.handled.load(Ordering::Acquire) >= self.options.capacity as u64
+        // Between the two looks other threads may have sent more, and that has been handled.
+        let waiting = sent.saturating_sub(self.handled.load(Ordering::Acquire));
+        waiting >= self.options.capacity as u64
     }
 
     pub(super) fn refusal(&self) -> Option<CallError> {
