@@ -5,6 +5,7 @@
     reason = "tests say what they expect by unwrapping it; arguments that travel are owned"
 )]
 
+mod distant;
 mod host;
 pub mod macros;
 mod mailbox;

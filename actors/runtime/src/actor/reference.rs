@@ -83,8 +83,9 @@ impl<A: Handler> ActorRef<A> {
         self.send_until(message, wait::deadline(timeout))
     }
 
-    /// As [`send`](Self::send), but waits for room without blocking the thread, and for
-    /// as long as the future lives.
+    /// As [`send`](Self::send), but waits for room, and at the first use of an actor in another
+    /// process for a way to it, without blocking the thread, and for room as long as the
+    /// future lives.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -179,6 +180,9 @@ impl<A: Handler> ActorRef<A> {
 
     /// Whether the actor is not known to have ended. Never waits.
     ///
+    /// Of an actor in another process that was never used from here nothing is known: the
+    /// question has it looked for, and a later one has the answer.
+    ///
     /// At the manager of another program, the first question asks the server to tell of the
     /// end: one that lies before it is known once the answer has come, any later one as soon
     /// as the server says so, and the connection's end is the actor's.
@@ -226,7 +230,8 @@ impl<A: Handler> ActorRef<A> {
         }
     }
 
-    /// A monitor of the actor's end.
+    /// A monitor of the actor's end. For an actor in another process that was never used from
+    /// here it waits until there is a way to it, at most for five seconds.
     ///
     /// # Errors
     /// [`CallError::Unreachable`]: there is no way to watch it.

@@ -1,0 +1,85 @@
+//! Actors in other processes whose ways are closed for a while: the process between is stopped.
+
+use crate::util::{state, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use procession::{Actor, CallError, methods};
+use serde::{Deserialize, Serialize};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Less than the five seconds that an introduction may take.
+const AT_ONCE: Duration = Duration::from_millis(2500);
+
+#[derive(Actor, Serialize, Deserialize)]
+struct Worker;
+
+#[methods]
+impl Worker {
+    pub fn nap(&self, millis: u64) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    pub fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    pub fn hire(&self) -> WorkerRef {
+        Worker.host().unwrap()
+    }
+}
+
+/// A worker in a process that is stopped, and one of its actors, which was never used here.
+fn stopped() -> (WorkerRef, Pid, WorkerRef) {
+    let boss = Worker.spawn().unwrap();
+    let pid = boss.pid().unwrap();
+    let helper = boss.hire().unwrap();
+    let process = Pid::from_raw(pid.cast_signed());
+    kill(process, Signal::SIGSTOP).unwrap();
+    until("it is stopped", || state(pid) == Some('T'));
+    (boss, process, helper)
+}
+
+#[test]
+fn a_first_async_call_does_not_block_its_thread() {
+    let (_boss, process, helper) = stopped();
+    let pid = process.as_raw().cast_unsigned();
+    let begun = Instant::now();
+    let mut call = Box::pin(helper.pid_async());
+    let mut nap = Box::pin(helper.nap_async(0));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    assert!(nap.as_mut().poll(&mut context).is_pending());
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    kill(process, Signal::SIGCONT).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        nap.await.unwrap();
+        assert_eq!(call.await, Ok(pid));
+    });
+}
+
+#[test]
+fn a_first_call_that_is_given_up_leaves_the_way_to_others() {
+    let (_boss, process, helper) = stopped();
+    let mut call = Box::pin(helper.pid_async());
+    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(call);
+    let late = helper.pid_timeout(Duration::from_millis(100));
+    assert_eq!(late, Err(CallError::Timeout));
+    kill(process, Signal::SIGCONT).unwrap();
+    assert_eq!(helper.pid_timeout(SOON), Ok(process.as_raw().cast_unsigned()));
+}
+
+#[test]
+fn whether_an_actor_lives_is_said_without_waiting() {
+    let (_boss, process, helper) = stopped();
+    let begun = Instant::now();
+    assert!(helper.is_alive(), "nothing else is known of it");
+    assert!(helper.is_alive());
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    kill(process, Signal::SIGKILL).unwrap();
+    until("its end is known", || !helper.is_alive());
+}
