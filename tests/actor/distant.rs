@@ -1,4 +1,5 @@
-//! Actors in other processes whose ways are closed for a while: the process between is stopped.
+//! Actors in other processes whose ways are closed for a while: the process between is
+//! stopped, or the link is full.
 
 use crate::util::{state, until};
 use nix::sys::signal::{Signal, kill};
@@ -82,4 +83,14 @@ fn whether_an_actor_lives_is_said_without_waiting() {
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     kill(process, Signal::SIGKILL).unwrap();
     until("its end is known", || !helper.is_alive());
+}
+
+/// The kernel says that a full socket has room only when most of what was in it has been read.
+#[test]
+fn who_sends_to_a_slow_actor_gets_on_as_it_does() {
+    let worker = Worker.spawn().unwrap();
+    for _ in 0..320 {
+        worker.cast().nap(50).unwrap();
+    }
+    worker.kill();
 }

@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 /// Most bytes that are kept for a peer that does not read.
 pub const OUTBOUND_LIMIT: usize = 16 * 1024 * 1024;
 
+/// Who waits for room in a socket tries this often: it may be less than `poll(2)` asks for.
+const ROOM_PERIOD: Duration = Duration::from_millis(10);
+
 /// One frame as it arrived.
 #[derive(Debug)]
 pub struct Frame {
@@ -275,7 +278,12 @@ impl Link {
                     }
                 }
             }
-            if !poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], deadline)? {
+            // The kernel says that there is room only when three quarters are free.
+            let look = after(ROOM_PERIOD);
+            let until = [deadline, look].into_iter().flatten().min();
+            if !poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], until)?
+                && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            {
                 return if begun { Ok(()) } else { Err(LinkError::Timeout) };
             }
         }
