@@ -550,6 +550,11 @@ fn a_start_that_fails_leaves_the_name_free() {
     let (log, _lines) = mpsc::channel();
     assert!(Hooked { log, refuse: true }.host_named("refused").is_err());
     Counter::new().host_named("refused").unwrap().stop();
+    // No thread can be called so.
+    for _ in 0..2 {
+        let error = Counter::new().host_named("zero\0byte");
+        assert!(matches!(error, Err(SpawnError::Thread(_))));
+    }
 }
 
 struct Unbounded;

@@ -114,8 +114,8 @@ pub enum StartError {
     /// Its state or its arguments could not be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The system gave no thread.
-    #[error("no thread for the actor")]
+    /// The system gave no thread, or a thread cannot have the name.
+    #[error("no thread for the actor: {0}")]
     Thread(#[source] io::Error),
 }
 

@@ -19,6 +19,7 @@ use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::ActorId;
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll};
@@ -40,6 +41,10 @@ pub fn host<H: Handler + Send>(
     let this = Arc::downgrade(&local);
     let mailbox = local.mailbox().clone();
     let (report, outcome) = mpsc::sync_channel(1);
+    if name.contains('\0') {
+        let why = "the name of a thread has no zero byte in it";
+        return Err(StartError::Thread(io::Error::new(io::ErrorKind::InvalidInput, why)));
+    }
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let started = |result| {
             // The receiver waits for exactly this.
