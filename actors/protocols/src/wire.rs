@@ -38,10 +38,8 @@ pub enum Kind {
     Credit = 7,
     /// The bytes that belong to the control message before: arguments, a result.
     Payload = 8,
-    /// End after the message in progress.
+    /// To a pool's worker: end after the task in progress.
     Stop = 9,
-    /// End without being asked (an actor on a thread).
-    Kill = 10,
     /// The actor has ended; the payload is its Down.
     Down = 11,
     /// The sender holds no reference any more.
@@ -60,7 +58,6 @@ impl Kind {
             7 => Self::Credit,
             8 => Self::Payload,
             9 => Self::Stop,
-            10 => Self::Kill,
             11 => Self::Down,
             12 => Self::Release,
             _ => return None,

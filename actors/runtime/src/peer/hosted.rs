@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-/// While messages wait, the links are looked at this often: one of them may bring a stop or
-/// a kill.
+/// While messages wait, what brings others is looked at this often: who sends from another
+/// process has its turn, and a stop comes in time.
 pub(super) const GLANCE_PERIOD: Duration = Duration::from_millis(1);
 
 /// Links that are ready at a time.
@@ -295,8 +295,6 @@ impl Served {
         let reply = match frame.header.kind {
             Kind::Call => Some(self.reply(frame.header.call)),
             Kind::Cast => None,
-            Kind::Stop => return self.actor.stop(),
-            Kind::Kill => return self.actor.kill(),
             _ => return,
         };
         self.deliver(Encoded { bytes: frame.payload, fds: frame.fds }, reply);

@@ -207,12 +207,6 @@ impl<M: Message> Door<M> {
                 Some(Box::new(reply) as ReplyPort)
             }
             Kind::Cast => None,
-            Kind::Stop | Kind::Kill => {
-                if let Some(local) = &self.keep {
-                    local.stop();
-                }
-                return None;
-            }
             Kind::Release => {
                 self.links.swap_remove(at);
                 return None;
