@@ -9,14 +9,17 @@ use procession_runtime::codec::{self, Encoded};
 use procession_runtime::function::{self, Entry, FunctionRef, NotInImage};
 use procession_runtime::launcher::spec::START_TIMEOUT;
 use procession_runtime::launcher::{
-    self, EnvChanges, LaunchSpec, ParentDeath, StartError, StartMethod, Stdio, Work,
+    self, EnvChanges, LaunchSpec, ParentDeath, Request, Returns, StartError, StartMethod, Stdio,
+    Unused, Work,
 };
 use procession_runtime::node;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::marker::PhantomData;
+use std::mem::take;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a process is to be; see [`Process::builder`].
@@ -93,8 +96,9 @@ impl Plan {
         })
     }
 
-    /// What the launcher needs.
-    pub(crate) fn into_start(self) -> (LaunchSpec, Option<Work>) {
+    /// What the launcher needs. It leaves arguments, streams and closure in `returns` when no
+    /// child comes to have them.
+    pub(crate) fn request(&mut self, returns: &Arc<Returns>) -> Request {
         let method = match &self.work {
             // A closure with captures can only be copied.
             Some(_) => StartMethod::Fork,
@@ -104,16 +108,16 @@ impl Plan {
             node: NodeId::new(),
             name: self.name(),
             method,
-            entry: self.entry,
-            args: self.args,
+            entry: self.entry.clone(),
+            args: take(&mut self.args),
             number: self.number,
             daemon: self.daemon,
-            authkey: self.authkey,
-            stdio: self.stdio,
-            env: self.env,
-            current_dir: self.current_dir,
-            rlimits: self.rlimits,
-            affinity: self.affinity,
+            authkey: self.authkey.clone(),
+            stdio: take(&mut self.stdio),
+            env: self.env.clone(),
+            current_dir: self.current_dir.clone(),
+            rlimits: self.rlimits.clone(),
+            affinity: self.affinity.clone(),
             nice: self.nice,
             on_parent_death: self.on_parent_death,
             contain: self.contain,
@@ -124,7 +128,12 @@ impl Plan {
             ends_by_message: false,
             attend: false,
         };
-        (spec, self.work)
+        Request::new(spec, self.work.take(), returns.clone())
+    }
+
+    /// Has back what [`request`](Self::request) gave away.
+    pub(crate) fn take_back(&mut self, unused: Unused) {
+        (self.args, self.stdio, self.work) = (unused.args, unused.stdio, unused.work);
     }
 }
 

@@ -342,6 +342,9 @@ fn foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm() {
     };
     assert_eq!(*count, 1);
     assert!(names.contains("stranger"), "{names}");
+    let captured = "late".to_owned();
+    let late = Process::fork_builder(move || captured).build().unwrap();
+    assert!(matches!(late.start(), Err(Error::Start(StartError::ForeignThreads { .. }))));
     #[allow(unsafe_code, reason = "what is tested")]
     // SAFETY: the other thread waits on a channel, and holds nothing that the closure uses.
     let process = unsafe { Process::fork_unchecked(|| 7) }.unwrap();
@@ -349,6 +352,8 @@ fn foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm() {
     drop(stop);
     let _ = thread.join().unwrap();
     assert_eq!(Process::fork(|| 8).unwrap().result_timeout(SOON).unwrap(), 8);
+    late.start().unwrap();
+    assert_eq!(late.result_timeout(SOON).unwrap(), "late", "the closure was kept");
 }
 
 fn the_async_form_forks_too() {

@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use procession_protocols::exit::{RawStatus, signal_name};
 use procession_runtime::child::Child;
 use procession_runtime::down::Down;
-use procession_runtime::launcher;
+use procession_runtime::launcher::{self, Request, Returns};
 use procession_runtime::node;
 use procession_runtime::proc_tree::TreeKill;
 use procession_runtime::sync::{after, lock};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 /// A process without the type of what it returns. Clones share one process.
@@ -27,12 +27,10 @@ struct Shared {
 }
 
 enum Phase {
-    New(Box<Plan>),
-    /// A start is under way, as long as there is its `Arc`, or has failed.
-    Spent {
-        name: String,
-        daemon: bool,
-        under_way: Weak<()>,
+    /// Not started, but for a last attempt.
+    New {
+        plan: Box<Plan>,
+        attempt: Option<Attempt>,
     },
     Started(Arc<Child>),
     Closed {
@@ -42,11 +40,29 @@ enum Phase {
     },
 }
 
+/// A start that is under way, or has failed when a child had function and arguments already.
+struct Attempt {
+    /// Where they are if none had: it can be started again then.
+    returns: Arc<Returns>,
+    /// Whether it is under way.
+    under_way: Weak<()>,
+}
+
 impl Phase {
+    /// A failed start that left everything has not been.
+    fn take_back(&mut self) {
+        if let Self::New { plan, attempt } = self
+            && let Some(unused) = attempt.as_ref().and_then(|attempt| attempt.returns.take())
+        {
+            plan.take_back(unused);
+            *attempt = None;
+        }
+    }
+
     fn is_daemon(&self) -> bool {
         match self {
-            Self::New(plan) => plan.daemon,
-            Self::Spent { daemon, .. } | Self::Closed { daemon, .. } => *daemon,
+            Self::New { plan, .. } => plan.daemon,
+            Self::Closed { daemon, .. } => *daemon,
             Self::Started(child) => child.is_daemon(),
         }
     }
@@ -57,11 +73,12 @@ impl ProcessRef {
     /// arguments, which this process then no longer holds.
     ///
     /// # Errors
-    /// [`Error::AlreadyStarted`]; [`Error::Start`] with everything rolled back.
+    /// [`Error::AlreadyStarted`]; [`Error::Start`] with everything rolled back. As long as no
+    /// child had function and arguments, because there were no descriptors for one, say, it
+    /// can be started again; later they are lost, and it has been started.
     pub fn start(&self) -> Result<()> {
-        let (plan, _under_way) = self.begin_start()?;
-        let (spec, work) = plan.into_start();
-        self.finish_start(&launcher::start_work(spec, work)?)
+        let (request, _under_way) = self.begin_start()?;
+        self.finish_start(&launcher::start_request(request)?)
     }
 
     /// As [`start`](Self::start), without blocking the thread.
@@ -70,29 +87,26 @@ impl ProcessRef {
     /// As [`start`](Self::start).
     ///
     /// # Cancel safety
-    /// Dropping the future kills a child that is not ready yet; the handle is spent.
+    /// Dropping the future kills a child that is not ready yet; the handle is as after an
+    /// error.
     pub async fn start_async(&self) -> Result<()> {
-        let (plan, _under_way) = self.begin_start()?;
-        let (spec, work) = plan.into_start();
-        let start = node::hidden::run(launcher::start_work_async(spec, work))?;
+        let (request, _under_way) = self.begin_start()?;
+        let start = node::hidden::run(launcher::start_request_async(request))?;
         self.finish_start(&start.await?.claim())
     }
 
-    fn begin_start(&self) -> Result<(Box<Plan>, Arc<()>)> {
+    fn begin_start(&self) -> Result<(Request, Arc<()>)> {
         let phase = &mut *self.own()?;
-        let Phase::New(plan) = phase else {
+        let Phase::New { plan, attempt: attempt @ None } = phase else {
             return Err(match phase {
                 Phase::Closed { .. } => Error::Closed,
                 _ => Error::AlreadyStarted,
             });
         };
-        let start = Arc::new(());
-        let under_way = Arc::downgrade(&start);
-        let spent = Phase::Spent { name: plan.name(), daemon: plan.daemon, under_way };
-        let Phase::New(plan) = std::mem::replace(phase, spent) else {
-            unreachable!("the phase was New a moment ago")
-        };
-        Ok((plan, start))
+        let (returns, start) = (Arc::new(Returns::default()), Arc::new(()));
+        let request = plan.request(&returns);
+        *attempt = Some(Attempt { returns, under_way: Arc::downgrade(&start) });
+        Ok((request, start))
     }
 
     fn finish_start(&self, child: &Arc<Child>) -> Result<()> {
@@ -112,8 +126,8 @@ impl ProcessRef {
     /// Its name, such as `Process-1`.
     pub fn name(&self) -> String {
         match &*lock(&self.0.phase) {
-            Phase::New(plan) => plan.name(),
-            Phase::Spent { name, .. } | Phase::Closed { name, .. } => name.clone(),
+            Phase::New { plan, .. } => plan.name(),
+            Phase::Closed { name, .. } => name.clone(),
             Phase::Started(child) => child.name().to_owned(),
         }
     }
@@ -161,7 +175,7 @@ impl ProcessRef {
 
     fn plan(&self, change: impl FnOnce(&mut Plan)) -> Result<()> {
         match &mut *self.own()? {
-            Phase::New(plan) => {
+            Phase::New { plan, attempt: None } => {
                 change(plan);
                 Ok(())
             }
@@ -176,7 +190,7 @@ impl ProcessRef {
         match &*lock(&self.0.phase) {
             Phase::Started(child) => child.reap()?.status.exitcode(),
             Phase::Closed { exitcode, .. } => *exitcode,
-            _ => None,
+            Phase::New { .. } => None,
         }
     }
 
@@ -196,7 +210,7 @@ impl ProcessRef {
         match &*self.own()? {
             Phase::Started(child) => Ok(child.reap().is_none()),
             Phase::Closed { .. } => Err(Error::Closed),
-            _ => Ok(false),
+            Phase::New { .. } => Ok(false),
         }
     }
 
@@ -345,20 +359,25 @@ impl ProcessRef {
                 let down = child.reap().ok_or(Error::StillRunning)?;
                 (child.name().to_owned(), down.status.exitcode())
             }
-            Phase::New(plan) => (plan.name(), None),
-            Phase::Spent { under_way, .. } if under_way.strong_count() > 0 => {
+            Phase::New { attempt: Some(attempt), .. } if attempt.under_way.strong_count() > 0 => {
                 return Err(Error::StillRunning);
             }
-            Phase::Spent { name, .. } => (name.clone(), None),
+            Phase::New { plan, .. } => (plan.name(), None),
             Phase::Closed { .. } => return Ok(()),
         };
         *phase = Phase::Closed { name, daemon: phase.is_daemon(), exitcode };
         Ok(())
     }
 
-    fn own(&self) -> Result<std::sync::MutexGuard<'_, Phase>> {
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        let mut phase = lock(&self.0.phase);
+        phase.take_back();
+        phase
+    }
+
+    fn own(&self) -> Result<MutexGuard<'_, Phase>> {
         if self.0.creator == std::process::id() {
-            Ok(lock(&self.0.phase))
+            Ok(self.phase())
         } else {
             Err(Error::NotOwnChild)
         }
@@ -368,12 +387,12 @@ impl ProcessRef {
         match &*self.own()? {
             Phase::Started(child) => Ok(child.clone()),
             Phase::Closed { .. } => Err(Error::Closed),
-            _ => Err(Error::NotStarted),
+            Phase::New { .. } => Err(Error::NotStarted),
         }
     }
 
     pub(super) fn from_plan(plan: Plan) -> Self {
-        let phase = Mutex::new(Phase::New(Box::new(plan)));
+        let phase = Mutex::new(Phase::New { plan: Box::new(plan), attempt: None });
         Self(Arc::new(Shared { creator: std::process::id(), phase }))
     }
 
@@ -397,10 +416,10 @@ async fn tokio_sleep(time: Duration) {
 /// Python's form: `Process(Process-1, started)`, `Process(Process-1, stopped[SIGTERM])`.
 impl fmt::Debug for ProcessRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let phase = lock(&self.0.phase);
+        let phase = self.phase();
         let (name, state) = match &*phase {
-            Phase::New(plan) => (plan.name(), "initial".to_owned()),
-            Phase::Spent { name, .. } => (name.clone(), "not started".to_owned()),
+            Phase::New { plan, attempt: None } => (plan.name(), "initial".to_owned()),
+            Phase::New { plan, .. } => (plan.name(), "not started".to_owned()),
             Phase::Closed { name, .. } => (name.clone(), "closed".to_owned()),
             Phase::Started(child) => {
                 let state = match child.reap() {

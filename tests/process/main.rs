@@ -16,6 +16,7 @@ mod forced_child;
 mod life;
 mod parent_death;
 mod relay;
+mod retry;
 mod rows;
 mod signals;
 mod start_methods;

@@ -89,7 +89,7 @@ fn begin(starting: &mut Starting) -> std::io::Result<()> {
     }
     let control = starting.child.control();
     let hello = ToChild::Hello(Box::new(starting.hello.clone()));
-    let (given, args) = (std::mem::take(&mut starting.given), std::mem::take(&mut starting.args));
+    let (given, args) = (std::mem::take(&mut starting.given), starting.request.take_args());
     // A child that is dead already is found out by the first step.
     let _ = hello::post_hello(control, &hello, given, args);
     Ok(())

@@ -22,6 +22,7 @@ mod handshake;
 pub mod hello;
 pub(crate) mod names;
 mod pages;
+mod request;
 mod spawn;
 pub mod spec;
 mod thread;
@@ -32,12 +33,12 @@ pub use forkserver::set_preload;
 pub(crate) use forkserver::{
     end as end_zygote, forget_name, forget_name_soon, give_kept_name, spare_ended,
 };
+pub use request::{Request, Returns, Unused};
 pub use spawn::set_executable;
 
 pub use spec::{EnvChanges, LaunchSpec, ParentDeath, StartMethod, Stdio};
 
 use crate::child::Child;
-use crate::codec::Encoded;
 use crate::link::Link;
 use crate::wait::{at_once, block_on, block_on_by};
 use forkserver::Trouble;
@@ -120,29 +121,29 @@ fn tail(stderr: &str) -> String {
 /// # Errors
 /// [`StartError`]; everything is rolled back then.
 pub fn start(spec: LaunchSpec) -> Result<Arc<Child>, StartError> {
-    start_work(spec, None)
+    start_request(spec.into())
 }
 
-/// As [`start`]. `work` is what a forked child runs in place of the spec's function; it
-/// is dropped here, in the calling thread.
+/// As [`start`]. What a forked child runs in place of the function is dropped here, in the
+/// calling thread.
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_work(spec: LaunchSpec, work: Option<Work>) -> Result<Arc<Child>, StartError> {
-    let mut starting = match at_once(Begun::new(spec, work)?.by_server(true))? {
+pub fn start_request(request: Request) -> Result<Arc<Child>, StartError> {
+    let mut starting = match at_once(Begun::new(request)?.by_server(true))? {
         Ok(starting) => starting,
         // A fork finds the caller waiting.
-        Err(begun) if begun.spec.method == StartMethod::Fork => {
+        Err(begun) if begun.request.spec.method == StartMethod::Fork => {
             thread::run(move || begun.launch())?
         }
         Err(begun) if thread::is_permanent() => begun.launch()?,
         Err(begun) => {
-            let (deadline, timeout) = (begun.deadline, begun.spec.start_timeout);
+            let (deadline, timeout) = (begun.deadline, begun.request.spec.start_timeout);
             thread::run_by(Some(deadline), move || begun.launch())
                 .unwrap_or(Err(StartError::Timeout(timeout)))?
         }
     };
-    drop(starting.work.take());
+    drop(starting.request.take_work());
     handshake::blocking(starting)
 }
 
@@ -154,7 +155,7 @@ pub fn start_async(
     spec: LaunchSpec,
 ) -> impl Future<Output = Result<Arc<Child>, StartError>> + Send + use<> {
     // Boxed, or it would stand twice in the future that awaits it.
-    let start = Box::pin(start_work_async(spec, None));
+    let start = Box::pin(start_request_async(spec.into()));
     async move { Ok(start.await?.claim()) }
 }
 
@@ -178,24 +179,23 @@ impl Drop for Unclaimed {
     }
 }
 
-/// As [`start_async`], with work as for [`start_work`], where the future may be polled by
-/// another than who waits for what it gives. A fork happens within this call, while the caller
+/// As [`start_async`] for a request, where the future may be polled by another than who waits
+/// for what it gives. A fork happens within this call, while the caller
 /// does nothing else.
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_work_async(
-    spec: LaunchSpec,
-    work: Option<Work>,
+pub fn start_request_async(
+    request: Request,
 ) -> impl Future<Output = Result<Unclaimed, StartError>> + Send + use<> {
     // The surroundings are those of the caller, who may not be the one that polls.
-    let begun = Begun::new(spec, work).and_then(|begun| {
+    let begun = Begun::new(request).and_then(|begun| {
         // The hidden thread cannot wait for a fork that waits until it is parked.
-        if begun.spec.method != StartMethod::Fork || crate::node::hidden::is_current() {
+        if begun.request.spec.method != StartMethod::Fork || crate::node::hidden::is_current() {
             return Ok(Err(begun));
         }
         let mut starting = thread::run(move || begun.launch())?;
-        drop(starting.work.take());
+        drop(starting.request.take_work());
         Ok(Ok(starting))
     });
     async move {
@@ -205,7 +205,7 @@ pub fn start_work_async(
             Err(begun) => match begun.by_server(false).await? {
                 Ok(starting) => starting,
                 Err(begun) => {
-                    let (deadline, timeout) = (begun.deadline, begun.spec.start_timeout);
+                    let (deadline, timeout) = (begun.deadline, begun.request.spec.start_timeout);
                     let launched = thread::run_async(move || begun.launch());
                     timeout_at(deadline.into(), launched)
                         .await
@@ -224,9 +224,8 @@ pub fn default_method() -> StartMethod {
 
 /// A start whose preparations are made: all that can fail without a process has not.
 pub(crate) struct Begun {
-    spec: LaunchSpec,
+    request: Request,
     hello: Hello,
-    work: Option<Work>,
     /// Opened already, when a start by server came to nothing.
     stdio: Option<spec::OpenStdio>,
     /// Who asks: for a fork, which finds the caller waiting.
@@ -236,7 +235,8 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    fn new(spec: LaunchSpec, work: Option<Work>) -> Result<Self, StartError> {
+    fn new(request: Request) -> Result<Self, StartError> {
+        let spec = &request.spec;
         if crate::sys::environment::is_privileged() {
             return Err(StartError::Privileged);
         }
@@ -255,14 +255,14 @@ impl Begun {
         // What every child needs is had before there is one: a start that lacks descriptors
         // or threads for it has nothing to undo.
         crate::node::tree::get_ready()?;
-        let hello = Hello::new(&spec);
+        let hello = Hello::new(spec);
         let caller = fork::Caller::this_thread()?;
         if spec.method == StartMethod::Fork {
             // The copy must not have, and print, what this process has not printed yet. Done
             // by the caller: the lock may be in its hands.
             let _ = io::Write::flush(&mut io::stdout());
         }
-        Ok(Self { spec, hello, work, stdio: None, caller, deadline })
+        Ok(Self { request, hello, stdio: None, caller, deadline })
     }
 
     /// Has this node's server make the process; from any thread, which with `may_block` waits.
@@ -270,14 +270,14 @@ impl Begun {
     /// server is to be had in half of the time: in the other half there may be a child without
     /// it.
     async fn by_server(mut self, may_block: bool) -> Result<Result<Starting, Self>, StartError> {
-        if self.spec.method != StartMethod::ForkServer {
+        if self.request.spec.method != StartMethod::ForkServer {
             return Ok(Err(self));
         }
-        if self.spec.awaits_preload {
+        if self.request.spec.awaits_preload {
             let preload = forkserver::await_preload(may_block);
             let waited = if may_block { block_on(preload) } else { preload.await };
             if !matches!(waited, Ok(false)) {
-                self.deadline = after_at_most(self.spec.start_timeout);
+                self.deadline = after_at_most(self.request.spec.start_timeout);
             }
             if let Err(Trouble::NoZygote(why)) = waited {
                 warn_of_spawn(&why);
@@ -285,11 +285,15 @@ impl Begun {
             }
         }
         // A worker has the server's, which is the same.
-        let has_null_input = matches!(self.spec.stdio[0], Stdio::Null);
+        let has_null_input = matches!(self.request.spec.stdio[0], Stdio::Null);
         if has_null_input {
-            self.spec.stdio[0] = Stdio::Inherit;
+            self.request.spec.stdio[0] = Stdio::Inherit;
         }
-        let mut stdio = spec::OpenStdio::new(&mut self.spec.stdio)?;
+        let opened = spec::OpenStdio::new(&self.request.spec.stdio);
+        if has_null_input {
+            self.request.spec.stdio[0] = Stdio::Null;
+        }
+        let mut stdio = opened?;
         let now = Instant::now();
         let half = now + self.deadline.saturating_duration_since(now) / 2;
         let launched = forkserver::launch(&mut self.hello, &stdio, has_null_input, may_block);
@@ -319,30 +323,29 @@ impl Begun {
     fn launch(mut self) -> Result<Starting, StartError> {
         if Instant::now() >= self.deadline {
             // Others were before it on this thread, and nobody waits any more.
-            return Err(StartError::Timeout(self.spec.start_timeout));
+            return Err(StartError::Timeout(self.request.spec.start_timeout));
         }
         let stdio = match self.stdio.take() {
             Some(stdio) => stdio,
-            None => spec::OpenStdio::new(&mut self.spec.stdio)?,
+            None => spec::OpenStdio::new(&self.request.spec.stdio)?,
         };
-        let _making = (self.spec.method != StartMethod::Fork).then(hold_making);
+        let _making = (self.request.spec.method != StartMethod::Fork).then(hold_making);
         let ends = Ends::new()?;
-        let raw = if self.spec.method == StartMethod::Fork {
-            let is_unchecked = self.work.as_ref().is_some_and(|work| work.is_unchecked);
-            match fork::copy(&self.caller, is_unchecked)? {
-                Some(raw) => raw,
-                None => fork::become_child(fork::Inheritance {
-                    ends,
-                    stdio,
-                    mask: self.caller.mask,
-                    work: self.work,
-                }),
+        let raw = if self.request.spec.method == StartMethod::Fork {
+            if let Some(raw) = fork::copy(&self.caller, self.request.is_unchecked())? {
+                raw
+            } else {
+                let work = self.request.take_work();
+                // Of the streams it has its own copies.
+                drop(self.request.take_args());
+                let mask = self.caller.mask;
+                fork::become_child(fork::Inheritance { ends, stdio, mask, work })
             }
         } else {
             self.hello.method = StartMethod::Spawn;
             // A spawned child has the environment already.
             self.hello.surroundings.env = None;
-            spawn::launch(&self.spec, &self.hello, &ends, &stdio)?
+            spawn::launch(&self.request.spec, &self.hello, &ends, &stdio)?
         };
         // The child's ends are closed here: it has them.
         let (control, data) = (Link::new(ends.control.0), Link::new(ends.data.0));
@@ -350,17 +353,16 @@ impl Begun {
     }
 
     fn starting(self, raw: Raw, control: Link, data: Link, stdio: spec::OpenStdio) -> Starting {
-        let child = Child::new(&self.spec, raw, control, data, stdio.ours);
+        let child = Child::new(&self.request.spec, raw, control, data, stdio.ours);
         Starting {
             child: Arc::new(child),
             is_ready: false,
             hello: self.hello,
             given: Vec::new(),
-            args: self.spec.args,
-            work: self.work,
+            timeout: self.request.spec.start_timeout,
+            request: self.request,
             server: None,
             deadline: self.deadline,
-            timeout: self.spec.start_timeout,
         }
     }
 }
@@ -382,9 +384,7 @@ pub(crate) struct Starting {
     pub(crate) hello: Hello,
     /// What goes with the hello.
     pub(crate) given: Vec<OwnedFd>,
-    pub(crate) args: Encoded,
-    /// The parent's copy of what a forked child runs; for the caller to drop.
-    pub(crate) work: Option<Work>,
+    pub(crate) request: Request,
     /// The server that made it.
     pub(crate) server: Option<Arc<forkserver::Zygote>>,
     pub(crate) deadline: Instant,
@@ -437,6 +437,7 @@ impl Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Encoded;
     use crate::function::entry;
 
     #[test]

@@ -215,6 +215,9 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whoever gives a start more time than this gives it this: clocks and timers have an end.
 pub(crate) const LONGEST_START: Duration = Duration::from_hours(365 * 24);
 
+/// The first number above those that a child's own descriptors take.
+const LOWEST: i32 = 10;
+
 /// Standard streams, opened: what the child gets, and the ends that the parent keeps.
 #[derive(Debug)]
 pub(crate) struct OpenStdio {
@@ -225,13 +228,16 @@ pub(crate) struct OpenStdio {
 }
 
 impl OpenStdio {
-    pub(crate) fn new(stdio: &mut [Stdio; 3]) -> io::Result<Self> {
+    pub(crate) fn new(stdio: &[Stdio; 3]) -> io::Result<Self> {
         let mut open = Self { child: [None, None, None], ours: [None, None, None] };
-        for (stream, wanted) in stdio.iter_mut().enumerate() {
-            match std::mem::take(wanted) {
+        for (stream, wanted) in stdio.iter().enumerate() {
+            match wanted {
                 Stdio::Inherit => {}
                 Stdio::Null => open.child[stream] = Some(above_standard(null_device()?)?),
-                Stdio::Fd(fd) => open.child[stream] = Some(above_standard(fd)?),
+                Stdio::Fd(fd) => {
+                    // The start may come to nothing, and then has this one for the next.
+                    open.child[stream] = Some(socket::duplicate_above(fd, LOWEST)?);
+                }
                 kind @ (Stdio::Piped | Stdio::Relay) => {
                     let (reader, writer) = std::io::pipe()?;
                     let (theirs, ours): (OwnedFd, OwnedFd) = if stream == 0 {
@@ -252,7 +258,6 @@ impl OpenStdio {
 
 /// A descriptor of the same file above the numbers that a child's own descriptors take.
 pub(crate) fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
-    const LOWEST: i32 = 10;
     if fd.as_raw_fd() >= LOWEST { Ok(fd) } else { socket::duplicate_above(&fd, LOWEST) }
 }
 

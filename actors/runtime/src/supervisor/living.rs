@@ -107,7 +107,7 @@ impl State {
         let spec = process.launch_spec(&plan.spec, args.as_deref());
         let myself = myself.clone();
         tokio::spawn(async move {
-            let start = async { launcher::start_work_async(spec?, None).await };
+            let start = async { launcher::start_request_async(spec?.into()).await };
             // A start kills and reaps its process as it is dropped.
             let outcome = tokio::select! {
                 outcome = start => outcome,

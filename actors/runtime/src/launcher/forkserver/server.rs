@@ -116,7 +116,7 @@ impl Zygote {
         let args = codec::encode(&(&kind.preload, file)).map_err(io::Error::other)?;
         let entry = zygote::entry().map_err(|NotInImage| StartError::NoSuchFunction)?;
         let name = format!("ForkServer-{}", node.path.child(0));
-        let mut spec = LaunchSpec {
+        let spec = LaunchSpec {
             method: StartMethod::Spawn,
             // A preload function may not start processes: they would be no worker's.
             daemon: true,
@@ -136,7 +136,7 @@ impl Zygote {
             control: (spec::above_standard(control.0)?, spec::above_standard(control.1)?),
             data: (spec::above_standard(requests.0)?, spec::above_standard(requests.1)?),
         };
-        let stdio = OpenStdio::new(&mut spec.stdio)?;
+        let stdio = OpenStdio::new(&spec.stdio)?;
         let raw = spawn::launch(&spec, &hello, &ends, &stdio)?;
         let (control, data) = (Link::new(ends.control.0), Link::new(ends.data.0));
         let child = Child::new(&spec, raw, control, data, stdio.ours);
@@ -147,8 +147,7 @@ impl Zygote {
             is_ready: false,
             hello,
             given: Vec::new(),
-            args: spec.args,
-            work: None,
+            request: spec.into(),
             server: None,
             deadline,
             timeout: start_timeout,
