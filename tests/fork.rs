@@ -10,6 +10,8 @@ mod harness;
 mod own;
 #[path = "fork/rows.rs"]
 mod rows;
+#[path = "fork/threads.rs"]
+mod threads;
 
 use counter::Counter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,6 +27,7 @@ use procession_runtime::wait::block_on;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use threads::a_thread_that_has_been_joined_stands_in_nobodys_way;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -566,6 +569,7 @@ tests! {
     output_is_printed_once_and_the_parents_exit_handlers_do_not_run
     descriptors_are_inherited_but_for_the_links_of_others
     foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm
+    a_thread_that_has_been_joined_stands_in_nobodys_way
     ends_of_pipes_are_captured
     the_async_form_forks_too
     relayed_lines_do_not_stand_in_the_way

@@ -25,6 +25,7 @@ const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
     ("tests/fork.rs", "gives the promise, and has exit handlers that libc alone registers"),
     ("tests/fork/own.rs", "makes a copy as a user may"),
+    ("tests/fork/threads.rs", "traces a thread as a debugger does"),
     ("tests/forkserver/limits.rs", "puts a program under a filter of system calls"),
     ("tests/pipe/travel.rs", "gives numbers that nobody owns"),
     ("tests/process_by_spawn.rs", "sets the start method before the harness begins"),

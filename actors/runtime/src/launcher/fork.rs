@@ -29,9 +29,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// A thread that has been joined is counted by the kernel for an instant more.
-const COUNT_TRIES: u32 = 20;
-
 /// The library's threads do nothing that takes so long, but wait for a standard error that
 /// nobody reads.
 const PARK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -135,13 +132,9 @@ pub(super) fn copy(caller: &Caller, is_unchecked: bool) -> Result<Option<Raw>, S
 
 /// Refuses when there is a thread beside the caller and the library's own.
 fn check_threads(caller: &Caller) -> Result<(), StartError> {
-    let mut others = foreign_threads(caller)?;
-    for _ in 0..COUNT_TRIES {
-        if others.is_empty() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-        others = foreign_threads(caller)?;
+    let others = clone::settled(|| foreign_threads(caller), Vec::is_empty)?;
+    if others.is_empty() {
+        return Ok(());
     }
     let name = |id: &i32| std::fs::read_to_string(format!("/proc/self/task/{id}/comm"));
     let mut names: Vec<String> = others.iter().filter_map(|id| name(id).ok()).collect();

@@ -13,6 +13,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 /// Which side of a copy this is.
 #[derive(Debug)]
@@ -30,18 +31,57 @@ pub(crate) struct OnlyThread(PhantomData<*const ()>);
 impl OnlyThread {
     /// Counts the threads; the error is their number.
     pub(crate) fn check() -> io::Result<Result<Self, usize>> {
-        let count = threads()?.len();
+        let count = settled(|| Ok(threads()?.len()), |count| *count == 1)?;
         Ok(if count == 1 { Ok(Self(PhantomData)) } else { Err(count) })
     }
 }
 
-/// The ids of this process's threads.
+/// Looks again while what is found is not well, as often as the last steps take of a thread
+/// that was waited for in another way than by joining it.
+///
+/// # Errors
+/// What `look` says.
+pub(crate) fn settled<T>(
+    look: impl Fn() -> io::Result<T>,
+    is_well: impl Fn(&T) -> bool,
+) -> io::Result<T> {
+    const TRIES: u32 = 20;
+    let mut found = look()?;
+    for _ in 0..TRIES {
+        if is_well(&found) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        found = look()?;
+    }
+    Ok(found)
+}
+
+/// The ids of this process's threads, but for those that run nothing any more.
 pub(crate) fn threads() -> io::Result<Vec<i32>> {
     let mut ids = Vec::new();
     for task in std::fs::read_dir("/proc/self/task")? {
         ids.extend(task?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
     }
+    // With one there is nothing to find out: it is the one that asks.
+    if ids.len() > 1 {
+        ids.retain(|id| !is_ending(*id));
+    }
     Ok(ids)
+}
+
+/// Whether a thread runs nothing any more, and so holds nothing: one that has been joined is
+/// counted until the kernel has come to take it away, which is late on a busy machine.
+fn is_ending(thread: i32) -> bool {
+    /// `PF_EXITING` among the flags in the ninth field of `proc_pid_stat(5)`.
+    const EXITING: u64 = 4;
+    let stat = match std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")) {
+        Ok(stat) => stat,
+        Err(error) => return matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+    };
+    // The second field, a name in parentheses, may have anything in it.
+    let flags = stat.rsplit(')').next().and_then(|fields| fields.split_whitespace().nth(6));
+    flags.and_then(|flags| flags.parse().ok()).is_some_and(|flags: u64| flags & EXITING != 0)
 }
 
 /// The id of the calling thread, asked of the kernel: nothing remembers it over a fork.
