@@ -46,6 +46,11 @@ fn said_main() -> PathBuf {
     format!("{}.main", path()).into()
 }
 
+/// Is there once this child has said its last.
+fn said(number: u64) -> PathBuf {
+    format!("{}.{number}", path()).into()
+}
+
 /// Uses the method that the test asks for.
 fn set_method() {
     let method: StartMethod = std::env::var(METHOD).unwrap().parse().unwrap();
@@ -101,8 +106,10 @@ fn joins() {
         let body = |number: u64| {
             note_pid();
             until("main has ended", || said_main().exists());
-            std::thread::sleep(Duration::from_millis(150 * (number + 1)));
+            std::thread::sleep(Duration::from_millis(150));
+            until("the one before has said so", || number == 0 || said(number - 1).exists());
             println!("child {number}");
+            std::fs::write(said(number), "").unwrap();
         };
         Process::spawn(body, (number,)).unwrap();
     }
