@@ -189,7 +189,7 @@ impl Crew {
     ) -> io::Result<()> {
         let crew = self.clone();
         let name = format!("{}_{}", self.name, inner.made);
-        std::thread::Builder::new().name(name).spawn(move || crew.serve(tell))?;
+        named(&name).spawn(move || crew.serve(tell))?;
         inner.made += 1;
         inner.threads += 1;
         // It will look for work, whether or not it is woken.
@@ -369,4 +369,9 @@ fn finish(end: Option<Promise<()>>) {
         end.decide(Ok(()));
         end.call_back();
     }
+}
+
+/// A thread to be, of this name but for zero bytes, which the system has in none.
+pub(super) fn named(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.replace('\0', ""))
 }

@@ -4,6 +4,7 @@
 //! end one. Neighbours: `current.rs` is what such a thread knows of itself, `living.rs` knows
 //! those that run.
 
+use super::crew::named;
 use super::living;
 use crate::error::{Error, JoinError, Result};
 use crate::executor::{Future, Promise};
@@ -242,7 +243,7 @@ impl ProcessRef {
         };
         living::enlist(self);
         let me = self.clone();
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let thread = named(&name).spawn(move || {
             CURRENT.set(Some(me.0.clone()));
             me.0.thread.store(this_thread(), Ordering::Release);
             // What it returned may be dropped here, and panic, when nobody has a handle.

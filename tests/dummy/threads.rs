@@ -71,6 +71,19 @@ fn a_thread_has_a_sentinel_until_it_is_closed() {
     assert_eq!((never.pid(), never.exitcode()), (None, None));
 }
 
+#[test]
+fn a_name_may_be_one_that_no_thread_can_have() {
+    let p = Process::new(|| (), ()).unwrap();
+    p.set_name("zero\0byte").unwrap();
+    p.start().unwrap();
+    p.join().unwrap();
+    assert_eq!((p.name().as_str(), p.exitcode()), ("zero\0byte", Some(0)));
+    let builder = ThreadPoolExecutor::builder().thread_name_prefix("zero\0byte");
+    let name = || std::thread::current().name().map(str::to_owned);
+    let name = builder.build().unwrap().submit(name, ()).unwrap().result().unwrap();
+    assert_eq!(name.as_deref(), Some("zerobyte_0"));
+}
+
 /// Rows proc-03, proc-15, active-01, and the states of a handle.
 #[test]
 fn a_thread_has_the_life_of_a_process() {
