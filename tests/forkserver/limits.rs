@@ -33,6 +33,27 @@ fn a_start_that_lacks_descriptors_leaves_no_worker() {
     });
 }
 
+/// The end of a scope is before the last steps of its threads.
+#[test]
+fn a_preload_may_have_had_threads() {
+    struct Slow;
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    thread_local! {
+        static AT_THE_END: Slow = const { Slow };
+    }
+    in_a_node!(|| {
+        set_forkserver_preload(|| {
+            std::thread::scope(|scope| drop(scope.spawn(|| AT_THE_END.with(|_| ()))));
+        })
+        .unwrap();
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+    });
+}
+
 #[test]
 fn a_start_without_a_time_of_its_own_waits_for_the_preload() {
     in_a_node!(|| {
