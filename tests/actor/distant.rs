@@ -4,7 +4,7 @@
 use crate::util::{state, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use procession::{Actor, CallError, methods};
+use procession::{Actor, CallError, Reply, methods};
 use serde::{Deserialize, Serialize};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -41,6 +41,19 @@ fn stopped() -> (WorkerRef, Pid, WorkerRef) {
     kill(process, Signal::SIGSTOP).unwrap();
     until("it is stopped", || state(pid) == Some('T'));
     (boss, process, helper)
+}
+
+#[test]
+fn the_first_use_may_be_as_an_actor_of_ractor() {
+    let boss = Worker.spawn().unwrap();
+    let helper = boss.hire().unwrap();
+    let actor = helper.ractor().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let pid =
+        runtime.block_on(async { ractor::call!(actor, |port| WorkerMsg::Pid(Reply::from(port))) });
+    assert_eq!(pid.unwrap(), boss.pid().unwrap());
+    boss.stop();
+    until("it has ended as its actor did", || actor.get_status() == ractor::ActorStatus::Stopped);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 use super::reference::ActorRef;
 use super::{CallError, Handler};
-use crate::down::Down;
+use crate::down::{Down, Monitor};
 use crate::node::{hidden, tree};
 use crate::wait;
 use ractor::{Actor, ActorProcessingErr, SupervisionEvent};
@@ -24,16 +24,17 @@ impl<A: Handler> ActorRef<A> {
     ///
     /// # Errors
     /// [`CallError::Unreachable`]: the hidden thread cannot be had, or there is no way to
-    /// watch the actor.
+    /// watch the actor. The first use of a reference from elsewhere may wait for it for 5 s.
     pub fn ractor(&self) -> Result<ractor::ActorRef<A::Msg>, CallError> {
         if hidden::is_current() {
             return Err(CallError::WouldDeadlock);
         }
-        let actor = self.clone();
+        // Here, for the hidden thread cannot wait for an introduction.
+        let watched = (self.clone(), self.monitor()?);
         let spawned = hidden::run(async move {
             let root = tree::root().await.map_err(io::Error::other)?;
             let proxy = Proxy(PhantomData);
-            let spawned = Actor::spawn_linked(None, proxy, actor, root).await;
+            let spawned = Actor::spawn_linked(None, proxy, watched, root).await;
             spawned.map(|(proxy, _)| proxy).map_err(io::Error::other)
         });
         let spawned = spawned.map_err(unreachable)?;
@@ -56,14 +57,13 @@ struct State<A: Handler> {
 impl<A: Handler> Actor for Proxy<A> {
     type Msg = A::Msg;
     type State = State<A>;
-    type Arguments = ActorRef<A>;
+    type Arguments = (ActorRef<A>, Monitor);
 
     async fn pre_start(
         &self,
         myself: ractor::ActorRef<A::Msg>,
-        actor: ActorRef<A>,
+        (actor, monitor): (ActorRef<A>, Monitor),
     ) -> Result<State<A>, ActorProcessingErr> {
-        let monitor = actor.monitor()?;
         // ractor has no way for an actor to fail but an error of a handler of its own; a
         // child's failure is one.
         let (watcher, _) = Actor::spawn_linked(None, Watcher, (), myself.get_cell()).await?;
