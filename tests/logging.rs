@@ -11,6 +11,7 @@ use procession::log::{effective_level, log, set_level};
 use procession::{Connection, LogLevel, Pipe, Process, log_to_stderr};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 use util::{SOON, alone, alone_command, is_alone, run};
 
@@ -217,6 +218,44 @@ fn long_lines_of_many_processes_arrive_whole() {
         *next += 1;
     }
     assert_eq!(next, (0..WRITERS).map(|number| (number, LINES / WRITERS)).collect());
+}
+
+/// As with a pager that nobody scrolls: who cannot be heard waits, and takes nobody's place.
+#[test]
+fn long_lines_wait_for_a_reader_that_rests() {
+    const NAME: &str = "long_lines_wait_for_a_reader_that_rests";
+    const FEW: u64 = 200;
+    fn writer(number: u64) {
+        let filling = filling();
+        for line in 0..FEW {
+            tracing::warn!("{number} {line} {filling}.");
+        }
+    }
+    if is_alone(NAME) {
+        log_to_stderr(LogLevel::Warning).unwrap();
+        let all = [0, 1].map(|number| Process::spawn(writer, (number,)).unwrap());
+        for p in all {
+            p.join().unwrap();
+            assert_eq!(p.exitcode(), Some(0));
+        }
+        return;
+    }
+    let mut child =
+        alone_command(NAME).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Longer than a line waits before it looks after its parent.
+    std::thread::sleep(Duration::from_millis(6500));
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success());
+    let filling = filling();
+    let mut next = [0; 2];
+    for line in text.lines() {
+        let (_, rest) = line.split_once("] ").unwrap();
+        let number = usize::from(rest.starts_with('1'));
+        assert!(rest == format!("{number} {} {filling}.", next[number]), "mixed: {line}");
+        next[number] += 1;
+    }
+    assert_eq!(next, [FEW; 2]);
 }
 
 /// Lines that fit into one write are whole without anybody's help (sc-352).

@@ -10,7 +10,8 @@
 use super::{Node, control, hidden};
 use crate::launcher::hello::{self, Hello, LogSettings, ToParent};
 use crate::launcher::{ParentDeath, StartMethod};
-use crate::proc_tree::AdoptionWatch;
+use crate::link::LinkError;
+use crate::proc_tree::{self, AdoptionWatch};
 use crate::sync::lock;
 use crate::sys::socket::duplicate;
 use crate::sys::watch::{Ending, Held, watch};
@@ -26,9 +27,10 @@ use tokio::time::sleep;
 /// Exit code of a process that ends because its parent is gone.
 const ORPHANED_CODE: i32 = 1;
 
-/// A long log line waits so long for a parent that reads nothing; then the child writes it
-/// itself. For one that reads it waits: written here, the line would stand before its
-/// predecessors.
+/// A long log line waits so long for a parent that reads nothing before it is asked whether
+/// that one has been stopped; then the child writes it itself. One that is at work reads when
+/// the reader of standard error lets it: written here, the line would wait for that reader as
+/// well, and come before its predecessors, or between the halves of another's.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A line above this size does not go through the parent, in bytes.
@@ -95,7 +97,19 @@ fn through_parent(line: &[u8]) -> bool {
     let Some(parent) = node.parent() else { return false };
     // The hidden thread does not wait.
     let patience = if hidden::is_current() { Duration::ZERO } else { LOG_PATIENCE };
-    hello::send_to_reader(&parent.control, &ToParent::Log(line.to_vec()), patience).is_ok()
+    let message = ToParent::Log(line.to_vec());
+    loop {
+        match hello::send_to_reader(&parent.control, &message, patience) {
+            Err(LinkError::Timeout) if !patience.is_zero() && is_at_work(parent.pid) => {}
+            outcome => return outcome.is_ok(),
+        }
+    }
+}
+
+/// Whether the parent is there, and not stopped.
+fn is_at_work(parent: u32) -> bool {
+    let entry = proc_tree::entry(parent.cast_signed());
+    entry.is_ok_and(|entry| entry.is_some_and(|entry| !b"TtZX".contains(&entry.state)))
 }
 
 /// Ends this process in good order, within `grace`, when its parent is gone.
