@@ -120,7 +120,9 @@ impl ProcessRef {
             MailboxError::Timeout => Error::Timeout,
             MailboxError::Encode(error) => Error::Encode(error),
             MailboxError::Io(error) => Error::Io(error),
-            MailboxError::Actor => Error::Invalid("an actor is sent messages by a reference to it"),
+            MailboxError::IsActor => {
+                Error::Invalid("an actor is sent messages by a reference to it")
+            }
             _ => Error::Closed,
         })
     }

@@ -158,7 +158,7 @@ struct Busy;
 #[procession::methods]
 impl Busy {
     pub fn reads_mail(&self) -> bool {
-        !matches!(mailbox::<u8>().try_recv(), Err(MailboxError::Actor))
+        !matches!(mailbox::<u8>().try_recv(), Err(MailboxError::IsActor))
     }
 }
 

@@ -42,7 +42,7 @@ pub enum MailboxError {
     NoParent,
     /// The process is an actor: its messages are those of its protocol, and go by a reference.
     #[error("a process that is an actor has no other mailbox; send by a reference to it")]
-    Actor,
+    IsActor,
     /// The message is of another type than the one that was asked for. It is gone.
     #[error("the message is no {wanted}, as was asked for")]
     OtherType {
@@ -89,7 +89,7 @@ pub fn send<M: Serialize + 'static>(
     timeout: Duration,
 ) -> Result<(), MailboxError> {
     if child.ends_by_message() {
-        return Err(MailboxError::Actor);
+        return Err(MailboxError::IsActor);
     }
     let encoded = codec::encode(message)?;
     let mut header = Header::new(Kind::Mail, encoded.bytes.len()).map_err(io::Error::other)?;
@@ -148,7 +148,7 @@ pub fn receive<M: DeserializeOwned + 'static>(
     let node = node::current();
     let parent = node.parent().ok_or(MailboxError::NoParent)?;
     if control::is_actor() {
-        return Err(MailboxError::Actor);
+        return Err(MailboxError::IsActor);
     }
     loop {
         match parent.data.recv(deadline)? {
