@@ -182,16 +182,22 @@ mod tests {
         pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
     }
 
+    /// A scheduler that has begun, and what it has said.
+    fn of_one_worker<T: Clone>() -> (Scheduler<T>, Vec<Effect<T>>) {
+        let budget = Intensity { max_restarts: 0, period: Duration::from_secs(1) };
+        let (max_tasks, idle_ms) = (None, None);
+        let options = Options { workers: 1, max_tasks, budget, on_demand: false, idle_ms };
+        let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+        scheduler.begin(&mut out);
+        (scheduler, out)
+    }
+
     /// Each is looked at once, however many are not wanted any more.
     #[test]
     fn many_tasks_that_are_not_wanted_are_dropped_in_one_go() {
         const MANY: usize = 1_000;
-        let budget = Intensity { max_restarts: 0, period: Duration::from_secs(1) };
-        let (max_tasks, idle_ms) = (None, None);
-        let options = Options { workers: 1, max_tasks, budget, on_demand: false, idle_ms };
         for withdraws in [false, true] {
-            let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
-            scheduler.begin(&mut out);
+            let (mut scheduler, mut out) = of_one_worker();
             let mut submit = || scheduler.submit((), 1, Terms::default(), 0, &mut out);
             let tasks: Vec<_> = (0..MANY).map_while(|_| submit().ok()).collect();
             out.clear();
@@ -215,12 +221,8 @@ mod tests {
     #[test]
     fn many_calls_that_are_dropped_one_by_one_take_few_looks() {
         const MANY: usize = 1_000;
-        let budget = Intensity { max_restarts: 0, period: Duration::from_secs(1) };
-        let (max_tasks, idle_ms) = (None, None);
-        let options = Options { workers: 1, max_tasks, budget, on_demand: false, idle_ms };
         for withdraws in [false, true] {
-            let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
-            scheduler.begin(&mut out);
+            let (mut scheduler, mut out) = of_one_worker();
             let mut submit = |at| scheduler.submit(at, 1, Terms::default(), 0, &mut out);
             let tasks: Vec<_> = (0..MANY).map_while(|at| submit(at).ok()).collect();
             LOOKS.set(0);
