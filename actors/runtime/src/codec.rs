@@ -14,7 +14,7 @@ mod packed;
 mod tests;
 mod transfer;
 
-pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, FrameEnd, Marked, frames, next_frame};
+pub use batch::{BatchDecoder, BatchEncoder, FRAME_HEADER, Marked, frames, whole_frames};
 pub(crate) use batch::{decode_first, head_of_bytes};
 pub(crate) use bounded::bounded;
 pub(crate) use brief::encode_briefly;

@@ -240,7 +240,7 @@ pub enum Marked<T, M> {
 
 /// Where a frame ends, counted from its beginning.
 #[derive(Debug, Clone, Copy)]
-pub struct FrameEnd {
+struct FrameEnd {
     /// The place behind its last byte.
     pub end: usize,
     /// Whether it is marked.
@@ -250,7 +250,7 @@ pub struct FrameEnd {
 /// The frame that begins the bytes: `None` when there are none, `Some(None)` when it is
 /// not whole.
 #[inline]
-pub fn next_frame(bytes: &[u8]) -> Option<Option<FrameEnd>> {
+fn next_frame(bytes: &[u8]) -> Option<Option<FrameEnd>> {
     if bytes.is_empty() {
         return None;
     }
@@ -259,6 +259,23 @@ pub fn next_frame(bytes: &[u8]) -> Option<Option<FrameEnd>> {
         let end = FRAME_HEADER + (header & !MARK) as usize;
         (end <= bytes.len()).then_some(FrameEnd { end, is_marked: header & MARK != 0 })
     }))
+}
+
+/// How many whole frames begin these bytes, at most so many, and where the last of them ends.
+pub fn whole_frames(bytes: &[u8], most: u32) -> (u32, usize) {
+    let (mut count, mut end) = (0, 0);
+    while count < most
+        && let Some(Some(frame)) = next_frame(&bytes[end..])
+    {
+        // Numbers make frames that are all alike: where the next one begins need not be
+        // read out of the one before it, which has a processor wait for each.
+        let rest = bytes[end..].chunks_exact(frame.end).take((most - count) as usize);
+        let header = &bytes[end..end + FRAME_HEADER];
+        let alike = rest.take_while(|next| next[..FRAME_HEADER] == *header).count();
+        end += alike * frame.end;
+        count += u32::try_from(alike).unwrap_or(most);
+    }
+    (count, end)
 }
 
 /// Where the frames of this range lie in a batch; `None` when there are not so many.

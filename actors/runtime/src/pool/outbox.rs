@@ -6,7 +6,7 @@
 //! not fit into the ring, or has descriptors beside it, goes over the stream; a mark in the
 //! ring keeps its place.
 
-use crate::codec::{Encoded, Packed, next_frame};
+use crate::codec::{Encoded, Packed, whole_frames};
 use crate::sys::memory::anonymous;
 use crate::sys::outbox::{OutboxMemory, RING, SIZE};
 use procession_protocols::pool::bell::{self, Alarm, Which, Words};
@@ -191,13 +191,7 @@ impl Tray {
             self.taken += SPILLED.len();
             return Some(Results::Spilled);
         }
-        let (mut count, mut end) = (0, 0);
-        while count < most
-            && let Some(Some(frame)) = next_frame(&rest[end..])
-        {
-            end += frame.end;
-            count += 1;
-        }
+        let (count, end) = whole_frames(rest, most);
         if count == 0 {
             return None;
         }
