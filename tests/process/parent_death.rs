@@ -157,8 +157,9 @@ fn grace_has_an_end() {
     }
     let mut parent = Parent::start(NAME);
     let child = parent.pids("child", 1)[0];
-    parent.kill();
+    // Before the kill: this thread may not get on for a while after it.
     let killed = Instant::now();
+    parent.kill();
     lines(&parent.folder.file("hook"), 1);
     until("it is gone", || !lives(child));
     let took = killed.elapsed();
