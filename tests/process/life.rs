@@ -234,6 +234,21 @@ fn surroundings_are_as_asked() {
     assert!(error.to_string().contains("working directory"), "{error}");
 }
 
+/// Names of files are bytes.
+#[test]
+fn a_working_directory_may_have_any_name() {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut name = format!("procession-bytes-{}-", std::process::id()).into_bytes();
+    name.push(0xff);
+    let path = std::env::temp_dir().join(std::ffi::OsStr::from_bytes(&name));
+    std::fs::create_dir(&path).unwrap();
+    let here = || std::env::current_dir().unwrap().into_os_string().into_vec();
+    let started = Process::builder(here, ()).current_dir(&path).start();
+    let seen = started.and_then(|p| p.result_timeout(SOON));
+    std::fs::remove_dir(&path).unwrap();
+    assert!(seen.unwrap().ends_with(&name));
+}
+
 #[test]
 fn arguments_that_cannot_travel_are_errors_before_anything_starts() {
     #[derive(serde::Deserialize)]

@@ -82,7 +82,7 @@ async fn exchange(child: Arc<Child>) -> Result<(), StartError> {
 /// Offers hello and arguments to the socket. The parent drops them here: from now on
 /// only the link may hold what has not gone out yet. What the child prints is read from now on
 /// too: it may print more than a pipe holds before it is ready.
-fn begin(starting: &mut Starting) -> std::io::Result<()> {
+fn begin(starting: &mut Starting) -> Result<(), StartError> {
     if starting.child.relay().count() > 0 {
         let child = starting.child.clone();
         hidden::handle()?.spawn(async move { tree::pump(&child) });
@@ -90,9 +90,12 @@ fn begin(starting: &mut Starting) -> std::io::Result<()> {
     let control = starting.child.control();
     let hello = ToChild::Hello(Box::new(starting.hello.clone()));
     let (given, args) = (std::mem::take(&mut starting.given), starting.request.take_args());
-    // A child that is dead already is found out by the first step.
-    let _ = hello::post_hello(control, &hello, given, args);
-    Ok(())
+    match hello::post_hello(control, &hello, given, args) {
+        // A child that is dead already is found out by the first step.
+        Ok(()) | Err(LinkError::Closed) => Ok(()),
+        Err(LinkError::Io(error)) => Err(error.into()),
+        Err(other) => Err(std::io::Error::other(other).into()),
+    }
 }
 
 /// One look at the child: `None` when there is nothing new.

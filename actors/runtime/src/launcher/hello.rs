@@ -130,7 +130,8 @@ pub(crate) struct LogSettings {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Surroundings {
     pub(crate) env: Option<Vec<(OsString, OsString)>>,
-    pub(crate) current_dir: Option<PathBuf>,
+    /// No `PathBuf`: of those only UTF-8 travels.
+    pub(crate) current_dir: Option<OsString>,
     pub(crate) umask: Option<u32>,
     pub(crate) rlimits: Vec<super::spec::Rlimit>,
     pub(crate) affinity: Option<Vec<usize>>,
@@ -233,7 +234,7 @@ impl Surroundings {
         Self {
             // exec brings its own.
             env: (spec.method != StartMethod::Spawn).then(|| spec.env.apply()),
-            current_dir: spec.current_dir.clone(),
+            current_dir: spec.current_dir.clone().map(PathBuf::into_os_string),
             umask: if of_a_zygote { umask() } else { None },
             rlimits: spec.rlimits.clone(),
             affinity: spec.affinity.clone().or_else(|| affinity().map(|set| processors(&set))),
