@@ -4,9 +4,14 @@
 //! Neighbour: `process.rs` says who begins and ends.
 
 use super::process::{ProcessRef, current};
+use crate::error::Error;
 use procession_runtime::finalizer;
 use procession_runtime::sync::lock;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Those that are being started are looked at this often.
+const START_PERIOD: Duration = Duration::from_millis(1);
 
 /// Those that run, and the process that they run in: a copy of it has none of them.
 static LIVING: Mutex<(u32, Vec<ProcessRef>)> = Mutex::new((0, Vec::new()));
@@ -52,9 +57,14 @@ fn join_all() {
             living.1.iter().find(is_awaited).cloned()
         };
         let Some(next) = next else { return };
-        if let Err(error) = next.join() {
-            tracing::warn!(target: "procession", %error, "{next:?} is not waited for");
-            return;
+        match next.join() {
+            Ok(()) => {}
+            // There is a thread for it in a moment, or none to be had.
+            Err(Error::NotStarted) => std::thread::sleep(START_PERIOD),
+            Err(error) => {
+                tracing::warn!(target: "procession", %error, "{next:?} is not waited for");
+                return;
+            }
         }
     }
 }

@@ -63,14 +63,19 @@ struct Inner {
 }
 
 enum Phase {
-    New {
-        work: Box<dyn FnOnce() -> i32 + Send>,
-        end: Promise<()>,
-    },
+    New(Work),
+    /// Its thread is asked for.
+    Starting,
     Started,
     Ended(i32),
     /// With the exit code, if it was started.
     Closed(Option<i32>),
+}
+
+/// What its thread is to do, and how it says that it has.
+struct Work {
+    run: Box<dyn FnOnce() -> i32 + Send>,
+    end: Promise<()>,
 }
 
 /// A descriptor that becomes readable when a thread that stands for a process ends.
@@ -201,7 +206,7 @@ impl<R> fmt::Debug for Process<R> {
 }
 
 impl ProcessRef {
-    fn new(work: Box<dyn FnOnce() -> i32 + Send>) -> Self {
+    fn new(run: Box<dyn FnOnce() -> i32 + Send>) -> Self {
         let maker = current();
         let nth = maker.as_ref().map_or(&FIRST, |life| &life.children);
         let nth = nth.fetch_add(1, Ordering::Relaxed) + 1;
@@ -215,7 +220,12 @@ impl ProcessRef {
         let end = Promise::new();
         let ended = end.future();
         Self(Arc::new(Life {
-            inner: Mutex::new(Inner { name, daemon, phase: Phase::New { work, end }, watch: None }),
+            inner: Mutex::new(Inner {
+                name,
+                daemon,
+                phase: Phase::New(Work { run, end }),
+                watch: None,
+            }),
             parent: maker.map_or(0, |life| life.number),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed) + 1,
             children: AtomicU32::new(0),
@@ -228,12 +238,12 @@ impl ProcessRef {
     ///
     /// # Errors
     /// [`Error::AlreadyStarted`], [`Error::Closed`]; [`Error::Io`] when no thread is to be
-    /// had.
+    /// had: then it can be started again.
     pub fn start(&self) -> Result<()> {
-        let (work, end, name) = {
+        let (work, name) = {
             let inner = &mut *lock(&self.0.inner);
-            match std::mem::replace(&mut inner.phase, Phase::Started) {
-                Phase::New { work, end } => (work, end, inner.name.clone()),
+            match std::mem::replace(&mut inner.phase, Phase::Starting) {
+                Phase::New(work) => (work, inner.name.clone()),
                 other => {
                     let is_closed = matches!(other, Phase::Closed(_));
                     inner.phase = other;
@@ -242,21 +252,36 @@ impl ProcessRef {
             }
         };
         living::enlist(self);
-        let me = self.clone();
+        // What a thread is given is gone with it, also when there comes to be none.
+        let given = Arc::new(Mutex::new(Some(work)));
+        let (me, work) = (self.clone(), given.clone());
         let thread = named(&name).spawn(move || {
+            let Some(Work { run, end }) = lock(&work).take() else { return };
             CURRENT.set(Some(me.0.clone()));
             me.0.thread.store(this_thread(), Ordering::Release);
+            me.has_begun();
             // What it returned may be dropped here, and panic, when nobody has a handle.
-            me.has_ended(catch(work).unwrap_or(1));
+            me.has_ended(catch(run).unwrap_or(1));
             CURRENT.set(None);
             let _ = end.set_result(());
         });
         if let Err(error) = thread {
-            // The function and the promise are gone with the attempt.
-            self.has_ended(1);
+            living::strike(self);
+            if let Some(work) = lock(&given).take() {
+                lock(&self.0.inner).phase = Phase::New(work);
+            }
             return Err(error.into());
         }
+        self.has_begun();
         Ok(())
+    }
+
+    /// Its thread is there. It may have ended by now.
+    fn has_begun(&self) {
+        let phase = &mut lock(&self.0.inner).phase;
+        if matches!(phase, Phase::Starting) {
+            *phase = Phase::Started;
+        }
     }
 
     fn has_ended(&self, code: i32) {
@@ -272,7 +297,7 @@ impl ProcessRef {
     /// The id of the process that it is a thread of; `None` before the start.
     pub fn pid(&self) -> Option<u32> {
         let phase = &lock(&self.0.inner).phase;
-        let is_new = matches!(phase, Phase::New { .. } | Phase::Closed(None));
+        let is_new = matches!(phase, Phase::New(_) | Phase::Starting | Phase::Closed(None));
         (!is_new).then(std::process::id)
     }
 
@@ -295,12 +320,12 @@ impl ProcessRef {
     /// joined or started.
     ///
     /// # Errors
-    /// [`Error::StillRunning`].
+    /// [`Error::StillRunning`], also while another thread starts it.
     pub fn close(&self) -> Result<()> {
         let inner = &mut *lock(&self.0.inner);
         let code = match inner.phase {
-            Phase::New { .. } => None,
-            Phase::Started => return Err(Error::StillRunning),
+            Phase::New(_) => None,
+            Phase::Starting | Phase::Started => return Err(Error::StillRunning),
             Phase::Ended(code) => Some(code),
             Phase::Closed(code) => code,
         };
@@ -338,7 +363,7 @@ impl ProcessRef {
 
     fn before_start(&self, set: impl FnOnce(&mut Inner)) -> Result<()> {
         let inner = &mut *lock(&self.0.inner);
-        if !matches!(inner.phase, Phase::New { .. }) {
+        if !matches!(inner.phase, Phase::New(_)) {
             return Err(Error::AlreadyStarted);
         }
         set(inner);
@@ -412,7 +437,7 @@ impl ProcessRef {
 impl Inner {
     fn check_started(&self) -> Result<()> {
         match self.phase {
-            Phase::New { .. } => Err(Error::NotStarted),
+            Phase::New(_) | Phase::Starting => Err(Error::NotStarted),
             Phase::Closed(_) => Err(Error::Closed),
             Phase::Started | Phase::Ended(_) => Ok(()),
         }
@@ -438,7 +463,8 @@ impl fmt::Debug for ProcessRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = lock(&self.0.inner);
         let state = match inner.phase {
-            Phase::New { .. } => "initial".to_owned(),
+            Phase::New(_) => "initial".to_owned(),
+            Phase::Starting => "starting".to_owned(),
             Phase::Started => "started".to_owned(),
             Phase::Ended(0) => "stopped".to_owned(),
             Phase::Ended(code) => format!("stopped[{code}]"),

@@ -1,6 +1,7 @@
 //! Threads, pools and programs that end in odd ways, or are asked for something after that.
 
-use crate::util::{SOON, alone_command, is_alone, run, until};
+use crate::util::{SOON, alone, alone_command, is_alone, run, until};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession_runtime::wait::block_on;
 use real::dummy::{Pool, Process, ThreadPoolExecutor, active_children};
 use real::{Error, TaskError};
@@ -9,6 +10,30 @@ use std::time::Duration;
 
 fn sqr(x: i64) -> i64 {
     x * x
+}
+
+/// As with processes: what it was given is not lost with the attempt.
+#[test]
+fn a_start_that_failed_can_be_tried_again() {
+    alone("leaving::a_start_that_failed_can_be_tried_again", || {
+        let memory = Resource::RLIMIT_AS;
+        let (soft, hard) = getrlimit(memory).unwrap();
+        let held = vec![7u8; 3];
+        let p = Process::new(move |n: u8| n + held[0], (1,)).unwrap();
+        let text = format!("{p:?}");
+        // No room for the stack of another thread.
+        setrlimit(memory, 1 << 20, hard).unwrap();
+        let failed = p.start();
+        setrlimit(memory, soft, hard).unwrap();
+        assert!(matches!(failed, Err(Error::Io(_))), "{failed:?}");
+        assert!(active_children().is_empty());
+        assert_eq!((p.pid(), p.exitcode(), format!("{p:?}")), (None, None, text));
+        assert!(matches!(p.join(), Err(Error::NotStarted)));
+        p.set_name("again").unwrap();
+        p.start().unwrap();
+        assert_eq!(p.result_timeout(SOON).unwrap(), 8);
+        assert!(matches!(p.start(), Err(Error::AlreadyStarted)));
+    });
 }
 
 /// Nobody waits then for the call that ends it.
