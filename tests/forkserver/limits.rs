@@ -121,6 +121,24 @@ fn a_sandbox_that_the_program_put_itself_into_holds_its_workers() {
     });
 }
 
+#[test]
+fn a_niceness_that_the_program_takes_on_is_its_workers_too() {
+    in_a_node!(|| {
+        one_start();
+        one_start();
+        rustix::process::setpriority_process(None, 5).unwrap();
+        let look = || rustix::process::getpriority_process(None).unwrap();
+        for method in [StartMethod::ForkServer, StartMethod::Spawn] {
+            let seen = [0, 3].map(|more| {
+                let process = context(method).builder(look, ()).nice(more).start().unwrap();
+                process.result_timeout(SOON).unwrap()
+            });
+            assert_eq!(seen, [5, 8], "{method}");
+        }
+        assert_eq!(one_start(), Some(StartMethod::ForkServer));
+    });
+}
+
 /// The server was started while the output went somewhere for a while.
 #[test]
 fn output_that_was_captured_ends_though_the_server_lives() {

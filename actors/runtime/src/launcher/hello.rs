@@ -135,7 +135,9 @@ pub(crate) struct Surroundings {
     pub(crate) umask: Option<u32>,
     pub(crate) rlimits: Vec<super::spec::Rlimit>,
     pub(crate) affinity: Option<Vec<usize>>,
-    pub(crate) nice: i32,
+    pub(crate) niceness: Option<i32>,
+    /// Whether it was asked for, not only inherited.
+    pub(crate) is_nice: bool,
 }
 
 /// Why a child refuses to run.
@@ -227,7 +229,7 @@ impl Hello {
 
 impl Surroundings {
     /// Ours and what the spec changes. A zygote has those of its own start, so that its
-    /// workers are told everything. The processors are those of the calling thread,
+    /// workers are told everything. Processors and niceness are those of the calling thread,
     /// whichever thread makes the child.
     fn of_the_moment(spec: &LaunchSpec) -> Self {
         let of_a_zygote = spec.method == StartMethod::ForkServer;
@@ -238,7 +240,8 @@ impl Surroundings {
             umask: if of_a_zygote { umask() } else { None },
             rlimits: spec.rlimits.clone(),
             affinity: spec.affinity.clone().or_else(|| affinity().map(|set| processors(&set))),
-            nice: spec.nice,
+            niceness: environment::niceness().ok().map(|now| now.saturating_add(spec.nice)),
+            is_nice: spec.nice != 0,
         }
     }
 
@@ -271,8 +274,14 @@ impl Surroundings {
                     .map_err(|error| failed("affinity")(error.into()))?;
             }
         }
-        if self.nice != 0 {
-            environment::add_nice(self.nice).map_err(failed("niceness"))?;
+        if let Some(niceness) = self.niceness
+            && environment::niceness().ok() != Some(niceness)
+        {
+            match environment::set_niceness(niceness) {
+                // Where it may not be lowered again, it is as far as it goes.
+                Err(error) if self.is_nice => return Err(failed("niceness")(error)),
+                _ => {}
+            }
         }
         Ok(())
     }

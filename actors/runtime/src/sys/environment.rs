@@ -103,19 +103,23 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> 
     }
 }
 
-/// Adds to this process's niceness.
-pub(crate) fn add_nice(by: i32) -> io::Result<()> {
-    // SAFETY: both calls take integers. -1 can be a niceness, so errno tells failure.
+/// The niceness of the calling thread.
+pub(crate) fn niceness() -> io::Result<i32> {
+    // SAFETY: the call takes integers. -1 can be a niceness, so errno tells failure.
     unsafe {
         *libc::__errno_location() = 0;
         let now = libc::getpriority(libc::PRIO_PROCESS, 0);
-        if *libc::__errno_location() != 0
-            || libc::setpriority(libc::PRIO_PROCESS, 0, now.saturating_add(by)) != 0
-        {
-            return Err(io::Error::last_os_error());
-        }
+        if *libc::__errno_location() == 0 { Ok(now) } else { Err(io::Error::last_os_error()) }
     }
-    Ok(())
+}
+
+/// Sets the niceness of the calling thread; what is no niceness is the nearest that is one.
+pub(crate) fn set_niceness(to: i32) -> io::Result<()> {
+    // SAFETY: the call takes integers.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, to) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// What the calling thread may do, and can give up but not regain.
