@@ -6,6 +6,7 @@
 )]
 
 mod distant;
+mod ends;
 mod host;
 pub mod macros;
 mod mailbox;

@@ -100,17 +100,22 @@ pub(super) fn abandon(fail: impl FnOnce(CallError) + 'static) {
 
 /// The actor whose thread this is, while a reference to it exists.
 pub(super) fn actor() -> Option<Arc<dyn LocalActor>> {
-    CURRENT.with_borrow(|current| current.as_ref()?.actor.upgrade())
+    look(|current| current.actor.upgrade())
 }
 
 /// The actor whose thread this is.
 pub(crate) fn here() -> Option<ActorId> {
-    CURRENT.with_borrow(|current| current.as_ref().map(|current| current.id))
+    look(|current| Some(current.id))
 }
 
 /// Whether this thread is that actor's.
 pub(super) fn is(id: ActorId) -> bool {
-    CURRENT.with_borrow(|current| current.as_ref().is_some_and(|current| current.id == id))
+    here() == Some(id)
+}
+
+/// A thread's other locals may ask after this one has gone; it is nobody's then.
+fn look<T>(with: impl FnOnce(&Current) -> Option<T>) -> Option<T> {
+    CURRENT.try_with(|current| current.borrow().as_ref().and_then(with)).ok()?
 }
 
 /// Makes the current thread one of the library's own, on which nothing may wait for an

@@ -48,13 +48,15 @@ impl EventWaker {
         thread_local! {
             static OWN: OnceCell<Arc<EventWaker>> = const { OnceCell::new() };
         }
-        OWN.with(|own| {
+        let own = OWN.try_with(|own| {
             if let Some(waker) = own.get() {
                 return Ok(waker.clone());
             }
             let waker = Self::new()?;
             Ok(own.get_or_init(|| waker).clone())
-        })
+        });
+        // A thread that is ending has let go of its own, and has other locals that wait.
+        own.unwrap_or_else(|_| Self::new())
     }
 
     /// Takes the mark; true when there was one. It leaves the eventfd alone: whoever

@@ -1,0 +1,52 @@
+//! Actors and what ends: the locals of a thread.
+
+use crate::util::{SOON, alone};
+use procession::{Actor, CallError, Process, methods};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::sync::mpsc;
+
+#[derive(Actor, Serialize, Deserialize)]
+struct Counter(i64);
+
+#[methods]
+impl Counter {
+    pub fn add(&mut self, n: i64) -> i64 {
+        self.0 += n;
+        self.0
+    }
+}
+
+/// What a thread keeps, and what says something when the thread ends.
+struct Farewell(CounterRef, mpsc::Sender<(Result<i64, CallError>, u8)>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.cast().add(100).unwrap();
+        let added = self.0.add_timeout(10, SOON);
+        let process = Process::spawn(|| 7, ()).unwrap();
+        let _ = self.1.send((added, process.result_timeout(SOON).unwrap()));
+    }
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<Farewell>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn what_a_thread_keeps_may_use_actors_when_the_thread_ends() {
+    alone("ends::what_a_thread_keeps_may_use_actors_when_the_thread_ends", || {
+        for counter in [Counter(0).host().unwrap(), Counter(0).spawn().unwrap()] {
+            let (told, outcome) = mpsc::channel();
+            let used = counter.clone();
+            let thread = std::thread::spawn(move || {
+                // Before all that is kept for this thread by others: it goes after that.
+                KEPT.set(Some(Farewell(used.clone(), told)));
+                assert_eq!(used.add(1), Ok(1));
+                assert_eq!(Process::spawn(|| 7, ()).unwrap().result_timeout(SOON).unwrap(), 7);
+            });
+            thread.join().unwrap();
+            assert_eq!(outcome.recv_timeout(SOON).unwrap(), (Ok(111), 7));
+        }
+    });
+}
