@@ -1,7 +1,7 @@
-//! Actors and what ends: the locals of a thread.
+//! Actors and what ends: the locals of a thread, and what a panic carried.
 
 use crate::util::{SOON, alone};
-use procession::{Actor, CallError, Process, methods};
+use procession::{Actor, CallError, ExitReason, Process, methods};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::sync::mpsc;
@@ -14,6 +14,19 @@ impl Counter {
     pub fn add(&mut self, n: i64) -> i64 {
         self.0 += n;
         self.0
+    }
+
+    pub fn prick(&self) {
+        std::panic::panic_any(Thorn);
+    }
+}
+
+/// What panics when it is let go of.
+struct Thorn;
+
+impl Drop for Thorn {
+    fn drop(&mut self) {
+        panic!("on its way out");
     }
 }
 
@@ -49,4 +62,20 @@ fn what_a_thread_keeps_may_use_actors_when_the_thread_ends() {
             assert_eq!(outcome.recv_timeout(SOON).unwrap(), (Ok(111), 7));
         }
     });
+}
+
+#[test]
+fn a_panic_that_carries_another_ends_an_actor_like_any() {
+    for counter in [Counter(0).host().unwrap(), Counter(0).spawn().unwrap()] {
+        let mut monitor = counter.monitor().unwrap();
+        let pricked = counter.prick_timeout(SOON);
+        let is_panic = |reason: &ExitReason| matches!(reason, ExitReason::Panic(_));
+        assert!(
+            matches!(&pricked, Err(CallError::ActorDied { reason, .. }) if is_panic(reason)),
+            "{pricked:?}"
+        );
+        let after = counter.add_timeout(1, SOON);
+        assert!(matches!(&after, Err(CallError::ActorDied { .. })), "{after:?}");
+        assert!(is_panic(&monitor.recv_timeout(SOON).unwrap().reason));
+    }
 }

@@ -33,12 +33,22 @@ pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, PanicReport> {
     DEPTH.set(outer);
     result.map_err(|payload| {
         let message = text_of(payload.as_ref());
-        LAST.take().filter(|report| report.message == message).unwrap_or_else(|| PanicReport {
+        let last = LAST.take();
+        let_go(payload);
+        last.filter(|report| report.message == message).unwrap_or_else(|| PanicReport {
             message,
             location: String::new(),
             backtrace: String::new(),
         })
     })
+}
+
+/// Drops what a panic carried. It is the user's, and its drop may panic in turn.
+fn let_go(payload: Box<dyn Any + Send>) {
+    if let Err(next) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // So may the drop of what that one carries; nothing is lost by a leak.
+        std::mem::forget(next);
+    }
 }
 
 /// As [`catch`], for calls whose panics are somebody else's to report: a child prints
