@@ -29,6 +29,7 @@ const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
     ("tests/forkserver/limits.rs", "puts a program under a filter of system calls"),
     ("tests/pipe/travel.rs", "gives numbers that nobody owns"),
     ("tests/process_by_spawn.rs", "sets the start method before the harness begins"),
+    ("tests/unknown_object.rs", "stands in for a function of the C library"),
     ("tests/util/signals.rs", "installs a signal handler"),
 ];
 
