@@ -216,6 +216,21 @@ fn a_result_without_room_is_lost_with_its_reason() {
     });
 }
 
+/// A program that may write no file at all gets on, but for what has to lie in one.
+#[test]
+fn a_limit_on_files_does_not_end_a_program_that_starts_processes() {
+    alone("faults::a_limit_on_files_does_not_end_a_program_that_starts_processes", || {
+        let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, 0, hard).unwrap();
+        for method in METHODS {
+            let p = Process::builder(|| 1, ()).start_method(method).start().unwrap();
+            assert_eq!(p.result_timeout(SOON).unwrap(), 1, "{method}");
+        }
+        let Err(error) = procession::SharedMemory::anonymous(1) else { panic!("there was room") };
+        assert!(error.to_string().contains("File too large"), "{error}");
+    });
+}
+
 /// A child that is there says itself why it does not run.
 #[test]
 fn a_child_that_cannot_run_says_why() {

@@ -12,6 +12,7 @@ use nix::fcntl::{
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mprotect, munmap};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{ftruncate, linkat};
 use std::io;
@@ -102,9 +103,20 @@ fn path(name: &str) -> String {
     format!("{FOLDER}{name}")
 }
 
-fn reserve(file: BorrowedFd<'_>, size: usize) -> io::Result<()> {
+/// Makes a file so long. Beyond what this process may write (`RLIMIT_FSIZE`) the system would
+/// not only refuse it, but end the process by SIGXFSZ.
+pub(super) fn set_size(file: BorrowedFd<'_>, size: usize) -> io::Result<i64> {
+    let (most, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    if size as u64 > most {
+        return Err(Errno::EFBIG.into());
+    }
     let size = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
     ftruncate(file, size)?;
+    Ok(size)
+}
+
+fn reserve(file: BorrowedFd<'_>, size: usize) -> io::Result<()> {
+    let size = set_size(file, size)?;
     loop {
         match fallocate(file, FallocateFlags::empty(), 0, size) {
             Err(Errno::EINTR) => {}

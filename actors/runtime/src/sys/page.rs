@@ -4,12 +4,11 @@
 //! reserved), references into a mapped page, and the futex calls. What lies where is
 //! decided above, in `crate::words`; what a word means, in the protocols.
 
-use super::memory::Mapping;
+use super::memory::{Mapping, set_size};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::ftruncate;
 use procession_protocols::word::Native;
 use procession_protocols::word::barrier::BarrierWords;
 use procession_protocols::word::condition::{Bell, ConditionWords};
@@ -28,7 +27,7 @@ use std::time::Duration;
 pub(crate) fn sparse(len: usize) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let file = memfd_create(c"procession-words", flags)?;
-    ftruncate(&file, i64::try_from(len).map_err(|_| Errno::EFBIG)?)?;
+    set_size(file.as_fd(), len)?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file)
