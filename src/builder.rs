@@ -262,7 +262,8 @@ impl<R> ProcessBuilder<R> {
         self.on_parent_death(ParentDeath::Detached)
     }
 
-    /// What becomes of it when this process dies; by default it is killed at once.
+    /// What becomes of it when this process dies; by default it is killed at once, unless it
+    /// has changed its user by then (see docs/coexistence.md).
     pub fn on_parent_death(self, fate: ParentDeath) -> Self {
         self.set(|plan| plan.on_parent_death = fate)
     }

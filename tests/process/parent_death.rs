@@ -5,6 +5,7 @@ use crate::util::{
 };
 use nix::sys::signal::Signal;
 use procession::{ParentDeath, Process, ProcessBuilder, StartMethod, parent_process};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,37 @@ fn grace_has_an_end() {
     until("it is gone", || !lives(child));
     let took = killed.elapsed();
     assert!(took >= Duration::from_millis(450) && took < Duration::from_secs(5), "{took:?}");
+}
+
+/// Linux takes the signal of the parent's death from a process that changes its user. It may ask
+/// for it again; what watches the parent during a grace needs none.
+#[test]
+fn a_child_that_changes_its_user_can_be_bound_to_its_parent() {
+    const NAME: &str = "parent_death::a_child_that_changes_its_user_can_be_bound_to_its_parent";
+    if is_alone(NAME) {
+        std::fs::set_permissions(folder(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let body = |asks_again: bool| {
+            if nix::unistd::geteuid().is_root() {
+                nix::unistd::setuid(54_321.into()).unwrap();
+                assert_eq!(nix::sys::prctl::get_pdeathsig().unwrap(), None);
+            }
+            if asks_again {
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
+            }
+            note(&format!("{}/child", folder()), &std::process::id().to_string());
+            sleep_on();
+        };
+        for method in METHODS {
+            Process::builder(body, (true,)).start_method(method).start().unwrap();
+            let watched = Process::builder(body, (false,)).start_method(method);
+            grace(Duration::ZERO)(watched).start().unwrap();
+        }
+        sleep_on();
+    }
+    let mut parent = Parent::start(NAME);
+    let children = parent.pids("child", 4);
+    parent.kill();
+    until("they are gone", || !children.iter().any(|child| lives(*child)));
 }
 
 /// Row proc-06 as it stands: the grandchild waits for its parent, which gets SIGTERM.
