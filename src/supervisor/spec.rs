@@ -164,7 +164,8 @@ impl ChildSpec {
         self
     }
 
-    /// How its process is started.
+    /// How its process is started; by default by [`start_method`](crate::start_method). Instead
+    /// of *fork* it is *spawn*: a supervisor starts its children beside this program's threads.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.method = Some(method);
         self

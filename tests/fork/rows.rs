@@ -2,7 +2,11 @@
 
 use crate::SOON;
 use procession::log::{LogLevel, log};
-use procession::{Barrier, ExclusiveArray, Pool, Process, Run, StartMethod, Stdio, context};
+use procession::{
+    Actor, Barrier, ChildSpec, ExclusiveArray, Pool, Process, Run, StartMethod, Stdio, Strategy,
+    Supervisor, context, methods,
+};
+use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::sync::Mutex;
 
@@ -16,6 +20,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_copy_logs_nothing_before_it_is_asked_for", a_copy_logs_nothing_before_it_is_asked_for),
     ("a_copy_that_has_met_others_is_not_missed", a_copy_that_has_met_others_is_not_missed),
     ("a_slice_is_no_copys_as_well", a_slice_is_no_copys_as_well),
+    ("what_is_supervised_is_no_copy", what_is_supervised_is_no_copy),
 ];
 
 // proc-19
@@ -125,4 +130,32 @@ fn a_slice_is_no_copys_as_well() {
     let other = ExclusiveArray::new([4, 5]).unwrap();
     let sum = Process::fork(move || other.lock().unwrap().iter().sum::<u64>()).unwrap();
     assert_eq!(sum.result_timeout(SOON).unwrap(), 9);
+}
+
+#[derive(Actor, Serialize, Deserialize)]
+struct Asked;
+
+#[methods]
+impl Asked {
+    pub fn method(&self) -> Option<StartMethod> {
+        procession::current_process().start_method()
+    }
+}
+
+/// Its supervisor lives on a thread beside this one.
+fn what_is_supervised_is_no_copy() {
+    let before = procession::start_method_if_set();
+    procession::force_start_method(Some(StartMethod::Fork));
+    let own = ChildSpec::actor("own", || Asked, ()).start_method(StartMethod::Fork);
+    let tree = Supervisor::new(Strategy::OneForOne)
+        .child(ChildSpec::actor("general", || Asked, ()))
+        .child(own)
+        .start();
+    procession::force_start_method(before);
+    let tree = tree.unwrap();
+    for id in ["general", "own"] {
+        let asked = tree.actor::<Asked>(id).unwrap();
+        assert_eq!(asked.method_timeout(SOON).unwrap(), Some(StartMethod::Spawn), "{id}");
+    }
+    tree.stop().unwrap();
 }

@@ -443,7 +443,11 @@ impl ProcessPlan {
         let args = Encoded { bytes: template.bytes.clone(), fds };
         let mut launch =
             LaunchSpec::plain(spec.id.clone(), node.next_child(), self.entry.clone(), args);
-        launch.method = self.method.unwrap_or(launch.method);
+        launch.method = match self.method.unwrap_or(launch.method) {
+            // The hidden thread starts it, beside the user's, so that there can be no copy.
+            StartMethod::Fork => StartMethod::Spawn,
+            method => method,
+        };
         launch.start_timeout = spec.start_timeout;
         // Its supervisor counts from now on.
         launch.awaits_preload = false;
