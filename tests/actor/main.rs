@@ -8,6 +8,7 @@
 mod distant;
 mod ends;
 mod host;
+mod limits;
 pub mod macros;
 mod mailbox;
 mod process;

@@ -15,6 +15,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub(super) struct Rx {
     buffer: FrameBuffer,
     pub(super) fds: VecDeque<OwnedFd>,
+    /// Whether there has been a frame whose descriptors did not all find a number.
+    has_lost: bool,
     /// Whether the last look at the socket left nothing in it.
     pub(super) emptied: bool,
 }
@@ -40,9 +42,15 @@ impl Rx {
         let next = self.buffer.next_slice().map_err(|_| LinkError::Damaged)?;
         let Some((header, payload)) = next else { return Ok(None) };
         // Descriptors arrive with the first byte of their frame at the latest.
-        let count = usize::from(header.fds);
+        let mut count = usize::from(header.fds);
         if count > self.fds.len() {
-            return Err(LinkError::Damaged);
+            if !self.has_lost {
+                return Err(LinkError::Damaged);
+            }
+            // This process was at its limit. The frame comes without any, which is an error of
+            // whoever decodes it; the link goes on.
+            self.fds.clear();
+            count = 0;
         }
         Ok(Some((header, payload, self.fds.drain(..count).collect())))
     }
@@ -54,17 +62,20 @@ impl Rx {
         let fds = self.fds.len();
         self.emptied = false;
         let got = match how {
-            How::OrLeave => socket::receive_or_leave(fd, space, &mut self.fds),
-            _ => socket::receive(fd, space, &mut self.fds, how == How::Wait),
+            How::OrLeave => {
+                socket::receive_or_leave(fd, space, &mut self.fds).map(|count| (count, false))
+            }
+            _ => socket::receive_what_fits(fd, space, &mut self.fds, how == How::Wait),
         };
         match got {
-            Ok(0) if self.buffer.is_partial() => Err(LinkError::Truncated),
-            Ok(0) => Err(LinkError::Closed),
-            Ok(count) => {
+            Ok((0, _)) if self.buffer.is_partial() => Err(LinkError::Truncated),
+            Ok((0, _)) => Err(LinkError::Closed),
+            Ok((count, has_lost)) => {
                 self.buffer.filled(count);
+                self.has_lost |= has_lost;
                 // A short read that brought descriptors may have more behind it; any other
                 // short read has emptied the socket.
-                self.emptied = count < room && self.fds.len() == fds;
+                self.emptied = count < room && self.fds.len() == fds && !has_lost;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),

@@ -113,7 +113,26 @@ pub(crate) fn receive(
     fds: &mut VecDeque<OwnedFd>,
     wait: bool,
 ) -> io::Result<usize> {
+    all_of(receive_with(socket, buffer, fds, if wait { 0 } else { libc::MSG_DONTWAIT }))
+}
+
+/// As [`receive`], and when no number is free for a descriptor, its bytes come all the same:
+/// then it says that not all descriptors did, of those that came with the last of the bytes.
+pub(crate) fn receive_what_fits(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+    wait: bool,
+) -> io::Result<(usize, bool)> {
     receive_with(socket, buffer, fds, if wait { 0 } else { libc::MSG_DONTWAIT })
+}
+
+/// An error where descriptors found no number.
+fn all_of(received: io::Result<(usize, bool)>) -> io::Result<usize> {
+    match received? {
+        (_, true) => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        (count, false) => Ok(count),
+    }
 }
 
 /// As [`receive`] without waiting, and all stays where it is. After an error no descriptor has
@@ -125,7 +144,7 @@ fn look(
 ) -> io::Result<usize> {
     let before = fds.len();
     let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
-    receive_with(socket, buffer, fds, flags).inspect_err(|_| fds.truncate(before))
+    all_of(receive_with(socket, buffer, fds, flags)).inspect_err(|_| fds.truncate(before))
 }
 
 /// As [`receive`] without waiting, of a socket of messages, for its only reader; and when
@@ -185,7 +204,7 @@ fn receive_with(
     buffer: &mut [u8],
     fds: &mut VecDeque<OwnedFd>,
     flags: i32,
-) -> io::Result<usize> {
+) -> io::Result<(usize, bool)> {
     // The kernel fills it, and says how far.
     let mut space = MaybeUninit::<ControlSpace>::uninit();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -204,12 +223,9 @@ fn receive_with(
             continue;
         };
         take_descriptors(&message, fds);
-        if message.msg_flags & libc::MSG_CTRUNC != 0 {
-            // The kernel had no free descriptor numbers for all of them: the process is at
-            // its limit, and the message is damaged for good, unless it was only looked at.
-            return Err(io::Error::from_raw_os_error(libc::EMFILE));
-        }
-        return Ok(count);
+        // The kernel had no free descriptor numbers for all of them: the process is at its
+        // limit, and the rest is lost for good, unless it was only looked at.
+        return Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0));
     }
 }
 

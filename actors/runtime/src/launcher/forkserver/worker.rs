@@ -19,7 +19,7 @@ use crate::launcher::birth::Birth;
 use crate::launcher::hello::{self, ToParent};
 use crate::launcher::zygote::RequestNumber;
 use crate::launcher::{Ends, Raw, end_unheld, hold_making};
-use crate::link::{Link, LinkError};
+use crate::link::Link;
 use crate::reap::try_reap;
 use crate::sync::{after, poll};
 use crate::sys::process::{pidfd_open, pidfd_send_signal, waitid_pidfd};
@@ -162,8 +162,6 @@ impl Worker {
             let mut frame = match control.try_recv() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return News::Nothing,
-                // We were at our limit of descriptors, and the pidfd did not come.
-                Err(LinkError::Io(error)) if error.raw_os_error() == Some(libc::EMFILE) => continue,
                 Err(_) => return News::End,
             };
             let pidfd = frame.fds.pop();
@@ -172,7 +170,8 @@ impl Worker {
                     self.raw = Some(Raw { pid, pidfd });
                     return News::Made;
                 }
-                (Ok(ToParent::Born(pid)), _) => self.pid = Some(pid.cast_signed()),
+                // We were at our limit of descriptors where the pidfd did not come.
+                (Ok(ToParent::Cloned(pid) | ToParent::Born(pid)), _) => self.pid = Some(pid.cast_signed()),
                 (Ok(ToParent::NotCloned(error)), _) => {
                     return News::Failed(io::Error::from_raw_os_error(error));
                 }
