@@ -98,6 +98,17 @@ fn whether_an_actor_lives_is_said_without_waiting() {
     until("its end is known", || !helper.is_alive());
 }
 
+/// Nobody else reads the link on which it is told.
+#[test]
+fn an_end_is_known_to_who_only_asks_for_it() {
+    let boss = Worker.spawn().unwrap();
+    let helper = boss.hire().unwrap();
+    assert_eq!(helper.pid_timeout(SOON).unwrap(), boss.pid().unwrap());
+    helper.stop();
+    until("its end is known", || !helper.is_alive());
+    assert!(boss.is_alive());
+}
+
 /// The kernel says that a full socket has room only when most of what was in it has been read.
 #[test]
 fn who_sends_to_a_slow_actor_gets_on_as_it_does() {

@@ -134,7 +134,10 @@ impl Remote for Peer {
         match &self.process {
             Process::Child(child) => child.reap().is_none(),
             Process::Other(pidfd) => {
-                !crate::sync::readable(pidfd.as_fd(), Some(Instant::now())).unwrap_or(false)
+                // Its process may live on. Its end is on the link, which perhaps nobody reads.
+                self.drain()
+                    && lock(&self.pending).ended.is_none()
+                    && !crate::sync::readable(pidfd.as_fd(), Some(Instant::now())).unwrap_or(false)
             }
         }
     }
