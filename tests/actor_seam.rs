@@ -109,7 +109,7 @@ impl Remote for Loop {
         self.actor.kill();
     }
 
-    fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
+    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<(), CallError> {
         self.actor.monitor(sink);
         Ok(())
     }

@@ -4,7 +4,7 @@
 use crate::util::{state, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use procession::{Actor, CallError, Reply, methods};
+use procession::{Actor, CallError, ExitReason, Reply, methods};
 use serde::{Deserialize, Serialize};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -85,6 +85,35 @@ fn a_first_call_that_is_given_up_leaves_the_way_to_others() {
     assert_eq!(late, Err(CallError::Timeout));
     kill(process, Signal::SIGCONT).unwrap();
     assert_eq!(helper.pid_timeout(SOON), Ok(process.as_raw().cast_unsigned()));
+}
+
+/// A monitor is a first use too.
+#[test]
+fn a_first_watch_ends_in_its_time() {
+    let (_boss, process, helper) = stopped();
+    let briefly = Duration::from_millis(100);
+    let begun = Instant::now();
+    let late = helper.monitor_timeout(briefly);
+    assert!(matches!(late, Err(CallError::Timeout)), "{late:?}");
+    let mut monitor = Box::pin(helper.monitor_async());
+    assert!(monitor.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    kill(process, Signal::SIGCONT).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut monitor = runtime.block_on(monitor).unwrap();
+    helper.stop();
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Shutdown);
+}
+
+#[test]
+fn a_stop_that_cannot_be_seen_in_time_is_asked_for_all_the_same() {
+    let (_boss, process, helper) = stopped();
+    let begun = Instant::now();
+    let late = helper.stop_timeout(Duration::from_millis(100));
+    assert_eq!(late, Err(CallError::Timeout));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    kill(process, Signal::SIGCONT).unwrap();
+    until("its end is known", || !helper.is_alive());
 }
 
 #[test]

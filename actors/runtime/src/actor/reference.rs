@@ -212,9 +212,11 @@ impl<A: Handler> ActorRef<A> {
     /// its own handler.
     pub fn stop_timeout(&self, grace: Duration) -> Result<Down, CallError> {
         current::may_wait_for(self.id())?;
-        let mut monitor = self.monitor()?;
+        let deadline = wait::deadline(grace);
+        let monitor = self.monitor_until(deadline);
         self.stop();
-        monitor.recv_timeout(grace).ok_or(CallError::Timeout)
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        monitor?.recv_timeout(left.unwrap_or(grace)).ok_or(CallError::Timeout)
     }
 
     /// Ends the actor without asking it; `on_stop` is not called. Returns at once.
@@ -236,8 +238,42 @@ impl<A: Handler> ActorRef<A> {
     /// # Errors
     /// [`CallError::Unreachable`]: there is no way to watch it.
     pub fn monitor(&self) -> Result<Monitor, CallError> {
+        self.monitor_until(None)
+    }
+
+    /// As [`monitor`](Self::monitor), but waits at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`CallError::Timeout`], and as [`monitor`](Self::monitor).
+    pub fn monitor_timeout(&self, timeout: Duration) -> Result<Monitor, CallError> {
+        self.monitor_until(wait::deadline(timeout))
+    }
+
+    /// As [`monitor`](Self::monitor), without blocking the thread. The future holds a
+    /// reference of its own.
+    ///
+    /// # Errors
+    /// As [`monitor`](Self::monitor).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves no monitor.
+    pub fn monitor_async(
+        &self,
+    ) -> impl Future<Output = Result<Monitor, CallError>> + Send + use<A> {
+        let this = self.clone();
+        async move {
+            let (monitor, sink) = Monitor::new(this.id(), this.name().to_owned());
+            match &this.route {
+                Route::Local(local) => local.mailbox().monitor(sink),
+                Route::Remote(remote, _) => remote.monitor_async(sink).await?,
+            }
+            Ok(monitor)
+        }
+    }
+
+    fn monitor_until(&self, deadline: Option<Instant>) -> Result<Monitor, CallError> {
         let (monitor, sink) = Monitor::new(self.id(), self.name().to_owned());
-        self.watch_with(sink)?;
+        self.watch_with(sink, deadline)?;
         Ok(monitor)
     }
 
@@ -250,11 +286,12 @@ impl<A: Handler> ActorRef<A> {
         let watcher = current::actor()
             .ok_or_else(|| CallError::Unreachable("watch is for an actor's handler".into()))?;
         let watcher = Arc::downgrade(&watcher);
-        self.watch_with(Box::new(move |down| {
+        let sink = move |down| {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.notify(down);
             }
-        }))
+        };
+        self.watch_with(Box::new(sink), None)
     }
 
     /// Has the hidden thread read replies of an actor in another process while the guard
@@ -273,10 +310,10 @@ impl<A: Handler> ActorRef<A> {
         }
     }
 
-    fn watch_with(&self, sink: DownSink) -> Result<(), CallError> {
+    fn watch_with(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError> {
         match &self.route {
             Route::Local(local) => local.mailbox().monitor(sink),
-            Route::Remote(remote, _) => remote.monitor(sink)?,
+            Route::Remote(remote, _) => remote.monitor(sink, deadline)?,
         }
         Ok(())
     }

@@ -74,11 +74,17 @@ pub trait Remote: Send + Sync {
     /// Ends it without asking. Returns at once.
     fn kill(&self);
 
-    /// Has `sink` called with the actor's one `Down`, at once if it has ended.
+    /// Has `sink` called with the actor's one `Down`, at once if it has ended. Where there is
+    /// no way to it yet, one is waited for, at most until `deadline`.
     ///
     /// # Errors
     /// No way to watch it.
-    fn monitor(&self, sink: DownSink) -> Result<(), CallError>;
+    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError>;
+
+    /// As [`monitor`](Self::monitor), but waits without blocking.
+    fn monitor_async(&self, sink: DownSink) -> Sending<'_> {
+        Box::pin(std::future::ready(self.monitor(sink, None)))
+    }
 
     /// This reference, for another process. Called inside a transfer, so it may attach
     /// tickets and descriptors.

@@ -309,7 +309,7 @@ impl Remote for FarActor {
         self.end(true);
     }
 
-    fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
+    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<(), CallError> {
         self.road()?.watch(self.proxy.object(), self.id(), self.name(), sink);
         Ok(())
     }

@@ -121,6 +121,13 @@ impl Distant {
         }
     }
 
+    async fn peer_async(&self) -> Result<Arc<Peer>, CallError> {
+        match self.0.met() {
+            Some(peer) => Ok(peer),
+            None => self.meeting()?.await,
+        }
+    }
+
     fn latest(&self) -> Option<Arc<Peer>> {
         lock(&self.0.peer).clone()
     }
@@ -164,11 +171,7 @@ impl Remote for Distant {
 
     fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
         Box::pin(async move {
-            let peer = match self.0.met() {
-                Some(peer) => peer,
-                None => self.meeting()?.await?,
-            };
-            peer.send_async(message, reply).await
+            self.peer_async().await?.send_async(message, reply).await
         })
     }
 
@@ -214,8 +217,12 @@ impl Remote for Distant {
         }
     }
 
-    fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
-        self.peer(None)?.monitor(sink)
+    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError> {
+        self.peer(deadline)?.monitor(sink, deadline)
+    }
+
+    fn monitor_async(&self, sink: DownSink) -> Sending<'_> {
+        Box::pin(async move { self.peer_async().await?.monitor(sink, None) })
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {

@@ -164,7 +164,7 @@ impl Remote for Peer {
         }
     }
 
-    fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
+    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<(), CallError> {
         if let Process::Child(child) = &self.process {
             child.on_down(sink);
             return Ok(());

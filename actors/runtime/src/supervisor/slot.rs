@@ -14,6 +14,7 @@ use crate::sync::{after, lock};
 use crate::wait;
 use procession_protocols::id::{ActorId, NodeId};
 use std::collections::HashMap;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
@@ -98,6 +99,18 @@ impl Slot {
         }
     }
 
+    /// As [`running`](Self::running), until `patience` is over.
+    async fn running_within(
+        &self,
+        patience: io::Result<impl Future<Output = ()>>,
+    ) -> Result<Arc<Peer>, CallError> {
+        let patience = patience.map_err(|error| CallError::Unreachable(error.to_string()))?;
+        tokio::select! {
+            peer = self.running() => peer,
+            () = patience => Err(CallError::Timeout),
+        }
+    }
+
     fn running_until(&self, deadline: Option<Instant>) -> Result<Arc<Peer>, CallError> {
         if let State::Running(peer) = &*self.state.borrow()
             && peer.is_alive()
@@ -179,12 +192,7 @@ impl Remote for Logical {
     fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
         let patience = hidden::run(tokio::time::sleep(RESTART_PATIENCE));
         Box::pin(async move {
-            let patience = patience.map_err(|error| CallError::Unreachable(error.to_string()))?;
-            let peer = tokio::select! {
-                peer = self.slot.running() => peer?,
-                () = patience => return Err(CallError::Timeout),
-            };
-            peer.send_async(message, reply).await
+            self.slot.running_within(patience).await?.send_async(message, reply).await
         })
     }
 
@@ -223,8 +231,13 @@ impl Remote for Logical {
         }
     }
 
-    fn monitor(&self, sink: DownSink) -> Result<(), CallError> {
-        self.slot.running_until(None)?.monitor(sink)
+    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError> {
+        self.slot.running_until(deadline)?.monitor(sink, deadline)
+    }
+
+    fn monitor_async(&self, sink: DownSink) -> Sending<'_> {
+        let patience = hidden::run(tokio::time::sleep(RESTART_PATIENCE));
+        Box::pin(async move { self.slot.running_within(patience).await?.monitor(sink, None) })
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {
