@@ -110,6 +110,8 @@ fn step(child: &Child) -> Option<Result<(), StartError>> {
         let outcome = if let Some(outcome) = child.start_outcome() {
             // A quick child has been ready and has ended since the look above.
             outcome.map_err(StartError::from)
+        } else if child.lacks_number() {
+            Err(std::io::Error::from_raw_os_error(libc::EMFILE).into())
         } else {
             let reason = down.reason.clone();
             Err(StartError::Died { reason, stderr: child.stderr_tail() })

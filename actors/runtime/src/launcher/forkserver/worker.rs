@@ -170,8 +170,13 @@ impl Worker {
                     self.raw = Some(Raw { pid, pidfd });
                     return News::Made;
                 }
-                // We were at our limit of descriptors where the pidfd did not come.
-                (Ok(ToParent::Cloned(pid) | ToParent::Born(pid)), _) => self.pid = Some(pid.cast_signed()),
+                // There was no number free for its pidfd. Nobody says more of it, and others may
+                // be asked for without end.
+                (Ok(ToParent::Cloned(pid)), None) => {
+                    self.pid = Some(pid.cast_signed());
+                    return self.hold().map_or_else(News::Failed, |_| News::Made);
+                }
+                (Ok(ToParent::Born(pid)), _) => self.pid = Some(pid.cast_signed()),
                 (Ok(ToParent::NotCloned(error)), _) => {
                     return News::Failed(io::Error::from_raw_os_error(error));
                 }
@@ -249,8 +254,27 @@ impl Drop for Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
     use std::process::Command;
     use std::sync::atomic::Ordering::SeqCst;
+
+    #[test]
+    fn one_whose_pidfd_found_no_number_is_held_by_another() {
+        let (birth, _file) = Birth::new().unwrap();
+        let asked = Link::pair().unwrap();
+        let Asked::Sent(mut worker) = Worker::ask(asked.0.as_fd(), 1, birth).unwrap() else {
+            panic!("there is room")
+        };
+        let (mut number, mut ends) = ([0; 4], VecDeque::new());
+        socket::receive(asked.1.as_fd(), &mut number, &mut ends, true).unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let control = Link::new(ends.pop_front().unwrap());
+        hello::send(&control, &ToParent::Cloned(child.id()), None).unwrap();
+        assert!(matches!(worker.next_news(), News::Made));
+        assert!(worker.lives());
+        drop(worker);
+        assert_eq!(child.wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
+    }
 
     #[test]
     fn one_that_died_with_its_zygote_before_either_spoke_is_reaped() {
