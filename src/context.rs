@@ -58,8 +58,9 @@ pub fn set_executable(path: Option<&Path>) {
 
 /// Sets what a fork server runs once before its first request, so that its copies have
 /// it done already. It sees this program's environment, working directory and command
-/// line. It must leave no thread behind, and what it opens is every copy's. A fork server that
-/// runs already is replaced at the next start.
+/// line. It must leave no thread behind, and what it opens is every copy's; a random generator
+/// that it has used gives the same numbers in each. A fork server that runs already is replaced
+/// at the next start.
 ///
 /// Starts wait for it, as in Python, for up to five minutes; then, and when it fails, processes
 /// are started by spawn, with a warning, and **without what it would have done**. A process with
