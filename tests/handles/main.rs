@@ -12,6 +12,7 @@ mod all;
 #[path = "../util/counter.rs"]
 mod counter;
 mod ends;
+mod scarce;
 #[path = "../util/mod.rs"]
 mod util;
 mod ways;

@@ -9,7 +9,7 @@ use super::ShareError;
 use super::era::generation;
 use super::extensions::Extensions;
 use super::handle::Handle;
-use super::message::{self, Refusal, ToClient, ToOwner};
+use super::message::{self, Refusal, ToClient, ToOwner, lacks_room};
 use crate::codec::{self, Encoded, Fd};
 use crate::link::{Frame, Link, LinkError, OUTBOUND_LIMIT};
 use crate::node::hidden;
@@ -321,21 +321,18 @@ impl Connection {
         let socket = Watched::new(Ok(Held::new(&self.link, AsFd::as_fd)), both);
         let mut owner = None;
         loop {
-            let mut has_room = message::has_room(&self.link);
-            while has_room {
-                match self.link.try_recv() {
-                    Ok(Some(frame)) => {
-                        has_room = frame.fds.is_empty() || message::has_room(&self.link);
-                        match self.heard(frame) {
-                            Ok(None) => {}
-                            Ok(Some(pidfd)) => owner = Some(Ending::new(pidfd)),
-                            Err(Damaged) => return,
-                        }
-                    }
-                    Ok(None) => break,
+            let waits_for_room = loop {
+                match self.link.try_recv_or_leave() {
+                    Ok(Some(frame)) => match self.heard(frame) {
+                        Ok(None) => {}
+                        Ok(Some(pidfd)) => owner = Some(Ending::new(pidfd)),
+                        Err(Damaged) => return,
+                    },
+                    Ok(None) => break false,
+                    Err(error) if lacks_room(&error) => break true,
                     Err(_) => return,
                 }
-            }
+            };
             let owner_ended = async {
                 match &owner {
                     Some(owner) => owner.comes().await,
@@ -348,7 +345,7 @@ impl Connection {
                     let _ = self.link.flush();
                 }
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(LOOK_PERIOD), if !has_room => {}
+                () = tokio::time::sleep(LOOK_PERIOD), if waits_for_room => {}
                 () = owner_ended => {
                     // What it had said before counts.
                     while let Ok(Some(frame)) = self.link.try_recv() {

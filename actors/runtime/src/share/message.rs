@@ -9,6 +9,7 @@
 use crate::codec::{self, Encoded, Fd};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
 use crate::sys::socket::duplicate;
+use nix::libc;
 use procession_protocols::custody::ClientId;
 use procession_protocols::wire::{Header, Kind};
 use serde::{Deserialize, Serialize};
@@ -57,11 +58,11 @@ impl Refusal {
     }
 }
 
-/// Descriptors that must be free before a socket is read.
+/// Descriptors that must be free before a process attaches, or is attached.
 const ROOM: usize = 4;
 
-/// Sees to it that descriptors can arrive: those that find no number free are lost, and
-/// with them the connection. So whoever reads waits until there is room.
+/// Sees to it that descriptors can arrive, so that who attaches learns at once that they
+/// cannot, and who is asked to attach somebody waits until it can answer.
 ///
 /// # Errors
 /// `EMFILE` and its like.
@@ -70,9 +71,11 @@ pub(super) fn check_room(link: &Link) -> io::Result<()> {
     copies.map(drop)
 }
 
-/// Whether descriptors can arrive.
-pub(super) fn has_room(link: &Link) -> bool {
-    check_room(link).is_ok()
+/// Whether no descriptor is free for what comes next, here or in the system. It comes later.
+pub(super) fn lacks_room(error: &LinkError) -> bool {
+    let LinkError::Io(error) = error else { return false };
+    let full = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|number| full.contains(&number))
 }
 
 /// Posts a frame: never waits.

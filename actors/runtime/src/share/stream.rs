@@ -7,16 +7,17 @@
 
 use super::client::Client;
 use super::host::{self, Damaged};
-use super::message::{self, has_room};
-use crate::link::Link;
+use super::message::{check_room, lacks_room};
+use crate::link::{Frame, Link, LinkError};
 use crate::node::hidden;
-use crate::sync::readable;
+use crate::sync::{lock, readable};
 use crate::sys::socket::duplicate;
 use crate::sys::watch::{Held, LOOK_PERIOD, Watched};
+use procession_protocols::wire::Kind as FrameKind;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::io::Interest;
 use tokio::sync::Notify;
@@ -38,6 +39,10 @@ pub(super) struct Stream {
     has_ended: AtomicBool,
     /// Whether it was not read for want of descriptors.
     waits_for_room: AtomicBool,
+    /// What was read and waits for room.
+    held_up: Mutex<Option<Frame>>,
+    /// The client has ended: what it asked for needs no room.
+    is_over: AtomicBool,
 }
 
 /// What a socket is for.
@@ -55,8 +60,8 @@ impl Stream {
             Role::Ticket(_) => Arc::default(),
             Role::Client(client) => client.wake.clone(),
         };
-        let (has_ended, waits_for_room) = Default::default();
-        Self { number, role, link, wake, has_ended, waits_for_room }
+        let (has_ended, waits_for_room, held_up, is_over) = Default::default();
+        Self { number, role, link, wake, has_ended, waits_for_room, held_up, is_over }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -85,14 +90,11 @@ impl Stream {
     /// Takes what has come, up to about so many bytes. True when there may be more.
     fn read(&self, limit: usize) -> bool {
         let mut taken = 0;
-        let mut has_room = has_room(&self.link);
-        self.waits_for_room.store(!has_room, Ordering::Relaxed);
-        while has_room && !self.has_ended.load(Ordering::Relaxed) {
-            match self.link.try_recv() {
+        self.waits_for_room.store(false, Ordering::Relaxed);
+        while !self.has_ended.load(Ordering::Relaxed) {
+            match self.next() {
                 Ok(Some(frame)) => {
                     taken += size_of_val(&frame) + frame.payload.len();
-                    has_room = frame.fds.is_empty() || message::has_room(&self.link);
-                    self.waits_for_room.store(!has_room, Ordering::Relaxed);
                     let heard = match &self.role {
                         Role::Ticket(_) => host::heard_on_ticket(frame),
                         Role::Client(client) => host::heard(client, frame),
@@ -101,15 +103,37 @@ impl Stream {
                         tracing::warn!(target: "procession", role = ?self.role, "a client sent what is no message");
                         self.has_ended.store(true, Ordering::Relaxed);
                     }
-                    if taken > limit || !has_room {
+                    if taken > limit {
                         return true;
                     }
                 }
                 Ok(None) => return false,
+                Err(error) if lacks_room(&error) => {
+                    self.waits_for_room.store(true, Ordering::Relaxed);
+                    return false;
+                }
                 Err(_) => self.has_ended.store(true, Ordering::Relaxed),
             }
         }
         false
+    }
+
+    /// The next frame. One that connects or attaches needs descriptors here, and waits for
+    /// room with all that is behind it; the others are taken without any.
+    fn next(&self) -> Result<Option<Frame>, LinkError> {
+        let held_up = &mut *lock(&self.held_up);
+        if held_up.is_none() {
+            *held_up = self.link.try_recv_or_leave()?;
+        }
+        let is_call = |frame: &Frame| match self.role {
+            Role::Ticket(_) => true,
+            Role::Client(_) => frame.header.kind == FrameKind::Control && frame.header.call > 0,
+        };
+        let needs_room = held_up.as_ref().is_some_and(is_call);
+        if needs_room && !self.is_over.load(Ordering::Relaxed) {
+            check_room(&self.link)?;
+        }
+        Ok(held_up.take())
     }
 
     async fn run(&self) {
@@ -146,6 +170,7 @@ impl Stream {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LOOK_PERIOD), if self.waits_for_room.load(Ordering::Relaxed) => {}
                 () = died => {
+                    self.is_over.store(true, Ordering::Relaxed);
                     while !self.read_out() {
                         tokio::time::sleep(LOOK_PERIOD).await;
                     }
