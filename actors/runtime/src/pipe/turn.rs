@@ -161,9 +161,11 @@ fn lives(held: u64) -> bool {
         return true;
     }
     match proc_tree::entry(pid.cast_signed()) {
-        Ok(Some(entry)) => !entry.is_zombie() && name(pid, entry.id.start) == held,
-        Ok(None) => kill(Pid::from_raw(pid.cast_signed()), None) != Err(nix::Error::ESRCH),
-        Err(_) => true,
+        // One that had no descriptor free to learn when it started says nothing of that.
+        Ok(Some(entry)) => {
+            !entry.is_zombie() && [name(pid, 0), name(pid, entry.id.start)].contains(&held)
+        }
+        Ok(None) | Err(_) => kill(Pid::from_raw(pid.cast_signed()), None) != Err(nix::Error::ESRCH),
     }
 }
 
@@ -256,5 +258,15 @@ mod tests {
         assert!(!turn.free_of_the_dead(turn.holder()));
         // A later process of the same number is another one.
         assert!(!lives(me() ^ 1 << 40));
+    }
+
+    #[test]
+    fn who_could_not_learn_when_it_started_lives_all_the_same() {
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let nameless = name(child.id(), 0);
+        let lived = lives(nameless);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(lived && !lives(nameless));
     }
 }
