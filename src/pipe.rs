@@ -243,6 +243,8 @@ impl Connection {
     /// [`PipeError::EndOfFile`] when the other end is closed and all has been received,
     /// [`PipeError::Truncated`] when it was closed inside of a message.
     /// [`PipeError::Decode`] when the message is no `T`: it is gone, the next one is not.
+    /// [`PipeError::Io`] with `EMFILE` when this process has no number free for a descriptor
+    /// that comes with the message, which stays until it has.
     /// [`PipeError::NotReadable`], [`PipeError::Closed`], and the others.
     pub fn recv<T: DeserializeOwned>(&self) -> Result<T, PipeError> {
         self.wire.decode(self.end()?.receive(LONGEST_MESSAGE, None)?)

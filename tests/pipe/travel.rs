@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 fn write_to(end: Connection, text: String) {
     let fd: Fd = end.recv().unwrap();
@@ -209,7 +210,7 @@ fn nothing_is_left_open() {
     });
 }
 
-/// No descriptor is free: typed errors, nothing leaked, and the next message is whole.
+/// No descriptor is free: typed errors, nothing leaked, and no message gone.
 #[test]
 fn without_free_descriptors_errors_are_typed_and_nothing_is_lost() {
     alone("travel::without_free_descriptors_errors_are_typed_and_nothing_is_lost", || {
@@ -231,17 +232,109 @@ fn without_free_descriptors_errors_are_typed_and_nothing_is_lost() {
         };
         no_numbers(Pipe::duplex().unwrap_err());
         no_numbers(Pipe::one_way().unwrap_err());
+        // What comes with one stays, whoever asks and however.
         no_numbers(b.recv::<Fd>().unwrap_err());
-        // With room for one descriptor of two: both are given back.
+        no_numbers(b.recv_timeout::<Connection>(SOON).unwrap_err());
+        no_numbers(b.recv_bytes().unwrap_err());
         taken.pop();
+        drop(b.recv::<Fd>().unwrap());
+        // With room for one descriptor of two.
         no_numbers(b.recv::<Connection>().unwrap_err());
         assert!(matches!(a.send(&(&a, &b)), Err(PipeError::Encode(_))));
-        taken.push(File::open("/dev/null").unwrap());
+        taken.pop();
+        drop(b.recv::<Connection>().unwrap());
+        taken.extend([(); 2].map(|()| File::open("/dev/null").unwrap()));
         assert_eq!(b.recv_bytes().unwrap(), b"whole");
         assert!(b.poll_timeout(MOMENT).is_ok_and(|ready| !ready));
         drop(taken);
         back_to(&baseline);
         a.send("goes on").unwrap();
         assert_eq!(b.recv::<String>().unwrap(), "goes on");
+    });
+}
+
+/// Leaves numbers for just so many more descriptors; gives the limit that there was.
+fn leave(free: usize) -> u64 {
+    let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
+    let (soft, hard) = nix::sys::resource::getrlimit(limit).unwrap();
+    let taken: Vec<_> = (0..=free).map(|_| File::open("/dev/null").unwrap()).collect();
+    let lowest_not = u64::try_from(taken[free].as_raw_fd()).unwrap();
+    nix::sys::resource::setrlimit(limit, lowest_not, hard).unwrap();
+    soft
+}
+
+fn restore(soft: u64) {
+    let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
+    let (_, hard) = nix::sys::resource::getrlimit(limit).unwrap();
+    nix::sys::resource::setrlimit(limit, soft, hard).unwrap();
+}
+
+/// Messages with descriptors and without.
+fn sends_mixed(end: Connection) {
+    let fd = || Fd(File::open("/dev/null").unwrap().into());
+    for len in LENGTHS {
+        end.send(&(Vec::<Fd>::new(), vec![1_u8; 10])).unwrap();
+        end.send(&(vec![fd(), fd()], vec![2_u8; len])).unwrap();
+        end.send(&(Vec::<Fd>::new(), vec![3_u8; len])).unwrap();
+        end.send(&(vec![fd()], vec![4_u8; 10])).unwrap();
+    }
+}
+
+/// What fits into the socket, and what goes in pieces.
+const LENGTHS: [usize; 7] = [0, 100, 5_000, 30_000, 40_000, 100_000, 1 << 20];
+
+#[test]
+fn messages_of_all_lengths_wait_for_their_descriptors() {
+    alone("travel::messages_of_all_lengths_wait_for_their_descriptors", || {
+        let (ours, theirs) = Pipe::duplex().unwrap();
+        let p = Process::spawn(sends_mixed, (theirs,)).unwrap();
+        let received = || ours.recv_timeout::<(Vec<Fd>, Vec<u8>)>(SOON);
+        let is_refused = || match received() {
+            Err(PipeError::Io(error)) => error.raw_os_error() == Some(libc::EMFILE),
+            _ => false,
+        };
+        for len in LENGTHS {
+            assert!(ours.poll_timeout(SOON).unwrap());
+            let soft = leave(1);
+            assert_eq!(received().unwrap().1, [1; 10]);
+            assert!((0..3).all(|_| is_refused()), "{len}");
+            restore(soft);
+            let (fds, bytes) = received().unwrap();
+            assert_eq!((fds.len(), bytes), (2, vec![2; len]));
+            drop(fds);
+            let soft = leave(0);
+            assert_eq!(received().unwrap().1, vec![3; len], "it has none: {len}");
+            assert!(is_refused(), "{len}");
+            restore(soft);
+            assert_eq!(received().unwrap().0.len(), 1);
+        }
+        ended(&p);
+    });
+}
+
+/// The one in the middle of a message has no descriptor with which to learn its own name.
+#[test]
+fn a_reader_without_descriptors_keeps_its_turn() {
+    alone("travel::a_reader_without_descriptors_keeps_its_turn", || {
+        const LEN: usize = 1 << 20;
+        let (ours, theirs) = Pipe::duplex().unwrap();
+        let reads = |end: Connection| {
+            let soft = leave(0);
+            let len = end.recv_bytes().map(|bytes| bytes.len());
+            restore(soft);
+            len.map_or_else(|error| error.to_string(), |len| len.to_string())
+        };
+        let p = Process::spawn(reads, (theirs.clone(),)).unwrap();
+        let mut raw = File::from(ours.as_fd().try_clone_to_owned().unwrap());
+        raw.write_all(&u32::try_from(LEN).unwrap().to_be_bytes()).unwrap();
+        // More than the socket holds: the other one is at it.
+        raw.write_all(&vec![7; LEN - 1]).unwrap();
+        let error = theirs.recv_bytes_timeout(Duration::from_millis(300)).unwrap_err();
+        assert!(matches!(error, PipeError::Timeout), "{error}");
+        raw.write_all(&[7]).unwrap();
+        assert_eq!(p.result_timeout(SOON).unwrap(), LEN.to_string());
+        theirs.recv_bytes_timeout(MOMENT).unwrap_err();
+        ours.send_bytes(b"next").unwrap();
+        assert_eq!(theirs.recv_bytes_timeout(SOON).unwrap(), b"next");
     });
 }

@@ -27,12 +27,17 @@ pub(super) struct Midway {
     process: u64,
     pub(super) incoming: Incoming,
     fds: VecDeque<OwnedFd>,
+    /// The descriptors are there already: those that come along are the same.
+    has_fds: bool,
     lost_fds: bool,
 }
 
 impl Midway {
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self { process: turn::me(), incoming, fds: VecDeque::new(), lost_fds: false }
+    /// With the descriptors, if it is known which come along.
+    pub(super) fn new(incoming: Incoming, fds: Option<VecDeque<OwnedFd>>) -> Self {
+        let has_fds = fds.is_some();
+        let fds = fds.unwrap_or_default();
+        Self { process: turn::me(), incoming, fds, has_fds, lost_fds: false }
     }
 
     /// Whether it is of this process.
@@ -50,10 +55,11 @@ impl Midway {
             }
             stream::read(end.fd(), room.head, room.body, room.most)?
         } else {
-            let fds = &mut self.fds;
+            let mut again = VecDeque::new();
+            let fds = if self.has_fds { &mut again } else { &mut self.fds };
             match stream::receive(end.fd(), room.head, room.body, room.most, fds) {
                 Ok(Came { count, lost_fds }) => {
-                    self.lost_fds |= lost_fds;
+                    self.lost_fds |= lost_fds && !self.has_fds;
                     count
                 }
                 // The peer is gone, and with it what it had not read.

@@ -19,6 +19,7 @@ use nix::poll::PollFlags;
 use nix::sys::socket::Shutdown;
 use procession_protocols::pipe::debt::Debt;
 use procession_protocols::pipe::{Head, Incoming, LONGEST_HEAD, LONGEST_MESSAGE};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
@@ -28,6 +29,9 @@ use std::time::Instant;
 /// call, and a message up to this size is taken whole by another. Behind a larger message it
 /// looks for a head only.
 const LOOK: usize = 4096;
+
+/// More than the kernel puts into one buffer of a socket's queue, on any machine, in bytes.
+const AT_ONCE: usize = 4 * FITS;
 
 /// One message as it arrived.
 #[derive(Debug)]
@@ -267,7 +271,7 @@ impl End {
             if !ready::poll_until(self.fd(), PollFlags::POLLIN, now)? {
                 return Ok(Step::Nothing);
             }
-            return self.start(turn, reading, Incoming::new(max));
+            return self.start(turn, reading, Midway::new(Incoming::new(max), None));
         }
         let debt = self.debt();
         loop {
@@ -292,8 +296,8 @@ impl End {
             }
             match head {
                 Some(head) if is_seen => {
-                    if reading.seen_fds {
-                        return self.take_whole(turn, reading, head);
+                    if let Some(fds) = self.descriptors(reading, head)? {
+                        return self.take_whole(turn, reading, head, Some(fds));
                     }
                     if let Some(message) = self.take_small(turn, reading, head)? {
                         return Ok(Step::Message(message));
@@ -310,13 +314,15 @@ impl End {
                         }
                         return Ok(Step::Announced(head));
                     }
+                    let fds = self.descriptors(reading, head)?;
                     if is_there {
-                        return self.take_whole(turn, reading, head);
+                        return self.take_whole(turn, reading, head, fds);
                     }
-                    return self.start(turn, reading, Incoming::announced(head));
+                    let midway = Midway::new(Incoming::announced(head), fds);
+                    return self.start(turn, reading, midway);
                 }
                 None if reading.is_fresh(turn) => {
-                    return self.start(turn, reading, Incoming::new(max));
+                    return self.start(turn, reading, Midway::new(Incoming::new(max), None));
                 }
                 _ if !look => return Ok(Step::Nothing),
                 _ => {}
@@ -330,6 +336,13 @@ impl End {
                 Err(error) => return Err(of_read(error)),
             }
         }
+    }
+
+    /// Copies of the descriptors that stand beside the message at the front, if what was seen
+    /// has any; nothing is taken. So who has no numbers for them loses nothing.
+    fn descriptors(&self, reading: &Reading, head: Head) -> io::Result<Option<VecDeque<OwnedFd>>> {
+        let len = head.whole().min(AT_ONCE);
+        reading.seen_fds.then(|| stream::descriptors(self.fd(), len)).transpose()
     }
 
     /// As [`take_whole`](Self::take_whole), a message that has been seen as a whole, and no
@@ -370,8 +383,9 @@ impl End {
         turn: Turn<'_>,
         reading: &mut Reading,
         head: Head,
+        fds: Option<VecDeque<OwnedFd>>,
     ) -> Result<Step, PipeError> {
-        let mut midway = Midway::new(Incoming::announced(head));
+        let mut midway = Midway::new(Incoming::announced(head), fds);
         let came = midway.take(self)?;
         if !midway.incoming.is_whole() {
             // Not for long: the rest was there a moment ago.
@@ -389,10 +403,10 @@ impl End {
         &self,
         turn: Turn<'_>,
         reading: &mut Reading,
-        incoming: Incoming,
+        midway: Midway,
     ) -> Result<Step, PipeError> {
         turn.set_midway();
-        reading.midway = Some(Midway::new(incoming));
+        reading.midway = Some(midway);
         self.go_on(turn, reading)
     }
 

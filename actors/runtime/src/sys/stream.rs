@@ -196,7 +196,7 @@ pub(crate) fn receive(
     let in_head = head.len();
     let mut parts = parts(head, body, most);
     // SAFETY: `parts` point to `head` and to spare capacity of `body`, as long as said.
-    let came = unsafe { receive_parts(socket, &mut parts, fds) }?;
+    let came = unsafe { receive_parts(socket, &mut parts, fds, 0) }?;
     grow(body, came.count.saturating_sub(in_head));
     Ok(came)
 }
@@ -210,10 +210,30 @@ pub(crate) fn receive_into(
     let mut parts = [head, body]
         .map(|part| libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() });
     // SAFETY: `parts` point to the two slices, as long as they are.
-    unsafe { receive_parts(socket, &mut parts, &mut VecDeque::new()) }.map(|came| came.count)
+    unsafe { receive_parts(socket, &mut parts, &mut VecDeque::new(), 0) }.map(|came| came.count)
 }
 
-/// Takes bytes off a socket, without waiting.
+/// Copies of the descriptors that stand beside the message at the front of a socket, which is
+/// `len` bytes long, or so many are more than were sent at once. Message and descriptors stay
+/// there.
+///
+/// # Errors
+/// `EMFILE` when this process has not as many numbers free.
+pub(crate) fn descriptors(socket: BorrowedFd<'_>, len: usize) -> io::Result<VecDeque<OwnedFd>> {
+    let (mut space, mut fds) = (vec![0_u8; len + 1], VecDeque::new());
+    let (before, last) = space.split_at_mut(len);
+    let mut parts = [before, last]
+        .map(|part| libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() });
+    // SAFETY: `parts` point to the two halves of `space`, as long as they are.
+    let came = unsafe { receive_parts(socket, &mut parts, &mut fds, libc::MSG_PEEK) }?;
+    if came.count > len {
+        // A look ends with the bytes beside which descriptors stand: these are another's.
+        return Ok(VecDeque::new());
+    }
+    if came.lost_fds { Err(io::Error::from_raw_os_error(libc::EMFILE)) } else { Ok(fds) }
+}
+
+/// Takes bytes off a socket, without waiting; with `MSG_PEEK` among the flags they stay there.
 ///
 /// # Safety
 /// The parts must point to memory that is alive, as long as they say, and nobody else's.
@@ -221,6 +241,7 @@ unsafe fn receive_parts(
     socket: BorrowedFd<'_>,
     parts: &mut [libc::iovec; 2],
     fds: &mut VecDeque<OwnedFd>,
+    flags: c_int,
 ) -> io::Result<Came> {
     let mut space = MaybeUninit::<ControlSpace>::uninit();
     // SAFETY: msghdr is plain data for which all zeroes is valid.
@@ -230,7 +251,7 @@ unsafe fn receive_parts(
     loop {
         message.msg_control = space.as_mut_ptr().cast();
         message.msg_controllen = size_of::<ControlSpace>() as _;
-        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+        let flags = flags | libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
         // SAFETY: `message` points to `parts`, for which the caller answers, and to `space`;
         // all are alive and as long as said.
         let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
