@@ -10,18 +10,19 @@
 use super::channel::Channel;
 use super::host::{self, Answer, Ask};
 use super::page::{OWNER_SLEEPS, Page, state, waits};
-use super::parcel::{Parcel, fds_of, header_of, span};
+use super::parcel::{Bytes, Parcel, fds_of, header_of, span};
 use super::points::{self, Point};
 use super::taken::{Rx, Taken};
 use super::waiting::{Hungry, Short, answer_within};
 use super::waits::{Looks, Patience, Waits};
-use super::{NoItem, Refused};
+use super::{Got, NoItem, Refused};
 use crate::codec::{self, Encoded};
 use crate::node::hidden;
 use crate::share::{Connection, ShareError};
 use crate::sync::{after, lock};
 use crate::sys::rings::{RING, Ring};
 use crate::wait::at_once;
+use procession_protocols::queue::Waiter;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -91,8 +92,8 @@ pub(super) enum Blocked {
 /// waited for: it is stopped, or has no processor.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// That a queue is at its end the owner is asked for so long at least.
-const END_WITHIN: Duration = Duration::from_millis(20);
+/// What it answers at once it is asked for so long at least, also by who has less time.
+pub(super) const ANSWER_SOON: Duration = Duration::from_millis(20);
 
 /// How long to wait before descriptors are offered to a full socket again.
 const SOCKET_SLICE: Duration = Duration::from_millis(5);
@@ -144,6 +145,26 @@ impl Away {
         };
         let answer = self.connection.request(self.object, message, deadline)?;
         Ok(host::open(answer).map_err(io::Error::other)?)
+    }
+
+    /// Asks for an item that stays with the owner. `Empty` when there is none and the request
+    /// does not wait.
+    pub(super) async fn lease(
+        &self,
+        waits: bool,
+        until: Patience,
+    ) -> Result<(Waiter, Got), NoItem> {
+        match self.request(&Ask::Lease { waits }, until).await {
+            Err(ShareError::Timeout) if waits => Err(NoItem::Timeout),
+            Err(ShareError::Timeout) => Err(NoItem::Unanswered),
+            Err(error) => Err(error.into()),
+            Ok((Answer::Leased { lease, redelivered, tag, file }, rest)) => {
+                let parcel = Parcel::received(tag, Bytes::Here(rest.bytes), rest.fds, file, false);
+                Ok((lease, Got { parcel, redelivered }))
+            }
+            Ok((Answer::Shutdown, _)) => Err(NoItem::Shutdown),
+            Ok(_) => Err(NoItem::Empty),
+        }
     }
 
     /// Asks what the owner answers at once.
@@ -287,7 +308,7 @@ impl Away {
                 let (how, unanswered) = match patience {
                     // Else whoever has less time would never learn that nothing is left.
                     Patience::Until(Some(at)) if is_shut => {
-                        (Patience::Until(after(END_WITHIN).max(Some(at))), NoItem::Timeout)
+                        (Patience::Until(after(ANSWER_SOON).max(Some(at))), NoItem::Timeout)
                     }
                     other => (other, NoItem::Unanswered),
                 };

@@ -52,10 +52,10 @@ use crate::function::type_tag;
 use crate::share::{Connection, Kind, Share, ShareError, Side};
 use crate::sync::after;
 use crate::wait::at_once;
-use away::{ANSWER_WITHIN, Away, Show};
+use away::{ANSWER_SOON, ANSWER_WITHIN, Away, Show};
 use host::{Answer, Ask, Welcome};
 use own::Own;
-use parcel::{Bytes, Parcel};
+use parcel::Parcel;
 use procession_protocols::queue::Waiter;
 pub use procession_protocols::queue::{Options, TooManyDone};
 use serde::de::DeserializeOwned;
@@ -63,6 +63,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Why an item was not put.
 #[derive(Debug, thiserror::Error)]
@@ -239,19 +240,17 @@ impl RawQueue {
         let (lease, mut got) = match self.side(patience).await? {
             Side::Own(own) => own.lease(patience).await?,
             Side::Away(away) => {
-                let (waits, until) = answered(patience);
-                match away.request(&Ask::Lease { waits }, until).await {
-                    Err(ShareError::Timeout) if waits => return Err(NoItem::Timeout),
-                    Err(ShareError::Timeout) => return Err(NoItem::Unanswered),
-                    Err(error) => return Err(error.into()),
-                    Ok((Answer::Leased { lease, redelivered, tag, file }, rest)) => {
-                        let parcel =
-                            Parcel::received(tag, Bytes::Here(rest.bytes), rest.fds, file, false);
-                        (lease, Got { parcel, redelivered })
+                let mut got = Err(NoItem::Empty);
+                for (waits, until) in asks(patience) {
+                    got = away.lease(waits, until).await;
+                    if !matches!(got, Err(NoItem::Empty)) {
+                        break;
                     }
-                    Ok((Answer::Shutdown, _)) => return Err(NoItem::Shutdown),
-                    Ok(_) => return Err(NoItem::Empty),
                 }
+                match (got, patience) {
+                    (Err(NoItem::Unanswered), Patience::Until(Some(_))) => Err(NoItem::Timeout),
+                    (got, _) => got,
+                }?
             }
         };
         let redelivered = got.redelivered;
@@ -323,17 +322,22 @@ impl RawQueue {
     /// [`ShareError`]; `Timeout` when the owner does not answer within five seconds, where
     /// there is no wait.
     pub async fn join(&self, patience: Patience) -> Result<bool, ShareError> {
-        let (waits, until) = answered(patience);
-        let joined = match self.side(patience).await {
+        let is_timed = !matches!(patience, Patience::Never);
+        let away = match self.side(patience).await {
             Ok(Side::Own(own)) => return own.join(patience).await,
-            Ok(Side::Away(away)) => away.request(&Ask::Join { waits }, until).await,
-            Err(error) => Err(error),
+            Ok(Side::Away(away)) => away,
+            Err(ShareError::Timeout) if is_timed => return Ok(false),
+            Err(error) => return Err(error),
         };
-        match joined {
-            Ok((answer, _)) => Ok(!matches!(answer, Answer::Empty)),
-            Err(ShareError::Timeout) if waits => Ok(false),
-            Err(error) => Err(error),
+        for (waits, until) in asks(patience) {
+            match away.request(&Ask::Join { waits }, until).await {
+                Ok((Answer::Empty, _)) => {}
+                Ok(_) => return Ok(true),
+                Err(ShareError::Timeout) if is_timed => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(false)
     }
 
     /// As [`join`](Self::join), in this thread.
@@ -376,12 +380,21 @@ impl RawQueue {
     }
 }
 
-/// Whether a request waits at the owner, and how long for its answer.
-fn answered(patience: Patience) -> (bool, Patience) {
-    match patience {
-        Patience::Never => (false, Patience::Until(after(ANSWER_WITHIN))),
-        waits => (true, waits),
-    }
+/// How the owner is asked for what may have to be waited for: whether the request waits there,
+/// and how long for its answer. Whoever has hardly the time for an answer asks first for one
+/// that comes at once, or would never get what is there.
+fn asks(patience: Patience) -> impl Iterator<Item = (bool, Patience)> {
+    let is_short = |at| after(ANSWER_SOON).is_some_and(|soon| at < soon);
+    let (at_once, waits) = match patience {
+        Patience::Never => (Some(ANSWER_WITHIN), None),
+        Patience::Until(Some(at)) if is_short(at) => (Some(ANSWER_SOON), Some(patience)),
+        waits => (None, Some(waits)),
+    };
+    let at_once = at_once.map(|within| (false, Patience::Until(after(within))));
+    let is_left =
+        |how: &Patience| !matches!(how, Patience::Until(Some(at)) if *at <= Instant::now());
+    let waits = waits.into_iter().filter(is_left).map(|how| (true, how));
+    at_once.into_iter().chain(waits)
 }
 
 fn open<T: DeserializeOwned>(parcel: &mut Parcel, wanted: u32) -> Result<T, NoItem> {
