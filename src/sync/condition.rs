@@ -239,7 +239,7 @@ impl Condition {
         let paused = lock.inner().pause()?;
         lock.release()?;
         let notified = entered.sleep_async().await;
-        let again = lock.inner().acquire_async().await?;
+        let again = lock.inner().acquire_again_async(paused).await?;
         lock.inner().resume(paused, again)?;
         notified?;
         entered.leave();

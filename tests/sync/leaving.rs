@@ -167,6 +167,29 @@ fn tasks_wait_for_a_condition_and_notify_it() {
     assert_eq!(ends(Process::spawn(meets, (cond.clone(),))), 0);
 }
 
+/// A thread that holds the lock waits as a task: its guard is its guard afterwards.
+#[test]
+fn a_threads_guard_outlives_a_tasks_wait() {
+    let cond = Condition::with(Lock::new().unwrap()).unwrap();
+    let meets = |cond: Condition| {
+        let guard = cond.lock().unwrap();
+        let notifies = cond.clone();
+        let notifier = std::thread::spawn(move || {
+            while notifies.waiting().unwrap() == 0 {
+                std::thread::yield_now();
+            }
+            notifies.lock().unwrap().notify().unwrap();
+        });
+        run(cond.wait_async()).unwrap();
+        notifier.join().unwrap();
+        cond.notify().unwrap();
+        drop(guard);
+        format!("{cond:?}")
+    };
+    assert_eq!(meets(cond.clone()), "Condition(Lock(owner=None), 0)");
+    assert_eq!(ends(Process::spawn(meets, (cond.clone(),))), "Condition(Lock(owner=None), 0)");
+}
+
 /// What another process holds no wait of this one gives back.
 #[test]
 fn a_task_waits_for_a_condition_only_with_the_lock() {

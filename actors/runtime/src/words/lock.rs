@@ -334,7 +334,19 @@ impl Lock {
     /// # Cancel safety
     /// Dropped, it gives back what it has been granted.
     pub async fn acquire_async(&self) -> Result<Held, WordError> {
-        take_async(&self.0).await
+        take_async(&self.0, None).await
+    }
+
+    /// The same, for what was [paused](Self::pause): on its seat, for its guards give back what
+    /// that seat has.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    ///
+    /// # Cancel safety
+    /// As [`acquire_async`](Self::acquire_async).
+    pub async fn acquire_again_async(&self, paused: Held) -> Result<Held, WordError> {
+        take_async(&self.0, Some(paused.seat())).await
     }
 
     /// Gives it back, whoever holds it.
@@ -400,12 +412,13 @@ fn took<const K: u8>(at: &At<'_, LockForm<K>>, seat: Seat, taken: Taken) -> Held
     if taken == Taken::AfterDeath { held.after_death() } else { held }
 }
 
-/// Takes it for a waiter without a thread.
+/// Takes it for a waiter without a thread, on this seat or on that of all such waiters.
 pub(super) async fn take_async<const K: u8>(
     handle: &Handle<LockForm<K>>,
+    seat: Option<Seat>,
 ) -> Result<Held, WordError> {
     let at = handle.at_async().await?;
-    let seat = at.common_seat()?;
+    let seat = seat.map_or_else(|| at.common_seat(), Ok)?;
     if let Some(taken) = lock::try_take(&at.words().words, seat) {
         return Ok(took(&at, seat, taken));
     }

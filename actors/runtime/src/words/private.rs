@@ -66,6 +66,6 @@ impl PrivateLock {
     /// # Cancel safety
     /// Dropped, it gives back what it has been granted.
     pub(crate) async fn take_async(&self) -> Result<Held, WordError> {
-        take_async(&self.0).await
+        take_async(&self.0, None).await
     }
 }
