@@ -15,6 +15,10 @@ use std::time::Duration;
 /// consumers do, and a death gives nothing back. [`permit`](Self::permit) takes it as a
 /// guard, which gives it back when it is dropped, and also when its process dies.
 ///
+/// Permits need room at the process that made their semaphore: for all its semaphores
+/// together there is room for 64 permits in each of 1,024 processes, or for more in fewer. A
+/// process keeps what room it has had for as long as it lives. Plain counts need none.
+///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let places = procession::Semaphore::new(2)?;
@@ -114,7 +118,9 @@ impl Semaphore {
     /// Takes a place for as long as the permit lives, waiting for as long as that needs.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// As [`acquire`](Self::acquire); [`SyncError::Io`] of the kind
+    /// [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded) when there is no room for a permit
+    /// more (see [`Semaphore`]).
     pub fn permit(&self) -> SyncResult<Permit<'_>> {
         match self.inner.permit_until(None)? {
             Some(permit) => Ok(Permit { semaphore: self, permit }),
@@ -126,7 +132,7 @@ impl Semaphore {
     /// the time was up.
     ///
     /// # Errors
-    /// [`SyncError::OwnerGone`].
+    /// [`SyncError::OwnerGone`], and for want of room as [`permit`](Self::permit).
     pub fn permit_timeout(&self, timeout: Duration) -> SyncResult<Option<Permit<'_>>> {
         let permit = self.inner.permit_until(after(timeout))?;
         Ok(permit.map(|permit| Permit { semaphore: self, permit }))
@@ -135,7 +141,7 @@ impl Semaphore {
     /// Takes a place for as long as the permit lives, if one is free.
     ///
     /// # Errors
-    /// [`SyncError::OwnerGone`].
+    /// [`SyncError::OwnerGone`], and for want of room as [`permit`](Self::permit).
     pub fn try_permit(&self) -> SyncResult<Option<Permit<'_>>> {
         Ok(self.inner.try_permit()?.map(|permit| Permit { semaphore: self, permit }))
     }
@@ -143,7 +149,7 @@ impl Semaphore {
     /// Takes a place for as long as the permit lives, without blocking a thread.
     ///
     /// # Errors
-    /// [`SyncError::OwnerGone`].
+    /// [`SyncError::OwnerGone`], and for want of room as [`permit`](Self::permit).
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it takes no place.

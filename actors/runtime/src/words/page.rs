@@ -285,7 +285,10 @@ impl Page {
             mine.cells.extend(cells.filter_map(|cell| u16::try_from(cell).ok()));
             return mine.cells.pop().ok_or_else(|| io::ErrorKind::InvalidData.into());
         }
-        Err(full("permits of one process's semaphores are held"))
+        Err(full(
+            "permits of one process's semaphores: there is room for 64 in each of 1,024 processes, \
+             or for more in fewer. Take some by `acquire`, or of another process's semaphores",
+        ))
     }
 
     /// Gives a free cell back.
@@ -411,4 +414,26 @@ pub(super) fn write_text(words: &[AtomicU64], text: &str) {
 pub(super) fn read_text(words: &[AtomicU64]) -> String {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
     String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_have_room_in_so_many_processes_until_one_dies() {
+        let file = page::sparse(LEN).unwrap();
+        page::reserve(file.as_fd(), 0..PAGE).unwrap();
+        let process = |client| Page::map(file.try_clone().unwrap(), client).unwrap();
+        let first = OWNER + 1;
+        for client in (first..).take(BATCHES) {
+            process(client).take_cell().unwrap();
+        }
+        let late = process(u16::MAX);
+        let error = late.take_cell().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(error.to_string().contains("1,024 processes"), "{error}");
+        late.clear_seats(first);
+        assert!((1..BATCH).all(|_| late.take_cell().is_ok()));
+    }
 }
