@@ -139,6 +139,10 @@ impl<T> Queue<T> {
     /// then `get` ends in [`GetError::Shutdown`], also for those who wait in it now. With
     /// `immediate`, what is in the queue is dropped, and counts as finished.
     ///
+    /// An item that a consumer has under a lease, or has not finished, is not in the queue. If
+    /// it comes back when all others have seen the end, it is for whoever gets next: as long as
+    /// [`qsize`](Self::qsize) is not 0, or a [`join`](JoinableQueue::join) waits, somebody should.
+    ///
     /// # Errors
     /// [`QueueError`], also [`QueueError::Unanswered`] when the owner is another process and is
     /// stopped.
@@ -303,7 +307,7 @@ impl<T: DeserializeOwned> Queue<T> {
 
     /// Takes an item that stays in the owner's keeping until it is [done](Lease::done), and
     /// comes back, marked, when this process dies or drops the lease before. Waits while
-    /// there is none.
+    /// there is none. As to what comes back after a [`shutdown`](Self::shutdown), see there.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -311,7 +315,8 @@ impl<T: DeserializeOwned> Queue<T> {
         self.lease_with(Patience::Until(None))
     }
 
-    /// As [`get_leased`](Self::get_leased), but waits at most for `timeout`.
+    /// As [`get_leased`](Self::get_leased), but waits at most for `timeout`; zero asks once,
+    /// as [`try_get_leased`](Self::try_get_leased) does.
     ///
     /// # Errors
     /// As [`get`](Self::get), and [`GetError::Timeout`].
