@@ -139,9 +139,10 @@ impl<T> Queue<T> {
     /// then `get` ends in [`GetError::Shutdown`], also for those who wait in it now. With
     /// `immediate`, what is in the queue is dropped, and counts as finished.
     ///
-    /// An item that a consumer has under a lease, or has not finished, is not in the queue. If
-    /// it comes back when all others have seen the end, it is for whoever gets next: as long as
-    /// [`qsize`](Self::qsize) is not 0, or a [`join`](JoinableQueue::join) waits, somebody should.
+    /// An item that a consumer has under a lease, or has not finished, is not in the queue. With
+    /// `immediate` it is dropped if it comes back. Else it may come back when all others have
+    /// seen the end, and is for whoever gets next: as long as [`qsize`](Self::qsize) is not 0,
+    /// or a [`join`](JoinableQueue::join) waits, somebody should.
     ///
     /// # Errors
     /// [`QueueError`], also [`QueueError::Unanswered`] when the owner is another process and is

@@ -402,7 +402,8 @@ impl<I: Item> Machine<I> {
     /// Nobody puts any more. Getters get what is there, and then the end; with `immediate`
     /// what is there is dropped, and counts as finished.
     pub fn shutdown(&mut self, immediate: bool, streams: &mut impl Streams<I>) {
-        self.shut = Some(if immediate { Shut::Dropping } else { Shut::Draining });
+        let drops = immediate || self.shut == Some(Shut::Dropping);
+        self.shut = Some(if drops { Shut::Dropping } else { Shut::Draining });
         if immediate {
             let clients: Vec<_> = self.members.keys().copied().collect();
             for client in clients {
@@ -463,7 +464,8 @@ impl<I: Item> Machine<I> {
         self.arrived += count;
     }
 
-    /// Puts items back to where they stood by arrival. Their bytes are counted still.
+    /// Puts items back to where they stood by arrival. Their bytes are counted still. Where all
+    /// is dropped, so are they.
     fn give_back(
         &mut self,
         entries: impl IntoIterator<Item = Entry<I>, IntoIter: DoubleEndedIterator>,
@@ -471,6 +473,11 @@ impl<I: Item> Machine<I> {
     ) {
         // The youngest first: most often all go to the front.
         for mut entry in entries.into_iter().rev() {
+            if self.shut == Some(Shut::Dropping) {
+                self.bytes -= entry.item.weight();
+                self.count_done(u64::from(entry.item.count()));
+                continue;
+            }
             entry.redelivered |= redelivered;
             self.ready.put_back(entry);
         }
