@@ -94,8 +94,9 @@ impl PoolBuilder {
     }
 
     /// The restart budget: more than `most` workers that end within `period` without having
-    /// begun a task, failed starts included, break the pool. By default four for each
-    /// worker in five seconds. Deaths in a task do not count: they cost that task.
+    /// begun a task, failed starts included, break the pool; so do more than `most` starts
+    /// that fail one after another, however long each takes. By default four for each worker
+    /// in five seconds. Deaths in a task do not count: they cost that task.
     pub fn restarts(mut self, most: u32, period: Duration) -> Self {
         self.restarts = Some(Intensity { max_restarts: most, period });
         self

@@ -420,6 +420,18 @@ fn a_failing_initializer_breaks_the_executor_and_leaves_nothing() {
     assert!(output.stderr.contains("no database"), "{}", output.stderr);
 }
 
+/// However long each start takes to fail.
+#[test]
+fn an_initializer_that_never_ends_breaks_the_executor() {
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let builder = builder.initializer(pause, (600_000,)).start_timeout(Duration::from_millis(100));
+    let executor = builder.restarts(2, Duration::from_millis(1)).build().unwrap();
+    let call = executor.submit(sqr, (1,)).unwrap();
+    let result = soon(&call);
+    assert!(matches!(&result, Err(Error::Task(TaskError::Broken(_)))), "{result:?}");
+    assert!(executor.shutdown_timeout(SOON, false).unwrap());
+}
+
 /// Rows exsubm-22, exsubm-30: without descriptors there are no workers, and nobody hangs.
 #[test]
 fn calls_end_when_workers_cannot_be_started() {

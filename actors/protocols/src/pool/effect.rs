@@ -21,7 +21,8 @@ pub struct Options {
     /// How many tasks a worker does before another takes its place; a part of a task that
     /// it is given counts as one.
     pub max_tasks: Option<u32>,
-    /// How many workers may end without having begun anything, within which time.
+    /// How many workers may end without having begun anything, within which time; and how many
+    /// starts may fail in a row.
     pub budget: Intensity,
     /// Whether a worker is started only when a task finds none that is idle.
     pub on_demand: bool,

@@ -192,6 +192,30 @@ mod tests {
         (scheduler, out)
     }
 
+    /// Each takes longer than the period of the budget.
+    #[test]
+    fn starts_that_fail_slowly_and_in_a_row_use_the_budget_up() {
+        let budget = Intensity { max_restarts: 3, period: Duration::from_secs(1) };
+        let options =
+            Options { workers: 1, max_tasks: None, budget, on_demand: false, idle_ms: None };
+        let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+        scheduler.begin(&mut out);
+        let given = scheduler.submit((), 1, Terms::default(), 0, &mut out);
+        assert!(given.is_ok());
+        for failure in 1..=8_u64 {
+            assert!(!scheduler.is_broken(), "at the {failure}th");
+            let worker = scheduler.workers().next().unwrap();
+            if failure == 4 {
+                // One that is ready ends the row; it is killed before it begins anything.
+                scheduler.ready(worker, failure * 60_000, &mut out);
+            }
+            scheduler.died(worker, 0, failure * 60_000, &mut out);
+        }
+        assert!(scheduler.is_broken());
+        let is_end = |it: &Effect<()>| matches!(it, Effect::Deliver { end: End::Broken, .. });
+        assert!(out.iter().any(is_end));
+    }
+
     /// Each is looked at once, however many are not wanted any more.
     #[test]
     fn many_tasks_that_are_not_wanted_are_dropped_in_one_go() {

@@ -48,6 +48,8 @@ pub struct Scheduler<T> {
     pub(super) ghosts: usize,
     pub(super) workers: Vec<Worker>,
     window: RestartWindow,
+    /// How many starts have failed since a worker was last ready.
+    failed_starts: u32,
     pub(super) next_worker: u64,
     /// How many workers have been started in each place.
     pub(super) started_in: Vec<u64>,
@@ -70,6 +72,7 @@ impl<T: Clone> Scheduler<T> {
             ghosts: 0,
             workers: Vec::new(),
             window: RestartWindow::new(options.budget),
+            failed_starts: 0,
             next_worker: 0,
             started_in: Vec::new(),
             revisit: None,
@@ -143,6 +146,7 @@ impl<T: Clone> Scheduler<T> {
         }
         worker.stage = Stage::Ready;
         (worker.moved, worker.ready_at) = (now, now);
+        self.failed_starts = 0;
         self.dispatch(now, out);
         self.retire_if_done(out);
     }
@@ -227,7 +231,10 @@ impl<T: Clone> Scheduler<T> {
         let Some(at) = self.workers.iter().position(|known| known.id == worker) else { return };
         let worker = self.workers.swap_remove(at);
         let is_failure = match worker.stage {
-            Stage::Starting => true,
+            Stage::Starting => {
+                self.failed_starts = self.failed_starts.saturating_add(1);
+                true
+            }
             Stage::Ready => begun == 0 && !worker.has_begun,
             Stage::Leaving | Stage::Dying => false,
         };
@@ -235,7 +242,10 @@ impl<T: Clone> Scheduler<T> {
         for given in worker.all_given().rev() {
             self.bury(given, begun, worker.doom, out);
         }
-        if is_failure && !self.window.record(now) && self.phase != Phase::Terminated {
+        // Starts may take so long to fail that no period has many of them.
+        let is_used_up = is_failure
+            && (!self.window.record(now) || self.failed_starts > self.options.budget.max_restarts);
+        if is_used_up && self.phase != Phase::Terminated {
             self.break_down(out);
             return;
         }
