@@ -12,8 +12,10 @@ use procession_runtime::pool::{
 };
 use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -83,6 +85,8 @@ pub(super) enum Then {
     Unencodable(TaskError),
     /// The inputs failed, and there are no more.
     Failed(TaskError),
+    /// They panicked, which goes on in the caller; there are no more.
+    Panicked(Box<dyn Any + Send>),
     End,
 }
 
@@ -256,6 +260,11 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
                     self.is_drawn = true;
                     self.failure = Some(self.drawn);
                     self.fail(error);
+                }
+                Then::Panicked(panic) => {
+                    self.is_drawn = true;
+                    self.submit(requests);
+                    resume_unwind(panic)
                 }
                 Then::End => self.is_drawn = true,
             }

@@ -7,6 +7,7 @@ use super::imap::Then;
 use procession_runtime::pool::{Arguments, ArgumentsBuilder, TaskError};
 use serde::Serialize;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// By default a `map` is cut into so many chunks for each worker, as in Python.
 const CHUNKS_PER_WORKER: usize = 4;
@@ -41,28 +42,43 @@ pub(super) fn draw<T: Serialize + 'static>(
     only_light: bool,
 ) -> (Option<Arguments>, Then) {
     let mut args = ArgumentsBuilder::default();
-    let then = loop {
-        if args.count() as usize == size || only_light && args.is_heavy() {
-            break Then::More;
-        }
-        match items.next() {
-            Some(Err(error)) => break Then::Failed(error),
-            Some(Ok(item)) => {
-                if let Err(error) = args.push(&item) {
-                    break Then::Unencodable(error.into());
-                }
-                if args.count() == 1 {
-                    args.expect(size - 1);
-                }
-            }
-            None => break Then::End,
-        }
-    };
+    // Those before one whose drawing or encoding panics are not lost.
+    let drawn = catch_unwind(AssertUnwindSafe(|| fill(&mut args, items, size, only_light)));
+    let then = drawn.unwrap_or_else(|panic| {
+        args.keep_whole();
+        Then::Panicked(panic)
+    });
     if args.count() == 0 {
         return (None, then);
     }
     match args.finish() {
         Ok(args) => (Some(args), then),
+        Err(_) if matches!(then, Then::Panicked(_)) => (None, then),
         Err(error) => (None, Then::Failed(error.into())),
+    }
+}
+
+fn fill<T: Serialize + 'static>(
+    args: &mut ArgumentsBuilder,
+    items: &mut impl Iterator<Item = std::result::Result<T, TaskError>>,
+    size: usize,
+    only_light: bool,
+) -> Then {
+    loop {
+        if args.count() as usize == size || only_light && args.is_heavy() {
+            return Then::More;
+        }
+        match items.next() {
+            Some(Err(error)) => return Then::Failed(error),
+            Some(Ok(item)) => {
+                if let Err(error) = args.push(&item) {
+                    return Then::Unencodable(error.into());
+                }
+                if args.count() == 1 {
+                    args.expect(size - 1);
+                }
+            }
+            None => return Then::End,
+        }
     }
 }

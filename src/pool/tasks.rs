@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 /// A pool, and the terms on which tasks are submitted to it.
@@ -206,7 +207,7 @@ impl Tasks {
     /// Calls a function for each input, lazily: the results come in the order of the inputs,
     /// each an error in its place if it is one. Inputs are drawn only within `next`, a few
     /// for each worker ahead of the results that have been taken; so an endless iterator
-    /// will do.
+    /// will do. When one panics no more are drawn; the results of those before it still come.
     ///
     /// ```
     /// use procession::Pool;
@@ -401,8 +402,13 @@ impl Tasks {
         let is_alone = is_alone || self.options.terms().limit_ms.is_some();
         loop {
             let (args, then) = draw(&mut items, size, false);
-            if let Then::Failed(error) | Then::Unencodable(error) = then {
-                return Err(error);
+            match then {
+                Then::Failed(error) | Then::Unencodable(error) => return Err(error),
+                Then::Panicked(panic) => {
+                    self.core.withdraw(&given.tasks);
+                    resume_unwind(panic)
+                }
+                Then::More | Then::End => {}
             }
             if let Some(args) = args {
                 let (function, terms) = (function.clone(), self.options.terms());

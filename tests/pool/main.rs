@@ -23,6 +23,7 @@ use procession::{
 use rows::{mul, pause, sqr, squares};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -179,6 +180,55 @@ fn what_cannot_be_encoded_or_decoded_is_an_error_not_a_hang() {
     let results: Vec<_> = chunks.imap(Stubborn, 5..9).unwrap().collect();
     assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true]);
     assert_eq!(pool.map(sqr, 0..5).unwrap(), squares(0..5));
+}
+
+/// Cannot be written from the fifth on.
+#[derive(Deserialize)]
+struct Unwritten(i64);
+
+impl Serialize for Unwritten {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(self.0 < 5, "no {}", self.0);
+        self.0.serialize(serializer)
+    }
+}
+
+/// Whoever catches it gets the results of those before it, and then the end.
+#[test]
+fn a_panic_of_the_inputs_loses_none_before_it() {
+    let pool = Pool::new(2).unwrap();
+    let loud = || (0..10).inspect(|x| assert!(*x < 5, "no {x}"));
+    for (chunksize, is_ordered) in [(1, true), (3, true), (1, false), (3, false)] {
+        let tasks = pool.with(TaskOptions::new().chunksize(chunksize));
+        let unwritten = |it: Unwritten| sqr(it.0);
+        let [drawn, written] = if is_ordered {
+            [tasks.imap(sqr, loud()), tasks.imap(unwritten, (0..10).map(Unwritten))]
+        } else {
+            [
+                tasks.imap_unordered(sqr, loud()),
+                tasks.imap_unordered(unwritten, (0..10).map(Unwritten)),
+            ]
+        };
+        for mut lazy in [drawn.unwrap(), written.unwrap()] {
+            let (mut results, mut panics) = (Vec::new(), 0);
+            loop {
+                match catch_unwind(AssertUnwindSafe(|| lazy.next_timeout(SOON))) {
+                    Ok(Ok(Some(result))) => results.push(result.unwrap()),
+                    Ok(Ok(None)) => break,
+                    Ok(Err(error)) => panic!("{error} after {results:?}"),
+                    Err(_) => panics += 1,
+                }
+            }
+            results.sort_unstable();
+            assert_eq!((panics, results), (1, squares(0..5)), "chunks of {chunksize}");
+        }
+    }
+    // Of a map nothing is begun any more.
+    let gate = pool.with(TaskOptions::new().chunksize(1));
+    let inputs = (0..90_u64).inspect(|x| assert!(*x < 80, "no {x}")).map(|_| 2_000);
+    let map = AssertUnwindSafe(|| gate.map_async(pause, inputs));
+    assert!(catch_unwind(map).is_err());
+    assert!(pool.stats().unfinished <= 4, "{:?}", pool.stats());
 }
 
 /// Rows pool-16, poolwl-03.

@@ -52,6 +52,12 @@ impl BatchEncoder {
         self.bytes.reserve(more);
     }
 
+    /// Keeps the first so many values only.
+    pub fn keep(&mut self, count: u32) {
+        let end = frames(&self.bytes, 0..count).map_or(0, |whole| whole.end);
+        self.bytes.truncate(end);
+    }
+
     /// As [`push`](Self::push), with the mark.
     ///
     /// # Errors

@@ -127,6 +127,11 @@ impl ArgumentsBuilder {
         self.count > 0 && self.batch.plain().is_none_or(|bytes| bytes.len() > HEAVY)
     }
 
+    /// Leaves out what a panic has left of the arguments of one more call.
+    pub fn keep_whole(&mut self) {
+        self.batch.keep(self.count);
+    }
+
     /// Those of all calls so far.
     ///
     /// # Errors
