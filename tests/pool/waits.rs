@@ -5,9 +5,11 @@ use crate::util::{Folder, SOON, alone, lines, note, signal, stop, until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, geteuid, setuid};
-use procession::{Error, Pool, Process, TaskError, TaskOptions};
+use procession::{Error, Fd, Pool, Process, TaskError, TaskOptions};
 use procession_runtime::wait::block_on;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -131,6 +133,35 @@ fn a_start_outlives_a_moment_without_descriptors() {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
         let next = pool.apply_async(sqr, (3,)).unwrap();
         assert_eq!(next.get_timeout(PROMPT).unwrap(), 9);
+    });
+}
+
+/// A result for which this process has no descriptor free is an error, of its own task alone;
+/// its worker goes on.
+#[test]
+fn a_result_that_finds_no_descriptor_costs_its_own_task() {
+    alone("waits::a_result_that_finds_no_descriptor_costs_its_own_task", || {
+        let pool = Pool::new(1).unwrap();
+        let worker = pool.apply(std::process::id, ()).unwrap();
+        let null = |x: u64| {
+            pause(if x == 0 { 500 } else { 0 });
+            Fd::from(OwnedFd::from(File::open("/dev/null").unwrap()))
+        };
+        let later = |x: u64| pause(x);
+        let filed = pool.apply_async(large, (0,)).unwrap();
+        let beside = pool.apply_async(null, (0,)).unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+        let ended = [filed.get_timeout(PROMPT).map(|_| ()), beside.get_timeout(PROMPT).map(|_| ())];
+        let next = pool.apply_async(later, (0,)).unwrap().get_timeout(PROMPT);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        for ended in ended {
+            let Err(Error::Task(TaskError::Io(why))) = ended else { panic!("{ended:?}") };
+            assert!(why.contains("a result is lost") && why.contains("open files"), "{why}");
+        }
+        next.unwrap();
+        assert_eq!(pool.apply(large, (1,)).unwrap().len(), 100_000);
+        assert_eq!(pool.apply(std::process::id, ()).unwrap(), worker);
     });
 }
 

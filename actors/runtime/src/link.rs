@@ -343,19 +343,22 @@ impl Link {
         Ok(())
     }
 
-    /// As [`post`](Self::post), of two frames in one write. They are copied for that, so
-    /// they should be small.
+    /// As [`post`](Self::post), of two frames in one write, or in two when both bring
+    /// descriptors. They are copied for that, so they should be small.
     ///
     /// # Errors
     /// As [`post`](Self::post), but for the limit.
     pub fn post_together(&self, frames: [(Header, Encoded); 2]) -> Result<(), LinkError> {
+        let tx = &mut *lock(&self.tx);
         let (mut bytes, mut fds) = (Vec::new(), Vec::new());
         for (header, message) in frames {
+            if !fds.is_empty() && !message.fds.is_empty() {
+                tx.keep(std::mem::take(&mut bytes), std::mem::take(&mut fds));
+            }
             bytes.extend(with_fds(header, &message.fds).to_bytes());
             bytes.extend(message.bytes);
             fds.extend(message.fds);
         }
-        let tx = &mut *lock(&self.tx);
         tx.keep(bytes, fds);
         tx.flush(self.fd.as_fd())
     }

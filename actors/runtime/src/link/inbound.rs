@@ -14,9 +14,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 #[derive(Debug, Default)]
 pub(super) struct Rx {
     buffer: FrameBuffer,
-    pub(super) fds: VecDeque<OwnedFd>,
-    /// Whether there has been a frame whose descriptors did not all find a number.
-    has_lost: bool,
+    /// Those of a frame that did not all find a number are none, and stand here as one.
+    pub(super) fds: VecDeque<Option<OwnedFd>>,
     /// Whether the last look at the socket left nothing in it.
     pub(super) emptied: bool,
 }
@@ -43,39 +42,43 @@ impl Rx {
         let Some((header, payload)) = next else { return Ok(None) };
         // Descriptors arrive with the first byte of their frame at the latest.
         let mut count = usize::from(header.fds);
-        if count > self.fds.len() {
-            if !self.has_lost {
-                return Err(LinkError::Damaged);
-            }
+        if count > 0 && matches!(self.fds.front(), Some(None)) {
             // This process was at its limit. The frame comes without any, which is an error of
             // whoever decodes it; the link goes on.
-            self.fds.clear();
-            count = 0;
+            count = 1;
         }
-        Ok(Some((header, payload, self.fds.drain(..count).collect())))
+        if count > self.fds.len() {
+            return Err(LinkError::Damaged);
+        }
+        Ok(Some((header, payload, self.fds.drain(..count).flatten().collect())))
     }
 
     /// Reads once. False when there is nothing, and that is not waited for.
     pub(super) fn fill(&mut self, fd: BorrowedFd<'_>, how: How) -> Result<bool, LinkError> {
         let space = self.buffer.space();
         let room = space.len();
-        let fds = self.fds.len();
+        let mut fds = VecDeque::new();
         self.emptied = false;
         let got = match how {
             How::OrLeave => {
-                socket::receive_or_leave(fd, space, &mut self.fds).map(|count| (count, false))
+                socket::receive_or_leave(fd, space, &mut fds).map(|count| (count, false))
             }
-            _ => socket::receive_what_fits(fd, space, &mut self.fds, how == How::Wait),
+            _ => socket::receive_what_fits(fd, space, &mut fds, how == How::Wait),
         };
         match got {
             Ok((0, _)) if self.buffer.is_partial() => Err(LinkError::Truncated),
             Ok((0, _)) => Err(LinkError::Closed),
             Ok((count, has_lost)) => {
                 self.buffer.filled(count);
-                self.has_lost |= has_lost;
                 // A short read that brought descriptors may have more behind it; any other
                 // short read has emptied the socket.
-                self.emptied = count < room && self.fds.len() == fds && !has_lost;
+                self.emptied = count < room && fds.is_empty() && !has_lost;
+                if has_lost {
+                    // A write brings those of one frame, and a read ends behind them.
+                    self.fds.push_back(None);
+                } else {
+                    self.fds.extend(fds.into_iter().map(Some));
+                }
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),

@@ -31,7 +31,8 @@ pub(super) struct Tx {
     spare: Vec<u8>,
 }
 
-/// A frame, or what is left of one, that the socket had no room for.
+/// A frame, or what is left of one, that the socket had no room for; or several, of which one
+/// at most brings descriptors: so does a write, and who reads can tell whose were lost.
 #[derive(Debug)]
 struct Outbound {
     bytes: Vec<u8>,

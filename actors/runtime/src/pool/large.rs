@@ -7,7 +7,8 @@
 //! when nobody reads them any more. Neighbours: `staff` and `worker`, at both ends of a
 //! stream.
 
-use crate::codec::{Encoded, Packed};
+use super::error::TaskError;
+use crate::codec::{BatchEncoder, Encoded, Packed};
 use crate::link::{Frame, LinkError};
 use crate::queue::file_of;
 use crate::sys::chunk;
@@ -69,8 +70,12 @@ impl Filed {
 /// What a frame carries, out of its file if it is in one.
 ///
 /// # Errors
-/// The file cannot be read, or is shorter than it should be.
+/// The file cannot be read, or is shorter than it should be; no number was free for the
+/// frame's descriptors (`EMFILE`).
 pub(super) fn take_out(mut frame: Frame) -> io::Result<Packed> {
+    if frame.fds.len() < usize::from(frame.header.fds) {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
     let flags = frame.header.flags;
     if flags & FILED == 0 {
         return Ok(Packed::Long(Encoded { bytes: frame.payload, fds: frame.fds }));
@@ -88,4 +93,13 @@ pub(super) fn take_out(mut frame: Frame) -> io::Result<Packed> {
     } else {
         Packed::Long(Encoded { bytes, fds: frame.fds })
     })
+}
+
+/// What stands in place of a result that was not to be had.
+pub(super) fn lost(error: &io::Error) -> Packed {
+    let mut batch = BatchEncoder::default();
+    let why = TaskError::Io(format!("a result is lost: {error}"));
+    let encoded = batch.push_marked(&why).and_then(|()| batch.finish());
+    // Whoever decodes nothing finds no result either.
+    encoded.map_or_else(|_| Packed::default(), Packed::from)
 }

@@ -282,9 +282,8 @@ impl Worker {
                     return None;
                 };
                 let result = large::take_out(frame).unwrap_or_else(|error| {
-                    // Whoever decodes this finds no result.
                     tracing::warn!(target: "procession", %error, "a large result is lost");
-                    Packed::default()
+                    large::lost(&error)
                 });
                 Some((1, result))
             }
