@@ -242,7 +242,7 @@ impl ThreadPoolExecutor {
     pub async fn shutdown_async(&self, cancel_futures: bool) {
         self.begin_shutdown(cancel_futures);
         if !self.crew().is_member() {
-            std::future::poll_fn(|context| self.crew().ended().poll_done(context)).await;
+            self.crew().ended().has_ended().await;
         }
     }
 

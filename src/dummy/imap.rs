@@ -161,8 +161,8 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
                 return Poll::Ready(self.failure.take().map(Err));
             }
             let candidates = if self.is_ordered { 1 } else { self.ahead.len() };
-            let is_done = |at: &usize| self.ahead[*at].poll_done(context).is_ready();
-            let Some(at) = (0..candidates).find(is_done) else { return Poll::Pending };
+            let mut is_done = |at: &usize| self.ahead[*at].poll_done(context).is_ready();
+            let Some(at) = (0..candidates).find(&mut is_done) else { return Poll::Pending };
             match self.ahead.remove(at).map(|part| part.result()) {
                 Some(Ok(chunk)) => {
                     self.progress.done(chunk.len() as u64, failures(&chunk));

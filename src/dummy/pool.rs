@@ -177,10 +177,10 @@ impl Pool {
     /// Dropping the future ends only the wait.
     pub async fn join_async(&self) -> Result<()> {
         self.may_join()?;
-        std::future::poll_fn(|context| self.crew().ended().poll_done(context)).await;
+        self.crew().ended().has_ended().await;
         let callbacks = self.tasks.callbacks();
         callbacks.close();
-        std::future::poll_fn(|context| callbacks.ended().poll_done(context)).await;
+        callbacks.ended().has_ended().await;
         Ok(())
     }
 

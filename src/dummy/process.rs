@@ -416,7 +416,7 @@ impl ProcessRef {
     /// Dropping the future ends only the wait.
     pub async fn join_async(&self) -> Result<()> {
         self.check_join()?;
-        std::future::poll_fn(|context| self.0.ended.poll_done(context)).await;
+        self.0.ended.has_ended().await;
         Ok(())
     }
 

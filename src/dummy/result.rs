@@ -175,7 +175,7 @@ impl<R: Send + 'static> std::future::Future for AsyncResult<R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         ready!(self.future.poll_done(context));
-        for called in &self.called {
+        for called in &mut self.called {
             ready!(called.poll_done(context));
         }
         Pin::new(&mut self.future).poll(context)

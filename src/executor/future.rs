@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use procession_runtime::node::hidden;
 use procession_runtime::panic::catch;
 use procession_runtime::pool::{Core, HasJob, Outcome, TaskError, TaskId, Want};
+use procession_runtime::seat::Seat;
 use procession_runtime::sync::after;
 use procession_runtime::wait::block_on_by;
 use std::fmt;
@@ -34,7 +35,7 @@ use std::time::{Duration, Instant};
 /// # }
 /// ```
 #[must_use = "a result that nobody gets is computed in vain; drop it to let the call be"]
-pub struct Future<R>(Arc<Shared<R>>);
+pub struct Future<R>(Arc<Shared<R>>, Seat);
 
 /// The duty to give the result of a [`Future`], for who makes executors of their own.
 ///
@@ -65,14 +66,14 @@ pub struct InvalidState<T> {
 
 impl<R> Future<R> {
     pub(super) fn of(shared: Arc<Shared<R>>) -> Self {
-        Self(shared)
+        Self(shared, Seat::default())
     }
 
     pub(super) fn of_call(
         core: Arc<Core>,
         decode: fn(Option<Outcome>) -> std::result::Result<R, TaskError>,
     ) -> Self {
-        Self(Shared::new(Some(Source::new(core, decode))))
+        Self::of(Shared::new(Some(Source::new(core, decode))))
     }
 
     /// It has been submitted as this task.
@@ -206,8 +207,20 @@ impl<R: Send + 'static> Future<R> {
         Ok(())
     }
 
-    pub(crate) fn poll_done(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.0.poll(context)
+    /// For a waker of the caller's own, which it takes back by [`forget`](Self::forget).
+    pub(super) fn poll_by(&self, waker: &Waker) -> Poll<()> {
+        self.0.poll(&mut Context::from_waker(waker))
+    }
+
+    pub(crate) fn poll_done(&mut self, context: &Context<'_>) -> Poll<()> {
+        let waker = self.1.waker(context);
+        self.poll_by(&waker)
+    }
+
+    /// Completes when it has ended.
+    pub(crate) async fn has_ended(&self) {
+        let mut mine = self.clone();
+        std::future::poll_fn(|context| mine.poll_done(context)).await;
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -329,7 +342,7 @@ impl<R> Drop for Deciding<'_, R> {
 impl<R: Send + 'static> std::future::Future for Future<R> {
     type Output = Result<R>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
         ready!(self.poll_done(context));
         Poll::Ready(self.take())
     }
@@ -337,7 +350,16 @@ impl<R: Send + 'static> std::future::Future for Future<R> {
 
 impl<R> Clone for Future<R> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self::of(self.0.clone())
+    }
+}
+
+/// The call goes on, and does not wake who awaited it by this handle.
+impl<R> Drop for Future<R> {
+    fn drop(&mut self) {
+        if let Some(waker) = self.1.taken() {
+            self.forget(waker);
+        }
     }
 }
 
@@ -363,7 +385,7 @@ impl<R: Send + 'static> Promise<R> {
     /// A promise whose future is pending.
     #[expect(clippy::new_without_default, reason = "a promise by default is no use")]
     pub fn new() -> Self {
-        Self(Future(Shared::new(None)))
+        Self(Future::of(Shared::new(None)))
     }
 
     /// A handle of its future.

@@ -215,8 +215,7 @@ impl<R: Send + 'static> Watch<R> {
                 at
             };
             let watched = &mut self.futures[at];
-            let mut context = Context::from_waker(&watched.waker);
-            if !watched.is_told && watched.future.poll_done(&mut context).is_ready() {
+            if !watched.is_told && watched.future.poll_by(&watched.waker).is_ready() {
                 watched.is_told = true;
                 self.left -= 1;
                 return Poll::Ready(Some(watched.future.clone()));

@@ -10,6 +10,7 @@ use procession_runtime::pool::{
     Arguments, Core, Job, MOST_AHEAD, Outcome, Request, TaskError, TaskFunction, TaskId, Terms,
     Want, items,
 };
+use procession_runtime::seat::Seat;
 use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -43,6 +44,7 @@ const GROUPS: usize = 8;
 pub struct Imap<'a, R> {
     core: Arc<Core>,
     job: Arc<Job>,
+    seat: Seat,
     function: TaskFunction,
     terms: Terms,
     source: Source<'a>,
@@ -102,6 +104,7 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
         Self {
             core,
             job: Job::new(),
+            seat: Seat::default(),
             function,
             terms,
             source,
@@ -203,6 +206,8 @@ impl<'a, R: DeserializeOwned + 'static> Imap<'a, R> {
             if next.is_ready() {
                 return next;
             }
+            let waker = self.seat.waker(context);
+            let context = &mut Context::from_waker(&waker);
             if let Err(error) = ready!(self.core.poll_wait(&self.job, Want::Any, context)) {
                 self.is_over = true;
                 return Poll::Ready(Some(Err(error)));
@@ -404,6 +409,9 @@ impl<R: DeserializeOwned + 'static> Iterator for Imap<'_, R> {
 
 impl<R> Drop for Imap<'_, R> {
     fn drop(&mut self) {
+        if let Some(waker) = self.seat.taken() {
+            self.job.forget(waker);
+        }
         let tasks: Vec<_> = self.under_way.values().copied().collect();
         self.core.withdraw(&tasks);
     }

@@ -5,7 +5,8 @@
 
 use crate::error::{Error, Result};
 use procession_runtime::panic::catch;
-use procession_runtime::pool::{Core, Job, Outcome, TaskError, TaskId, Want, items};
+use procession_runtime::pool::{Cook, Core, Job, Outcome, TaskError, TaskId, Want, items};
+use procession_runtime::seat::Seat;
 use procession_runtime::sync::after;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -37,23 +38,30 @@ pub struct AsyncResult<R> {
     core: Arc<Core>,
     job: Arc<Job>,
     tasks: Vec<TaskId>,
-    cook: fn(Vec<Outcome>) -> Box<dyn Any + Send>,
+    seat: Seat,
+    cook: Cook,
     returns: PhantomData<fn() -> R>,
 }
 
 /// A decoded result; `None` once it has been taken.
 type Cooked<R> = Option<std::result::Result<R, TaskError>>;
 
+impl<R> AsyncResult<R> {
+    fn new(core: Arc<Core>, job: Arc<Job>, tasks: Vec<TaskId>, cook: Cook) -> Self {
+        Self { core, job, tasks, seat: Seat::default(), cook, returns: PhantomData }
+    }
+}
+
 impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
     pub(super) fn of_call(core: Arc<Core>, job: Arc<Job>, task: TaskId) -> Self {
         let tasks = vec![task];
-        Self { core, job, tasks, cook: cook_one::<R>, returns: PhantomData }
+        Self::new(core, job, tasks, cook_one::<R>)
     }
 }
 
 impl<R: DeserializeOwned + Send + 'static> AsyncResult<Vec<R>> {
     pub(super) fn of_map(core: Arc<Core>, job: Arc<Job>, tasks: Vec<TaskId>) -> Self {
-        Self { core, job, tasks, cook: cook_all::<R>, returns: PhantomData }
+        Self::new(core, job, tasks, cook_all::<R>)
     }
 }
 
@@ -123,7 +131,7 @@ impl<R: Send + 'static> AsyncResult<R> {
     /// Completes when the result is there. It keeps the task, and not the result's type.
     pub(crate) fn done(&self) -> impl Future<Output = ()> + Send + 'static {
         let (core, job) = (self.core.clone(), self.job.clone());
-        std::future::poll_fn(move |context| core.poll_wait(&job, Want::All, context).map(drop))
+        async move { drop(core.wait_async(&job, Want::All).await) }
     }
 
     /// Has `callback` called with the result once it is there, if it is no error: in this
@@ -187,9 +195,20 @@ impl<R: Send + 'static> AsyncResult<R> {
 impl<R: Send + 'static> Future for AsyncResult<R> {
     type Output = Result<R>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        let waker = self.seat.waker(context);
+        let context = &mut Context::from_waker(&waker);
         let waited = ready!(self.core.poll_wait(&self.job, Want::All, context));
         Poll::Ready(waited.map_err(Error::from).and_then(|()| self.take()))
+    }
+}
+
+/// The task goes on, and wakes nobody.
+impl<R> Drop for AsyncResult<R> {
+    fn drop(&mut self) {
+        if let Some(waker) = self.seat.taken() {
+            self.job.forget(waker);
+        }
     }
 }
 

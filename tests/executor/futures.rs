@@ -43,6 +43,29 @@ fn a_wait_that_is_given_up_leaves_no_waker() {
     executor.kill_workers();
 }
 
+/// As many handles as await it for a while leave nothing with it.
+#[test]
+fn an_await_that_is_given_up_leaves_no_waker() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let promise = Promise::new();
+    let executor = executor(1);
+    let call = executor.submit(pause, (60_000,)).unwrap();
+    for future in [promise.future(), call] {
+        let wakers = [(); 9].map(|()| {
+            let waker = Arc::new(Nobody);
+            let mut mine = Box::pin(future.clone());
+            let context = Waker::from(waker.clone());
+            assert!(mine.as_mut().poll(&mut Context::from_waker(&context)).is_pending());
+            waker
+        });
+        assert!(wakers.iter().all(|waker| Arc::strong_count(waker) == 1));
+    }
+    executor.kill_workers();
+}
+
 /// Rows exfutu-23, exfutu-24, exfutu-26, exfutu-27, exfutu-28, exfutu-31.
 #[test]
 fn a_future_says_how_far_it_is() {

@@ -5,12 +5,14 @@ use crate::util::{Folder, SOON, alone, lines, note, signal, stop, until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, geteuid, setuid};
-use procession::{Error, Fd, Pool, Process, TaskError, TaskOptions};
+use procession::{Error, Fd, Pool, Process, TaskError, TaskOptions, dummy};
 use procession_runtime::wait::block_on;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 /// What should be there at once is there by then.
@@ -163,6 +165,52 @@ fn a_result_that_finds_no_descriptor_costs_its_own_task() {
         assert_eq!(pool.apply(large, (1,)).unwrap().len(), 100_000);
         assert_eq!(pool.apply(std::process::id, ()).unwrap(), worker);
     });
+}
+
+/// Who polls from one task after another is woken in the last one, and nothing is left with
+/// what goes on when it gives up.
+#[test]
+fn a_wait_leaves_one_waker_at_most() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    fn polled<F: Future>(mut future: Pin<&mut F>) -> Vec<Arc<Nobody>> {
+        let mut poll = |_| {
+            let waker = Arc::new(Nobody);
+            let task = Waker::from(waker.clone());
+            assert!(future.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
+            waker
+        };
+        (0..9).map(&mut poll).collect()
+    }
+    fn held(wakers: &[Arc<Nobody>]) -> Vec<bool> {
+        wakers.iter().map(|waker| Arc::strong_count(waker) > 1).collect()
+    }
+    let mut last = vec![false; 9];
+    last[8] = true;
+    let pool = Pool::new(1).unwrap();
+    let mut result = Box::pin(pool.apply_async(pause, (60_000,)).unwrap());
+    let wakers = polled(result.as_mut());
+    assert_eq!(held(&wakers), last);
+    drop(result);
+    assert_eq!(held(&wakers), [false; 9]);
+    pool.close();
+    let mut join = Box::pin(pool.join_async());
+    let wakers = polled(join.as_mut());
+    assert_eq!(held(&wakers), last);
+    drop(join);
+    assert_eq!(held(&wakers), [false; 9]);
+    let threads = dummy::Pool::new(1).unwrap();
+    let (gate, opens) = mpsc::channel::<()>();
+    let opens = Arc::new(Mutex::new(opens));
+    let wait = move |_: u8| opens.lock().unwrap().recv().is_err();
+    let mut results = threads.imap(wait, 0..2).unwrap();
+    let wakers: Vec<_> =
+        (0..3).flat_map(|_| polled(Box::pin(results.next_async()).as_mut())).collect();
+    assert_eq!(held(&wakers).iter().filter(|held| **held).count(), 1);
+    drop(gate);
+    assert!(results.all(|ended| ended.unwrap()));
 }
 
 /// As one says that there is no limit.

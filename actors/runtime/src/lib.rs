@@ -29,6 +29,8 @@ pub mod proc_tree;
 pub mod queue;
 pub mod reap;
 mod relay;
+#[doc(hidden)]
+pub mod seat;
 pub mod share;
 mod spin;
 pub mod supervisor;

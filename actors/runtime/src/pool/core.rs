@@ -225,8 +225,7 @@ impl Core {
     /// As [`join`](Self::join), without a time limit and without blocking the thread. A copy of
     /// the process has nothing to wait for.
     pub async fn join_async(&self) {
-        let ended = std::future::poll_fn(|it| self.poll_wait(&self.end, Want::All, it)).await;
-        if ended.is_ok() {
+        if self.wait_async(&self.end, Want::All).await.is_ok() {
             self.callbacks.flushed().await;
             self.callbacks.end();
         }

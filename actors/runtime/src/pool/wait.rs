@@ -9,12 +9,14 @@ use super::error::TaskError;
 use super::job::{Job, Want};
 use super::state::Reader;
 use crate::node::hidden;
+use crate::seat::Seat;
 use crate::sync::lock;
 use crate::sys::watch::{Held, watch};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use procession_protocols::pool::{Duty, Successor};
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread;
@@ -104,6 +106,11 @@ impl Core {
         Poll::Pending
     }
 
+    /// As [`poll_wait`](Self::poll_wait). Given up, it leaves nothing with the job.
+    pub fn wait_async<'a>(&'a self, job: &'a Job, want: Want) -> Waiting<'a> {
+        Waiting { core: self, job, want, seat: Seat::default() }
+    }
+
     /// Takes what has come, without waiting, unless another thread is at it.
     ///
     /// # Errors
@@ -174,6 +181,31 @@ impl Core {
         self.serve(&events[..count]);
         // Room alone may be there again and again, for what the system does not take.
         Ok(events[..count].iter().any(|event| event.events() != EpollFlags::EPOLLOUT))
+    }
+}
+
+/// A wait for a job, on any executor; see [`Core::wait_async`].
+pub struct Waiting<'a> {
+    core: &'a Core,
+    job: &'a Job,
+    want: Want,
+    seat: Seat,
+}
+
+impl Future for Waiting<'_> {
+    type Output = Result<(), TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = self.seat.waker(context);
+        self.core.poll_wait(self.job, self.want, &mut Context::from_waker(&waker))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(waker) = self.seat.taken() {
+            self.job.forget(waker);
+        }
     }
 }
 
