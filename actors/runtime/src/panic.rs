@@ -143,6 +143,19 @@ mod tests {
     }
 
     #[test]
+    fn a_payload_that_panics_itself_is_caught_as_well() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("in its drop");
+            }
+        }
+        let report = catch(|| panic::panic_any(Bomb)).unwrap_err();
+        assert!(report.message.contains("not text"));
+        assert!(report.location.contains("panic.rs:"), "{}", report.location);
+    }
+
+    #[test]
     fn a_payload_without_text_is_reported_too() {
         let report = catch(|| panic::resume_unwind(Box::new(3))).unwrap_err();
         assert!(report.message.contains("not text"));
