@@ -17,8 +17,8 @@ mod util;
 mod waits;
 use counted::{Counted, counted};
 use procession::{
-    Error, Function, LogLevel, Pool, Process, StartMethod, TaskError, TaskOptions, current_process,
-    force_start_method, log_to_stderr,
+    Error, Function, LogLevel, Pool, Process, StartError, StartMethod, TaskError, TaskOptions,
+    current_process, force_start_method, log_to_stderr,
 };
 use rows::{mul, pause, sqr, squares};
 use serde::{Deserialize, Serialize};
@@ -141,15 +141,15 @@ fn a_result_that_is_being_read_is_there_for_others_too() {
     });
 }
 
-/// Where nobody may wait a lazy map says so once, and has ended.
+/// Where nobody may wait a lazy map says so once, and has ended; nor is a pool made there.
 #[test]
 fn a_lazy_map_that_cannot_be_waited_for_ends() {
     /// What wakes an executor's task runs on the library's own thread, if nobody waits.
-    struct Maps(Pool, mpsc::Sender<Vec<Result<i64, TaskError>>>);
+    struct Maps(Pool, mpsc::Sender<(Vec<Result<i64, TaskError>>, Result<Pool, Error>)>);
     impl Wake for Maps {
         fn wake(self: Arc<Self>) {
             let squares = self.0.imap(sqr, 0..3).unwrap();
-            self.1.send(squares.take(9).collect()).unwrap();
+            self.1.send((squares.take(9).collect(), Pool::new(1))).unwrap();
         }
     }
     let (told, hears) = mpsc::channel();
@@ -157,8 +157,9 @@ fn a_lazy_map_that_cannot_be_waited_for_ends() {
     let mut result = Box::pin(maps.0.apply_async(pause, (300,)).unwrap());
     let waker = Waker::from(maps.clone());
     assert!(result.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    let results = hears.recv_timeout(SOON).unwrap();
+    let (results, another) = hears.recv_timeout(SOON).unwrap();
     assert!(matches!(results[..], [Err(TaskError::WouldDeadlock)]), "{results:?}");
+    assert!(matches!(another, Err(Error::Start(StartError::Io(_)))), "{another:?}");
 }
 
 /// Row pool-07, and the same on the way back.

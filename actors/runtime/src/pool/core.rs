@@ -14,6 +14,7 @@ use super::state::{Reader, State, Task};
 use super::stats::{PoolStats, WorkerStats};
 use crate::codec::Packed;
 use crate::launcher::{self, StartError, StartMethod};
+use crate::node::hidden;
 use crate::share::era;
 use crate::sync::{after, lock};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -62,6 +63,10 @@ impl Core {
     /// What the start of the first that failed says, a failing initializer included;
     /// nothing is left then.
     pub fn build(setup: Setup) -> Result<Arc<Self>, StartError> {
+        if hidden::is_current() {
+            let why = "the library's own thread would wait for its workers";
+            return Err(io::Error::new(io::ErrorKind::Deadlock, why).into());
+        }
         era::arm();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
