@@ -60,7 +60,7 @@ impl Progress {
 impl Shown {
     /// How many workers have been replaced so far.
     fn restarts(&self) -> u64 {
-        self.core.as_ref().map_or(0, |core| core.stats().restarts)
+        self.core.as_ref().map_or(0, |core| core.restarts())
     }
 
     fn look(&mut self) {

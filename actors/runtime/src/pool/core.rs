@@ -139,22 +139,40 @@ impl Core {
 
     /// How it is doing.
     pub fn stats(&self) -> PoolStats {
+        let mut stats = self.counts();
+        // However long the system takes to say so, results do not wait for it.
+        for worker in &mut stats.workers {
+            worker.memory = memory::of(worker.pid);
+        }
+        stats
+    }
+
+    /// The same without what the system has to say.
+    fn counts(&self) -> PoolStats {
         let now = self.now();
         let state = lock(&self.state);
         let of_worker = |record: Record| {
             let worker = state.staff.iter().find(|worker| worker.id == record.worker)?;
-            let pid = worker.child.pid();
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of a life")]
             let busy = record.busy_ms as f64 / record.ready_ms.max(1) as f64;
-            let name = worker.child.name().to_owned();
+            let (name, pid) = (worker.child.name().to_owned(), worker.child.pid());
             let Record { done, restarts, .. } = record;
-            Some(WorkerStats { name, pid, done, busy, memory: memory::of(pid), restarts })
+            Some(WorkerStats { name, pid, done, busy, memory: 0, restarts })
         };
         PoolStats {
             workers: state.scheduler.records(now).filter_map(of_worker).collect(),
-            restarts: state.scheduler.started().saturating_sub(self.workers as u64),
+            restarts: self.restarts_of(&state),
             unfinished: state.scheduler.unfinished(),
         }
+    }
+
+    /// How many workers have taken the places of others.
+    pub fn restarts(&self) -> u64 {
+        self.restarts_of(&lock(&self.state))
+    }
+
+    fn restarts_of(&self, state: &State) -> u64 {
+        state.scheduler.started().saturating_sub(self.workers as u64)
     }
 
     /// Says that a job has so many tasks.
