@@ -34,7 +34,7 @@ impl TaskOptions {
 
     /// How often a task is given to another worker after its worker died in it or its time
     /// was up. Only for tasks that may run twice: a worker may have done its part of the
-    /// work before it died. Handles among the arguments can travel only once.
+    /// work before it died. Handles among the arguments are there again.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self

@@ -2,7 +2,10 @@
 
 use crate::util::{Folder, METHODS, SOON, alone, lines, lives, note, signal, text, until};
 use nix::sys::signal::Signal;
-use procession::{Error, ExitReason, Pool, Process, TaskError, TaskOptions, WorkerDeath};
+use procession::{
+    Actor, Connection, Error, ExitReason, Pipe, Pool, Process, Queue, Sender, TaskError,
+    TaskOptions, Value, WorkerDeath, methods,
+};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -280,6 +283,49 @@ fn workers_that_grew_or_idle_give_their_places_up() {
     until("both have gone", || pool.pids().is_empty());
     assert_eq!(pool.apply(id, (7,)).unwrap(), 7);
     assert!(pool.pids().len() <= 1, "one came for the task");
+}
+
+#[derive(Actor, serde::Serialize, serde::Deserialize)]
+struct Count(u32);
+
+#[methods]
+impl Count {
+    pub fn next(&mut self) -> u32 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// Whatever the first worker did with them.
+#[test]
+fn a_task_that_is_tried_again_has_its_handles_again() {
+    type Ends = (Connection, Sender<u32>);
+    let uses = |queue: Queue<u32>, count: CountRef, value: Value<u32>, (duplex, sender): Ends| {
+        let attempt = count.next().unwrap();
+        queue.put(attempt).unwrap();
+        value.set(value.get().unwrap() + attempt).unwrap();
+        duplex.send(&attempt).unwrap();
+        sender.send(attempt).unwrap();
+        if attempt == 1 {
+            std::process::abort();
+        }
+        duplex.recv::<String>().unwrap()
+    };
+    let (queue, value) = (Queue::new().unwrap(), Value::new(0).unwrap());
+    let (ours, theirs) = Pipe::duplex().unwrap();
+    let (sender, receiver) = Pipe::typed().unwrap();
+    let count = Count(0).spawn().unwrap();
+    let pool = Pool::new(1).unwrap();
+    ours.send("hello").unwrap();
+    let args = (queue.clone(), count, value.clone(), (theirs, sender));
+    let twice = pool.with(TaskOptions::new().retries(1)).apply_async(uses, args).unwrap();
+    assert_eq!(twice.get_timeout(SOON).unwrap(), "hello");
+    for attempt in [1, 2] {
+        assert_eq!(queue.get_timeout(SOON).unwrap(), attempt);
+        assert_eq!(ours.recv_timeout::<u32>(SOON).unwrap(), attempt);
+        assert_eq!(receiver.recv_timeout(SOON).unwrap(), attempt);
+    }
+    assert_eq!(value.get().unwrap(), 3);
 }
 
 /// Row poolwl-02.

@@ -27,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
+use tracing_subscriber::filter::LevelFilter;
 use util::{METHODS, SOON, alone, alone_command, at_rest, back_to, is_alone, run, until};
 
 /// Row pool-01.
@@ -160,6 +161,18 @@ fn a_lazy_map_that_cannot_be_waited_for_ends() {
     let (results, another) = hears.recv_timeout(SOON).unwrap();
     assert!(matches!(results[..], [Err(TaskError::WouldDeadlock)]), "{results:?}");
     assert!(matches!(another, Err(Error::Start(StartError::Io(_)))), "{another:?}");
+}
+
+/// As the subscriber of its worker sees it.
+#[test]
+fn each_task_is_a_span_in_its_worker() {
+    let subscribe = || tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).init();
+    let pool = Pool::builder().processes(1).initializer(subscribe, ()).build().unwrap();
+    let within = |_: u8| {
+        let _own = tracing::info_span!("own").entered();
+        procession_runtime::log::current_span_names()
+    };
+    assert_eq!(pool.map(within, 0..3).unwrap(), [["task", "own"]; 3]);
 }
 
 /// Row pool-07, and the same on the way back.

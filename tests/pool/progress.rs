@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::SOON;
 
-/// A map in which one call may fail, and a lazy one; and both on threads.
+/// A map in which one call may fail, and a lazy one in which one may end its worker; and both on
+/// threads.
 fn work(bad: u64) -> (bool, usize) {
     let threads = dummy::Pool::new(2).unwrap();
     let shown = threads.with(TaskOptions::new().chunksize(5).progress());
@@ -18,7 +19,9 @@ fn work(bad: u64) -> (bool, usize) {
     let pool = Pool::new(2).unwrap();
     let shown = pool.with(TaskOptions::new().chunksize(5).progress());
     let one_fails = shown.starmap(|x: u64, bad: u64| assert_ne!(x, bad), (0..60).map(|x| (x, bad)));
-    (one_fails.is_err(), shown.imap(|x: u64| x, 0..70).unwrap().flatten().count())
+    let ends = |x: u64, bad: u64| if x == bad { std::process::exit(3) } else { x };
+    let lazy = shown.istarmap(ends, (0..70).map(|x| (x, bad))).unwrap();
+    (one_fails.is_err(), lazy.flatten().count())
 }
 
 /// What comes out of a descriptor until nobody writes to it any more.
@@ -46,10 +49,10 @@ fn a_terminal_shows_how_far_a_map_is() {
         .start()
         .unwrap();
     let said = std::thread::spawn(|| all_of(master.into()));
-    assert_eq!(process.result_timeout(SOON).unwrap(), (true, 70));
+    assert_eq!(process.result_timeout(SOON).unwrap(), (true, 69));
     assert!(process.join_timeout(SOON).unwrap());
     let said = said.join().unwrap();
-    for wanted in ["60/60", "70/70", "80/80", "90/90", "1 failed", "/s"] {
+    for wanted in ["60/60", "70/70", "80/80", "90/90", "1 failed", "/s", "eta", "1 restarts"] {
         assert!(said.contains(wanted), "no {wanted:?} in {said:?}");
     }
 }
