@@ -110,30 +110,6 @@ fn an_immediate_shutdown_drops_what_is_there_and_counts_it_as_done() {
     queue.join().unwrap();
 }
 
-/// What a consumer has not finished when all is dropped is dropped when it comes back: nobody
-/// is left to take it.
-#[test]
-fn what_comes_back_after_an_immediate_shutdown_is_dropped() {
-    let (queue, has) = (JoinableQueue::<u32>::new().unwrap(), Queue::<u32>::new().unwrap());
-    queue.put_many([1, 2, 3]).unwrap();
-    let holds = |queue: JoinableQueue<u32>, has: Queue<u32>| {
-        has.put(queue.get().unwrap()).unwrap();
-        let lease = queue.get_leased().unwrap();
-        has.put(*lease).unwrap();
-        std::thread::sleep(SOON);
-    };
-    let child = Process::spawn(holds, (queue.clone(), has.clone())).unwrap();
-    assert_eq!([(); 2].map(|()| has.get_timeout(SOON).unwrap()), [1, 2]);
-    queue.shutdown(true).unwrap();
-    queue.shutdown(false).unwrap();
-    let early = queue.join_timeout(Duration::from_millis(50));
-    assert!(matches!(early, Err(QueueError::Timeout)), "it may finish them still");
-    child.kill().unwrap();
-    queue.join_timeout(SOON).unwrap();
-    assert_eq!(queue.qsize().unwrap(), 0);
-    assert!(matches!(queue.try_get(), Err(GetError::Shutdown)));
-}
-
 #[test]
 fn join_waits_until_all_is_done() {
     for method in METHODS {
