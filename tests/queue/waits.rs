@@ -5,6 +5,7 @@ use procession::{
     GetError, JoinableQueue, Process, PutError, PutFault, Queue, QueueError, context,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -381,6 +382,28 @@ fn a_lease_that_was_dropped_is_there_for_who_dropped_it() {
     for child in children {
         assert_eq!(child.result_timeout(SOON).unwrap(), 0);
     }
+}
+
+/// A lease that was granted, and dropped before anybody saw it, is not one that was given back.
+#[test]
+fn a_lease_that_nobody_saw_leaves_no_mark() {
+    let unseen = |queue: Queue<u32>| {
+        let mut lease = Box::pin(queue.get_leased_async());
+        let mut context = Context::from_waker(Waker::noop());
+        // Attached, and waiting.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(200) {
+            assert!(lease.as_mut().poll(&mut context).is_pending());
+        }
+        queue.put(1).unwrap();
+        while queue.qsize().unwrap() > 0 {}
+        drop(lease);
+        let again = queue.get_leased_timeout(SOON).unwrap();
+        (again.is_redelivered(), again.done())
+    };
+    assert_eq!(unseen(Queue::new().unwrap()), (false, 1));
+    let child = Process::spawn(unseen, (Queue::new().unwrap(),)).unwrap();
+    assert_eq!(child.result_timeout(SOON).unwrap(), (false, 1));
 }
 
 /// Who asks how many there are sees what has been put, and so has those who wait get it.

@@ -360,8 +360,17 @@ impl<I: Item> Machine<I> {
 
     /// A leased item comes back, marked. False when there is no such lease.
     pub fn give_back_lease(&mut self, lease: Waiter, streams: &mut impl Streams<I>) -> bool {
+        self.end_lease(lease, true, streams)
+    }
+
+    /// A leased item comes back that nobody has seen. False when there is no such lease.
+    pub fn cancel_lease(&mut self, lease: Waiter, streams: &mut impl Streams<I>) -> bool {
+        self.end_lease(lease, false, streams)
+    }
+
+    fn end_lease(&mut self, lease: Waiter, was_had: bool, streams: &mut impl Streams<I>) -> bool {
         let Some((_, entry)) = self.leases.remove(&lease) else { return false };
-        self.give_back([entry], true);
+        self.give_back([entry], was_had);
         self.distribute(streams);
         true
     }

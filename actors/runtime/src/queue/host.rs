@@ -306,7 +306,7 @@ impl Stock for Own {
             let lease = core.leases.iter().find(|(_, answered)| is_it(answered));
             if let Some(lease) = lease.map(|(lease, _)| *lease) {
                 core.leases.remove(&lease);
-                core.machine.give_back_lease(lease, &mut core.clients);
+                core.machine.cancel_lease(lease, &mut core.clients);
             }
         }
         self.settle(core);

@@ -355,7 +355,7 @@ impl Own {
             None => match outcome {
                 Outcome::Admitted => core.machine.cancel_admitted(&mut core.clients),
                 Outcome::Item(entry) => {
-                    if !core.machine.give_back_lease(waiter, &mut core.clients) {
+                    if !core.machine.cancel_lease(waiter, &mut core.clients) {
                         core.machine.cancel_delivered(entry, &mut core.clients);
                     }
                 }
@@ -404,7 +404,7 @@ impl Drop for Waiting<'_> {
         if let Some(Outcome::Item(entry)) = self.own.give_up(self.cell) {
             let core = &mut *lock(&self.own.core);
             // A lease is ended by its number, an item that nobody saw comes back.
-            if !core.machine.give_back_lease(self.cell.waiter, &mut core.clients) {
+            if !core.machine.cancel_lease(self.cell.waiter, &mut core.clients) {
                 core.machine.cancel_delivered(entry, &mut core.clients);
             }
             self.own.settle(core);
