@@ -173,15 +173,15 @@ fn a_threads_guard_outlives_a_tasks_wait() {
     let cond = Condition::with(Lock::new().unwrap()).unwrap();
     let meets = |cond: Condition| {
         let guard = cond.lock().unwrap();
-        let notifies = cond.clone();
-        let notifier = std::thread::spawn(move || {
-            while notifies.waiting().unwrap() == 0 {
+        let theirs = cond.clone();
+        let thread = std::thread::spawn(move || {
+            while theirs.waiting().unwrap() == 0 {
                 std::thread::yield_now();
             }
-            notifies.lock().unwrap().notify().unwrap();
+            theirs.lock().unwrap().notify().unwrap();
         });
         run(cond.wait_async()).unwrap();
-        notifier.join().unwrap();
+        thread.join().unwrap();
         cond.notify().unwrap();
         drop(guard);
         format!("{cond:?}")
