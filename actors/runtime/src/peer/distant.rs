@@ -170,9 +170,7 @@ impl Remote for Distant {
     }
 
     fn send_async(&self, message: Encoded, reply: Option<ReplyPort>) -> Sending<'_> {
-        Box::pin(async move {
-            self.peer_async().await?.send_async(message, reply).await
-        })
+        Box::pin(async move { self.peer_async().await?.send_async(message, reply).await })
     }
 
     fn wait(&self, ready: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) {
