@@ -21,6 +21,10 @@ use std::time::Duration;
 ///
 /// A `static` lock is another lock in each spawned child: pass the handle as an argument.
 ///
+/// At most 65,520 threads at a time, of all processes together, use the locks and conditions
+/// that one process owns. The next one gets [`SyncError::Io`] of the kind
+/// [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded).
+///
 /// ```
 /// use procession::{Lock, Process};
 ///
