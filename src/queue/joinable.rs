@@ -76,7 +76,8 @@ impl<T> JoinableQueue<T> {
         self.join_with(Patience::Until(None))
     }
 
-    /// As [`join`](Self::join), but waits at most for `timeout`; zero asks once.
+    /// As [`join`](Self::join), but waits at most for `timeout`; zero asks once. Less than 20 ms
+    /// are up to so many while the owner, another process, does not answer.
     ///
     /// # Errors
     /// As [`join`](Self::join), and [`QueueError::Timeout`]; with zero also

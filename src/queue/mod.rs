@@ -317,7 +317,8 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     /// As [`get_leased`](Self::get_leased), but waits at most for `timeout`; zero asks once,
-    /// as [`try_get_leased`](Self::try_get_leased) does.
+    /// as [`try_get_leased`](Self::try_get_leased) does. Less than 20 ms are up to so many while
+    /// the owner, another process, does not say whether there is one.
     ///
     /// # Errors
     /// As [`get`](Self::get), and [`GetError::Timeout`].
