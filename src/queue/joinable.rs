@@ -12,8 +12,9 @@ use std::time::Duration;
 /// A [`Queue`] with [`task_done`](Self::task_done) and [`join`](Self::join).
 ///
 /// An item that was got stays in the owner's keeping until its consumer has called
-/// `task_done` for it. When the consumer dies before, the item comes back, marked (see
-/// [`Queue::get_delivery`]), so `join` never waits for a dead process.
+/// `task_done` for it. When the consumer dies before, or drops its last handle of the queue,
+/// the item comes back, marked (see [`Queue::get_delivery`]), so `join` never waits for a dead
+/// process.
 ///
 /// ```
 /// use procession::{JoinableQueue, Process};

@@ -14,7 +14,8 @@ use std::time::Duration;
 /// and anybody may, by [`release`](Self::release). A [guard](Self::lock) gives back its own.
 ///
 /// When a process dies with the lock, or exits with it, the next one gets it and is told
-/// who that was: in [`Acquired::AfterDeath`], and by the guard.
+/// who that was: in [`Acquired::AfterDeath`], and by the guard. So it is when a process that
+/// does not own the lock drops its last handle with it.
 ///
 /// Uncontended it is one compare-and-swap in shared memory. Of those who wait one spins
 /// shortly and the others sleep; they take turns.

@@ -236,3 +236,20 @@ fn a_setter_that_is_stopped_holds_up_no_task() {
     child.kill().unwrap();
     assert!(child.join_timeout(SOON).unwrap());
 }
+
+/// Whoever lets go of the last handle lets go of the lock.
+#[test]
+fn a_lock_goes_with_the_last_handle_of_a_process_that_lives() {
+    let (lock, taken) = (Lock::new().unwrap(), Event::new().unwrap());
+    let lets_go = |lock: Lock, taken: Event| {
+        lock.acquire().unwrap();
+        drop(lock);
+        taken.set().unwrap();
+        std::thread::sleep(SOON);
+    };
+    let child = Process::spawn(lets_go, (lock.clone(), taken.clone())).unwrap();
+    assert!(taken.wait_timeout(SOON).unwrap());
+    let acquired = lock.acquire_timeout(SOON).unwrap();
+    assert!(matches!(acquired, Some(Acquired::AfterDeath(_))), "{acquired:?}");
+    child.kill().unwrap();
+}
