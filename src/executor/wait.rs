@@ -66,7 +66,7 @@ pub fn wait<R: Send + 'static>(
         while let Poll::Ready(Some(_)) = watch.next_until(Some(Instant::now()))? {}
         let is_enough = match when {
             ReturnWhen::FirstCompleted => watch.left < watch.futures.len(),
-            ReturnWhen::FirstException => watch.ended().any(Future::has_failed),
+            ReturnWhen::FirstException => watch.has_failed,
             ReturnWhen::AllCompleted => false,
         };
         if is_enough || watch.left == 0 || watch.next_until(deadline)?.is_pending() {
@@ -148,6 +148,8 @@ struct Watch<R> {
     /// Dropped last: the waker in it is somebody's, and not for a future's lock.
     marks: Arc<Marks>,
     left: usize,
+    /// Whether one of those that were told has ended in an error.
+    has_failed: bool,
 }
 
 struct Watched<R> {
@@ -197,7 +199,7 @@ impl<R: Send + 'static> Watch<R> {
             }
         }
         lock(&marks.0).0.extend(0..futures.len());
-        Self { left: futures.len(), futures, marks }
+        Self { left: futures.len(), futures, marks, has_failed: false }
     }
 
     /// The next one that has ended; `None` when all have been told.
@@ -217,6 +219,7 @@ impl<R: Send + 'static> Watch<R> {
             let watched = &mut self.futures[at];
             if !watched.is_told && watched.future.poll_by(&watched.waker).is_ready() {
                 watched.is_told = true;
+                self.has_failed |= watched.future.has_failed();
                 self.left -= 1;
                 return Poll::Ready(Some(watched.future.clone()));
             }
@@ -230,10 +233,6 @@ impl<R: Send + 'static> Watch<R> {
         }
         let next = std::future::poll_fn(|context| self.poll_next(context));
         Ok(block_on_by(next, deadline).map_or(Poll::Pending, Poll::Ready))
-    }
-
-    fn ended(&self) -> impl Iterator<Item = &Future<R>> {
-        self.futures.iter().filter(|watched| watched.is_told).map(|watched| &watched.future)
     }
 
     fn parted(mut self) -> Waited<R> {
