@@ -48,6 +48,7 @@ const CRATES: &[Crate] = &[
             "spin",
             "threads",
             "wait",
+            "seat",
             "prctl",
             "finalizer",
             "log",
