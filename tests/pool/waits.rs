@@ -167,6 +167,30 @@ fn a_result_that_finds_no_descriptor_costs_its_own_task() {
     });
 }
 
+/// A worker that has no descriptor free for what comes with a task leaves that to another one.
+#[test]
+fn a_worker_without_descriptors_gives_its_place_up() {
+    let pool = Pool::new(1).unwrap();
+    let use_up = || {
+        setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();
+        while let Ok(null) = File::open("/dev/null") {
+            std::mem::forget(null);
+        }
+        std::process::id()
+    };
+    let length = |bytes: Vec<u8>| (bytes.len(), std::process::id());
+    let is_open = |fd: Fd| (File::from(OwnedFd::from(fd)).metadata().is_ok(), std::process::id());
+    let null = || Fd::from(OwnedFd::from(File::open("/dev/null").unwrap()));
+    for _ in 0..2 {
+        let first = pool.apply(use_up, ()).unwrap();
+        let (len, second) = pool.apply(length, (vec![7; 100_000],)).unwrap();
+        assert!(len == 100_000 && second != first);
+        assert_eq!(pool.apply(use_up, ()).unwrap(), second);
+        let (is_open, third) = pool.apply(is_open, (null(),)).unwrap();
+        assert!(is_open && third != second);
+    }
+}
+
 /// Who polls from one task after another is woken in the last one, and nothing is left with
 /// what goes on when it gives up.
 #[test]

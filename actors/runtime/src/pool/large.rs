@@ -67,13 +67,18 @@ impl Filed {
     }
 }
 
+/// Whether descriptors of a frame are lost: no number was free for them.
+pub(super) fn is_cut(frame: &Frame) -> bool {
+    frame.fds.len() < usize::from(frame.header.fds)
+}
+
 /// What a frame carries, out of its file if it is in one.
 ///
 /// # Errors
 /// The file cannot be read, or is shorter than it should be; no number was free for the
 /// frame's descriptors (`EMFILE`).
 pub(super) fn take_out(mut frame: Frame) -> io::Result<Packed> {
-    if frame.fds.len() < usize::from(frame.header.fds) {
+    if is_cut(&frame) {
         return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
     let flags = frame.header.flags;

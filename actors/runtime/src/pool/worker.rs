@@ -133,6 +133,11 @@ impl Worker {
             && let Ok(frame) = self.desk.next_frame()
         {
             match frame.header.kind {
+                // None of its calls has been begun: another worker gets them.
+                Kind::Call if large::is_cut(&frame) => {
+                    tracing::warn!(target: "procession", "no descriptor is free for a task");
+                    return;
+                }
                 Kind::Call => self.task(frame),
                 DEFINE => self.define(frame),
                 Kind::Stop => return,
