@@ -7,6 +7,7 @@
 use super::future::Future;
 use procession_runtime::panic::catch;
 use procession_runtime::pool::{Core, HasJob, Job, Outcome, TaskError, TaskId, Want};
+use procession_runtime::seat::wake_each;
 use procession_runtime::sync::lock;
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -108,7 +109,7 @@ impl<R> Shared<R> {
             state.stage = end;
             std::mem::take(&mut state.wakers)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake_each(wakers);
         Ok(())
     }
 

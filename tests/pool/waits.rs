@@ -5,6 +5,7 @@ use crate::util::{Folder, SOON, alone, lines, note, signal, stop, until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, geteuid, setuid};
+use procession::futures::Promise;
 use procession::{Error, Fd, Pool, Process, TaskError, TaskOptions, dummy};
 use procession_runtime::wait::block_on;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -189,6 +190,38 @@ fn a_worker_without_descriptors_gives_its_place_up() {
         let (is_open, third) = pool.apply(is_open, (null(),)).unwrap();
         assert!(is_open && third != second);
     }
+}
+
+/// As those of an executor that is gone may do: whoever reads for all goes on.
+#[test]
+fn a_waker_that_panics_keeps_nobody_waiting() {
+    struct Bad;
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("the executor is gone");
+        }
+    }
+    let poll = |mut future: Pin<&mut dyn Future<Output = Result<(), Error>>>| {
+        let bad = Waker::from(Arc::new(Bad));
+        assert!(future.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
+    };
+    let pool = Pool::new(1).unwrap();
+    let mut first = Box::pin(pool.apply_async(pause, (200,)).unwrap());
+    poll(first.as_mut());
+    let (told, hears) = mpsc::channel();
+    let next = pool.apply_async(pause, (200,)).unwrap();
+    let next = next.callback(move |()| told.send(()).unwrap()).unwrap();
+    hears.recv_timeout(PROMPT).unwrap();
+    assert!(first.ready() && next.get_timeout(PROMPT).is_ok());
+    // Of several who wait for the same, the others are woken.
+    let promise = Promise::new();
+    let mut bad = Box::pin(promise.future());
+    poll(bad.as_mut());
+    let future = promise.future();
+    let waits = std::thread::spawn(move || future.result_timeout(PROMPT));
+    pause(100);
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| promise.set_result(())));
+    waits.join().unwrap().unwrap();
 }
 
 /// Who polls from one task after another is woken in the last one, and nothing is left with

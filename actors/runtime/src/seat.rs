@@ -1,10 +1,11 @@
 //! `Seat`: the place of one who polls among those that are to be woken.
 //!
 //! Owns the one waker that somebody leaves with what is waited for, whichever tasks poll it one
-//! after another: the last of them is woken. It must never run or drop a task's waker under a
-//! lock. Neighbours: `pool::job` and the futures of the package above, which take a waker back
+//! after another: the last of them is woken; and the waking of many. It must never run or drop
+//! a task's waker under a lock. Neighbours: `pool::job` and the futures of the package above, which take a waker back
 //! when the wait is given up.
 
+use crate::panic::catch;
 use crate::sync::lock;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
@@ -26,6 +27,16 @@ impl Wake for Relay {
         let waker = lock(&self.0).take();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+/// Wakes each, which is user code: one that panics is logged, and keeps no other asleep.
+pub fn wake_each(wakers: Vec<Waker>) {
+    for waker in wakers {
+        if let Err(report) = catch(|| waker.wake()) {
+            tracing::error!(target: "procession", message = report.message,
+                place = report.location, "a waker panicked");
         }
     }
 }

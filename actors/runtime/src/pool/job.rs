@@ -6,6 +6,7 @@
 
 use super::error::TaskError;
 use crate::codec::Packed;
+use crate::seat::wake_each;
 use crate::sync::lock;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -308,8 +309,6 @@ impl State {
 
 impl Wakes {
     pub(super) fn wake(self) {
-        for waker in self.0 {
-            waker.wake();
-        }
+        wake_each(self.0);
     }
 }
