@@ -256,6 +256,7 @@ struct FrameEnd {
 /// The frame that begins the bytes: `None` when there are none, `Some(None)` when it is
 /// not whole.
 #[inline]
+#[expect(clippy::option_option, reason = "there may be none, a part of one, or one")]
 fn next_frame(bytes: &[u8]) -> Option<Option<FrameEnd>> {
     if bytes.is_empty() {
         return None;
