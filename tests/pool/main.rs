@@ -146,7 +146,8 @@ fn a_result_that_is_being_read_is_there_for_others_too() {
 #[test]
 fn a_lazy_map_that_cannot_be_waited_for_ends() {
     /// What wakes an executor's task runs on the library's own thread, if nobody waits.
-    struct Maps(Pool, mpsc::Sender<(Vec<Result<i64, TaskError>>, Result<Pool, Error>)>);
+    struct Maps(Pool, mpsc::Sender<(Results, Result<Pool, Error>)>);
+    type Results = Vec<Result<i64, TaskError>>;
     impl Wake for Maps {
         fn wake(self: Arc<Self>) {
             let squares = self.0.imap(sqr, 0..3).unwrap();

@@ -201,13 +201,13 @@ fn a_waker_that_panics_keeps_nobody_waiting() {
             panic!("the executor is gone");
         }
     }
-    let poll = |mut future: Pin<&mut dyn Future<Output = Result<(), Error>>>| {
+    let is_pending = |mut future: Pin<&mut dyn Future<Output = Result<(), Error>>>| {
         let bad = Waker::from(Arc::new(Bad));
         assert!(future.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
     };
     let pool = Pool::new(1).unwrap();
     let mut first = Box::pin(pool.apply_async(pause, (200,)).unwrap());
-    poll(first.as_mut());
+    is_pending(first.as_mut());
     let (told, hears) = mpsc::channel();
     let next = pool.apply_async(pause, (200,)).unwrap();
     let next = next.callback(move |()| told.send(()).unwrap()).unwrap();
@@ -216,7 +216,7 @@ fn a_waker_that_panics_keeps_nobody_waiting() {
     // Of several who wait for the same, the others are woken.
     let promise = Promise::new();
     let mut bad = Box::pin(promise.future());
-    poll(bad.as_mut());
+    is_pending(bad.as_mut());
     let future = promise.future();
     let waits = std::thread::spawn(move || future.result_timeout(PROMPT));
     pause(100);
