@@ -20,13 +20,19 @@ const SLACK: Duration = Duration::from_secs(2);
 /// More than goes out at once.
 const LARGE: usize = 8 << 20;
 
+/// As much. A text is encoded by one copy; a vector, one number after another, may take longer
+/// than a call has, and before its time begins.
+fn large() -> String {
+    "x".repeat(LARGE)
+}
+
 #[derive(Actor)]
 struct Scale;
 
 #[methods]
 impl Scale {
-    pub fn weigh(&self, bytes: Vec<u8>) -> usize {
-        bytes.len()
+    pub fn weigh(&self, text: String) -> usize {
+        text.len()
     }
 }
 
@@ -67,38 +73,38 @@ fn stopped(address: &str) {
     let remote = Manager::connect(manager.address().unwrap().clone(), KEY).unwrap();
     let server = manager.process().unwrap().pid().unwrap();
     in_time(move || {
-        let queue = remote.queue::<Vec<u8>>().unwrap();
+        let queue = remote.queue::<String>().unwrap();
         let (list, other) = (remote.list([1u8]).unwrap(), remote.list([2u8]).unwrap());
         let scale = remote.make::<Scale>("Scale", ()).unwrap();
         let objects = manager.object_count().unwrap();
-        queue.put(vec![1]).unwrap();
+        queue.put("1".into()).unwrap();
         stop(server);
         late(|| queue.get_timeout(SHORT));
         for _ in 0..3 {
-            late(|| queue.put_timeout(vec![2; LARGE], SHORT));
+            late(|| queue.put_timeout(large(), SHORT));
         }
         // Behind those, and by other threads.
         late(|| queue.get_timeout(SHORT));
         at_once(|| send(&mut queue.get_async()));
-        at_once(|| send(&mut queue.put_async(&vec![3; LARGE])));
+        at_once(|| send(&mut queue.put_async(&large())));
         at_once(|| drop(list));
         for _ in 0..4 {
             let begun = Instant::now();
-            let weighed = scale.weigh_timeout(vec![0; LARGE], SHORT);
+            let weighed = scale.weigh_timeout(large(), SHORT);
             assert!(matches!(weighed, Err(CallError::Timeout)), "{weighed:?}");
             assert!(begun.elapsed() < SHORT + SLACK, "{:?}", begun.elapsed());
         }
         signal(server, Signal::SIGCONT);
         // All that was said is heard now, and what was given up before it left is not.
         assert_eq!(other.to_vec().unwrap(), [2]);
-        assert_eq!(queue.get_timeout(SOON).unwrap(), [1], "nobody got it before");
+        assert_eq!(queue.get_timeout(SOON).unwrap(), "1", "nobody got it before");
         assert!(queue.qsize().unwrap() < 3);
-        assert_eq!(scale.weigh_timeout(vec![0; LARGE], SOON).unwrap(), LARGE);
+        assert_eq!(scale.weigh_timeout(large(), SOON).unwrap(), LARGE);
         until("the dropped one is gone", || manager.object_count().unwrap() == objects - 1);
         // Nothing waits for one that does not come back.
         stop(server);
-        late(|| queue.put_timeout(vec![4; LARGE], SHORT));
-        late(|| queue.put_timeout(vec![4; LARGE], SHORT));
+        late(|| queue.put_timeout(large(), SHORT));
+        late(|| queue.put_timeout(large(), SHORT));
         at_once(|| drop((queue, other, scale, remote)));
         signal(server, Signal::SIGCONT);
     });
