@@ -47,7 +47,8 @@ fn a_list_that_holds_itself_can_be_dropped() {
     assert!(same == itself && same.len().unwrap() == 2);
     drop((same, itself));
     // It stays, as in Python, and harms nobody.
-    assert_eq!(manager.list([1]).unwrap().len().unwrap(), 1);
+    let stays = manager.list([1]).unwrap();
+    assert_eq!(stays.len().unwrap(), 1);
     let other = manager.list([Link(None)]).unwrap();
     other.append(&Link(Some(other.clone()))).unwrap();
     let before = manager.object_count().unwrap();
@@ -56,5 +57,6 @@ fn a_list_that_holds_itself_can_be_dropped() {
     until("one that holds itself no longer is gone", || {
         manager.object_count().unwrap() == before - 1
     });
+    drop(stays);
     manager.shutdown().unwrap();
 }
