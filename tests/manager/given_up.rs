@@ -56,6 +56,21 @@ fn a_recursive_lock_is_taken_back_as_often_as_it_was_given() {
 }
 
 #[test]
+fn a_recursive_lock_is_taken_back_behind_one_that_is_kept() {
+    let manager = Manager::start().unwrap();
+    let lock = manager.rlock().unwrap();
+    lock.acquire().unwrap();
+    let mut given_up = lock.acquire_async();
+    send(&mut given_up);
+    lock.acquire().unwrap();
+    drop(given_up);
+    lock.release().unwrap();
+    lock.release().unwrap();
+    let other = |lock: RLockProxy| lock.acquire_timeout(SOON / 3).unwrap().is_some();
+    assert!(thread::spawn(move || other(lock)).join().unwrap());
+}
+
+#[test]
 fn a_barrier_breaks_whose_action_nobody_carries_out() {
     let manager = Manager::start().unwrap();
     let barrier: BarrierProxy = manager.barrier_with_action(2, || (), None).unwrap();

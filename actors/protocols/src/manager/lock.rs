@@ -21,6 +21,9 @@ use std::collections::VecDeque;
 pub(super) struct Lock {
     recursive: bool,
     state: State,
+    /// The calls by which its holder took it, the youngest last: each may turn out to be one
+    /// that nobody waits for.
+    taken: VecDeque<Ticket>,
     /// Those who wait for the lock, the first in turn first.
     queue: VecDeque<Waiter>,
     /// Those who wait to be notified, for each condition.
@@ -34,8 +37,6 @@ enum State {
         by: Caller,
         /// How often it was taken.
         depth: u32,
-        /// The call by which it was taken last.
-        ticket: Ticket,
         /// Whether that was left behind before; who holds it may not know yet.
         after_death: bool,
     },
@@ -67,9 +68,14 @@ struct Sleeper {
     depth: u32,
 }
 
+/// So many calls by which a recursive lock was taken can be taken back. Whoever gives one up does
+/// it soon.
+const MOST_TAKEN: usize = 1024;
+
 impl Lock {
     pub(super) fn new(recursive: bool) -> Self {
-        Self { recursive, state: State::Free, queue: VecDeque::new(), conditions: Vec::new() }
+        let (queue, taken) = (VecDeque::new(), VecDeque::new());
+        Self { recursive, state: State::Free, taken, queue, conditions: Vec::new() }
     }
 
     pub(super) fn is_recursive(&self) -> bool {
@@ -85,9 +91,12 @@ impl Lock {
     ) {
         let reply = match call {
             LockCall::Acquire => match &mut self.state {
-                State::Held { by, depth, ticket: last, .. } if self.recursive && *by == caller => {
+                State::Held { by, depth, .. } if self.recursive && *by == caller => {
                     *depth += 1;
-                    *last = ticket;
+                    if self.taken.len() == MOST_TAKEN {
+                        self.taken.pop_front();
+                    }
+                    self.taken.push_back(ticket);
                     Reply::Acquired { after_death: false }
                 }
                 _ => {
@@ -161,7 +170,9 @@ impl Lock {
         }
         let Some(Waiter { ticket, caller, depth, wants }) = self.queue.pop_front() else { return };
         let after_death = self.state == State::LeftBehind;
-        self.state = State::Held { by: caller, depth, ticket, after_death };
+        self.state = State::Held { by: caller, depth, after_death };
+        self.taken.clear();
+        self.taken.push_back(ticket);
         due.push((
             ticket,
             match wants {
@@ -188,9 +199,12 @@ impl Lock {
     }
 
     pub(super) fn cancel<V>(&mut self, ticket: Ticket, due: &mut Answers<V>) {
-        match &mut self.state {
-            State::Held { depth, ticket: last, .. } if *last == ticket && *depth > 1 => *depth -= 1,
-            State::Held { ticket: last, after_death, .. } if *last == ticket => {
+        match (&mut self.state, self.taken.iter().position(|one| *one == ticket)) {
+            (State::Held { depth, .. }, Some(at)) if *depth > 1 => {
+                *depth -= 1;
+                self.taken.remove(at);
+            }
+            (State::Held { after_death, .. }, Some(_)) => {
                 // Whoever gets it next is to know what this one was to know.
                 self.state = if *after_death { State::LeftBehind } else { State::Free };
             }
@@ -199,11 +213,9 @@ impl Lock {
         self.hand_on(due);
     }
 
-    pub(super) fn given(&self) -> Option<Ticket> {
-        match self.state {
-            State::Held { ticket, .. } => Some(ticket),
-            State::Free | State::LeftBehind => None,
-        }
+    pub(super) fn given(&self) -> impl Iterator<Item = Ticket> {
+        let is_held = matches!(self.state, State::Held { .. });
+        self.taken.iter().copied().filter(move |_| is_held)
     }
 
     pub(super) fn gone<V>(&mut self, client: ClientId, due: &mut Answers<V>) {

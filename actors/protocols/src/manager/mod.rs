@@ -243,7 +243,7 @@ impl<V: Value> Machine<V> {
     pub fn given(&self) -> HashSet<Ticket> {
         match &self.0 {
             Stock::Queue(queue) => queue.given().collect(),
-            Stock::Lock(lock) => lock.given().into_iter().collect(),
+            Stock::Lock(lock) => lock.given().collect(),
             Stock::Semaphore(semaphore) => semaphore.given().collect(),
             Stock::Barrier(barrier) => barrier.given().into_iter().collect(),
             Stock::Event(_) | Stock::List(_) | Stock::Dict(_) | Stock::Set(_) | Stock::Array(_) => {

@@ -232,6 +232,25 @@ fn a_recursive_acquire_is_taken_back() {
     assert_eq!(object.ask(Call::Lock(LockCall::IsLocked)), Reply::Bool(false));
 }
 
+/// It has been taken once more since, and the caller keeps that.
+#[test]
+fn a_recursive_acquire_is_taken_back_behind_a_later_one() {
+    let mut object = Object::new(Seed::Lock { recursive: true });
+    let mut acquire = || object.call(caller(0), Call::Lock(LockCall::Acquire)).0;
+    let (_, second, third) = (acquire(), acquire(), acquire());
+    let mut cancel = |ticket| object.after(|machine, due| machine.cancel(ticket, due));
+    assert!(cancel(second).is_empty() && cancel(second).is_empty());
+    for is_locked in [true, false] {
+        let (ticket, due) = object.call(caller(0), Call::Lock(LockCall::Release));
+        assert_eq!(due, [(ticket, Reply::Done)]);
+        assert_eq!(object.ask(Call::Lock(LockCall::IsLocked)), Reply::Bool(is_locked));
+    }
+    // Whoever has it next keeps it.
+    object.call(caller(1), Call::Lock(LockCall::Acquire));
+    assert!(object.after(|machine, due| machine.cancel(third, due)).is_empty());
+    assert_eq!(object.ask(Call::Lock(LockCall::IsLocked)), Reply::Bool(true));
+}
+
 proptest! {
     #[test]
     fn a_lock_has_one_holder_and_lets_nobody_wait_while_it_is_free(
