@@ -132,6 +132,32 @@ fn another_key_is_an_error_on_both_sides_and_the_listener_goes_on() {
     pair(&listener);
 }
 
+/// Nobody's socket is taken for one that was left, or removed, when several come at a time.
+#[test]
+fn one_of_many_replaces_what_a_killed_process_has_left() {
+    let folder = Folder::new("left");
+    let path = folder.file("socket");
+    for _ in 0..3000 {
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        // A child of another test that is about to exec has a copy of it for a moment.
+        util::until("nobody listens", || std::os::unix::net::UnixStream::connect(&path).is_err());
+        let start = std::sync::Barrier::new(4);
+        let bind = || {
+            start.wait();
+            Listener::bind(path.as_str(), KEY)
+        };
+        let all: Vec<_> = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(bind));
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let made: Vec<_> = all.iter().filter_map(|one| one.as_ref().ok()).collect();
+        assert_eq!(made.len(), 1);
+        pair(made[0]);
+        drop(all);
+        assert!(!std::fs::exists(&path).unwrap());
+    }
+}
+
 /// The socket's folder, file and modes; what a killed process has left is replaced.
 #[test]
 fn a_unix_socket_is_private_and_goes_with_its_listener() {

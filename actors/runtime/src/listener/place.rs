@@ -1,14 +1,19 @@
 //! What a Unix listener leaves in the file system, and takes away again.
 //!
-//! Owns private folders for sockets without a given name, and the removal of both when a
-//! listener is closed or its process ends. It must never remove what somebody else has put
+//! Owns private folders for sockets without a given name, the removal of both when a
+//! listener is closed or its process ends, and whose turn it is to put and remove them. It must
+//! never remove what somebody else has put
 //! there since: it knows its own file again.
 
 use crate::finalizer::Finalizer;
-use std::fs::{self, DirBuilder};
+use crate::sync::after;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// At exit it goes with what else the library has made.
 const PRIORITY: i32 = 0;
@@ -24,6 +29,8 @@ impl Place {
     pub(super) fn new(path: PathBuf, folder: Option<Folder>) -> io::Result<Self> {
         let made = identity(&path)?;
         let removal = Finalizer::new(Some(PRIORITY), move || {
+            // Between the look and the removal another's could come there.
+            let _turn = Turn::at(&path);
             if identity(&path).is_ok_and(|now| now == made) {
                 let _ = fs::remove_file(&path);
             }
@@ -37,6 +44,41 @@ impl Place {
 fn identity(path: &Path) -> io::Result<[i64; 4]> {
     let data = fs::symlink_metadata(path)?;
     Ok([data.dev().cast_signed(), data.ino().cast_signed(), data.mtime(), data.mtime_nsec()])
+}
+
+/// How long somebody may be at a folder's sockets: what is done there waits for nobody.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// It is looked so often whether it is one's turn.
+const NAP: Duration = Duration::from_millis(1);
+
+/// The turn at the sockets of a folder, among the listeners of all processes: none of them takes
+/// another's for one that was left, or removes it. It is a lock on the folder, and leaves no file.
+pub(super) struct Turn {
+    /// `None` where folders cannot be opened, or locked.
+    _lock: Option<Flock<File>>,
+}
+
+impl Turn {
+    /// Waits for it; `None` when somebody keeps it for longer than anything takes.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let Ok(mut folder) = File::open(folder.unwrap_or(Path::new("."))) else {
+            return Some(Self { _lock: None });
+        };
+        let deadline = after(PATIENCE);
+        loop {
+            folder = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Some(Self { _lock: Some(lock) }),
+                Err((folder, Errno::EWOULDBLOCK | Errno::EINTR)) => folder,
+                Err(_) => return Some(Self { _lock: None }),
+            };
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return None;
+            }
+            std::thread::sleep(NAP);
+        }
+    }
 }
 
 /// A folder that only this user can enter; removed when it is dropped.

@@ -3,7 +3,7 @@
 //! Owns binding, accepting and connecting, and whose process is at the other end. There is
 //! no wait here but that of a connect. Neighbours: `address`, `place` (the files).
 
-use super::place::{Folder, Place};
+use super::place::{Folder, Place, Turn};
 use super::{Address, ListenerError};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::sockopt::{self, PeerCredentials};
@@ -96,9 +96,13 @@ fn at_path(
     mode: u32,
 ) -> Result<Bound, ListenerError> {
     let at = UnixAddr::new(&path)?;
+    let turn = Turn::at(&path);
+    let may_be_left =
+        |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse && turn.is_some();
     let listener = match unix(&at, Some(&path), backlog, mode) {
-        // A socket that nobody listens at is what a killed process has left.
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(&path) => {
+        // A socket that nobody listens at is what a killed process has left. One that is about
+        // to listen has the turn.
+        Err(error) if may_be_left(&error) && is_stale(&path) => {
             std::fs::remove_file(&path)?;
             unix(&at, Some(&path), backlog, mode)?
         }
