@@ -132,6 +132,19 @@ fn another_key_is_an_error_on_both_sides_and_the_listener_goes_on() {
     pair(&listener);
 }
 
+/// As Python's does, whose clients look for a host's name there.
+#[test]
+fn a_name_is_listened_at_by_its_ipv4_address() {
+    let listener = Listener::bind("localhost:0", KEY).unwrap();
+    let Address::Tcp { host, port } = listener.address().clone() else { panic!("no TCP") };
+    assert_eq!(host, "127.0.0.1");
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| Client::connect(("localhost", port), KEY).unwrap());
+        listener.accept_timeout(SOON).unwrap();
+        client.join().unwrap();
+    });
+}
+
 /// Nobody's socket is taken for one that was left, or removed, when several come at a time.
 #[test]
 fn one_of_many_replaces_what_a_killed_process_has_left() {

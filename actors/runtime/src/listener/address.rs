@@ -19,7 +19,9 @@ const EVERY_INTERFACE: &str = "0.0.0.0";
 ///
 /// A text reads as one thus: `host:port` and `[v6]:port` are TCP, what starts with a zero
 /// byte is an abstract socket, everything else is the path of a Unix socket. A host of no
-/// letters, as in `:5000`, is every interface of this machine (of IPv4), as in Python.
+/// letters, as in `:5000`, is every interface of this machine (of IPv4), as in Python. Where a
+/// name has addresses of both kinds, a listener takes one of IPv4, as Python does; who connects
+/// tries all of them.
 ///
 /// ```
 /// use procession_runtime::listener::Address;

@@ -5,6 +5,7 @@
 
 use super::place::{Folder, Place, Turn};
 use super::{Address, ListenerError};
+use crate::sync::after;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::sockopt::{self, PeerCredentials};
 use nix::sys::socket::{
@@ -70,8 +71,11 @@ pub(super) fn open(
     let backlog = Backlog::new(i32::from(backlog.max(1)))?;
     match address {
         Some(Address::Tcp { host, port }) => {
+            let mut all = Vec::from_iter((host.as_str(), *port).to_socket_addrs()?);
+            // A Python client of that name looks for it there.
+            all.sort_by_key(SocketAddr::is_ipv6);
             // The standard library lets the address be used again at once (SO_REUSEADDR).
-            let listener = TcpListener::bind((host.as_str(), *port))?;
+            let listener = TcpListener::bind(&all[..])?;
             listen(&listener, backlog)?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?.into();
@@ -196,26 +200,7 @@ pub(super) fn credentials(socket: BorrowedFd<'_>) -> Option<Credentials> {
 /// Connects, at most until the deadline.
 pub(super) fn dial(address: &Address, deadline: Option<Instant>) -> Result<OwnedFd, ListenerError> {
     match address {
-        Address::Tcp { host, port } => {
-            let mut last = io::ErrorKind::NotFound.into();
-            for at in resolve(host, *port, deadline)? {
-                let left = left(deadline);
-                if left.is_zero() {
-                    return Err(ListenerError::Timeout);
-                }
-                match TcpStream::connect_timeout(&at, left) {
-                    Ok(stream) => {
-                        prepare(&stream)?;
-                        return Ok(stream.into());
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                        return Err(ListenerError::Timeout);
-                    }
-                    Err(error) => last = error,
-                }
-            }
-            Err(last.into())
-        }
+        Address::Tcp { host, port } => dial_any(&resolve(host, *port, deadline)?, deadline),
         _ => loop {
             if let Some(socket) = try_dial_unix(address)? {
                 return Ok(socket);
@@ -226,6 +211,39 @@ pub(super) fn dial(address: &Address, deadline: Option<Instant>) -> Result<Owned
             std::thread::sleep(NAP);
         },
     }
+}
+
+/// Tries one address of a host after the other.
+fn dial_any(all: &[SocketAddr], deadline: Option<Instant>) -> Result<OwnedFd, ListenerError> {
+    let mut last = ListenerError::from(io::Error::from(io::ErrorKind::NotFound));
+    for (at, behind) in all.iter().zip((0..all.len()).rev()) {
+        let share = share(deadline, behind).ok_or(ListenerError::Timeout)?;
+        last = match TcpStream::connect_timeout(at, share).and_then(reached) {
+            Ok(stream) => return Ok(stream.into()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => ListenerError::Timeout,
+            Err(error) => error.into(),
+        };
+    }
+    Err(last)
+}
+
+/// How long one address may be silent, so that there is time for so many behind it; `None` when
+/// there is none left.
+fn share(deadline: Option<Instant>, behind: usize) -> Option<Duration> {
+    let left = left(deadline);
+    let parts = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+    (!left.is_zero()).then(|| (left / parts).max(NAP))
+}
+
+/// A connection that has been made, for use.
+fn reached(stream: TcpStream) -> io::Result<TcpStream> {
+    // Where nobody listens, a socket that got that very port by chance meets itself; and then
+    // nobody can listen there.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    prepare(&stream)?;
+    Ok(stream)
 }
 
 /// Without a deadline, longer than anybody waits.
@@ -264,14 +282,12 @@ pub(super) async fn dial_async(
     address: Address,
     timeout: Duration,
 ) -> Result<OwnedFd, ListenerError> {
+    let deadline = after(timeout);
     let connected = async {
         match &address {
             Address::Tcp { host, port } => {
-                let stream = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
-                prepare(&stream)?;
-                let stream = stream.into_std()?;
-                stream.set_nonblocking(false)?;
-                Ok(stream.into())
+                let all: Vec<_> = tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
+                dial_any_async(&all, deadline).await
             }
             _ => loop {
                 if let Some(socket) = try_dial_unix(&address)? {
@@ -282,6 +298,29 @@ pub(super) async fn dial_async(
         }
     };
     tokio::time::timeout(timeout, connected).await.map_err(|_| ListenerError::Timeout)?
+}
+
+/// As [`dial_any`].
+async fn dial_any_async(
+    all: &[SocketAddr],
+    deadline: Option<Instant>,
+) -> Result<OwnedFd, ListenerError> {
+    let mut last = ListenerError::from(io::Error::from(io::ErrorKind::NotFound));
+    for (at, behind) in all.iter().zip((0..all.len()).rev()) {
+        let share = share(deadline, behind).ok_or(ListenerError::Timeout)?;
+        let connected = tokio::time::timeout(share, tokio::net::TcpStream::connect(at)).await;
+        let stream = connected.map(|connected| {
+            let stream = connected?.into_std()?;
+            stream.set_nonblocking(false)?;
+            reached(stream)
+        });
+        last = match stream {
+            Ok(Ok(stream)) => return Ok(stream.into()),
+            Ok(Err(error)) => error.into(),
+            Err(_) => ListenerError::Timeout,
+        };
+    }
+    Err(last)
 }
 
 /// Connects to a Unix socket; `None` when the listener's backlog is full.
@@ -307,6 +346,46 @@ fn try_dial_unix(address: &Address) -> Result<Option<OwnedFd>, ListenerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{SockaddrIn, getsockname};
+
+    /// An address that is silent, and what keeps it so: a listener that has all the connections
+    /// that it may have.
+    fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let at = listener.local_addr().unwrap();
+        let short = Duration::from_millis(100);
+        let full: Vec<_> =
+            std::iter::from_fn(|| TcpStream::connect_timeout(&at, short).ok()).take(8).collect();
+        assert!(full.len() < 8, "it is not full");
+        (at, listener, full)
+    }
+
+    #[test]
+    fn an_address_that_is_silent_leaves_time_for_the_next() {
+        let (silent, _listener, _full) = silent();
+        let answers = TcpListener::bind("127.0.0.1:0").unwrap();
+        let all = [silent, answers.local_addr().unwrap()];
+        let soon = || after(Duration::from_secs(2));
+        drop(dial_any(&all, soon()).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        drop(runtime.block_on(dial_any_async(&all, soon())).unwrap());
+        // Nobody else answers.
+        let shortly = after(Duration::from_millis(100));
+        assert!(matches!(dial_any(&all[..1], shortly), Err(ListenerError::Timeout)));
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_none() {
+        let any = SockaddrIn::new(127, 0, 0, 1, 0);
+        let socket =
+            socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(socket.as_raw_fd(), &any).unwrap();
+        let own: SockaddrIn = getsockname(socket.as_raw_fd()).unwrap();
+        connect(socket.as_raw_fd(), &own).unwrap();
+        let refused = reached(socket.into()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
 
     #[test]
     fn names_are_found_in_time() {
