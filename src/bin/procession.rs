@@ -8,7 +8,7 @@ use procession::manager::{
     BoundedSemaphoreProxy, DictProxy, EventProxy, JoinableQueueProxy, ListProxy, LockProxy,
     NamespaceProxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy,
 };
-use procession::{Dynamic, LogLevel, Manager, ManagerBuilder, PythonPeers, log_to_stderr};
+use procession::{Address, Dynamic, LogLevel, Manager, ManagerBuilder, PythonPeers, log_to_stderr};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -48,20 +48,25 @@ fn main() -> ExitCode {
     match args.map_err(unfit).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
-            eprintln!("procession: {text}\n\n{USAGE}");
+            print(io::stderr(), &format!("procession: {text}\n\n{USAGE}"));
             ExitCode::from(2)
         }
         Err(Failure::Other(text)) => {
-            eprintln!("procession: {text}");
+            print(io::stderr(), &format!("procession: {text}"));
             ExitCode::FAILURE
         }
     }
 }
 
+/// Prints a line. Whoever read it may have gone, as `head` does, and that ends nothing.
+fn print(mut to: impl Write, line: &str) {
+    let _ = writeln!(to, "{line}").and_then(|()| to.flush());
+}
+
 fn run(args: Vec<String>) -> Result<(), Failure> {
     let asks_for_help = |arg: &String| matches!(arg.as_str(), "--help" | "-h");
     if args.iter().any(asks_for_help) || args.first().is_some_and(|arg| arg == "help") {
-        println!("{USAGE}");
+        print(io::stdout(), USAGE);
         return Ok(());
     }
     let mut args = args.into_iter();
@@ -95,6 +100,7 @@ fn read(mut args: impl Iterator<Item = String>) -> Result<ManagerBuilder, Failur
     }
     let missing = |what| move || Failure::Usage(format!("{what} is missing"));
     let address = address.ok_or_else(missing("--address"))?;
+    let address = address.parse::<Address>().map_err(|error| Failure::Usage(error.to_string()))?;
     let key_file = key_file.ok_or_else(missing("--authkey-file"))?;
     Ok(builder.address(address).authkey(key(&key_file)?))
 }
@@ -170,9 +176,8 @@ fn serve(builder: ManagerBuilder) -> Result<(), Failure> {
         stop.stop();
     });
     waiting.map_err(|error| failed(&error))?;
-    println!("serving at {}", server.address());
-    io::stdout().flush().map_err(|error| failed(&error))?;
+    print(io::stdout(), &format!("serving at {}", server.address()));
     server.serve_forever();
-    println!("stopped");
+    print(io::stdout(), "stopped");
     Ok(())
 }

@@ -2,7 +2,8 @@
 #![cfg(feature = "cli")]
 
 use crate::util::python::Python;
-use crate::util::{Folder, SOON, run};
+use crate::util::{Folder, SOON, run, signal};
+use nix::sys::signal::Signal;
 use procession::manager::{DictProxy, QueueProxy};
 use procession::{Dynamic, Manager};
 use std::io::{BufRead, BufReader, Read};
@@ -59,8 +60,7 @@ fn a_server_of_the_command_line_serves_rust_and_python() {
         .insert(&1.into(), &2.into())
         .unwrap();
     // SIGTERM is an end in order.
-    let pid = i32::try_from(server.0.id()).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).unwrap();
+    signal(server.0.id(), Signal::SIGTERM);
     assert!(server.0.wait().unwrap().success());
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
@@ -81,11 +81,13 @@ fn mistakes_on_the_command_line_are_told() {
     no_text.arg::<std::ffi::OsString>(bad);
     let no_text = run(no_text);
     assert!(no_text.code == 2 && no_text.stderr.contains("is no text"), "{no_text:?}");
-    let cases: [(&[&str], i32, &str); 6] = [
+    let port = ["manager", "--address", "localhost:99999", "--authkey-file", &good];
+    let cases: [(&[&str], i32, &str); 7] = [
         (&[], 2, "a command is missing"),
         (&["manager"], 2, "--address is missing"),
         (&[&address[..], &[&good, "--serve", "x=nothing"]].concat(), 2, "'x=nothing' is no"),
         (&[&address[..], &[&good, "--python-peers", "md4"]].concat(), 2, "'md4' is none of"),
+        (&port, 2, "\"99999\" is no port"),
         (&[&address[..], &[&open]].concat(), 1, "chmod 600"),
         (&["manager", "--address", "/nowhere/at", "--authkey-file", &good], 1, "No such file"),
     ];
@@ -95,4 +97,21 @@ fn mistakes_on_the_command_line_are_told() {
         assert_eq!(output.code, code, "{args:?}: {said}");
         assert!(said.contains(text), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn a_server_whose_words_nobody_reads_ends_in_order() {
+    let folder = Folder::new("unread");
+    let (key, socket) = (key_file(&folder, 0o600), folder.file("socket"));
+    let args = ["manager", "--address", &socket, "--authkey-file", &key];
+    let mut server = Server(command(&args).spawn().unwrap());
+    // As `head -1` does.
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    drop(server.0.stderr.take());
+    drop(Manager::connect(socket.as_str(), b"abracadabra").unwrap());
+    assert!(Manager::connect(socket.as_str(), b"guess").is_err(), "which is logged");
+    signal(server.0.id(), Signal::SIGTERM);
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+    assert!(!std::fs::exists(&socket).unwrap());
 }
