@@ -28,8 +28,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Bytes that serde carries as such.
@@ -191,15 +191,13 @@ pub(super) fn lend(proxy: &Proxy) {
 struct FarActor {
     proxy: Proxy,
     wire: RefWire,
-    /// Whether the server was asked to tell of its end.
-    is_watched: AtomicBool,
-    has_ended: Arc<AtomicBool>,
+    /// Once somebody has asked for it; all references to one actor have the same.
+    has_ended: OnceLock<Option<Arc<AtomicBool>>>,
 }
 
 impl FarActor {
     fn new(proxy: Proxy, wire: RefWire) -> Self {
-        let is_watched = AtomicBool::new(false);
-        Self { proxy, wire, is_watched, has_ended: Arc::default() }
+        Self { proxy, wire, has_ended: OnceLock::new() }
     }
 
     fn road(&self) -> Result<&Arc<Road>, CallError> {
@@ -293,12 +291,9 @@ impl Remote for FarActor {
     fn is_alive(&self) -> bool {
         let Some(road) = self.proxy.road() else { return false };
         // Most are never asked for it, and cost their server nothing.
-        if !self.is_watched.swap(true, Ordering::Relaxed) {
-            let has_ended = self.has_ended.clone();
-            let told = Box::new(move |_| has_ended.store(true, Ordering::Relaxed));
-            road.watch(self.proxy.object(), self.id(), self.name(), told);
-        }
-        !self.has_ended.load(Ordering::Relaxed) && !road.is_gone()
+        let look = || road.look(self.proxy.object(), self.id(), self.name());
+        let has_ended = self.has_ended.get_or_init(look).as_ref();
+        has_ended.is_some_and(|has| !has.load(Ordering::Relaxed)) && !road.is_gone()
     }
 
     fn stop(&self) {

@@ -22,6 +22,7 @@ use procession_protocols::exit::ExitReason;
 use procession_protocols::id::{ActorId, NodeId};
 use std::fmt;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::thread;
 
@@ -182,6 +183,16 @@ impl Road {
             Ok(None) => {}
             Err(sink) => sink(lost(actor, name)),
         }
+    }
+
+    /// What says whether an actor has ended, from when the server knows that it is asked;
+    /// `None` when this road has ended.
+    pub(super) fn look(&self, object: u64, actor: ActorId, name: &str) -> Option<Arc<AtomicBool>> {
+        let (has_ended, asked) = self.traffic.look(actor, name)?;
+        if let Some(number) = asked {
+            self.say(&ToServer::Watch { number, object });
+        }
+        Some(has_ended)
     }
 }
 

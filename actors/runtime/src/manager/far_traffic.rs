@@ -23,6 +23,7 @@ use procession_protocols::id::ActorId;
 use procession_protocols::manager::{Calls, Reply, Told};
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::Thread;
@@ -117,6 +118,22 @@ impl Traffic {
             return Ok(None);
         }
         Ok(state.enter(Beside::Monitors(actor.number)).ok())
+    }
+
+    /// What says whether an actor has ended, and the number of the question, if it is to be
+    /// asked; `None` when the road has ended.
+    pub(super) fn look(
+        &self,
+        actor: ActorId,
+        name: &str,
+    ) -> Option<(Arc<AtomicBool>, Option<u64>)> {
+        let state = &mut *lock(&self.state);
+        if state.calls.is_over() {
+            return None;
+        }
+        let (has_ended, is_asked) = state.monitors.look(actor, name);
+        let asked = is_asked.then(|| state.enter(Beside::Monitors(actor.number)).ok());
+        Some((has_ended, asked.flatten()))
     }
 
     /// Nobody answers any more: what was under way beside the calls, and whom to tell.

@@ -16,6 +16,7 @@ use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::ActorId;
 use procession_protocols::manager::{Fault, Reply};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 // ---- in the server
@@ -64,15 +65,34 @@ struct Monitored {
     actor: ActorId,
     name: String,
     sinks: Vec<DownSink>,
+    /// For all references that ask whether it lives.
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Monitors {
+    /// The actor's entry, and whether the server is to be asked.
+    fn entry(&mut self, actor: ActorId, name: &str) -> (&mut Monitored, bool) {
+        let is_new = !self.0.contains_key(&actor.number);
+        let new = || Monitored {
+            actor,
+            name: name.to_owned(),
+            sinks: Vec::new(),
+            has_ended: Arc::default(),
+        };
+        (self.0.entry(actor.number).or_insert_with(new), is_new)
+    }
+
     /// Whether the server is to be asked.
     pub(super) fn add(&mut self, actor: ActorId, name: &str, sink: DownSink) -> bool {
-        let new = || Monitored { actor, name: name.to_owned(), sinks: Vec::new() };
-        let sinks = &mut self.0.entry(actor.number).or_insert_with(new).sinks;
-        sinks.push(sink);
-        sinks.len() == 1
+        let (monitored, is_new) = self.entry(actor, name);
+        monitored.sinks.push(sink);
+        is_new
+    }
+
+    /// What says whether the actor has ended, and whether the server is to be asked.
+    pub(super) fn look(&mut self, actor: ActorId, name: &str) -> (Arc<AtomicBool>, bool) {
+        let (monitored, is_new) = self.entry(actor, name);
+        (monitored.has_ended.clone(), is_new)
     }
 
     /// The server has answered: what is to be said, and to whom.
@@ -83,23 +103,24 @@ impl Monitors {
             _ => None,
         };
         let down = down.unwrap_or_else(|| lost(monitored.actor, &monitored.name));
-        Some(Notice(down, monitored.sinks))
+        Some(Notice(down, monitored.has_ended, monitored.sinks))
     }
 
     /// No more answers come.
     pub(super) fn end(&mut self) -> Vec<Notice> {
         let all = std::mem::take(&mut self.0).into_values();
-        all.map(|one| Notice(lost(one.actor, &one.name), one.sinks)).collect()
+        all.map(|one| Notice(lost(one.actor, &one.name), one.has_ended, one.sinks)).collect()
     }
 }
 
 /// An end that is to be told while no lock is held.
 #[must_use]
-pub(super) struct Notice(Down, Vec<DownSink>);
+pub(super) struct Notice(Down, Arc<AtomicBool>, Vec<DownSink>);
 
 impl Notice {
     pub(super) fn give(self) {
-        for sink in self.1 {
+        self.1.store(true, Ordering::Relaxed);
+        for sink in self.2 {
             sink(self.0.clone());
         }
     }
@@ -114,5 +135,30 @@ pub(super) fn lost(actor: ActorId, name: &str) -> Down {
         reason: ExitReason::Unknown,
         status: RawStatus::Unknown,
         usage: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_that_ask_whether_an_actor_lives_are_told_by_one_entry() {
+        let mut monitors = Monitors::default();
+        let node = procession_protocols::id::NodeId::new();
+        let [actor, other] = [1, 2].map(|number| ActorId { node, number });
+        let (has_ended, is_asked) = monitors.look(actor, "one");
+        assert!(is_asked);
+        for _ in 0..1000 {
+            assert!(!monitors.look(actor, "one").1);
+        }
+        // A monitor beside them asks no second time.
+        assert!(!monitors.add(actor, "one", Box::new(|_| {})) && monitors.look(other, "two").1);
+        assert_eq!(monitors.0[&1].sinks.len(), 1);
+        monitors.answered(1, Reply::None).unwrap().give();
+        assert!(has_ended.load(Ordering::Relaxed) && monitors.0.len() == 1);
+        let (other, _) = monitors.look(other, "two");
+        monitors.end().into_iter().for_each(Notice::give);
+        assert!(other.load(Ordering::Relaxed));
     }
 }
