@@ -4,6 +4,8 @@
 
 #[path = "util/counter.rs"]
 mod counter;
+#[path = "fork/far.rs"]
+mod far;
 #[path = "util/harness.rs"]
 mod harness;
 #[path = "fork/own.rs"]
@@ -14,6 +16,7 @@ mod rows;
 mod threads;
 
 use counter::Counter;
+use far::a_copy_leaves_the_others_connection_to_a_manager_alone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
@@ -577,6 +580,7 @@ tests! {
     a_copy_that_lives_on_does_not_keep_names_or_the_fork_server
     handles_say_that_a_copy_was_made_by_the_users_own_fork
     a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone
+    a_copy_leaves_the_others_connection_to_a_manager_alone
     an_owners_death_is_told_though_a_copy_of_it_lives_on
     three_hundred_forks_hang_never_and_leave_nothing
 }

@@ -24,6 +24,7 @@ const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
     ("src/pipe.rs", "asks the caller who owns a descriptor's number; has no unsafe block"),
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
     ("tests/fork.rs", "gives the promise, and has exit handlers that libc alone registers"),
+    ("tests/fork/far.rs", "gives the promise, for a copy of a program with a connection"),
     ("tests/fork/own.rs", "makes a copy as a user may"),
     ("tests/fork/threads.rs", "traces a thread as a debugger does"),
     ("tests/forkserver/limits.rs", "puts a program under a filter of system calls"),

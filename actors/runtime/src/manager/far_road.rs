@@ -16,6 +16,7 @@ use crate::codec;
 use crate::down::DownSink;
 use crate::listener::PATIENCE;
 use crate::share::ShareError;
+use crate::share::era::{self, generation};
 use crate::sync::after;
 use nix::sys::signal::SigSet;
 use procession_protocols::exit::ExitReason;
@@ -57,6 +58,8 @@ pub(super) struct Road {
     name: String,
     values: Values,
     pub(super) traffic: Arc<Traffic>,
+    /// When it was made: a copy of this process is another client's, and says nothing on it.
+    generation: u32,
 }
 
 /// Meets the server at the other end of a stream, to which values go as said: its door.
@@ -77,6 +80,7 @@ pub fn meet(stream: Arc<dyn Sole>, values: Values) -> Result<Proxy, ManagerError
     if theirs != values {
         return Err(ManagerError::Values { ours: values, theirs });
     }
+    era::arm();
     let road = Arc::new_cyclic(|this| Road {
         this: this.clone(),
         stream: stream.clone(),
@@ -85,6 +89,7 @@ pub fn meet(stream: Arc<dyn Sole>, values: Values) -> Result<Proxy, ManagerError
         name,
         values,
         traffic: Arc::new(Traffic::new()),
+        generation: generation(),
     });
     let hello: Hello = decode(End::Client(road.clone()), &first)?;
     let (weak, traffic) = (Arc::downgrade(&road), road.traffic.clone());
@@ -107,7 +112,16 @@ impl Road {
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.traffic.is_over()
+        self.check().is_err() || self.traffic.is_over()
+    }
+
+    /// Whether it is this process's. In a copy of that, its locks may be held for ever, and its
+    /// answers are the other's.
+    ///
+    /// # Errors
+    /// [`ShareError::Forked`].
+    pub(super) fn check(&self) -> Result<(), ShareError> {
+        if self.generation == generation() { Ok(()) } else { Err(ShareError::Forked) }
     }
 
     /// Nobody answers any more.
@@ -132,6 +146,9 @@ impl Road {
     }
 
     pub(super) fn say(&self, message: &ToServer) {
+        if self.check().is_err() {
+            return;
+        }
         // A road that is being dropped has no references to speak of.
         let Some(this) = self.this.upgrade() else { return };
         if let Ok(message) = encode(End::Client(this), message) {
@@ -165,6 +182,7 @@ impl Road {
                 }
             }
         }
+        self.check().map_err(|forked| CallError::Unreachable(forked.to_string()))?;
         let entered = self.traffic.enter(Beside::Actors(reply, lent));
         let number = entered.map_err(|_| self.actor_gone())?;
         let mut unsent = Unsent(&self.traffic, Some(number));
@@ -178,6 +196,9 @@ impl Road {
 
     /// Has `sink` told of an actor's end, or that this road has ended.
     pub(super) fn watch(&self, object: u64, actor: ActorId, name: &str, sink: DownSink) {
+        if self.check().is_err() {
+            return sink(lost(actor, name));
+        }
         match self.traffic.watch(actor, name, sink) {
             Ok(Some(number)) => self.say(&ToServer::Watch { number, object }),
             Ok(None) => {}
@@ -188,6 +209,7 @@ impl Road {
     /// What says whether an actor has ended, from when the server knows that it is asked;
     /// `None` when this road has ended.
     pub(super) fn look(&self, object: u64, actor: ActorId, name: &str) -> Option<Arc<AtomicBool>> {
+        self.check().ok()?;
         let (has_ended, asked) = self.traffic.look(actor, name)?;
         if let Some(number) = asked {
             self.say(&ToServer::Watch { number, object });
@@ -198,6 +220,9 @@ impl Road {
 
 impl Drop for Road {
     fn drop(&mut self) {
+        if self.check().is_err() {
+            return;
+        }
         let bye = codec::encode(&ToServer::Bye);
         if let Ok(bye) = bye {
             let _ = self.out.say(bye.bytes);

@@ -56,6 +56,9 @@ pub(in crate::manager) struct Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
+        if self.road.check().is_err() {
+            return;
+        }
         let left = lock(&self.road.traffic.state).calls.leave_task(self.number);
         drop(left);
         self.road.take_back(self.number, self.asked);
@@ -103,6 +106,7 @@ impl Road {
         ask: Ask,
         deadline: Option<Instant>,
     ) -> Result<Reply<Stored>, ManagerError> {
+        self.check()?;
         let mut seat = self.sit().map_err(|Over| self.gone())?;
         self.put(seat.number, object, ask, false)?;
         seat.asked = Some(object);
@@ -200,6 +204,7 @@ impl Road {
     /// Has the thread aside read while this is kept: a task waits for what is answered beside
     /// the calls. `None` when the road has ended, or so many wait.
     pub(in crate::manager) fn read_for_task(self: &Arc<Self>) -> Option<Task> {
+        self.check().ok()?;
         self.begin_task().ok()
     }
 
@@ -209,6 +214,7 @@ impl Road {
         object: u64,
         ask: Ask,
     ) -> Result<Reply<Stored>, ManagerError> {
+        self.check()?;
         let mut task = self.begin_task().map_err(|why| match why {
             NotBegun::Over => self.gone(),
             NotBegun::Full => Fault::Busy.into(),
@@ -217,6 +223,9 @@ impl Road {
         self.put(task.number, object, ask, others >= Flow::FROM)?;
         task.asked = Some(object);
         let reply = poll_fn(|context| {
+            if let Err(forked) = self.check() {
+                return Poll::Ready(Err(forked.into()));
+            }
             let mut old = None;
             let turn = lock(&self.traffic.state).calls.turn_of_task(task.number, |place| {
                 if place.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
