@@ -2,9 +2,10 @@
 //! know nothing but address and key.
 
 use crate::channel::send;
-use crate::util::{SOON, until};
+use crate::util::{Folder, SOON, until};
 use procession::manager::{
-    DictProxy, Fault, ListProxy, LockProxy, ManagerServer, NamespaceProxy, QueueProxy,
+    DictProxy, Fault, Got, ListProxy, LockProxy, ManagerServer, NamespaceProxy, QueueProxy,
+    RLockProxy,
 };
 use procession::{
     Address, AuthError, Error, Listener, ListenerError, Manager, ManagerError, Process, Queue,
@@ -217,4 +218,26 @@ fn what_is_given_back_is_taken_however_much_is_under_way() {
     drop(held);
     let lock = manager.get::<LockProxy>("lock").unwrap();
     assert!(lock.acquire_timeout(SOON).unwrap().is_some());
+}
+
+#[test]
+fn what_a_program_says_before_its_end_is_heard() {
+    const MANY: usize = 300;
+    let folder = Folder::new("before-end");
+    for address in ["127.0.0.1:0".to_owned(), folder.file("socket")] {
+        let builder = Manager::builder().address(address).authkey(KEY);
+        let manager = builder.offer::<RLockProxy>("lock").start().unwrap();
+        let tells = |address: Address| {
+            let remote = Manager::connect(address, KEY).unwrap();
+            let lock = remote.get::<RLockProxy>("lock").unwrap();
+            let _guards: Vec<_> = (0..MANY).map(|_| lock.lock().unwrap()).collect();
+        };
+        let lock = manager.get::<RLockProxy>("lock").unwrap();
+        for _ in 0..20 {
+            let process = Process::spawn(tells, (manager.address().unwrap().clone(),)).unwrap();
+            process.result_timeout(SOON).unwrap();
+            assert_eq!(lock.acquire_timeout(SOON).unwrap(), Some(Got::Clean));
+            lock.release().unwrap();
+        }
+    }
 }

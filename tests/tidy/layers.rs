@@ -50,6 +50,7 @@ const CRATES: &[Crate] = &[
             "wait",
             "prctl",
             "finalizer",
+            "farewell",
             "log",
             "sys",
             "codec",

@@ -9,6 +9,7 @@ pub mod actor;
 pub mod child;
 pub mod codec;
 pub mod down;
+pub mod farewell;
 pub mod finalizer;
 pub mod function;
 pub mod launcher;

@@ -11,7 +11,6 @@ use super::far_session::Session;
 use super::stored::Stored;
 use procession_protocols::manager::{Fault, Reply};
 use std::cell::RefCell;
-use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 
@@ -32,6 +31,8 @@ const TOGETHER: usize = 16 * 1024;
 pub(super) struct Together {
     encoded: Vec<Vec<u8>>,
     bytes: usize,
+    /// The client takes no more. What it said before is heard all the same.
+    is_over: bool,
 }
 
 impl Together {
@@ -55,16 +56,17 @@ impl Together {
     }
 
     /// Writes them, if there are any.
-    ///
-    /// # Errors
-    /// The stream has ended.
-    pub(super) fn write(&mut self, stream: &dyn Sole) -> io::Result<()> {
-        if self.encoded.is_empty() {
-            return Ok(());
+    pub(super) fn write(&mut self, stream: &dyn Sole) {
+        if !self.encoded.is_empty() && !self.is_over {
+            self.is_over = stream.send_all(&self.encoded).is_err();
         }
-        stream.send_all(&self.encoded)?;
-        *self = Self::default();
-        Ok(())
+        self.encoded.clear();
+        self.bytes = 0;
+    }
+
+    /// Whether nobody takes them.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 }
 
@@ -136,7 +138,8 @@ pub(super) fn write(
         {
             together.add(&session, next);
         }
-        if together.write(&**stream).is_err() {
+        together.write(&**stream);
+        if together.is_over() {
             return;
         }
     }

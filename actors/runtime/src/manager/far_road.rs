@@ -14,17 +14,18 @@ use super::proxy::{ManagerError, Proxy};
 use crate::actor::{CallError, ReplyPort};
 use crate::codec;
 use crate::down::DownSink;
+use crate::farewell::Farewell;
 use crate::listener::PATIENCE;
 use crate::share::ShareError;
 use crate::share::era::{self, generation};
-use crate::sync::after;
+use crate::sync::{after, lock};
 use nix::sys::signal::SigSet;
 use procession_protocols::exit::ExitReason;
 use procession_protocols::id::{ActorId, NodeId};
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 /// A reference to an object of a server outside the tree.
@@ -92,17 +93,55 @@ pub fn meet(stream: Arc<dyn Sole>, values: Values) -> Result<Proxy, ManagerError
         generation: generation(),
     });
     let hello: Hello = decode(End::Client(road.clone()), &first)?;
+    road.is_to_be_ended();
     let (weak, traffic) = (Arc::downgrade(&road), road.traffic.clone());
+    let farewell = Farewell::begin();
     let thread = thread::Builder::new().name("procession-remote".into());
     thread.spawn(move || {
         // The user's handlers run on the user's threads.
         let _ = SigSet::all().thread_block();
         attend(&weak, &traffic, &*stream);
+        see_out(&*stream);
+        drop((stream, farewell));
     })?;
     Ok(hello.door)
 }
 
+/// All roads of this process, and of those that it is a copy of.
+static ROADS: Mutex<Vec<Weak<Road>>> = Mutex::new(Vec::new());
+
+/// Waits until the server has read what was said last, and hangs up. An end with answers that
+/// nobody has taken would be a reset, which takes along what has not left.
+fn see_out(stream: &dyn Sole) {
+    let deadline = after(PATIENCE);
+    while let Ok(Some(_)) = stream.recv_until(deadline) {}
+}
+
 impl Road {
+    /// Has this process end it behind what was said.
+    fn is_to_be_ended(self: &Arc<Self>) {
+        static PREPARED: AtomicU32 = AtomicU32::new(0);
+        let me = std::process::id();
+        if PREPARED.swap(me, Ordering::AcqRel) != me {
+            Farewell::before(|| {
+                let roads: Vec<_> = lock(&ROADS).iter().filter_map(Weak::upgrade).collect();
+                roads.iter().filter(|road| road.check().is_ok()).for_each(|road| road.leave());
+            });
+        }
+        let roads = &mut *lock(&ROADS);
+        roads.retain(|road| road.strong_count() > 0);
+        roads.push(self.this.clone());
+    }
+
+    /// Says goodbye: the server hangs up.
+    fn leave(&self) {
+        let bye = codec::encode(&ToServer::Bye);
+        if let Ok(bye) = bye {
+            let _ = self.out.say(bye.bytes);
+        }
+        self.end();
+    }
+
     pub(super) fn server(&self) -> NodeId {
         self.server
     }
@@ -223,12 +262,8 @@ impl Drop for Road {
         if self.check().is_err() {
             return;
         }
-        let bye = codec::encode(&ToServer::Bye);
-        if let Ok(bye) = bye {
-            let _ = self.out.say(bye.bytes);
-        }
         // Monitors alone do not keep the connection.
-        self.end();
+        self.leave();
     }
 }
 

@@ -276,18 +276,17 @@ fn attend(
             break;
         }
     }
-    // Whoever is gone does not take them.
-    let _ = answers.write(&**stream);
+    answers.write(&**stream);
 }
 
 /// What the client says next. Before it is waited for, the answers to what came before leave.
 fn next(stream: &dyn Sole, answers: &mut Together) -> io::Result<Vec<u8>> {
     if answers.are_many() {
-        answers.write(stream)?;
+        answers.write(stream);
     }
     if let Some(message) = stream.come()? {
         return Ok(message);
     }
-    answers.write(stream)?;
+    answers.write(stream);
     stream.recv()
 }
