@@ -10,13 +10,19 @@ mod far;
 mod harness;
 #[path = "fork/own.rs"]
 mod own;
+#[path = "util/python.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod python;
 #[path = "fork/rows.rs"]
 mod rows;
 #[path = "fork/threads.rs"]
 mod threads;
 
 use counter::Counter;
-use far::a_copy_leaves_the_others_connection_to_a_manager_alone;
+use far::{
+    a_copy_has_a_connection_of_its_own_to_a_python_manager,
+    a_copy_leaves_the_others_connection_to_a_manager_alone,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
@@ -581,6 +587,7 @@ tests! {
     handles_say_that_a_copy_was_made_by_the_users_own_fork
     a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone
     a_copy_leaves_the_others_connection_to_a_manager_alone
+    a_copy_has_a_connection_of_its_own_to_a_python_manager
     an_owners_death_is_told_though_a_copy_of_it_lives_on
     three_hundred_forks_hang_never_and_leave_nothing
 }

@@ -1,23 +1,31 @@
 //! The stock objects of a Python program's `SyncManager`, by the `python3` that is installed.
 
 use crate::util::python::Python;
-use crate::util::{SOON, alone, signal, stop, until};
+use crate::util::{Folder, SOON, alone, signal, stop, until};
 use nix::sys::signal::Signal;
 use procession::manager::{
     Fault, PythonDict, PythonError, PythonIterator, PythonList, PythonLock, PythonManager,
     PythonQueue, Range,
 };
-use procession::{Dynamic, ListenerError, PipeError, PythonPeers};
+use procession::{Dynamic, ListenerError, PipeError, Process, PythonPeers};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const KEY: &[u8] = b"abracadabra";
 const NOW: Duration = Duration::from_millis(10);
 
 fn stock() -> (PythonManager, Python) {
     let mut python = Python::run("manager/worker.py", &["stock", "127.0.0.1:0"]);
+    let address = python.line();
+    let manager = PythonManager::connect_with(address.as_str(), KEY, PythonPeers::Md5);
+    (manager.unwrap(), python)
+}
+
+/// One at a Unix socket, which has room for few words.
+fn narrow(folder: &Folder) -> (PythonManager, Python) {
+    let mut python = Python::run("manager/worker.py", &["stock", &folder.file("socket")]);
     let address = python.line();
     let manager = PythonManager::connect_with(address.as_str(), KEY, PythonPeers::Md5);
     (manager.unwrap(), python)
@@ -371,4 +379,99 @@ fn any_call_may_have_a_time_limit() {
     assert!(begun.elapsed() < SOON);
     signal(python.pid(), Signal::SIGCONT);
     python.kill();
+}
+
+#[test]
+fn guards_that_are_many_give_all_back_though_the_manager_reads_none() {
+    const MANY: u32 = 1000;
+    let folder = Folder::new("many-guards");
+    let (manager, python) = narrow(&folder);
+    let semaphore = manager.semaphore(MANY.into()).unwrap();
+    let lock = manager.rlock().unwrap();
+    let (first, second) = (lock.lock().unwrap(), lock.lock().unwrap());
+    let guards: Vec<_> = (0..MANY).map(|_| semaphore.lock().unwrap()).collect();
+    assert!(!semaphore.try_acquire().unwrap());
+    stop(python.pid());
+    let begun = Instant::now();
+    drop((guards, first));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    signal(python.pid(), Signal::SIGCONT);
+    for n in 0..MANY {
+        assert!(semaphore.acquire_timeout(SOON / 3).unwrap(), "{n} of {MANY}");
+    }
+    drop(second);
+    assert!(thread::spawn(move || lock.acquire_timeout(SOON / 3).unwrap()).join().unwrap());
+}
+
+#[test]
+fn a_call_behind_many_guards_ends_in_its_time() {
+    const MANY: u32 = 1000;
+    let folder = Folder::new("late-guards");
+    let (manager, python) = narrow(&folder);
+    let semaphore = manager.semaphore(MANY.into()).unwrap();
+    let guards: Vec<_> = (0..MANY).map(|_| semaphore.lock().unwrap()).collect();
+    stop(python.pid());
+    drop(guards);
+    let begun = Instant::now();
+    let late = semaphore.acquire_timeout(NOW).unwrap_err();
+    assert!(matches!(late, PythonError::Pipe(PipeError::Timeout)), "{late}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    signal(python.pid(), Signal::SIGCONT);
+    for n in 0..MANY {
+        assert!(semaphore.acquire_timeout(SOON / 3).unwrap(), "{n} of {MANY}");
+    }
+}
+
+/// Takes three locks, and gives them back by its end.
+fn takes_three(address: String) {
+    let manager = PythonManager::connect_with(address.as_str(), KEY, PythonPeers::Md5).unwrap();
+    let lock = |name| PythonLock::from(manager.get(name, ()).unwrap());
+    let locks = ["first", "second", "third"].map(lock);
+    let _guards = locks.each_ref().map(|lock| lock.lock().unwrap());
+}
+
+fn all_are_to_be_had(manager: &PythonManager) {
+    for name in ["first", "second", "third"] {
+        let lock = PythonLock::from(manager.get(name, ()).unwrap());
+        assert!(lock.acquire_timeout(SOON / 3).unwrap(), "{name}");
+        lock.release().unwrap();
+    }
+}
+
+#[test]
+fn guards_at_the_end_of_a_thread_give_all_back() {
+    let folder = Folder::new("last-guards");
+    let (manager, _python) = narrow(&folder);
+    for _ in 0..20 {
+        let address = folder.file("socket");
+        thread::spawn(move || takes_three(address)).join().unwrap();
+        all_are_to_be_had(&manager);
+    }
+}
+
+#[test]
+fn proxies_at_the_end_of_a_process_let_their_objects_go() {
+    let folder = Folder::new("last-proxies");
+    let (manager, _python) = narrow(&folder);
+    let makes = |address: String| {
+        let manager = PythonManager::connect_with(address.as_str(), KEY, PythonPeers::Md5).unwrap();
+        let made: Vec<_> = (0..20u32).map(|n| manager.list([n]).unwrap()).collect();
+        assert!(manager.object_count().unwrap() >= made.len());
+    };
+    let before = manager.object_count().unwrap();
+    let process = Process::spawn(makes, (folder.file("socket"),)).unwrap();
+    process.result_timeout(SOON).unwrap();
+    process.join().unwrap();
+    assert_eq!(manager.object_count().unwrap(), before);
+}
+
+#[test]
+fn guards_at_the_end_of_a_process_give_all_back() {
+    let folder = Folder::new("exit-guards");
+    let (manager, _python) = narrow(&folder);
+    for _ in 0..20 {
+        let process = Process::spawn(takes_three, (folder.file("socket"),)).unwrap();
+        process.result_timeout(SOON).unwrap();
+        all_are_to_be_had(&manager);
+    }
 }

@@ -1,6 +1,7 @@
 """Python's own managers: worker.py master|worker|stock ADDRESS."""
 import queue
 import sys
+import threading
 from multiprocessing.managers import BaseManager, SyncManager
 
 KEY = b"abracadabra"
@@ -34,7 +35,6 @@ def master(address):
     host, port = address.rsplit(":", 1)
     server = Queues((host, int(port)), KEY).get_server()
     print("%s:%d" % server.address, flush=True)
-    import threading
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for n in range(10):
         tasks.put(n)
@@ -53,9 +53,11 @@ def stock(address):
     SyncManager.register("Maths", Maths)
     tasks = queue.Queue()
     SyncManager.register("get_tasks", lambda: tasks)
-    host, port = address.rsplit(":", 1)
-    server = SyncManager((host, int(port)), KEY).get_server()
-    print("%s:%d" % server.address, flush=True)
+    for name in ("first", "second", "third"):
+        SyncManager.register(name, lambda lock=threading.Lock(): lock)
+    host, _, port = address.rpartition(":")
+    server = SyncManager((host, int(port)) if host else address, KEY).get_server()
+    print("%s:%d" % server.address if host else address, flush=True)
     server.serve_forever()
 
 

@@ -1,30 +1,29 @@
-//! The connections to a manager of a Python program.
+//! The way to a manager of a Python program.
 //!
-//! Owns one for each thread that calls, as in Python, whose recursive locks know their holder
-//! by it: it lasts until the thread ends. What is asked and answered there, and what in the
-//! answer is a proxy, and one thread that says which proxies have been dropped. It must never
-//! dial, or wait, in the thread that drops something.
+//! Owns a connection for each thread that calls, as in Python, whose recursive locks know their
+//! holder by it: it lasts until the thread ends. A copy that a fork has made has connections of
+//! its own. What in an answer is a proxy, and one thread that says which proxies have been
+//! dropped. It must never dial, or wait, in the thread that drops something. Neighbour: `talk`,
+//! what is said on a connection.
 
+use super::talk::{Args, Line, PATIENCE, left, prepare_to_leave};
 use super::{PythonError, PythonProxy, Result};
 use crate::listener::{Address, Client, PythonPeers};
-use crate::pipe::{Connection, PeerInfo, PipeError};
+use crate::pipe::{PeerInfo, PipeError};
 use procession_protocols::dynamic::{Dynamic, Proxy};
-use procession_protocols::manager::python::{Answer, Request, read_fault};
+use procession_protocols::manager::python::Request;
+use procession_runtime::farewell::Farewell;
 use procession_runtime::manager::as_python;
 use procession_runtime::sync::{after, lock};
 use serde::de::{DeserializeOwned, Error};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// A manager has so much longer than a caller's patience to say that time is up.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// What a manager does by itself takes no longer, the connect with it.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Proxies that have been dropped, and of which the manager does not know. Of more the objects
 /// stay until it ends, as they do when this program is killed.
@@ -39,36 +38,33 @@ pub(super) struct Server {
     pub(super) authkey: Vec<u8>,
     pub(super) peers: PythonPeers,
     /// The connection of each thread that has called and has not ended.
-    pub(super) lines: Mutex<HashMap<ThreadId, Arc<Line>>>,
+    pub(super) lines: Mutex<HashMap<Me, Arc<Line>>>,
     pub(super) gone: Mutex<Gone>,
+}
+
+/// A thread, and its process: what a fork left of another's is not used.
+type Me = (u32, ThreadId);
+
+fn me() -> Me {
+    (std::process::id(), thread::current().id())
 }
 
 /// The objects of proxies that have been dropped.
 #[derive(Default)]
 pub(super) struct Gone {
     objects: VecDeque<String>,
-    /// A thread tells the manager.
-    is_told: bool,
+    /// A thread of this process tells the manager.
+    told_by: Option<u32>,
 }
-
-/// A thread's connection.
-pub(super) struct Line {
-    connection: Connection,
-    /// So many answers come first that nobody waits for.
-    owed: AtomicU32,
-}
-
-/// Arguments by place, and by name.
-pub(super) type Args = (Vec<Dynamic>, Vec<(Dynamic, Dynamic)>);
 
 impl Server {
     fn dial(&self, deadline: Option<Instant>) -> Result<Line> {
+        prepare_to_leave();
         let client = Client::builder(self.address.clone()).authkey(&self.authkey);
         let limit = left(deadline).map_or(PATIENCE, |left| left.min(PATIENCE));
         let connection = client.python_peers(self.peers).timeout(limit).connect()?;
         let is_python = connection.peer().is_some_and(PeerInfo::is_python);
-        let line = Line { connection, owed: AtomicU32::new(0) };
-        if is_python { Ok(line) } else { Err(PythonError::NoPython) }
+        if is_python { Ok(Line::of(connection)) } else { Err(PythonError::NoPython) }
     }
 
     /// Asks the server as a whole, over a connection of its own, for what takes no time.
@@ -86,19 +82,28 @@ impl Server {
     pub(super) fn let_go(self: &Arc<Self>, object: String) {
         {
             let gone = &mut *lock(&self.gone);
+            let me = Some(std::process::id());
+            if gone.told_by.is_some_and(|by| Some(by) != me) {
+                // A copy of the process that tells of those.
+                *gone = Gone::default();
+            }
             if gone.objects.len() >= MOST_GONE {
                 return;
             }
             gone.objects.push_back(object);
-            if std::mem::replace(&mut gone.is_told, true) {
+            if std::mem::replace(&mut gone.told_by, me).is_some() {
                 return;
             }
         }
-        let server = self.clone();
+        let (server, farewell) = (self.clone(), Farewell::begin());
         let thread = thread::Builder::new().name("procession-decref".into());
-        if thread.spawn(move || server.tell_gone()).is_err() {
+        let tell = move || {
+            server.tell_gone();
+            drop(farewell);
+        };
+        if thread.spawn(tell).is_err() {
             // The next one tries again.
-            lock(&self.gone).is_told = false;
+            lock(&self.gone).told_by = None;
         }
     }
 
@@ -106,8 +111,10 @@ impl Server {
         loop {
             let object = {
                 let gone = &mut *lock(&self.gone);
-                gone.is_told = !gone.objects.is_empty();
-                let Some(object) = gone.objects.pop_front() else { return };
+                let Some(object) = gone.objects.pop_front() else {
+                    gone.told_by = None;
+                    return;
+                };
                 object
             };
             let is_told = || {
@@ -158,35 +165,36 @@ impl Server {
     }
 
     /// Calls a method without arguments over the connection that this thread has, and leaves
-    /// the answer to its next call. Never waits: where there is no connection, or no room on
-    /// it, nothing is called.
+    /// the answer to its next call. Never waits: what finds no room is said as soon as there is
+    /// some. Where there is no connection, nothing is called.
     pub(super) fn tell(&self, object: &str, method: &str) {
-        let line = lock(&self.lines).get(&thread::current().id()).cloned();
+        let line = lock(&self.lines).get(&me()).cloned();
         let Some(line) = line else { return };
         let request = Request::write(Some(object), method, Vec::new(), Vec::new());
-        match line.connection.send_timeout(&request, Duration::ZERO) {
-            Ok(()) => drop(line.owed.fetch_add(1, Ordering::Relaxed)),
-            Err(_) => self.hang_up(),
+        if line.say(request).is_err() {
+            self.hang_up();
         }
     }
 
     /// The calling thread's connection.
     fn line(self: &Arc<Self>, deadline: Option<Instant>) -> Result<Arc<Line>> {
-        let me = thread::current();
-        if let Some(line) = lock(&self.lines).get(&me.id()) {
+        let me = me();
+        if let Some(line) = lock(&self.lines).get(&me) {
             return Ok(line.clone());
         }
         let line = Arc::new(self.dial(deadline)?);
-        let name = me.name().unwrap_or("thread").into();
+        let name = thread::current().name().unwrap_or("thread").into();
         let deadline = deadline.into_iter().chain(after(PATIENCE)).min();
         line.talk(None, "accept_connection", (vec![name], Vec::new()), deadline)?;
-        lock(&self.lines).insert(me.id(), line.clone());
-        Leaving::note(self, me.id());
+        line.is_to_be_answered();
+        lock(&self.lines).insert(me, line.clone());
+        Leaving::note(self);
         Ok(line)
     }
 
     fn hang_up(&self) {
-        lock(&self.lines).remove(&thread::current().id());
+        let line = lock(&self.lines).remove(&me());
+        line.into_iter().for_each(Line::part);
     }
 
     /// A proxy of what an answer of this server names, which then lives as long.
@@ -206,62 +214,19 @@ impl Server {
     }
 }
 
-impl Line {
-    /// One request, and its answer.
-    fn talk(
-        &self,
-        object: Option<&str>,
-        method: &str,
-        (args, named): Args,
-        deadline: Option<Instant>,
-    ) -> Result<Dynamic> {
-        let request = Request::write(object, method, args, named);
-        let answer = match left(deadline) {
-            None => {
-                self.connection.send(&request)?;
-                self.connection.recv()?
-            }
-            Some(limit) => {
-                self.connection.send_timeout(&request, limit)?;
-                self.connection.recv_timeout(left(deadline).unwrap_or_default())?
-            }
-        };
-        match Answer::read(answer).ok_or(PythonError::NoPython)? {
-            Answer::Return(value) => Ok(value),
-            Answer::Error(exception) => Err(match read_fault(&exception) {
-                Some(fault) => fault.into(),
-                None => PythonError::Raised(exception),
-            }),
-            Answer::Traceback(text) => Err(PythonError::Remote(text)),
-            Answer::Unserializable(text) => {
-                Err(PythonError::Remote(format!("Unserializable message: {text}")))
-            }
-            Answer::Proxy(_, token) => Ok(Dynamic::Token(token)),
-        }
+impl Drop for Server {
+    fn drop(&mut self) {
+        let me = std::process::id();
+        let lines = std::mem::take(&mut *lock(&self.lines));
+        lines.into_iter().filter(|(of, _)| of.0 == me).for_each(|(_, line)| line.part());
     }
-
-    /// Takes the answers that nobody waits for out of the way.
-    fn settle(&self, deadline: Option<Instant>) -> Result<()> {
-        // Nobody but the line's thread asks or takes answers.
-        for _ in 0..self.owed.swap(0, Ordering::Relaxed) {
-            match left(deadline) {
-                None => self.connection.recv_bytes()?,
-                Some(limit) => self.connection.recv_bytes_timeout(limit)?,
-            };
-        }
-        Ok(())
-    }
-}
-
-fn left(deadline: Option<Instant>) -> Option<Duration> {
-    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
 /// Closes a thread's connection when the thread ends.
 struct Leaving(Weak<Server>, ThreadId);
 
 impl Leaving {
-    fn note(server: &Arc<Server>, me: ThreadId) {
+    fn note(server: &Arc<Server>) {
         thread_local! {
             static LEAVING: RefCell<Vec<Leaving>> = const { RefCell::new(Vec::new()) };
         }
@@ -272,7 +237,7 @@ impl Leaving {
             leaving.retain(|other| other.0.strong_count() > 0);
             // One that is dropped closes what the thread has by now.
             if leaving.iter().all(|other| !other.0.ptr_eq(&this)) {
-                leaving.push(Self(this, me));
+                leaving.push(Self(this, thread::current().id()));
             }
         });
     }
@@ -281,7 +246,8 @@ impl Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         if let Some(server) = self.0.upgrade() {
-            lock(&server.lines).remove(&self.1);
+            let line = lock(&server.lines).remove(&(std::process::id(), self.1));
+            line.into_iter().for_each(Line::part);
         }
     }
 }

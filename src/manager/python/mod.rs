@@ -7,7 +7,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `line` | the connections, and what is said there |
+//! | `line` | the connections, and which thread has which |
+//! | `talk` | what is said on one |
 //! | `proxy` | [`PythonProxy`], and the form of those with types |
 //! | `containers` | dicts, lists, sets, namespaces, values, arrays, iterators |
 //! | `waiting` | queues, locks and their kin |
@@ -17,6 +18,7 @@ mod containers;
 mod line;
 mod proxy;
 mod stock;
+mod talk;
 mod waiting;
 
 pub use containers::{
@@ -31,12 +33,13 @@ pub use waiting::{
 use super::Fault;
 use crate::listener::{IntoAddress, ListenerError, PythonPeers};
 use crate::pipe::PipeError;
-use line::{Args, Server};
+use line::Server;
 use procession_protocols::dynamic::{Dynamic, Exception, NotPlain};
 use procession_protocols::manager::python::Answer;
 use serde::Serialize;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use talk::Args;
 
 /// Why a Python manager did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,9 @@ type Result<T, E = PythonError> = std::result::Result<T, E>;
 /// [`call_timeout`](PythonProxy::call_timeout) gives any method one. A manager that cannot be
 /// reached any more ends every call after [`PEER_SILENCE`](crate::PEER_SILENCE) at most; one
 /// that is stopped ends none, as in Python.
+///
+/// A process that is forked of this one has connections of its own; the objects of proxies that
+/// it was copied with live as long as this process has those.
 ///
 /// A Python manager does not know who dies: what a program
 /// held when it was killed stays locked there. For managers of this library see

@@ -27,12 +27,15 @@ struct Object {
     kind: String,
     id: String,
     methods: Vec<String>,
+    /// Whose the reference is: a copy of that process has none.
+    process: u32,
 }
 
 impl PythonProxy {
     /// Of an object that has been told of this proxy.
     pub(super) fn new(server: Arc<Server>, kind: String, id: String, methods: Vec<String>) -> Self {
-        Self(Arc::new(Object { server, kind, id, methods }))
+        let process = std::process::id();
+        Self(Arc::new(Object { server, kind, id, methods, process }))
     }
 
     /// Calls a method, and waits for its answer; the arguments are a tuple.
@@ -112,7 +115,9 @@ impl PythonProxy {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.server.let_go(std::mem::take(&mut self.id));
+        if self.process == std::process::id() {
+            self.server.let_go(std::mem::take(&mut self.id));
+        }
     }
 }
 
@@ -131,7 +136,7 @@ impl fmt::Debug for PythonProxy {
 
 impl Serialize for PythonProxy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Object { server, kind, id, methods } = &*self.0;
+        let Object { server, kind, id, methods, process: _ } = &*self.0;
         let class = proxy_class(kind);
         let proxy = dynamic::Proxy {
             class: class.into(),
