@@ -71,7 +71,7 @@ pub(super) fn open(
     let backlog = Backlog::new(i32::from(backlog.max(1)))?;
     match address {
         Some(Address::Tcp { host, port }) => {
-            let mut all = Vec::from_iter((host.as_str(), *port).to_socket_addrs()?);
+            let mut all: Vec<_> = (host.as_str(), *port).to_socket_addrs()?.collect();
             // A Python client of that name looks for it there.
             all.sort_by_key(SocketAddr::is_ipv6);
             // The standard library lets the address be used again at once (SO_REUSEADDR).
