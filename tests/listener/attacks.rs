@@ -3,6 +3,7 @@
 
 use super::{KEY, pair};
 use crate::util::{self, SOON, events, until};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession::{Client, Listener, ListenerError, PipeError};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -153,6 +154,31 @@ fn a_thousand_who_say_nothing_do_not_keep_a_good_one_out() {
     // And with some of them still kept.
     pair(&listener);
     one_line_about(&listener, &silent[..512]);
+}
+
+/// Those who say nothing have taken all descriptors; who proves himself needs one more then.
+#[test]
+fn who_says_nothing_makes_room_for_a_good_one() {
+    util::alone("attacks::who_says_nothing_makes_room_for_a_good_one", || {
+        let listener = Listener::bind("127.0.0.1:0", KEY).unwrap();
+        let client = |address: procession::Address| {
+            let connect = || TcpStream::connect(address.to_string()).unwrap();
+            let silent: Vec<_> = (0..100).map(|_| connect()).collect();
+            for n in 0..20 {
+                Client::connect(&address, KEY).unwrap().send(&n).unwrap();
+            }
+            drop(silent);
+        };
+        let child = procession::Process::spawn(client, (listener.address().clone(),)).unwrap();
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, open + 30, most).unwrap();
+        for n in 0..20 {
+            let good = listener.accept_timeout(SOON).unwrap();
+            assert_eq!(good.recv::<i32>().unwrap(), n);
+        }
+        child.result_timeout(SOON).unwrap();
+    });
 }
 
 /// A number of kibibytes that the kernel keeps of this process.

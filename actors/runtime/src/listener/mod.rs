@@ -36,7 +36,7 @@ use procession_protocols::auth::{Acceptor, AuthKey, Digest, Python, Session, Ter
 use socket::Listening;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use talk::{Side, Talk};
@@ -358,10 +358,22 @@ impl Listener {
         self.ready.delete(&talk)?;
         match came {
             Ok(Some(session)) => {
+                self.make_room(door, talk.as_fd())?;
                 self.options.peer(talk.into_socket(), Some(session), address).map(Some)
             }
             Ok(None) => Ok(None),
             Err(error) => self.refused(address.as_ref(), error),
+        }
+    }
+
+    /// Sees to it that there is a descriptor more for a connection that is to be used, as long as
+    /// those who are not known can make room for it.
+    fn make_room(&self, door: &mut Door, socket: BorrowedFd<'_>) -> Result<(), ListenerError> {
+        loop {
+            match socket.try_clone_to_owned() {
+                Err(error) if is_full(&error) && self.send_oldest_away(door)? => {}
+                _ => return Ok(()),
+            }
         }
     }
 
