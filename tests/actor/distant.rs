@@ -1,10 +1,10 @@
 //! Actors in other processes whose ways are closed for a while: the process between is
 //! stopped, or the link is full.
 
-use crate::util::{state, until};
+use crate::util::{signal, state, stop, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use procession::{Actor, CallError, ExitReason, Reply, methods};
+use procession::{Actor, ActorRef, CallError, ExitReason, Handler, Process, Reply, methods};
 use serde::{Deserialize, Serialize};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -125,6 +125,70 @@ fn whether_an_actor_lives_is_said_without_waiting() {
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     kill(process, Signal::SIGKILL).unwrap();
     until("its end is known", || !helper.is_alive());
+}
+
+#[derive(procession::Message)]
+enum ShelfMsg {
+    Keep(Reply<Vec<u8>>),
+    Count(Reply<usize>),
+    GiveAll,
+}
+
+/// So many bytes it gives to each.
+const LENGTH: usize = 200_000;
+
+/// Keeps what it owes until it is told to give all.
+#[derive(Serialize, Deserialize)]
+struct Shelf {
+    #[serde(skip)]
+    kept: Vec<Reply<Vec<u8>>>,
+}
+
+impl Handler for Shelf {
+    type Msg = ShelfMsg;
+
+    fn handle(&mut self, message: ShelfMsg) {
+        match message {
+            ShelfMsg::Keep(reply) => self.kept.push(reply),
+            ShelfMsg::Count(reply) => reply.send(self.kept.len()),
+            ShelfMsg::GiveAll => {
+                for reply in self.kept.drain(..) {
+                    reply.send(vec![7; LENGTH]);
+                }
+            }
+        }
+    }
+}
+
+impl Actor for Shelf {
+    type Ref = ActorRef<Self>;
+    const NAME: &'static str = "Shelf";
+}
+
+/// Several times what may wait of messages for somebody who does not read.
+#[test]
+fn replies_wait_for_a_caller_that_is_stopped() {
+    const CALLS: usize = 300;
+    let ask = |shelf: ActorRef<Shelf>| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let ask = |_| tokio::spawn(shelf.call_async(ShelfMsg::Keep));
+            let calls: Vec<_> = (0..CALLS).map(ask).collect();
+            let mut bytes = 0;
+            for call in calls {
+                bytes += call.await.unwrap().unwrap().len();
+            }
+            bytes
+        })
+    };
+    let shelf = Shelf { kept: Vec::new() }.spawn().unwrap();
+    let caller = Process::spawn(ask, (shelf.clone(),)).unwrap();
+    until("all have been asked", || shelf.call(ShelfMsg::Count).unwrap() == CALLS);
+    stop(caller.pid().unwrap());
+    assert!(shelf.send(ShelfMsg::GiveAll).is_ok());
+    assert_eq!(shelf.call_timeout(ShelfMsg::Count, SOON), Ok(0));
+    signal(caller.pid().unwrap(), Signal::SIGCONT);
+    assert_eq!(caller.result_timeout(SOON).unwrap(), CALLS * LENGTH);
 }
 
 /// Nobody else reads the link on which it is told.

@@ -11,7 +11,7 @@ use crate::actor::remote::LocalActor;
 use crate::actor::{CallError, Entry, Local, Mailbox, Message, ReplyPort, ReplySink, Turn};
 use crate::codec::{self, Encoded};
 use crate::down::Down;
-use crate::link::{Frame, Link, OUTBOUND_LIMIT};
+use crate::link::{Frame, Link};
 use crate::node::control;
 use crate::sync::{after, lock, poll};
 use nix::poll::{PollFd, PollFlags};
@@ -309,8 +309,9 @@ impl Meter {
         self.told.fetch_max(taken, Ordering::AcqRel);
         header.call = call;
         header.target = taken;
-        // A client that has gone, or that takes no replies, loses them.
-        let _ = link.post(header, message, OUTBOUND_LIMIT);
+        // Whatever waits there: each is owed to a call, which would wait for ever without, and a
+        // client that takes none is not listened to. One that has gone loses them.
+        let _ = link.post(header, message, usize::MAX);
     }
 
     fn refuse(&self, link: &Link, call: u64, error: &CallError) {
