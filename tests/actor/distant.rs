@@ -27,6 +27,10 @@ impl Worker {
         std::process::id()
     }
 
+    pub fn load(&self, bytes: Vec<u8>) {
+        drop(bytes);
+    }
+
     pub fn hire(&self) -> WorkerRef {
         Worker.host().unwrap()
     }
@@ -189,6 +193,27 @@ fn replies_wait_for_a_caller_that_is_stopped() {
     assert_eq!(shelf.call_timeout(ShelfMsg::Count, SOON), Ok(0));
     signal(caller.pid().unwrap(), Signal::SIGCONT);
     assert_eq!(caller.result_timeout(SOON).unwrap(), CALLS * LENGTH);
+}
+
+/// So much waits for it that it is sent no more, and then nobody has it any more.
+#[test]
+fn an_actor_ends_with_its_last_reference_however_much_waits_for_it() {
+    let worker = Worker.spawn().unwrap();
+    let mut monitor = worker.monitor().unwrap();
+    worker.cast().nap(300).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let load = || WorkerMsg::Load(vec![0; 1 << 20], Reply::none());
+    let is_full = runtime.block_on(async {
+        for _ in 0..100 {
+            if worker.send_async(load()).await.is_err() {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(is_full);
+    drop(worker);
+    assert_eq!(monitor.recv_timeout(SOON).unwrap().reason, ExitReason::Normal);
 }
 
 /// Nobody else reads the link on which it is told.

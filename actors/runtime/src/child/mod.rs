@@ -340,8 +340,9 @@ impl Child {
     /// As [`signal`](Self::signal).
     pub fn shutdown(&self) -> io::Result<()> {
         self.note_asked();
-        match hello::post(&self.control, &ToChild::Shutdown, OUTBOUND_LIMIT) {
-            Ok(()) | Err(LinkError::Closed | LinkError::Full) => {}
+        // However much waits: a stop must not be lost.
+        match hello::post(&self.control, &ToChild::Shutdown, usize::MAX) {
+            Ok(()) | Err(LinkError::Closed) => {}
             Err(other) => return Err(io::Error::other(other)),
         }
         self.signal(Signal::SIGCONT)

@@ -22,7 +22,7 @@ use crate::actor::{CallError, MailboxOptions, ReplyPort};
 use crate::child::Child;
 use crate::codec::{self, Encoded};
 use crate::down::{Down, DownSink};
-use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
+use crate::link::{Link, LinkError};
 use crate::node::{routes, writing};
 use crate::spin::Spin;
 use crate::sync::{after, lock};
@@ -264,7 +264,8 @@ impl Peer {
     fn tell(&self, kind: Kind) {
         if let Ok(mut header) = Header::new(kind, 0) {
             header.target = self.id.number;
-            let _ = self.link.post(header, Encoded::default(), OUTBOUND_LIMIT);
+            // However much waits: it is said once, and the actor would never end without.
+            let _ = self.link.post(header, Encoded::default(), usize::MAX);
         }
     }
 }
