@@ -10,7 +10,7 @@ use procession_runtime::actor::remote::{
 };
 use procession_runtime::actor::{ReplyPort, Wire};
 use procession_runtime::codec::{self, Encoded};
-use procession_runtime::down::DownSink;
+use procession_runtime::down::{DownSink, Tie};
 use procession_runtime::wait;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -109,9 +109,9 @@ impl Remote for Loop {
         self.actor.kill();
     }
 
-    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<(), CallError> {
+    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<Tie, CallError> {
         self.actor.monitor(sink);
-        Ok(())
+        Ok(Tie::default())
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {

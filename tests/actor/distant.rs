@@ -236,3 +236,22 @@ fn who_sends_to_a_slow_actor_gets_on_as_it_does() {
     }
     worker.kill();
 }
+
+/// Who has asked for its end does not want to know it any more, nor anything else of it.
+#[test]
+fn a_monitor_that_is_dropped_keeps_no_actor() {
+    let boss = Worker.spawn().unwrap();
+    let tasks = format!("/proc/{}/task", boss.pid().unwrap());
+    let is_hosted = |task: std::io::Result<std::fs::DirEntry>| {
+        let name = std::fs::read_to_string(task.unwrap().path().join("comm"));
+        name.is_ok_and(|name| name == "Worker\n")
+    };
+    let hosted =
+        || std::fs::read_dir(&tasks).unwrap().filter_map(|t| is_hosted(t).then_some(())).count();
+    let helper = boss.hire().unwrap();
+    helper.pid_timeout(SOON).unwrap();
+    assert_eq!(hosted(), 1);
+    drop(helper.monitor().unwrap());
+    drop(helper);
+    until("it has ended", || hosted() == 0);
+}

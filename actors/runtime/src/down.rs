@@ -8,6 +8,7 @@ use crate::wait;
 use procession_protocols::exit::{ExitReason, RawStatus};
 use procession_protocols::id::ActorId;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -34,6 +35,22 @@ pub struct Down {
 /// not block.
 pub type DownSink = Box<dyn FnOnce(Down) + Send>;
 
+/// What has to be kept for the [`Down`] of an actor in another process to come.
+#[derive(Default)]
+pub struct Tie(Option<Box<dyn Send + Sync>>);
+
+impl Tie {
+    pub(crate) fn new(kept: impl Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(kept)))
+    }
+}
+
+impl fmt::Debug for Tie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tie").field("is_some", &self.0.is_some()).finish()
+    }
+}
+
 /// Waits for an actor's end: exactly one [`Down`], also when the actor had ended before
 /// the monitor was set. Awaiting it gives the [`Down`] too.
 ///
@@ -45,6 +62,7 @@ pub struct Monitor {
     actor: ActorId,
     name: String,
     receiver: oneshot::Receiver<Down>,
+    tie: Tie,
 }
 
 impl Monitor {
@@ -55,7 +73,12 @@ impl Monitor {
             // Nobody may be waiting any more.
             let _ = sender.send(down);
         });
-        (Self { actor, name, receiver }, sink)
+        (Self { actor, name, receiver, tie: Tie::default() }, sink)
+    }
+
+    /// The same, with what it has to keep.
+    pub(crate) fn keeping(self, tie: Tie) -> Self {
+        Self { tie, ..self }
     }
 
     /// Waits for the end.
@@ -89,6 +112,7 @@ impl Future for Monitor {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Down> {
         let received = ready!(Pin::new(&mut self.receiver).poll(context));
+        self.tie = Tie::default();
         // A sink is dropped unfilled only when whoever watched the actor is gone, so
         // how the actor ended cannot be known any more.
         Poll::Ready(received.unwrap_or_else(|_| Down {

@@ -10,14 +10,15 @@ use super::remote::{self, Imported, RefWire, Remote};
 use super::reply::{Reply, ReplyPort};
 use super::{Handler, current};
 use crate::codec::{self, Encoded};
-use crate::down::{Down, DownSink, Monitor};
+use crate::down::{Down, DownSink, Monitor, Tie};
+use crate::sync::lock;
 use crate::wait;
 use procession_protocols::id::ActorId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -232,8 +233,10 @@ impl<A: Handler> ActorRef<A> {
         }
     }
 
-    /// A monitor of the actor's end. For an actor in another process that was never used from
-    /// here it waits until there is a way to it, at most for five seconds.
+    /// A monitor of the actor's end. That of an actor in another process, other than a child of
+    /// this one, counts as a reference as long as it is there. For an actor in another process
+    /// that was never used from here this waits until there is a way to it, at most for five
+    /// seconds.
     ///
     /// # Errors
     /// [`CallError::Unreachable`]: there is no way to watch it.
@@ -264,17 +267,18 @@ impl<A: Handler> ActorRef<A> {
         async move {
             let (monitor, sink) = Monitor::new(this.id(), this.name().to_owned());
             match &this.route {
-                Route::Local(local) => local.mailbox().monitor(sink),
-                Route::Remote(remote, _) => remote.monitor_async(sink).await?,
+                Route::Local(local) => {
+                    local.mailbox().monitor(sink);
+                    Ok(monitor)
+                }
+                Route::Remote(remote, _) => Ok(monitor.keeping(remote.monitor_async(sink).await?)),
             }
-            Ok(monitor)
         }
     }
 
     fn monitor_until(&self, deadline: Option<Instant>) -> Result<Monitor, CallError> {
         let (monitor, sink) = Monitor::new(self.id(), self.name().to_owned());
-        self.watch_with(sink, deadline)?;
-        Ok(monitor)
+        Ok(monitor.keeping(self.watch_with(sink, deadline)?))
     }
 
     /// Has the `on_down` of the actor whose handler calls this told of this actor's end.
@@ -286,12 +290,18 @@ impl<A: Handler> ActorRef<A> {
         let watcher = current::actor()
             .ok_or_else(|| CallError::Unreachable("watch is for an actor's handler".into()))?;
         let watcher = Arc::downgrade(&watcher);
+        // Until then the sink keeps what is needed for it, and lets go of that itself.
+        let kept = Arc::new(Mutex::new(Tie::default()));
+        let its_kept = kept.clone();
         let sink = move |down| {
+            drop(std::mem::take(&mut *lock(&its_kept)));
             if let Some(watcher) = watcher.upgrade() {
                 watcher.notify(down);
             }
         };
-        self.watch_with(Box::new(sink), None)
+        let needed = self.watch_with(Box::new(sink), None)?;
+        *lock(&kept) = needed;
+        Ok(())
     }
 
     /// Has the hidden thread read replies of an actor in another process while the guard
@@ -310,12 +320,14 @@ impl<A: Handler> ActorRef<A> {
         }
     }
 
-    fn watch_with(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError> {
+    fn watch_with(&self, sink: DownSink, deadline: Option<Instant>) -> Result<Tie, CallError> {
         match &self.route {
-            Route::Local(local) => local.mailbox().monitor(sink),
-            Route::Remote(remote, _) => remote.monitor(sink, deadline)?,
+            Route::Local(local) => {
+                local.mailbox().monitor(sink);
+                Ok(Tie::default())
+            }
+            Route::Remote(remote, _) => remote.monitor(sink, deadline),
         }
-        Ok(())
     }
 
     fn send_until(

@@ -11,7 +11,7 @@ use super::error::CallError;
 use super::message::MethodNames;
 use super::reply::ReplyPort;
 use crate::codec::{Encoded, Fd, Lent};
-use crate::down::{Down, DownSink};
+use crate::down::{Down, DownSink, Tie};
 use crate::link::Link;
 use procession_protocols::dynamic::Dynamic;
 use procession_protocols::id::{ActorId, NodeId, NodePath};
@@ -74,15 +74,16 @@ pub trait Remote: Send + Sync {
     /// Ends it without asking. Returns at once.
     fn kill(&self);
 
-    /// Has `sink` called with the actor's one `Down`, at once if it has ended. Where there is
-    /// no way to it yet, one is waited for, at most until `deadline`.
+    /// Has `sink` called with the actor's one `Down`, at once if it has ended, as long as is
+    /// kept what this gives. Where there is no way to it yet, one is waited for, at most until
+    /// `deadline`.
     ///
     /// # Errors
     /// No way to watch it.
-    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError>;
+    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<Tie, CallError>;
 
     /// As [`monitor`](Self::monitor), but waits without blocking.
-    fn monitor_async(&self, sink: DownSink) -> Sending<'_> {
+    fn monitor_async(&self, sink: DownSink) -> Watching<'_> {
         Box::pin(std::future::ready(self.monitor(sink, None)))
     }
 
@@ -111,6 +112,9 @@ pub(super) fn within<T>(scope: Option<&Arc<dyn Scope>>, act: impl FnOnce() -> T)
 /// What [`Remote::send_async`] returns. Dropped before the first byte was written,
 /// nothing was sent; after it, the message is sent.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send + 'a>>;
+
+/// What [`Remote::monitor_async`] returns.
+pub type Watching<'a> = Pin<Box<dyn Future<Output = Result<Tie, CallError>> + Send + 'a>>;
 
 /// An actor of this process, without its message type. The actor lives at least as long
 /// as one of these does.

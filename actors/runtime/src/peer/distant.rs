@@ -5,10 +5,10 @@
 //! awaits it. Everything else is the [`Peer`]'s that it becomes.
 
 use super::{Peer, Process};
-use crate::actor::remote::{RefWire, Remote, Sending};
+use crate::actor::remote::{RefWire, Remote, Sending, Watching};
 use crate::actor::{CallError, ReplyPort};
 use crate::codec::{self, Encoded, Fd};
-use crate::down::DownSink;
+use crate::down::{DownSink, Tie};
 use crate::link::{Frame, Link, LinkError};
 use crate::node::{hidden, routes};
 use crate::supervisor::slot;
@@ -215,11 +215,11 @@ impl Remote for Distant {
         }
     }
 
-    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError> {
+    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<Tie, CallError> {
         self.peer(deadline)?.monitor(sink, deadline)
     }
 
-    fn monitor_async(&self, sink: DownSink) -> Sending<'_> {
+    fn monitor_async(&self, sink: DownSink) -> Watching<'_> {
         Box::pin(async move { self.peer_async().await?.monitor(sink, None) })
     }
 

@@ -9,7 +9,7 @@ use super::{Peer, Process, watch};
 use crate::actor::remote::{RefWire, Remote, Sending};
 use crate::actor::{CallError, Overflow, ReplyPort};
 use crate::codec::Encoded;
-use crate::down::DownSink;
+use crate::down::{DownSink, Tie};
 use crate::link::{LinkError, OUTBOUND_LIMIT};
 use crate::node::{routes, writing};
 use crate::supervisor::slot;
@@ -164,26 +164,22 @@ impl Remote for Peer {
         }
     }
 
-    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<(), CallError> {
+    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<Tie, CallError> {
         if let Process::Child(child) = &self.process {
             child.on_down(sink);
-            return Ok(());
+            return Ok(Tie::default());
         }
-        // The hidden thread reads until the actor's end, which lets go of the sink and so of
-        // this way, though nobody else may have it any more.
+        // The hidden thread reads as long as somebody wants to know; that keeps this way, though
+        // nobody else may have it any more.
         let watch = self.watch_link();
-        let sink = move |down| {
-            drop(watch);
-            sink(down);
-        };
         let mut pending = lock(&self.pending);
         if let Some(down) = pending.ended.clone() {
             drop(pending);
             sink(down);
-            return Ok(());
+            return Ok(Tie::default());
         }
-        pending.monitors.push(Box::new(sink));
-        Ok(())
+        pending.monitors.push(sink);
+        Ok(Tie::new(watch))
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {

@@ -4,10 +4,10 @@
 //! looks there at each use. A call made while the actor is being restarted waits for the
 //! next incarnation; one that was in flight at the death fails with it.
 
-use crate::actor::remote::{RefWire, Remote, Sending};
+use crate::actor::remote::{RefWire, Remote, Sending, Watching};
 use crate::actor::{CallError, MailboxOptions, ReplyPort};
 use crate::codec::Encoded;
-use crate::down::DownSink;
+use crate::down::{DownSink, Tie};
 use crate::node::{self, hidden};
 use crate::peer::Peer;
 use crate::sync::{after, lock};
@@ -231,11 +231,11 @@ impl Remote for Logical {
         }
     }
 
-    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<(), CallError> {
+    fn monitor(&self, sink: DownSink, deadline: Option<Instant>) -> Result<Tie, CallError> {
         self.slot.running_until(deadline)?.monitor(sink, deadline)
     }
 
-    fn monitor_async(&self, sink: DownSink) -> Sending<'_> {
+    fn monitor_async(&self, sink: DownSink) -> Watching<'_> {
         let patience = hidden::run(tokio::time::sleep(RESTART_PATIENCE));
         Box::pin(async move { self.slot.running_within(patience).await?.monitor(sink, None) })
     }
