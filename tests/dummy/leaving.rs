@@ -18,8 +18,8 @@ fn a_start_that_failed_can_be_tried_again() {
     alone("leaving::a_start_that_failed_can_be_tried_again", || {
         let memory = Resource::RLIMIT_AS;
         let (soft, hard) = getrlimit(memory).unwrap();
-        let held = vec![7u8; 3];
-        let p = Process::new(move |n: u8| n + held[0], (1,)).unwrap();
+        let held = Box::new(7u8);
+        let p = Process::new(move |n: u8| n + *held, (1,)).unwrap();
         let text = format!("{p:?}");
         // No room for the stack of another thread.
         setrlimit(memory, 1 << 20, hard).unwrap();
