@@ -148,6 +148,10 @@ impl Manager {
     /// ends none: there a call ends by its time limit, a second later at most. What is dropped
     /// never waits for a server.
     ///
+    /// What is said last is heard: a process waits at its end, a second at most, until the server
+    /// has read it. A copy that a fork makes of this process has to connect for itself; there the
+    /// proxies of this connection say [`ShareError::Forked`](crate::ShareError::Forked).
+    ///
     /// Stock objects work as anywhere else; a proxy travels only to its own manager. An object
     /// of one's own can be stopped, killed and watched, unless only some of its methods are
     /// [exposed](super::ManagerBuilder::register_exposed): then it can be watched, and the

@@ -87,6 +87,9 @@ type Result<T, E = PythonError> = std::result::Result<T, E>;
 /// reached any more ends every call after [`PEER_SILENCE`](crate::PEER_SILENCE) at most; one
 /// that is stopped ends none, as in Python.
 ///
+/// Guards and proxies are given back without a wait. A process waits for that at its end, a second
+/// at most.
+///
 /// A process that is forked of this one has connections of its own; the objects of proxies that
 /// it was copied with live as long as this process has those.
 ///
