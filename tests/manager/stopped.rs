@@ -4,7 +4,7 @@
 use crate::channel::{in_time, send};
 use crate::util::{Folder, SOON, signal, stop, until};
 use nix::sys::signal::Signal;
-use procession::{Actor, CallError, Manager, ManagerError, methods};
+use procession::{Actor, Address, CallError, Event, Manager, ManagerError, Process, methods};
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
@@ -108,4 +108,28 @@ fn stopped(address: &str) {
         at_once(|| drop((queue, other, scale, remote)));
         signal(server, Signal::SIGCONT);
     });
+}
+
+/// It waits at its end until what it said last is heard, and no longer than that is worth.
+#[test]
+fn a_process_ends_though_its_manager_is_stopped() {
+    let manager = Manager::builder().address("127.0.0.1:0").authkey(KEY).start().unwrap();
+    let server = manager.process().unwrap().pid().unwrap();
+    let holds = |address: Address, is_held: Event, may_end: Event| {
+        let remote = Manager::connect(address, KEY).unwrap();
+        let _held = remote.lock().unwrap().lock().unwrap();
+        is_held.set().unwrap();
+        assert!(may_end.wait_timeout(SOON).unwrap());
+    };
+    let (is_held, may_end) = (Event::new().unwrap(), Event::new().unwrap());
+    let args = (manager.address().unwrap().clone(), is_held.clone(), may_end.clone());
+    let process = Process::spawn(holds, args).unwrap();
+    assert!(is_held.wait_timeout(SOON).unwrap());
+    stop(server);
+    may_end.set().unwrap();
+    let begun = Instant::now();
+    assert!(process.as_ref().join_timeout(SOON).unwrap());
+    assert!(begun.elapsed() < GRACE + SLACK, "{:?}", begun.elapsed());
+    signal(server, Signal::SIGCONT);
+    process.result().unwrap();
 }
