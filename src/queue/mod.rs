@@ -311,7 +311,8 @@ impl<T: DeserializeOwned> Queue<T> {
     /// there is none. As to what comes back after a [`shutdown`](Self::shutdown), see there.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`get`](Self::get); [`GetError::Share`] with `EMFILE` when this process has not as many
+    /// numbers free as descriptors come with the item, which goes back.
     pub fn get_leased(&self) -> Result<Lease<T>, GetError> {
         self.lease_with(Patience::Until(None))
     }

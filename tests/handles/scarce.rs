@@ -5,7 +5,7 @@
 
 use crate::util::{SOON, alone};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use procession::{Acquired, Event, GetError, JoinableQueue, Lock, Process, Queue};
+use procession::{Acquired, Event, JoinableQueue, Lock, Process, Queue};
 use procession_runtime::codec::Fd;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -130,19 +130,28 @@ fn a_client_without_descriptors_is_answered() {
     });
 }
 
-/// Some are free, but not as many as come with one answer.
+/// Some are free, but not as many as come with one answer: that is its error, and no other's.
 #[test]
-fn an_answer_with_many_descriptors_waits_for_them() {
-    alone("scarce::an_answer_with_many_descriptors_waits_for_them", || {
+fn an_answer_with_too_many_descriptors_is_an_error_of_its_own() {
+    alone("scarce::an_answer_with_too_many_descriptors_is_an_error_of_its_own", || {
         let (queue, lock) = (Queue::new().unwrap(), Lock::new().unwrap());
         let client = |queue: Queue<Vec<Fd>>, lock: Lock| {
             assert_eq!(queue.get().unwrap().len(), 0);
             lock.acquire().unwrap();
-            let soft = leave(5);
-            let error = queue.get_leased_timeout(Duration::from_millis(300)).unwrap_err();
-            assert!(matches!(error, GetError::Timeout), "{error}");
-            restore(soft);
-            assert_eq!(queue.get_leased_timeout(SOON).unwrap().done().len(), 20);
+            for free in [0, 5] {
+                let soft = leave(free);
+                let lease = [Queue::get_leased, |queue: &Queue<_>| queue.get_leased_timeout(SOON)];
+                for lease in lease {
+                    let error = lease(&queue).unwrap_err();
+                    assert!(error.to_string().contains("os error 24"), "{error}");
+                    // It comes back to the queue.
+                    while queue.qsize().unwrap() < 1 {}
+                }
+                restore(soft);
+            }
+            let lease = queue.get_leased_timeout(SOON).unwrap();
+            assert!(!lease.is_redelivered(), "nobody has had it");
+            assert_eq!(lease.done().len(), 20);
             lock.release().unwrap();
         };
         queue.put(Vec::new()).unwrap();

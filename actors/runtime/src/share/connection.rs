@@ -16,6 +16,7 @@ use crate::node::hidden;
 use crate::sync::{lock, poll};
 use crate::sys::watch::{Ending, Held, LOOK_PERIOD, Watched};
 use crate::wait;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags};
 use procession_protocols::custody::ClientId;
 use procession_protocols::id::NodeId;
@@ -322,7 +323,7 @@ impl Connection {
         let mut owner = None;
         loop {
             let waits_for_room = loop {
-                match self.link.try_recv_or_leave() {
+                match self.next() {
                     Ok(Some(frame)) => match self.heard(frame) {
                         Ok(None) => {}
                         Ok(Some(pidfd)) => owner = Some(Ending::new(pidfd)),
@@ -357,6 +358,15 @@ impl Connection {
         }
     }
 
+    /// The next frame: also without the descriptors of an answer for which no numbers are free,
+    /// so that who asked learns of that, and what is behind it comes.
+    fn next(&self) -> Result<Option<Frame>, LinkError> {
+        match self.link.try_recv_or_leave() {
+            Err(error) if lacks_room(&error) && self.client_id().is_some() => self.link.try_recv(),
+            other => other,
+        }
+    }
+
     /// Takes a frame; gives the owner's pidfd if that came.
     fn heard(&self, frame: Frame) -> Result<Option<OwnedFd>, Damaged> {
         let Frame { header, payload, fds } = frame;
@@ -366,6 +376,9 @@ impl Connection {
                 let ToClient::Welcome { client, pidfd } = word;
                 let _ = self.welcome.set(client);
                 return Ok(pidfd.map(OwnedFd::from));
+            }
+            FrameKind::Reply if fds.len() < usize::from(header.fds) => {
+                Err(io::Error::from_raw_os_error(libc::EMFILE).into())
             }
             FrameKind::Reply => Ok(Encoded { bytes: payload, fds }),
             FrameKind::Refused => Err(match codec::decode(&payload, fds).map_err(|_| Damaged)? {
@@ -442,7 +455,10 @@ impl Future for Call {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = std::task::ready!(pin!(&mut self.answer).poll(context));
-        self.given = None;
+        // What came with an answer that was lost here is given back.
+        if !matches!(answer, Ok(Err(ShareError::Io(_)))) {
+            self.given = None;
+        }
         Poll::Ready(answer.unwrap_or_else(|_| Err(self.connection.owner.gone())))
     }
 }
