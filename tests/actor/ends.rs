@@ -79,3 +79,26 @@ fn a_panic_that_carries_another_ends_an_actor_like_any() {
         assert!(is_panic(&monitor.recv_timeout(SOON).unwrap().reason));
     }
 }
+
+/// How much memory this process has, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn monitors_that_are_dropped_leave_nothing() {
+    alone("ends::monitors_that_are_dropped_leave_nothing", || {
+        for counter in [Counter(0).host().unwrap(), Counter(0).spawn().unwrap()] {
+            let mut kept = counter.monitor().unwrap();
+            let before = resident();
+            for _ in 0..100_000 {
+                drop(counter.monitor().unwrap());
+            }
+            let grown = resident().saturating_sub(before);
+            assert!(grown < 4 << 20, "{grown}");
+            counter.stop();
+            assert_eq!(kept.recv_timeout(SOON).unwrap().reason, ExitReason::Shutdown);
+        }
+    });
+}

@@ -31,9 +31,66 @@ pub struct Down {
     pub usage: Option<Usage>,
 }
 
-/// Takes the one [`Down`] of an actor. Runs on the thread that saw the end, so it must
-/// not block.
-pub type DownSink = Box<dyn FnOnce(Down) + Send>;
+/// Takes the one [`Down`] of an actor.
+pub trait Sink: Send {
+    /// Takes it. Runs on the thread that saw the end, so it must not block.
+    fn tell(self: Box<Self>, down: Down);
+
+    /// Whether somebody still wants to know.
+    fn is_wanted(&self) -> bool {
+        true
+    }
+}
+
+impl<F: FnOnce(Down) + Send> Sink for F {
+    fn tell(self: Box<Self>, down: Down) {
+        self(down);
+    }
+}
+
+/// A boxed [`Sink`].
+pub type DownSink = Box<dyn Sink>;
+
+/// All who want to know of one actor's end.
+#[derive(Default)]
+pub(crate) struct Sinks {
+    all: Vec<DownSink>,
+    /// At so many it is looked who still wants to know.
+    look_at: usize,
+}
+
+impl Sinks {
+    /// An actor may live for long, and have been watched for a while by many.
+    const FIRST_LOOK: usize = 16;
+
+    pub(crate) fn add(&mut self, sink: DownSink) {
+        self.all.push(sink);
+        if self.all.len() >= self.look_at.max(Self::FIRST_LOOK) {
+            self.all.retain(|sink| sink.is_wanted());
+            self.look_at = self.all.len() * 2;
+        }
+    }
+
+    pub(crate) fn tell(self, down: &Down) {
+        for sink in self.all {
+            sink.tell(down.clone());
+        }
+    }
+}
+
+/// Tells a monitor.
+struct Told(oneshot::Sender<Down>);
+
+impl Sink for Told {
+    fn tell(self: Box<Self>, down: Down) {
+        // Nobody may be waiting any more.
+        let _ = self.0.send(down);
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.0.is_closed()
+    }
+}
 
 /// What has to be kept for the [`Down`] of an actor in another process to come.
 #[derive(Default)]
@@ -69,11 +126,7 @@ impl Monitor {
     /// A monitor of this actor, and the sink that its host fills.
     pub fn new(actor: ActorId, name: String) -> (Self, DownSink) {
         let (sender, receiver) = oneshot::channel();
-        let sink = Box::new(move |down| {
-            // Nobody may be waiting any more.
-            let _ = sender.send(down);
-        });
-        (Self { actor, name, receiver, tie: Tie::default() }, sink)
+        (Self { actor, name, receiver, tie: Tie::default() }, Box::new(Told(sender)))
     }
 
     /// The same, with what it has to keep.

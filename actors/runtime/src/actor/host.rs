@@ -53,7 +53,7 @@ pub fn host<H: Handler + Send>(
         run(handler, &mailbox, this, started, next_here);
         if let Some(inlet) = mailbox.inlet().cloned() {
             // It has ended, so its monitors are told at once.
-            mailbox.monitor(Box::new(move |down| inlet.close(&down)));
+            mailbox.monitor(Box::new(move |down: Down| inlet.close(&down)));
         }
     });
     let thread = thread.map_err(StartError::Thread)?;

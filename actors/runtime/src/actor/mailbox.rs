@@ -20,7 +20,7 @@ use super::remote::{Inlet, Undelivered};
 use super::reply::ReplyPort;
 use super::{Overflow, current};
 use crate::codec::Encoded;
-use crate::down::{Down, DownSink};
+use crate::down::{Down, DownSink, Sinks};
 use crate::wait;
 use procession_protocols::exit::ExitReason;
 use procession_protocols::id::ActorId;
@@ -75,7 +75,7 @@ struct State<M> {
     downs: VecDeque<Down>,
     asked: Asked,
     phase: Phase,
-    monitors: Vec<DownSink>,
+    monitors: Sinks,
     /// The host's, while it waits for its next turn.
     waker: Option<Waker>,
 }
@@ -104,7 +104,7 @@ impl<M: Message> Mailbox<M> {
             downs: VecDeque::new(),
             asked: Asked::No,
             phase: Phase::Open,
-            monitors: Vec::new(),
+            monitors: Sinks::default(),
             waker: None,
         };
         Self {
@@ -238,9 +238,9 @@ impl<M: Message> Mailbox<M> {
         if let Phase::Ended(down) = &state.phase {
             let down = Down::clone(down);
             drop(state);
-            sink(down);
+            sink.tell(down);
         } else {
-            state.monitors.push(sink);
+            state.monitors.add(sink);
         }
     }
 
@@ -291,9 +291,7 @@ impl<M: Message> Mailbox<M> {
         state.phase = Phase::Ended(Box::new(down.clone()));
         let monitors = std::mem::take(&mut state.monitors);
         drop(state);
-        for sink in monitors {
-            sink(down.clone());
-        }
+        monitors.tell(down);
     }
 
     fn try_room(&self, message: &M) -> Room {

@@ -293,7 +293,7 @@ impl<A: Handler> ActorRef<A> {
         // Until then the sink keeps what is needed for it, and lets go of that itself.
         let kept = Arc::new(Mutex::new(Tie::default()));
         let its_kept = kept.clone();
-        let sink = move |down| {
+        let sink = move |down: Down| {
             drop(std::mem::take(&mut *lock(&its_kept)));
             if let Some(watcher) = watcher.upgrade() {
                 watcher.notify(down);

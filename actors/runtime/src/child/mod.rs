@@ -13,7 +13,7 @@ pub(crate) use watch::{News, Set};
 pub(crate) use words::IN_MEMORY_FILE;
 pub use words::Outcome;
 
-use crate::down::{Down, DownSink};
+use crate::down::{Down, DownSink, Sinks};
 use crate::launcher::hello::{self, Pong, Report, StartFault, ToChild};
 use crate::launcher::{LaunchSpec, ParentDeath, Raw};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
@@ -83,7 +83,7 @@ struct State {
     hung: bool,
     pong: Option<Pong>,
     down: Option<Arc<Down>>,
-    watchers: Vec<DownSink>,
+    watchers: Sinks,
     watch: Watch,
 }
 
@@ -236,9 +236,7 @@ impl Child {
         if is_kept {
             crate::node::reaper::forget(self.number, &down);
         }
-        for watcher in watchers {
-            watcher(Down::clone(&down));
-        }
+        watchers.tell(&down);
         self.has_ended.notify_waiters();
         Some(down)
     }
@@ -307,9 +305,9 @@ impl Child {
             Some(down) => {
                 let down = Down::clone(down);
                 drop(state);
-                sink(down);
+                sink.tell(down);
             }
-            None => state.watchers.push(sink),
+            None => state.watchers.add(sink),
         }
     }
 

@@ -18,7 +18,7 @@ use super::stored::Stored;
 use crate::actor::remote::{Keeper, LocalActor, RefWire, Remote, Scope, Sending};
 use crate::actor::{CallError, ReplyPort, ReplySink};
 use crate::codec::{self, DecodeError, Encoded};
-use crate::down::{self, DownSink};
+use crate::down::{DownSink, Tie};
 use crate::node::hidden;
 use crate::wait;
 use procession_protocols::id::ActorId;
@@ -304,9 +304,9 @@ impl Remote for FarActor {
         self.end(true);
     }
 
-    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<down::Tie, CallError> {
+    fn monitor(&self, sink: DownSink, _: Option<Instant>) -> Result<Tie, CallError> {
         self.road()?.watch(self.proxy.object(), self.id(), self.name(), sink);
-        Ok(down::Tie::default())
+        Ok(Tie::default())
     }
 
     fn to_wire(&self) -> Result<RefWire, CallError> {

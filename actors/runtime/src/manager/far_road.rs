@@ -236,12 +236,12 @@ impl Road {
     /// Has `sink` told of an actor's end, or that this road has ended.
     pub(super) fn watch(&self, object: u64, actor: ActorId, name: &str, sink: DownSink) {
         if self.check().is_err() {
-            return sink(lost(actor, name));
+            return sink.tell(lost(actor, name));
         }
         match self.traffic.watch(actor, name, sink) {
             Ok(Some(number)) => self.say(&ToServer::Watch { number, object }),
             Ok(None) => {}
-            Err(sink) => sink(lost(actor, name)),
+            Err(sink) => sink.tell(lost(actor, name)),
         }
     }
 

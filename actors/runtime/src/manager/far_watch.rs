@@ -9,7 +9,7 @@
 use super::asker::Asker;
 use super::stored::Stored;
 use crate::actor::remote::LocalActor;
-use crate::down::{Down, DownSink};
+use crate::down::{Down, DownSink, Sinks};
 use crate::share::ClientId;
 use crate::sync::lock;
 use procession_protocols::exit::{ExitReason, RawStatus};
@@ -36,7 +36,7 @@ pub(super) fn watch(actor: &Arc<dyn LocalActor>, client: ClientId, asker: Asker)
     };
     if is_first {
         // One that has ended says so at once, on this thread.
-        actor.monitor(Box::new(move |down| ended(number, &down)));
+        actor.monitor(Box::new(move |down: Down| ended(number, &down)));
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Monitors(HashMap<u64, Monitored>);
 struct Monitored {
     actor: ActorId,
     name: String,
-    sinks: Vec<DownSink>,
+    sinks: Sinks,
     /// For all references that ask whether it lives.
     has_ended: Arc<AtomicBool>,
 }
@@ -76,7 +76,7 @@ impl Monitors {
         let new = || Monitored {
             actor,
             name: name.to_owned(),
-            sinks: Vec::new(),
+            sinks: Sinks::default(),
             has_ended: Arc::default(),
         };
         (self.0.entry(actor.number).or_insert_with(new), is_new)
@@ -85,7 +85,7 @@ impl Monitors {
     /// Whether the server is to be asked.
     pub(super) fn add(&mut self, actor: ActorId, name: &str, sink: DownSink) -> bool {
         let (monitored, is_new) = self.entry(actor, name);
-        monitored.sinks.push(sink);
+        monitored.sinks.add(sink);
         is_new
     }
 
@@ -115,14 +115,12 @@ impl Monitors {
 
 /// An end that is to be told while no lock is held.
 #[must_use]
-pub(super) struct Notice(Down, Arc<AtomicBool>, Vec<DownSink>);
+pub(super) struct Notice(Down, Arc<AtomicBool>, Sinks);
 
 impl Notice {
     pub(super) fn give(self) {
         self.1.store(true, Ordering::Relaxed);
-        for sink in self.2 {
-            sink(self.0.clone());
-        }
+        self.2.tell(&self.0);
     }
 }
 

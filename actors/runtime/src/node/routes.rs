@@ -11,6 +11,7 @@ use crate::actor::remote::{Imported, Keeper, Lifeline, LocalActor, Node as Seam,
 use crate::actor::{CallError, Local, Message};
 use crate::child::Child;
 use crate::codec::Fd;
+use crate::down::Down;
 use crate::launcher::hello::{self, ToChild, ToParent};
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
 use crate::manager::far_actor;
@@ -160,7 +161,7 @@ impl Seam for ThisNode {
             let number = wire.number;
             let known = lock(&TABLES).exported.insert(number, Arc::downgrade(&actor));
             if known.is_none() {
-                let forget = move |_| drop(lock(&TABLES).exported.remove(&number));
+                let forget = move |_: Down| drop(lock(&TABLES).exported.remove(&number));
                 actor.monitor(Box::new(forget));
             }
             wire.lifeline = Some(match far_actor::keep(&actor) {

@@ -54,7 +54,7 @@ pub(crate) fn serve(link: Link, actor: Arc<dyn LocalActor>) -> io::Result<()> {
         inlet.admit(link, actor);
     } else {
         // It has ended, or is about to: the caller hears how.
-        actor.monitor(Box::new(move |down| farewell(&link, &down, Some(Instant::now()))));
+        actor.monitor(Box::new(move |down: Down| farewell(&link, &down, Some(Instant::now()))));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ mod window;
 use crate::actor::{CallError, MailboxOptions, ReplyPort};
 use crate::child::Child;
 use crate::codec::{self, Encoded};
-use crate::down::{Down, DownSink};
+use crate::down::{Down, Sinks};
 use crate::link::{Link, LinkError};
 use crate::node::{routes, writing};
 use crate::spin::Spin;
@@ -78,7 +78,7 @@ pub(crate) enum Process {
 struct Pending {
     next_call: u64,
     calls: HashMap<u64, ReplyPort>,
-    monitors: Vec<DownSink>,
+    monitors: Sinks,
     /// Those who wait for room.
     room: Vec<Waker>,
     /// Set once the actor has ended; nothing is added afterwards.
@@ -99,7 +99,7 @@ impl Peer {
         let peer = Self::new(id, name, path, options, link, process, released_on_drop);
         // Calls that nobody is reading for must fail too when the process dies.
         let weak = Arc::downgrade(&peer);
-        child.on_down(Box::new(move |down| {
+        child.on_down(Box::new(move |down: Down| {
             if let Some(peer) = weak.upgrade() {
                 peer.drain();
                 peer.end(&down);
@@ -243,9 +243,7 @@ impl Peer {
         for waker in waiting {
             waker.wake();
         }
-        for sink in monitors {
-            sink(down.clone());
-        }
+        monitors.tell(down);
     }
 
     fn down_by_pidfd(&self) -> Down {

@@ -175,10 +175,10 @@ impl Remote for Peer {
         let mut pending = lock(&self.pending);
         if let Some(down) = pending.ended.clone() {
             drop(pending);
-            sink(down);
+            sink.tell(down);
             return Ok(Tie::default());
         }
-        pending.monitors.push(sink);
+        pending.monitors.add(sink);
         Ok(Tie::new(watch))
     }
 

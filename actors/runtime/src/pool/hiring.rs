@@ -135,7 +135,7 @@ impl Core {
                     state.tell_builder(Ok(()));
                 });
                 let core = self.this.clone();
-                child.on_down(Box::new(move |down| {
+                child.on_down(Box::new(move |down: Down| {
                     if let Some(core) = core.upgrade() {
                         core.buried(id, &down);
                     }
