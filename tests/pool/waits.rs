@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -190,6 +191,29 @@ fn a_worker_without_descriptors_gives_its_place_up() {
         let (is_open, third) = pool.apply(is_open, (null(),)).unwrap();
         assert!(is_open && third != second);
     }
+}
+
+/// Written once.
+#[derive(Deserialize)]
+struct Once(AtomicBool);
+
+impl Serialize for Once {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(!self.0.swap(true, Ordering::SeqCst), "written twice");
+        serializer.serialize_newtype_struct("Once", &true)
+    }
+}
+
+/// And who waits for the next worker hears why there is none.
+#[test]
+fn arguments_of_an_initializer_that_panic_break_the_pool() {
+    let builder = Pool::builder().processes(1).initializer(|_: Once| (), (Once(false.into()),));
+    let pool = builder.build().unwrap();
+    let died = pool.apply(|| -> u8 { std::process::abort() }, ());
+    assert!(matches!(died, Err(Error::Task(TaskError::Died(_)))), "{died:?}");
+    let next = pool.apply_async(sqr, (3,)).and_then(|next| next.get_timeout(PROMPT));
+    let Err(Error::Task(TaskError::Broken(why))) = next else { panic!("{next:?}") };
+    assert!(why.contains("arguments panicked: written twice"), "{why}");
 }
 
 /// As those of an executor that is gone may do: whoever reads for all goes on.

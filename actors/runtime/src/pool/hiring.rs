@@ -9,9 +9,11 @@ use super::staff::{Hired, Opening, Worker};
 use crate::down::Down;
 use crate::launcher::{self, StartError, StartMethod};
 use crate::node::hidden;
+use crate::panic::catch;
 use crate::sync::lock;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use procession_protocols::exit::PanicReport;
 use procession_protocols::pool::{Effect, WorkerId};
 use std::io;
 use std::sync::Arc;
@@ -113,7 +115,12 @@ impl Core {
         let core = self.clone();
         let (done, prepared) = oneshot::channel();
         std::thread::Builder::new().name("procession-pool".into()).spawn(move || {
-            drop(done.send(core.recipe.prepare(method)));
+            let failed = |report: PanicReport| {
+                let why = format!("the initializer's arguments panicked: {}", report.message);
+                Err(io::Error::other(why).into())
+            };
+            let prepared = catch(|| core.recipe.prepare(method));
+            drop(done.send(prepared.unwrap_or_else(failed)));
         })?;
         prepared.await.map_err(io::Error::other)?
     }
