@@ -71,6 +71,11 @@ impl Sinks {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     pub(crate) fn tell(self, down: &Down) {
         for sink in self.all {
             sink.tell(down.clone());
