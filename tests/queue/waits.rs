@@ -325,8 +325,15 @@ fn several_are_put_and_got_with_and_without_a_wait() {
         // One that is dropped has put the first ones.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let put = queue.put_many_async(1..);
-            assert!(tokio::time::timeout(Duration::from_millis(100), put).await.is_err());
+            let is_full = async {
+                while queue.qsize().unwrap() < 3 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                _ = queue.put_many_async(1..) => panic!("it has no end"),
+                in_time = tokio::time::timeout(SOON, is_full) => in_time.unwrap(),
+            }
         });
         assert_eq!(queue.qsize().unwrap(), 3);
         while !queue.is_empty().unwrap() {
