@@ -395,9 +395,10 @@ fn a_lease_that_was_dropped_is_there_for_who_dropped_it() {
 #[test]
 fn a_lease_that_nobody_saw_leaves_no_mark() {
     let unseen = |queue: Queue<u32>| {
+        // The first use attaches the handle, which may take long: the lease is to wait by then.
+        assert_eq!(queue.qsize().unwrap(), 0);
         let mut lease = Box::pin(queue.get_leased_async());
         let mut context = Context::from_waker(Waker::noop());
-        // Attached, and waiting.
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(200) {
             assert!(lease.as_mut().poll(&mut context).is_pending());
