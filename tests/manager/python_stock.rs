@@ -422,6 +422,26 @@ fn a_call_behind_many_guards_ends_in_its_time() {
     }
 }
 
+#[test]
+fn a_guard_is_given_back_before_its_lock_is_let_go() {
+    const MANY: u32 = 1000;
+    let folder = Folder::new("guard-first");
+    let (manager, python) = narrow(&folder);
+    let semaphore = manager.semaphore(MANY.into()).unwrap();
+    let guards: Vec<_> = (0..MANY).map(|_| semaphore.lock().unwrap()).collect();
+    let before = manager.object_count().unwrap();
+    let lock = PythonLock::from(manager.get("first", ()).unwrap());
+    let guard = lock.lock().unwrap();
+    stop(python.pid());
+    // The last reference goes while what gives the lock back waits behind many.
+    drop((guards, guard, lock));
+    signal(python.pid(), Signal::SIGCONT);
+    until("it is gone", || manager.object_count().unwrap() == before);
+    // Behind all that this thread has said.
+    assert!(semaphore.try_acquire().unwrap());
+    all_are_to_be_had(&manager);
+}
+
 /// Takes three locks, and gives them back by its end.
 fn takes_three(address: String) {
     let manager = PythonManager::connect_with(address.as_str(), KEY, PythonPeers::Md5).unwrap();

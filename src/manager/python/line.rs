@@ -6,7 +6,7 @@
 //! dropped. It must never dial, or wait, in the thread that drops something. Neighbour: `talk`,
 //! what is said on a connection.
 
-use super::talk::{Args, Line, PATIENCE, left, prepare_to_leave};
+use super::talk::{Args, Line, PATIENCE, left, prepare_to_leave, settle_all};
 use super::{PythonError, PythonProxy, Result};
 use crate::listener::{Address, Client, PythonPeers};
 use crate::pipe::{PeerInfo, PipeError};
@@ -64,7 +64,11 @@ impl Server {
         let limit = left(deadline).map_or(PATIENCE, |left| left.min(PATIENCE));
         let connection = client.python_peers(self.peers).timeout(limit).connect()?;
         let is_python = connection.peer().is_some_and(PeerInfo::is_python);
-        if is_python { Ok(Line::of(connection)) } else { Err(PythonError::NoPython) }
+        if is_python {
+            Ok(Line::of(self.address.clone(), connection))
+        } else {
+            Err(PythonError::NoPython)
+        }
     }
 
     /// Asks the server as a whole, over a connection of its own, for what takes no time.
@@ -99,7 +103,8 @@ impl Server {
         let thread = thread::Builder::new().name("procession-decref".into());
         let tell = move || {
             server.tell_gone();
-            drop(farewell);
+            // In this order: the last to go has connections that are to be answered.
+            drop((server, farewell));
         };
         if thread.spawn(tell).is_err() {
             // The next one tries again.
@@ -117,6 +122,8 @@ impl Server {
                 };
                 object
             };
+            // What was said to an object without a wait goes to nobody once the object is gone.
+            settle_all(&self.address, after(PATIENCE));
             let is_told = || {
                 let told = self.ask("decref", (vec![object.as_str().into()], Vec::new()));
                 !matches!(told, Err(PythonError::Listener(_) | PythonError::Pipe(_)))

@@ -7,6 +7,7 @@
 //! thread that drops something. Neighbour: `line`, which thread has which connection.
 
 use super::{PythonError, Result};
+use crate::listener::Address;
 use crate::pipe::{Connection, PipeError};
 use procession_protocols::dynamic::Dynamic;
 use procession_protocols::manager::python::{Answer, Request, read_fault};
@@ -35,6 +36,8 @@ pub(super) type Args = (Vec<Dynamic>, Vec<(Dynamic, Dynamic)>);
 
 /// A thread's connection.
 pub(super) struct Line {
+    /// The manager's.
+    address: Address,
     connection: Connection,
     /// So many answers come first that nobody waits for.
     owed: AtomicU32,
@@ -50,9 +53,9 @@ pub(super) struct Line {
 static LINES: Mutex<Vec<(u32, Weak<Line>)>> = Mutex::new(Vec::new());
 
 impl Line {
-    pub(super) fn of(connection: Connection) -> Self {
+    pub(super) fn of(address: Address, connection: Connection) -> Self {
         let (owed, unsaid, said) = (AtomicU32::new(0), Mutex::default(), Condvar::new());
-        Self { connection, owed, unsaid, said, taking: Mutex::default() }
+        Self { address, connection, owed, unsaid, said, taking: Mutex::default() }
     }
 
     /// From now on this process ends behind what is said here.
@@ -210,12 +213,21 @@ pub(super) fn prepare_to_leave() {
     static PREPARED: AtomicU32 = AtomicU32::new(0);
     let me = std::process::id();
     if PREPARED.swap(me, Ordering::Relaxed) != me {
-        Farewell::before(move || {
-            let ours = |(of, line): &(u32, Weak<Line>)| line.upgrade().filter(|_| *of == me);
-            let lines: Vec<_> = lock(&LINES).iter().filter_map(ours).collect();
-            lines.into_iter().for_each(Line::part);
-        });
+        Farewell::before(|| our_lines().into_iter().for_each(Line::part));
     }
+}
+
+/// Waits until all is answered that threads of this process have said to a manager so far.
+/// Where nobody answers it has no more to say to anybody.
+pub(super) fn settle_all(address: &Address, deadline: Option<Instant>) {
+    for line in our_lines().iter().filter(|line| line.address == *address) {
+        let _ = line.settle(deadline);
+    }
+}
+
+fn our_lines() -> Vec<Arc<Line>> {
+    let me = std::process::id();
+    lock(&LINES).iter().filter(|(of, _)| *of == me).filter_map(|(_, line)| line.upgrade()).collect()
 }
 
 pub(super) fn left(deadline: Option<Instant>) -> Option<Duration> {
