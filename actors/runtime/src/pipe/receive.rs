@@ -28,7 +28,7 @@ use std::time::Instant;
 /// How far this process looks ahead, in bytes: a look at many small messages is one system
 /// call, and a message up to this size is taken whole by another. Behind a larger message it
 /// looks for a head only.
-const LOOK: usize = 4096;
+pub(super) const LOOK: usize = 4096;
 
 /// More than the kernel puts into one buffer of a socket's queue, on any machine, in bytes.
 const AT_ONCE: usize = 4 * FITS;

@@ -106,6 +106,18 @@ fn junk_ends_in_an_error() {
     }
 }
 
+#[test]
+fn a_page_that_owes_more_than_can_be_seen_costs_no_memory() {
+    let (a, b) = ends();
+    a.send(&Outgoing::new(b"message", &[]).unwrap(), None).unwrap();
+    b.debt().owe(u32::MAX);
+    let soon = after(Duration::from_secs(10));
+    assert!(matches!(b.receive(LONGEST_MESSAGE, soon), Err(PipeError::Damaged)));
+    assert!(lock(&b.reading).scratch.capacity() < 1 << 20);
+    // As after any other message that was broken off.
+    assert!(b.receive(LONGEST_MESSAGE, soon).is_err());
+}
+
 /// A holder may write anything into the page: others meet deadlines and typed errors.
 #[test]
 fn a_page_full_of_junk_costs_no_more_than_the_pipe() {
