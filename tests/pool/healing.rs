@@ -47,6 +47,22 @@ fn a_dead_worker_costs_its_task_and_says_why() {
     }
 }
 
+/// What a stopped worker has been sent and has not begun is done by another.
+#[test]
+fn a_stopped_worker_keeps_no_task_from_those_that_are_idle() {
+    let pool = Pool::new(2).unwrap();
+    until("both are ready", || pool.pids().len() == 2);
+    for stopped in pool.pids() {
+        signal(stopped, Signal::SIGSTOP);
+        for n in 0..20 {
+            assert_eq!(pool.apply_async(id, (n,)).unwrap().get_timeout(SOON).unwrap(), n);
+        }
+        assert_eq!(pool.map(id, 0..100).unwrap(), (0..100).collect::<Vec<_>>());
+        signal(stopped, Signal::SIGCONT);
+        assert_eq!(pool.map(id, 0..100).unwrap(), (0..100).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn a_stack_overflow_is_a_death_like_others() {
     fn deeper(n: u64) -> u64 {

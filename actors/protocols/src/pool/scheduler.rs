@@ -273,6 +273,8 @@ impl<T: Clone> Scheduler<T> {
                 worker.stage = Stage::Dying;
                 out.push(Effect::Kill(worker.id));
             }
+        } else {
+            worker.note_unbegun(begun, now);
         }
         let was_busy = worker.current.is_some();
         let pieces = worker.take_back(begun);

@@ -10,10 +10,6 @@ use super::scheduler::{Phase, Scheduler};
 use super::word::is_after;
 use super::worker::{Doom, Given, Stage, Worker, WorkerId};
 
-/// A worker that has not got on for so long, in milliseconds, has what it has not begun
-/// taken by those that are idle.
-const PATIENCE_MS: u64 = 1;
-
 impl<T: Clone> Scheduler<T> {
     /// After what a worker is to ring for its owner, when nobody waits for a result.
     pub fn alarm(&self, worker: WorkerId) -> Alarm {
@@ -93,9 +89,8 @@ impl<T: Clone> Scheduler<T> {
         if !self.workers.iter().any(|worker| worker.is_idle(most)) {
             return;
         }
-        let spare = self.workers.iter_mut().filter(|worker| worker.has_spare());
-        let Some(worker) = spare.min_by_key(|worker| worker.moved) else { return };
-        let at = worker.moved.saturating_add(PATIENCE_MS);
+        let spare = self.workers.iter_mut().filter_map(|one| Some((one.spare_at()?, one)));
+        let Some((at, worker)) = spare.min_by_key(|(at, _)| *at) else { return };
         if now < at {
             self.revisit = Some(at);
         } else {

@@ -21,6 +21,14 @@ const RESERVE: usize = 4;
 /// stuck as one whose item takes too long.
 const STUCK_MS: u64 = 1_000;
 
+/// Milliseconds after which what a worker has beside the item that it is at, and has not begun,
+/// is given to one that is idle.
+const PATIENCE_MS: u64 = 1;
+
+/// Milliseconds after which that is done with its only item: it is stopped, perhaps, or kept
+/// from its processor. Longer than it takes to wake where there is much to do.
+const UNBEGUN_MS: u64 = 100;
+
 /// How far a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -193,14 +201,27 @@ impl Worker {
         self.all_given().find(|given| given.piece.task == task).map(|given| given.number)
     }
 
-    /// Whether it has been given more than it can be working on, as far as is known.
-    pub(super) fn has_spare(&self) -> bool {
-        let Some(current) = self.current.as_ref().filter(|_| self.stage == Stage::Ready) else {
-            return false;
-        };
-        // One that is idle is about to begin its next item, which is left to it.
+    /// From when on it may be asked for what it has not begun, as far as is known.
+    pub(super) fn spare_at(&self) -> Option<u64> {
+        let is_open = self.stage == Stage::Ready && !self.asked;
+        let current = self.current.as_ref().filter(|_| is_open)?;
+        // One that is idle is about to begin its next item, which is left to it for a while.
         let next = if is_after(self.begun, current.number) { self.begun } else { current.number };
-        !self.asked && is_after(self.ahead.back().unwrap_or(current).last(), next)
+        let patience = if is_after(self.ahead.back().unwrap_or(current).last(), next) {
+            PATIENCE_MS
+        } else if is_after(current.number, self.begun) {
+            UNBEGUN_MS
+        } else {
+            return None;
+        };
+        Some(self.moved.saturating_add(patience))
+    }
+
+    /// It turns out, late, that it has not begun what it was given first.
+    pub(super) fn note_unbegun(&mut self, begun: u32, now: u64) {
+        let is_unbegun = |current: &Given| is_after(current.number, begun);
+        let is_late = now.saturating_sub(self.moved) >= UNBEGUN_MS;
+        self.stalls += u32::from(is_late && self.current.as_ref().is_some_and(is_unbegun));
     }
 
     /// Takes back what it has not begun, the last piece first.

@@ -364,6 +364,40 @@ fn a_time_limit_leaves_time_to_begin() {
     }
 }
 
+/// Who does not begin its only task loses it to one that is idle, and is given others last.
+#[test]
+fn what_is_not_begun_is_done_by_one_that_is_idle() {
+    let budget = Intensity { max_restarts: 0, period: std::time::Duration::from_secs(1) };
+    let options = Options { workers: 2, max_tasks: None, budget, on_demand: false, idle_ms: None };
+    let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+    let [first, second] = [WorkerId(1), WorkerId(2)];
+    let submit = |scheduler: &mut Scheduler<_>, now, out: &mut Vec<_>| {
+        scheduler.submit("task", 1, Terms { limit_ms: None, retries: 0 }, now, out).unwrap();
+        let [Effect::Send { worker, .. }] = out[..] else { panic!("{out:?}") };
+        out.clear();
+        worker
+    };
+    scheduler.begin(&mut out);
+    scheduler.ready(first, 0, &mut out);
+    scheduler.ready(second, 0, &mut out);
+    out.clear();
+    assert_eq!(submit(&mut scheduler, 0, &mut out), first);
+    let at = scheduler.next_deadline().unwrap();
+    assert!(at >= 50, "one that is about to begin is left alone");
+    scheduler.tick(at - 1, &mut out);
+    assert_eq!(out, []);
+    scheduler.tick(at, &mut out);
+    assert_eq!(std::mem::take(&mut out), [Effect::TakeBack { worker: first, last: 1 }]);
+    scheduler.taken_back(first, 0, at, &mut out);
+    let [Effect::Send { worker, number: 1, .. }] = out[..] else { panic!("{out:?}") };
+    assert_eq!(worker, second);
+    // Both are idle again, but one of them has begun what it was given.
+    scheduler.advance(second, 1, at, &mut out);
+    out.clear();
+    assert_eq!(submit(&mut scheduler, at, &mut out), second);
+    assert_eq!(submit(&mut scheduler, at, &mut out), first);
+}
+
 /// A death in the middle of a task: what is before has its result, what is behind is done.
 #[test]
 fn a_death_costs_one_item_of_its_task() {

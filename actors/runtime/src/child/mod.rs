@@ -387,10 +387,12 @@ impl Child {
         }
     }
 
-    /// Kills it and waits for its end, which is near: nothing survives SIGKILL for long.
+    /// Kills it and waits for its end, which is near: nothing survives SIGKILL for long. One
+    /// that may not be killed, since it has another user now, is reaped when it ends by itself.
     pub(crate) fn kill_and_reap(&self) {
-        let _ = self.signal(Signal::SIGKILL);
-        let _ = self.join(None);
+        if self.signal(Signal::SIGKILL).is_ok() {
+            let _ = self.join(None);
+        }
     }
 
     pub(crate) fn control(&self) -> &Link {
