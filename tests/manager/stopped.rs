@@ -4,6 +4,7 @@
 use crate::channel::{in_time, send};
 use crate::util::{Folder, SOON, signal, stop, until};
 use nix::sys::signal::Signal;
+use procession::manager::Got;
 use procession::{Actor, Address, CallError, Event, Manager, ManagerError, Process, methods};
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// What a machine with much to do may take beyond that.
 const SLACK: Duration = Duration::from_secs(2);
+
+/// Words of which a socket does not hold so many.
+const MANY: u64 = 4000;
 
 /// More than goes out at once.
 const LARGE: usize = 8 << 20;
@@ -132,4 +136,47 @@ fn a_process_ends_though_its_manager_is_stopped() {
     assert!(begun.elapsed() < GRACE + SLACK, "{:?}", begun.elapsed());
     signal(server, Signal::SIGCONT);
     process.result().unwrap();
+}
+
+/// The manager hears first what was said to an object, and then that it is let go.
+#[test]
+fn a_lock_is_given_back_before_it_is_let_go_though_its_manager_is_slow() {
+    let manager = Manager::start().unwrap();
+    let server = manager.process().unwrap().pid().unwrap();
+    in_time(move || {
+        let semaphore = manager.semaphore(MANY).unwrap();
+        let guards: Vec<_> = (0..MANY).map(|_| semaphore.lock().unwrap()).collect();
+        let lock = manager.lock().unwrap();
+        // Something keeps the lock, and it is not this process.
+        let kept = manager.list([lock.clone()]).unwrap();
+        let guard = lock.lock().unwrap();
+        stop(server);
+        // What gives it back waits for room behind many.
+        at_once(|| drop((guards, guard, lock)));
+        signal(server, Signal::SIGCONT);
+        let lock = kept.get(0).unwrap();
+        assert_eq!(lock.acquire_timeout(SOON).unwrap(), Some(Got::Clean));
+    });
+}
+
+#[test]
+fn a_call_is_taken_back_before_its_object_is_let_go_though_the_manager_is_slow() {
+    let manager = Manager::start().unwrap();
+    let server = manager.process().unwrap().pid().unwrap();
+    in_time(move || {
+        let semaphore = manager.semaphore(MANY).unwrap();
+        let guards: Vec<_> = (0..MANY).map(|_| semaphore.lock().unwrap()).collect();
+        let lock = manager.lock().unwrap();
+        let kept = manager.list([lock.clone()]).unwrap();
+        lock.acquire().unwrap();
+        let mut waits = lock.acquire_async();
+        send(&mut waits);
+        // The order of what one process asks is kept.
+        lock.release().unwrap();
+        stop(server);
+        at_once(|| drop((guards, waits, lock)));
+        signal(server, Signal::SIGCONT);
+        let lock = kept.get(0).unwrap();
+        assert_eq!(lock.acquire_timeout(SOON).unwrap(), Some(Got::Clean));
+    });
 }

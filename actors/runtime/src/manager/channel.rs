@@ -62,6 +62,15 @@ impl Channels {
         Ok(current.insert(channel).clone())
     }
 
+    /// Whether the channel says that the object is let go: there are words for which it has no
+    /// room yet, and the owner has to hear first what they say to the object. By any other way
+    /// it would be the other way round.
+    pub(super) fn let_go(&self, object: u64, attachment: u64) -> bool {
+        let channel = lock(&self.0).clone();
+        channel
+            .is_some_and(|channel| channel.link.wants_write() && channel.let_go(object, attachment))
+    }
+
     /// The owner is gone: whoever reads sees the end.
     pub(super) fn end(&self) {
         if let Some(channel) = lock(&self.0).as_ref() {
@@ -287,6 +296,17 @@ impl Channel {
             self.aside.notify_one();
         }
         Ok(())
+    }
+
+    /// Says that an object is let go, behind all that was said before. False when that has no
+    /// way any more.
+    fn let_go(&self, object: u64, attachment: u64) -> bool {
+        let Ok(header) = header(Kind::Release, object, attachment, 0) else { return false };
+        let is_said = self.link.post(header, Encoded::default(), usize::MAX).is_ok();
+        if is_said && self.link.wants_write() && self.attend().is_ok() {
+            self.aside.notify_one();
+        }
+        is_said
     }
 
     /// Nobody waits for the answer any more. The server must hear that, or would give an item

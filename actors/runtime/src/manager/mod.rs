@@ -151,6 +151,10 @@ impl Kind for Managed {
         Ok(Away { connection: connection.clone(), channels, object })
     }
 
+    fn let_go(away: &Away, attachment: u64) -> bool {
+        away.channels.let_go(away.object, attachment)
+    }
+
     fn owner_gone(away: &Away) {
         away.channels.end();
     }

@@ -256,6 +256,10 @@ impl Served {
                 }
                 return Ok(());
             }
+            Kind::Release => {
+                share::released(&self.client, header.target, header.call);
+                return Ok(());
+            }
             _ => return Err(End::Damaged),
         };
         let ask: Ask = codec::decode(payload, fds).map_err(|_| End::Damaged)?;

@@ -185,13 +185,16 @@ impl Connection {
         self.begin(object, FrameKind::Control, message, Given::Back)
     }
 
-    /// Tells the owner that nobody here uses the object any more by this attachment.
-    pub(super) fn release(&self, object: u64, number: u64) {
+    /// The handle of this attachment is told of nothing any more.
+    pub(super) fn forget(&self, object: u64, number: u64) {
         let mut state = lock(&self.state);
         if state.attached.get(&object).is_some_and(|(attached, _)| *attached == number) {
             state.attached.remove(&object);
         }
-        drop(state);
+    }
+
+    /// Tells the owner that nobody here uses the object any more by this attachment.
+    pub(super) fn release(&self, object: u64, number: u64) {
         let _ =
             self.post_up_to(GIVING_BACK, FrameKind::Release, object, number, Encoded::default());
     }

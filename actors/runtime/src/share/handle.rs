@@ -430,8 +430,12 @@ impl<K: Kind> Drop for Inner<K> {
                     if std::thread::panicking() {
                         K::forsaken(&away);
                     }
+                    let is_told = K::let_go(&away, number);
                     drop(away);
-                    connection.release(object, number);
+                    connection.forget(object, number);
+                    if !is_told {
+                        connection.release(object, number);
+                    }
                 }
                 (None, true) => {}
                 // What an older generation had is the business of the process that this

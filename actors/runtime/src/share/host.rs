@@ -185,8 +185,7 @@ pub(super) fn heard(client: &Arc<Client>, frame: Frame) -> Result<(), Damaged> {
         }
         FrameKind::Release => {
             client.catch_up();
-            let effects = lock(HOST.now()).custody.release(client.id, object, call);
-            carry_out(effects);
+            released(client, object, call);
         }
         FrameKind::Control => match codec::decode(&payload, fds).map_err(|_| Damaged)? {
             ToOwner::Attach { object, kind } => {
@@ -207,6 +206,13 @@ pub(super) fn heard(client: &Arc<Client>, frame: Frame) -> Result<(), Damaged> {
         _ => return Err(Damaged),
     }
     Ok(())
+}
+
+/// A client uses an object no more by this attachment, and all has been read that it had said
+/// to it.
+pub(crate) fn released(client: &Client, object: u64, attachment: u64) {
+    let effects = lock(HOST.now()).custody.release(client.id, object, attachment);
+    carry_out(effects);
 }
 
 /// The object, if this client is attached to it.

@@ -43,7 +43,7 @@ mod travel;
 pub use client::{Client, ReplyTo};
 pub use connection::Connection;
 pub use handle::{Share, Side};
-pub(crate) use host::{attached, discharge, enlist, is_there};
+pub(crate) use host::{attached, discharge, enlist, is_there, released};
 pub use procession_protocols::custody::ClientId;
 
 use crate::codec::Encoded;
@@ -83,6 +83,14 @@ pub trait Kind: Sized + Send + Sync + 'static {
     /// The last handle goes because its thread panics. It must not block.
     fn forsaken(away: &Self::Away) {
         let _ = away;
+    }
+
+    /// The last handle goes. True when the owner hears of it by this way of the kind's own,
+    /// behind what has been said there: by this attachment nobody uses the object any more. It
+    /// must not block.
+    fn let_go(away: &Self::Away, attachment: u64) -> bool {
+        let _ = (away, attachment);
+        false
     }
 
     /// This process ends in good order, with the object in its hands still. It must not
