@@ -87,6 +87,9 @@ def containers():
     items += [5]
     items.reverse()
     assert items._getvalue() == [5, 7, 9] and 5 in items and items.pop(0) == 5
+    del items[:]
+    items *= 2**62
+    assert items[:] == [] and items * 2**62 == [] and 2**62 * items == []
 
     inner = m.list([1])
     outer = m.list([inner, {"k": inner}])

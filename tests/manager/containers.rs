@@ -1,5 +1,6 @@
 //! Dicts, lists and queues at a manager, from this process and from others.
 
+use crate::channel::in_time;
 use crate::util::{METHODS, SOON};
 use procession::manager::{DictProxy, Fault, ListProxy, QueueProxy, Range};
 use procession::{Manager, ManagerError, Process, context};
@@ -33,6 +34,16 @@ fn a_list_has_pythons_indices_and_slices() {
     let nested = manager.list([words.clone()]).unwrap();
     words.append(&"hello".into()).unwrap();
     assert_eq!(nested.get(0).unwrap().to_vec().unwrap(), ["a", "hello"]);
+}
+
+#[test]
+fn nothing_is_repeated_at_once_however_often() {
+    let manager = Manager::start().unwrap();
+    in_time(move || {
+        let list = manager.list::<u8>([]).unwrap();
+        list.repeat(i64::MAX).unwrap();
+        assert!(list.is_empty().unwrap());
+    });
 }
 
 #[test]

@@ -93,6 +93,10 @@ impl<V: Value> List<V> {
             }
             ListCall::Repeat(times) => {
                 let times = usize::try_from(times).unwrap_or(0);
+                if items.is_empty() {
+                    // Nothing is repeated at once, however often.
+                    return Ok(Reply::Done);
+                }
                 if items.len().checked_mul(times).is_none_or(|len| len > MOST_REPEATED) {
                     return Err(Fault::Value);
                 }

@@ -35,6 +35,8 @@ impl Then {
                 if values.len().checked_mul(times).is_none_or(|len| len > MOST) {
                     return Err(error("MemoryError", "the list would be too long"));
                 }
+                // Nothing is repeated at once, however often.
+                let times = if values.is_empty() { 0 } else { times };
                 Dynamic::List(std::iter::repeat_n(values, times).flatten().collect())
             }
             (Self::Backwards, Reply::Values(mut values)) => {
