@@ -86,6 +86,8 @@ def containers():
     del items[2:]
     items += [5]
     items.reverse()
+    assert items[-(2**70) : 2**70] == items[::] and items[:: -(2**70)] == [9]
+    raises(IndexError, lambda: items[2**70])
     assert items._getvalue() == [5, 7, 9] and 5 in items and items.pop(0) == 5
     del items[:]
     items *= 2**62

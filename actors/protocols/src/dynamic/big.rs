@@ -60,6 +60,11 @@ impl BigInt {
         Some(i128::from_le_bytes(bytes))
     }
 
+    /// Whether it is less than 0.
+    pub fn is_negative(&self) -> bool {
+        self.sign_byte() != 0
+    }
+
     fn sign_byte(&self) -> u8 {
         self.0.last().map_or(0, |last| (last >> 7) * 0xff)
     }
@@ -78,7 +83,7 @@ impl fmt::Display for BigInt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GROUP: u64 = 1_000_000_000;
         let mut magnitude = self.0.clone();
-        let is_negative = self.sign_byte() != 0;
+        let is_negative = self.is_negative();
         if is_negative {
             magnitude.push(0xff);
             negate(&mut magnitude);

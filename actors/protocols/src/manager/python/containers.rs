@@ -63,8 +63,20 @@ enum At {
 }
 
 fn at(value: Dynamic) -> Result<At, Exception> {
-    let Dynamic::Slice(parts) = value else { return int(&value).map(At::Index) };
-    let part = |part: &Dynamic| if part.is_none() { Ok(None) } else { int(part).map(Some) };
+    let parts = match value {
+        Dynamic::Slice(parts) => parts,
+        Dynamic::Big(_) => {
+            return Err(error("IndexError", "cannot fit 'int' into an index-sized integer"));
+        }
+        value => return int(&value).map(At::Index),
+    };
+    let part = |part: &Dynamic| match part {
+        Dynamic::None => Ok(None),
+        // Beyond either end it is that end, however far.
+        Dynamic::Big(far) if far.is_negative() => Ok(Some(i64::MIN)),
+        Dynamic::Big(_) => Ok(Some(i64::MAX)),
+        part => int(part).map(Some),
+    };
     let [start, stop, by] = &*parts;
     Ok(At::Slice(Range { start: part(start)?, stop: part(stop)?, step: part(by)? }))
 }
