@@ -98,6 +98,10 @@ def containers():
     del inner
     outer[0].append(2)
     assert outer[1]["k"][:] == [1, 2] and outer[0][1] == 2
+    outer[:] = [{m.list([3])}, {(m.list([4]),): 5}]
+    ((three,), ((four,),)) = outer[:]
+    assert three[:] == [3] and four[:] == [4]
+    del three, four, outer[1:]
 
     n = m.Namespace(x=1)
     n.y = [1, "two"]

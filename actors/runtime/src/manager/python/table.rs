@@ -185,13 +185,17 @@ impl Table {
                 let held = Held { table: self.this.clone(), id: proxy.token.id.clone() };
                 keeps.push(Box::new(held));
             }
-            Dynamic::List(items) | Dynamic::Tuple(items) => {
+            Dynamic::List(items)
+            | Dynamic::Tuple(items)
+            | Dynamic::Set(items)
+            | Dynamic::FrozenSet(items) => {
                 for item in items {
                     self.hold_within(item, keeps);
                 }
             }
             Dynamic::Dict(pairs) => {
-                for (_, value) in pairs {
+                for (key, value) in pairs {
+                    self.hold_within(key, keeps);
                     self.hold_within(value, keeps);
                 }
             }
