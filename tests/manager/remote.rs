@@ -204,6 +204,35 @@ fn a_value_too_long_for_a_message_is_an_error_of_its_call() {
 }
 
 #[test]
+fn what_stands_in_an_answer_that_is_too_long_is_let_go() {
+    let (manager, address) = served();
+    let remote = Manager::connect(address, KEY).unwrap();
+    let half = "x".repeat(9 << 20);
+    let rows = remote.list::<(ListProxy<u64>, String)>([]).unwrap();
+    let before = manager.object_count().unwrap();
+    for n in 0..2 {
+        rows.append(&(remote.list([n]).unwrap(), half.clone())).unwrap();
+    }
+    let error = rows.to_vec().unwrap_err().to_string();
+    assert!(error.contains("has at most"), "{error}");
+    rows.clear().unwrap();
+    until("nobody has them", || manager.object_count().unwrap() == before);
+}
+
+#[test]
+fn an_item_too_long_for_a_message_stays_in_its_queue() {
+    let (manager, address) = served();
+    let here = manager.get::<QueueProxy<String>>("results").unwrap();
+    let long = "x".repeat(17 << 20);
+    here.put(long.clone()).unwrap();
+    let remote = Manager::connect(address, KEY).unwrap();
+    let there = remote.get::<QueueProxy<String>>("results").unwrap();
+    let refused = there.get().unwrap_err();
+    assert!(matches!(refused, ManagerError::Fault(Fault::Failed(_))), "{refused}");
+    assert!(here.get_timeout(SOON).unwrap() == long);
+}
+
+#[test]
 fn what_is_given_back_is_taken_however_much_is_under_way() {
     let (manager, address) = served();
     let remote = Manager::connect(address, KEY).unwrap();

@@ -175,6 +175,8 @@ pub(super) enum End {
 
 thread_local! {
     static END: RefCell<Option<End>> = const { RefCell::new(None) };
+    /// The references that what is being encoded gives to a client.
+    static GIVEN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     /// Why what was decoded last could not be, where it is its call's fault alone.
     static REFUSAL: Cell<Option<Refusal>> = const { Cell::new(None) };
 }
@@ -220,6 +222,19 @@ pub(super) fn at<T>(end: End, act: impl FnOnce() -> T) -> T {
 }
 
 pub(super) fn encode<T: Serialize>(end: End, value: &T) -> Result<Vec<u8>, String> {
+    GIVEN.take();
+    let encoded = encode_within_bounds(end.clone(), value);
+    let given = GIVEN.take();
+    if let (Err(_), End::Server(session)) = (&encoded, end) {
+        // The client never hears of them.
+        for object in given {
+            session.release(object);
+        }
+    }
+    encoded
+}
+
+fn encode_within_bounds<T: Serialize>(end: End, value: &T) -> Result<Vec<u8>, String> {
     let encoded = at(end, || codec::encode(value)).map_err(|error| error.to_string())?;
     if !encoded.fds.is_empty() {
         return Err("a handle or a descriptor does not leave its process tree".into());
@@ -292,6 +307,7 @@ pub(super) fn pass(proxy: &Proxy) -> Option<u64> {
         End::Server(session) => {
             let object = proxy.own()?;
             session.grant(object, proxy);
+            GIVEN.with_borrow_mut(|given| given.push(proxy.object()));
             Some(proxy.object())
         }
         End::Client(road) => proxy.is_by(&road).then(|| {

@@ -8,6 +8,7 @@
 
 use super::far::{End, Sole, encode};
 use super::far_session::Session;
+use super::object::Object;
 use super::stored::Stored;
 use procession_protocols::manager::{Fault, Reply};
 use std::cell::RefCell;
@@ -21,6 +22,8 @@ pub(super) struct Answer {
     pub(super) reply: Reply<Stored>,
     /// What the call took; a refusal has none.
     pub(super) place: Option<Place>,
+    /// The object that gives it, if that may have to take it back.
+    pub(super) of: Weak<Object>,
 }
 
 /// So many bytes of answers are written without waiting for more.
@@ -42,13 +45,18 @@ impl Together {
     }
 
     fn add(&mut self, session: &Arc<Session>, answer: Answer) {
-        let Answer { number, reply, place } = answer;
+        let Answer { number, reply, place, of } = answer;
         // With the answer the client may send its next call.
         drop(place);
         let answer = (number, reply);
         let end = || End::Server(session.clone());
         let failed = |text| (number, Reply::<Stored>::Fault(Fault::Failed(text)));
-        let encoded = encode(end(), &answer).or_else(|text| encode(end(), &failed(text)));
+        let encoded = encode(end(), &answer).or_else(|text| {
+            if let Some(object) = of.upgrade() {
+                session.take_back(&object, number);
+            }
+            encode(end(), &failed(text))
+        });
         if let Ok(encoded) = encoded {
             self.bytes += encoded.len();
             self.encoded.push(encoded);

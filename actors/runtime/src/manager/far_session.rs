@@ -25,7 +25,7 @@ use procession_protocols::manager::{Caller, Fault, Reply};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread;
 
 /// Most calls of one client that may be under way.
@@ -85,7 +85,8 @@ impl Session {
         lock(&self.held).get(&object).map(|(proxy, _)| proxy.clone())
     }
 
-    fn release(&self, object: u64) {
+    /// The client has one reference less.
+    pub(super) fn release(&self, object: u64) {
         let gone = {
             let held = &mut *lock(&self.held);
             let Some((_, count)) = held.get_mut(&object) else { return };
@@ -100,7 +101,12 @@ impl Session {
 
     /// Answers a call of the client's.
     pub(super) fn answer(&self, number: u64, reply: Reply<Stored>, place: Option<Place>) {
-        far_reply::give(self, &self.out, Answer { number, reply, place });
+        far_reply::give(self, &self.out, Answer { number, reply, place, of: Weak::new() });
+    }
+
+    /// What this call of the client's was given, which it cannot be told of, is for others.
+    pub(super) fn take_back(&self, object: &Object, number: u64) {
+        object.cancel_call(self.client, number);
     }
 
     fn refuse(&self, number: u64, fault: Fault) {
@@ -175,9 +181,11 @@ impl Session {
         let Some(object) = self.object(object) else {
             return self.refuse(number, no_such_object());
         };
-        let session = self.clone();
+        let (session, of) = (self.clone(), Arc::downgrade(&object));
         // Given up, the call drops this, and its place with it.
-        let answer = move |reply| session.answer(number, reply, place);
+        let answer = move |reply| {
+            far_reply::give(&session, &session.out, Answer { number, reply, place, of });
+        };
         let asker = Asker::Far(self.client, number, Box::new(answer));
         object.take(Caller { client: self.client, thread }, ask, asker);
     }

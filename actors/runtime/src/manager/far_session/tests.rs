@@ -206,7 +206,7 @@ impl World {
             ToServer::Bye => ToServer::Bye,
         };
         self.session.heard(message);
-        for Answer { number, reply, place } in self.answers.try_iter() {
+        for Answer { number, reply, place, .. } in self.answers.try_iter() {
             // What cannot be encoded is a fault, as `far_reply` has it.
             drop(encode(self.end(), &(number, reply)));
             drop(place);
