@@ -41,6 +41,21 @@ fn a_call_given_up_in_the_servers_own_process_takes_nothing() {
 }
 
 #[test]
+fn a_permit_is_taken_back_though_another_was_given_back_meanwhile() {
+    let manager = Manager::start().unwrap();
+    let semaphore = manager.semaphore(2).unwrap();
+    semaphore.acquire().unwrap();
+    let mut second = semaphore.acquire_async();
+    send(&mut second);
+    // The order of what one process asks is kept.
+    semaphore.release().unwrap();
+    drop(second);
+    for _ in 0..2 {
+        assert!(semaphore.acquire_timeout(SOON).unwrap().is_some());
+    }
+}
+
+#[test]
 fn a_recursive_lock_is_taken_back_as_often_as_it_was_given() {
     let manager = Manager::start().unwrap();
     let lock = manager.rlock().unwrap();

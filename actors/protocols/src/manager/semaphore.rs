@@ -14,7 +14,7 @@ pub(super) struct Semaphore {
     bound: Option<u64>,
     /// The calls by which each client's permits were taken, the youngest last, and whether they
     /// had been left behind before.
-    taken: BTreeMap<ClientId, Vec<(Ticket, bool)>>,
+    taken: BTreeMap<ClientId, VecDeque<(Ticket, bool)>>,
     left_behind: u64,
     queue: VecDeque<(Ticket, ClientId)>,
 }
@@ -60,15 +60,16 @@ impl Semaphore {
         self.taken.values().map(|taken| taken.len() as u64).sum()
     }
 
-    /// One permit is nobody's any more: the client's own, one left behind, or another's.
+    /// One permit is nobody's any more: the client's own, one left behind, or another's. The
+    /// oldest: a young one may be on its way still, to somebody who waits no longer.
     fn give_back(&mut self, client: ClientId) {
-        if self.taken.get_mut(&client).and_then(Vec::pop).is_some() {
+        if self.taken.get_mut(&client).and_then(VecDeque::pop_front).is_some() {
             return;
         }
         if self.left_behind > 0 {
             self.left_behind -= 1;
         } else if let Some(others) = self.taken.values_mut().find(|taken| !taken.is_empty()) {
-            others.pop();
+            others.pop_front();
         }
     }
 
@@ -81,7 +82,7 @@ impl Semaphore {
             } else {
                 self.free -= 1;
             }
-            self.taken.entry(client).or_default().push((ticket, after_death));
+            self.taken.entry(client).or_default().push_back((ticket, after_death));
             due.push((ticket, Reply::Acquired { after_death }));
         }
     }
@@ -106,8 +107,9 @@ impl Semaphore {
             if let Some(at) = taken.iter().position(|one| one.0 == ticket) {
                 // Whoever gets it next is to know what this one was to know.
                 match taken.remove(at) {
-                    (_, true) => self.left_behind += 1,
-                    (_, false) => self.free += 1,
+                    Some((_, true)) => self.left_behind += 1,
+                    Some((_, false)) => self.free += 1,
+                    None => {}
                 }
             }
         }
