@@ -56,6 +56,33 @@ fn a_permit_is_taken_back_though_another_was_given_back_meanwhile() {
 }
 
 #[test]
+fn an_item_is_taken_back_though_anothers_was_said_to_be_done_meanwhile() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.joinable_queue::<u32>(0).unwrap();
+    let other = |queue: JoinableQueueProxy<u32>, is_got: EventProxy, may_end: EventProxy| {
+        assert_eq!(queue.get().unwrap(), 1);
+        is_got.set().unwrap();
+        may_end.wait().unwrap();
+    };
+    let (is_got, may_end) = (manager.event().unwrap(), manager.event().unwrap());
+    queue.put(1).unwrap();
+    let args = (queue.clone(), is_got.clone(), may_end.clone());
+    let other = Process::spawn(other, args).unwrap();
+    assert!(is_got.wait_timeout(SOON).unwrap());
+    queue.put(2).unwrap();
+    let mut get = queue.get_async();
+    send(&mut get);
+    // Of the item that the other one has.
+    queue.task_done().unwrap();
+    drop(get);
+    assert_eq!(queue.get_timeout(SOON).unwrap(), 2);
+    queue.task_done().unwrap();
+    assert!(queue.join_timeout(SOON).unwrap());
+    may_end.set().unwrap();
+    other.result_timeout(SOON).unwrap();
+}
+
+#[test]
 fn a_recursive_lock_is_taken_back_as_often_as_it_was_given() {
     let manager = Manager::start().unwrap();
     let lock = manager.rlock().unwrap();

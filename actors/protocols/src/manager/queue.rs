@@ -173,10 +173,16 @@ impl<V: Value> Queue<V> {
     }
 
     /// An item is done: the one that this client has had for longest, or that anybody has had,
-    /// since who got it may have given it to another to do.
+    /// since who got it may have given it to another to do. One that is on its way only if there
+    /// is no other: it may be to somebody who waits no longer.
     fn take_one_off(&mut self, client: ClientId) {
-        let mine = self.out.iter().find(|(_, out)| out.client == client);
-        let first = mine.or_else(|| self.out.first_key_value()).map(|(number, _)| *number);
+        let find = |is_it: fn(&Out<V>, ClientId) -> bool| {
+            self.out.iter().find(|(_, out)| is_it(out, client)).map(|(number, _)| *number)
+        };
+        let first = find(|out, client| out.client == client && !out.is_on_its_way)
+            .or_else(|| find(|out, _| !out.is_on_its_way))
+            .or_else(|| find(|out, client| out.client == client))
+            .or_else(|| find(|_, _| true));
         first.map(|number| self.out.remove(&number));
     }
 
