@@ -5,6 +5,7 @@
 
 use super::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 #[derive(Debug, Clone)]
 pub(super) struct Ordered<V, T> {
@@ -84,7 +85,8 @@ impl<V: Value, T> Ordered<V, T> {
             let range = self.entries.range(..place.unwrap_or(u64::MAX));
             Box::new(range.rev().map(|(place, (key, _))| (*place, key)))
         } else {
-            let range = self.entries.range(place.map_or(0, |place| place + 1)..);
+            let from = place.map_or(Bound::Unbounded, Bound::Excluded);
+            let range = self.entries.range((from, Bound::Unbounded));
             Box::new(range.map(|(place, (key, _))| (*place, key)))
         }
     }

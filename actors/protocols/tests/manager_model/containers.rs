@@ -210,3 +210,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn nothing_lies_beyond_the_last_place_of_all() {
+    let mut object = Object::new(Seed::Dict(vec![(1, 2)]));
+    for (position, backwards) in [(u64::MAX, false), (0, true)] {
+        let call = DictCall::Next { position: Some(position), form: None, most: 9, backwards };
+        let reply = object.ask(Call::Dict(call));
+        assert!(matches!(&reply, Reply::Keys { keys, .. } if keys.is_empty()), "{reply:?}");
+    }
+}
