@@ -57,7 +57,8 @@ impl<T: Clone> Scheduler<T> {
         while !self.queue.is_empty() {
             let ahead = |worker: &Worker| if is_patient { 0 } else { worker.pace };
             let room = self.workers.iter_mut().filter(|one| one.has_room(ahead(one), most));
-            let load = |one: &&mut Worker| (one.current.is_some(), one.stalls, one.ahead.len());
+            let load =
+                |one: &&mut Worker| (one.current.is_some(), one.reluctance(), one.ahead.len());
             let Some(worker) = room.min_by_key(load) else { return };
             let Some(piece) = self.queue.pop_front() else { return };
             let Some(task) = self.tasks.get(piece.task) else {

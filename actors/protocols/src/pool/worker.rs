@@ -29,6 +29,9 @@ const PATIENCE_MS: u64 = 1;
 /// from its processor. Longer than it takes to wake where there is much to do.
 const UNBEGUN_MS: u64 = 100;
 
+/// So often that time is doubled.
+const MOST_PATIENT: u32 = 5;
+
 /// How far a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -113,6 +116,8 @@ pub(super) struct Worker {
     pub(super) deadline: Option<u64>,
     /// How often in a row that time was up before the item had been begun.
     pub(super) stalls: u32,
+    /// How often in a row what it had not begun in time was given to others.
+    passed_over: u32,
     /// An effect is under way that asks its word: nothing is sent to it meanwhile.
     pub(super) asked: bool,
     /// It uses more memory than it may: it is to do no more than it has begun.
@@ -143,6 +148,7 @@ impl Worker {
             moved: 0,
             deadline: None,
             stalls: 0,
+            passed_over: 0,
             asked: false,
             outgrown: false,
             done: 0,
@@ -210,18 +216,34 @@ impl Worker {
         let patience = if is_after(self.ahead.back().unwrap_or(current).last(), next) {
             PATIENCE_MS
         } else if is_after(current.number, self.begun) {
-            UNBEGUN_MS
+            self.patience_to_begin()
         } else {
             return None;
         };
-        Some(self.moved.saturating_add(patience))
+        Some(self.stands_since().saturating_add(patience))
     }
 
     /// It turns out, late, that it has not begun what it was given first.
     pub(super) fn note_unbegun(&mut self, begun: u32, now: u64) {
         let is_unbegun = |current: &Given| is_after(current.number, begun);
-        let is_late = now.saturating_sub(self.moved) >= UNBEGUN_MS;
-        self.stalls += u32::from(is_late && self.current.as_ref().is_some_and(is_unbegun));
+        let is_late = now.saturating_sub(self.stands_since()) >= self.patience_to_begin();
+        self.passed_over += u32::from(is_late && self.current.as_ref().is_some_and(is_unbegun));
+    }
+
+    /// Those get work first who begin it.
+    pub(super) fn reluctance(&self) -> u32 {
+        self.stalls.saturating_add(self.passed_over)
+    }
+
+    /// Longer each time that it was not enough: where all are slow, an item that goes from one
+    /// to the other would be begun by none.
+    fn patience_to_begin(&self) -> u64 {
+        UNBEGUN_MS << self.passed_over.min(MOST_PATIENT)
+    }
+
+    /// Since when it is given what it has, or since it got on last.
+    fn stands_since(&self) -> u64 {
+        self.moved.max(self.busy_since)
     }
 
     /// Takes back what it has not begun, the last piece first.
@@ -281,7 +303,7 @@ impl Worker {
         if is_after(begun, self.begun) {
             self.begun = begun;
             self.has_begun = true;
-            self.stalls = 0;
+            (self.stalls, self.passed_over) = (0, 0);
         }
     }
 

@@ -14,6 +14,7 @@ mod world;
 use procession_protocols::pool::{Effect, End, Options, Scheduler, Terms, WorkerId};
 use procession_protocols::supervision::intensity::Intensity;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use world::{Setup, Step, World};
 
 fn step() -> impl Strategy<Value = Step> {
@@ -396,6 +397,33 @@ fn what_is_not_begun_is_done_by_one_that_is_idle() {
     out.clear();
     assert_eq!(submit(&mut scheduler, at, &mut out), second);
     assert_eq!(submit(&mut scheduler, at, &mut out), first);
+}
+
+/// Two that both are too slow to begin have more and more time for it.
+#[test]
+fn an_item_does_not_go_to_and_fro() {
+    let budget = Intensity { max_restarts: 0, period: std::time::Duration::from_secs(1) };
+    let options = Options { workers: 2, max_tasks: None, budget, on_demand: false, idle_ms: None };
+    let (mut scheduler, mut out) = (Scheduler::new(options), Vec::new());
+    scheduler.begin(&mut out);
+    scheduler.ready(WorkerId(1), 0, &mut out);
+    scheduler.ready(WorkerId(2), 0, &mut out);
+    scheduler.submit("task", 1, Terms { limit_ms: None, retries: 0 }, 0, &mut out).unwrap();
+    let (mut sent, mut last) = (BTreeMap::from([(WorkerId(1), 1)]), 0);
+    for turn in 0..12 {
+        let now = scheduler.next_deadline().unwrap();
+        assert!(now - last >= [50, 500][usize::from(turn >= 6)], "{turn}: {now}, {last}");
+        last = now;
+        out.clear();
+        scheduler.tick(now, &mut out);
+        let [Effect::TakeBack { worker, .. }] = out[..] else { panic!("{out:?}") };
+        out.clear();
+        scheduler.taken_back(worker, 0, now, &mut out);
+        let [Effect::Send { worker: other, number, .. }] = out[..] else { panic!("{out:?}") };
+        assert_ne!(other, worker);
+        let before = sent.insert(other, number).unwrap_or(0);
+        assert_eq!(number, before + 1);
+    }
 }
 
 /// A death in the middle of a task: what is before has its result, what is behind is done.
