@@ -307,7 +307,7 @@ async fn drain() {
 }
 
 /// Reads every socket to its end as of now. False when there was no room for descriptors.
-fn read_all() -> bool {
+pub(super) fn read_all() -> bool {
     let mut is_all = true;
     // A ticket may bring a connection, on which more may have come.
     let mut next = 0;

@@ -84,7 +84,12 @@ impl Stream {
     /// Takes all that has come. False when there was no room for descriptors.
     pub(super) fn read_out(&self) -> bool {
         self.read(READ_OUT);
-        !self.waits_for_room.load(Ordering::Relaxed)
+        let waits = self.waits_for_room.load(Ordering::Relaxed);
+        if waits || self.has_ended.load(Ordering::Relaxed) {
+            // What is to follow is the attendant's, whom the socket, now empty, does not wake.
+            self.wake.notify_one();
+        }
+        !waits
     }
 
     /// Takes what has come, up to about so many bytes. True when there may be more.

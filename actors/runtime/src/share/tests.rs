@@ -7,8 +7,10 @@ use super::message::{self, Refusal, ToClient, ToOwner};
 use super::*;
 use crate::codec::{self, Fd};
 use crate::link::{Frame, Link, LinkError};
+use crate::node::hidden;
 use crate::sync::after;
 use crate::sys::process::pidfd_open;
+use crate::wait::block_on_until;
 use procession_protocols::wire::Kind as FrameKind;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -173,6 +175,26 @@ fn requests_need_an_attachment_to_an_object_that_exists() {
     assert_eq!(dropped.load(Ordering::SeqCst), 0);
     drop(life);
     is_dropped(&dropped);
+}
+
+/// Before a death is told, all that the others have said is read, for them.
+#[test]
+fn what_is_no_message_ends_its_socket_whoever_reads_it() {
+    let (share, _) = thing();
+    for _ in 0..20 {
+        let client = Arc::new(connect(&share));
+        let message = Encoded { bytes: vec![5], fds: Vec::new() };
+        client.refused(FrameKind::Call, share.object(), 1, message);
+        let reader = client.clone();
+        // Its own reader has no turn in between.
+        let read = hidden::handle().unwrap().spawn(async move {
+            let message = Encoded { bytes: Vec::new(), fds: Vec::new() };
+            message::post(&reader.connection, FrameKind::Stop, 0, 1, message).unwrap();
+            assert!(host::read_all());
+        });
+        client.is_cut_off();
+        block_on_until(read, soon().unwrap()).unwrap().unwrap();
+    }
 }
 
 #[test]
