@@ -4,6 +4,7 @@
 mod descriptors;
 mod ends;
 mod items;
+mod liars;
 mod processes;
 #[path = "../util/mod.rs"]
 mod util;

@@ -145,16 +145,18 @@ impl Stream {
                     self.is_stuck = true;
                     break;
                 }
-                Err(Stop::Damaged) => {
-                    tracing::warn!(target: "procession", "a client of a queue wrote what is no item");
-                    self.is_broken = true;
-                    self.channel.close();
-                    return;
-                }
+                Err(Stop::Damaged) => return self.cut_off("wrote what is no item"),
             }
         }
         self.page.up_head().store(self.up_head, Ordering::Release);
         self.wake(waits::ROOM);
+    }
+
+    /// Nothing that it writes is believed any more, and it is given nothing.
+    fn cut_off(&mut self, why: &str) {
+        tracing::warn!(target: "procession", "a client of a queue {why}");
+        self.is_broken = true;
+        self.channel.close();
     }
 
     /// Reads an item, or several in one piece, of those that fill so many bytes.
@@ -225,6 +227,9 @@ impl Stream {
         let parcel = &entry.item;
         let head = self.page.down_head().load(Ordering::Acquire);
         let filled = self.down_tail.wrapping_sub(head);
+        if filled > RING as u64 && !self.is_broken {
+            self.cut_off("has read what was not written");
+        }
         if self.is_broken || filled + span(parcel) as u64 > RING as u64 {
             return false;
         }
@@ -320,7 +325,9 @@ impl Streams<Parcel> for Clients {
     }
 
     fn hungry(&mut self, client: Client) -> u32 {
-        self.stream(client).map_or(0, |stream| stream.page.hungry().count())
+        // Others wait behind it in line: one that is given nothing must not stand there.
+        let whole = self.stream(client).filter(|stream| !stream.is_broken);
+        whole.map_or(0, |stream| stream.page.hungry().count())
     }
 
     fn calm(&mut self, client: Client) {
