@@ -248,7 +248,8 @@ pub(crate) fn decode_as_bytes<T>(len: usize, copy: impl Fn(usize, usize) -> Vec<
     of_bytes::<T>(Vec::new())?;
     let head = copy(0, len.min(LONGEST_HEAD));
     let (count, used): (u64, usize) = bincode::decode_from_slice(&head, CONFIG).ok()?;
-    let count = usize::try_from(count).ok().filter(|count| used + *count == len)?;
+    let count =
+        usize::try_from(count).ok().filter(|count| used.checked_add(*count) == Some(len))?;
     let bytes = copy(used, count);
     (bytes.len() == count).then(|| of_bytes(bytes)).flatten()
 }

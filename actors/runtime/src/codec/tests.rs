@@ -35,6 +35,13 @@ fn bytes_are_written_and_read_where_they_are() {
 }
 
 #[test]
+fn more_bytes_than_there_can_be_are_none() {
+    let whole = [head(usize::MAX).unwrap(), vec![7; 300]].concat();
+    let copy = |at: usize, count: usize| whole[at..][..count].to_vec();
+    assert_eq!(decode_as_bytes::<Vec<u8>>(whole.len(), copy), None);
+}
+
+#[test]
 fn left_over_bytes_are_an_error() {
     let encoded = encode(&(1u8, 2u8)).unwrap();
     assert!(decode::<u8>(&encoded.bytes, Vec::new()).unwrap_err().why.contains("left over"));

@@ -6,6 +6,7 @@
 //! when there are none; it is given back at once. It must never map: a reader copies, for
 //! the file may change when it has closed it. Neighbour: `sealed` has files that stay.
 
+use super::memory;
 use super::socket::retry_interrupted;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::{File, OpenOptions};
@@ -65,6 +66,8 @@ pub(crate) fn copy(
     len: usize,
     into: &mut Vec<u8>,
 ) -> io::Result<()> {
+    // Whoever says how much there is may have lied: only what there is takes memory.
+    let len = len.min(memory::size(file)?.saturating_sub(from));
     into.reserve(len);
     let mut done = 0;
     while done < len {
@@ -113,5 +116,17 @@ mod tests {
         copy(reader.as_fd(), 1, 9, &mut bytes).unwrap();
         assert_eq!(bytes, b">2ndndst");
         assert!(reader.write_at(b"x", 0).is_err());
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_takes_no_memory() {
+        let mut chunk = Chunk::make().unwrap();
+        let reader = chunk.fill([b"sh", b"ort"]).unwrap();
+        let mut bytes = Vec::new();
+        copy(reader.as_fd(), 1, u32::MAX as usize, &mut bytes).unwrap();
+        assert_eq!(bytes, b"hort");
+        copy(reader.as_fd(), 9, u32::MAX as usize, &mut bytes).unwrap();
+        assert_eq!(bytes, b"hort");
+        assert!(bytes.capacity() < 1024, "{}", bytes.capacity());
     }
 }
