@@ -181,6 +181,10 @@ impl Tray {
         self.pending.drain(..std::mem::take(&mut self.taken));
         self.memory.read(self.head, len, &mut self.pending);
         self.head = tail;
+        // Frames are shown whole. What begins none would be kept for ever, and more behind it.
+        if !self.pending.starts_with(&SPILLED) && whole_frames(&self.pending, 1).0 == 0 {
+            return Err(Damaged);
+        }
         Ok(bell::take(&self.memory, tail))
     }
 
@@ -241,6 +245,18 @@ mod tests {
         assert!(matches!(tray.next(9), Some(Results::Spilled)));
         assert!(matches!(tray.next(9), Some(Results::Frames(1, _))));
         assert!(tray.next(9).is_none());
+    }
+
+    #[test]
+    fn what_begins_no_frame_is_damage() {
+        let (mut tray, file) = Tray::make().unwrap();
+        let mut outbox = Outbox::map(file).unwrap();
+        assert!(outbox.put(&frame(b"whole")) && outbox.put_spilled());
+        assert!(tray.collect().is_ok());
+        assert!(matches!(tray.next(9), Some(Results::Frames(1, _))));
+        assert!(matches!(tray.next(9), Some(Results::Spilled)));
+        assert!(outbox.put(&1_000_000u32.to_le_bytes()));
+        assert!(tray.collect().is_err());
     }
 
     #[test]
