@@ -4,13 +4,14 @@
 # One line for each run:
 #
 #   check NAME [-t SECONDS] [-x CODE] [-s] [-g FILE] [-e PATTERN]... [-a PATTERN] [-n LINES]
-#         [-- ARGUMENT...]
+#         [-k TIMES] [-- ARGUMENT...]
 #
 #   -t  longest time (60 s)          -x  exit code (0)
 #   -s  the order of lines is free   -g  golden file in examples/expected/ (NAME.txt)
 #   -e  an extended regular expression that some line of standard output must match;
 #       may stand several times. With it, no golden file is read.
 #   -a  one that every line must match       -n  how many lines there must be
+#   -k  how many times all children that it has are killed while it runs
 #
 #   check_each NAME ...     the same, once for each start method, which is added as the
 #                           last argument
@@ -22,6 +23,7 @@ examples_table() {
     # The main job: the exact result in spite of kills.
     check wordcount -t 120 -e '^the serial count is equal$' -e '^([5-9]|[0-9]{2,}) workers died' \
         -- . --crash 5
+    check wordcount -t 120 -k 10 -e '^the serial count is equal$' -e ' [1-9][0-9]* restarts$' -- src
     check wordcount -t 120 -e '^the serial count is equal$' -- src --workers 2
 
     check_each hello
@@ -165,7 +167,7 @@ check_each() {
 elsewhere() { examples_named+="$1 "; }
 
 check() {
-    local name=$1 seconds=60 wanted=0 sorted=no golden=$1.txt patterns=() all="" lines=""
+    local name=$1 seconds=60 wanted=0 sorted=no golden=$1.txt patterns=() all="" lines="" kills=0
     shift
     while (($# > 0)); do
         case $1 in
@@ -176,6 +178,7 @@ check() {
         -e) patterns+=("$2") && shift 2 ;;
         -a) all=$2 && shift 2 ;;
         -n) lines=$2 && shift 2 ;;
+        -k) kills=$2 && shift 2 ;;
         --) shift && break ;;
         *) echo "FAILED  $name: unknown option $1 in .ci/examples.sh" && return 1 ;;
         esac
@@ -191,7 +194,9 @@ check() {
     local label="$name${*:+ $*}" code=0 begun=$SECONDS why=""
     # ${out} and ${err} live in the scratch folder of .ci/run.
     local out=$scratch/out err=$scratch/err
-    timeout --kill-after=5 "$seconds" "$program" "$@" >"$out" 2>"$err" || code=$?
+    timeout --kill-after=5 "$seconds" "$program" "$@" >"$out" 2>"$err" &
+    kill_children_of "$!" "$kills"
+    wait "$!" || code=$?
     if ((code == 124 || code == 137)); then
         why="took longer than $seconds s"
     elif ((code != wanted)); then
@@ -219,6 +224,16 @@ check() {
     printf 'FAILED  %s: %s\n' "$label" "$why"
     echo "--- standard output" && tail -n 40 "$out"
     echo "--- standard error" && tail -n 40 "$err"
+}
+
+# Kills, so many times, all that a program has started which runs under `timeout`.
+kill_children_of() {
+    local timeout=$1 times=$2
+    while ((times-- > 0)); do
+        sleep 0.1
+        ps -o pid= --ppid "$(ps -o pid= --ppid "$timeout" || true)" 2>/dev/null |
+            xargs --no-run-if-empty kill -KILL 2>/dev/null || true
+    done
 }
 
 # Prints how the output differs from a golden file; nothing when it does not.

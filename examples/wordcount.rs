@@ -126,9 +126,9 @@ fn run() -> Result<bool, Box<dyn Error>> {
     std::thread::scope(|scope| {
         for at in 0..options.workers {
             let worker = workers.actor::<Worker>(&worker_id(at));
-            let job = &job;
+            let (job, workers) = (&job, &workers);
             scope.spawn(move || match worker {
-                Ok(worker) => job.drive(at, &worker),
+                Ok(worker) => job.drive(at, &worker, workers),
                 Err(error) => job.fail(error.to_string()),
             });
         }
@@ -171,9 +171,13 @@ impl Job {
     }
 
     /// Gives a worker one task after another.
-    fn drive(&self, at: usize, worker: &WorkerRef) {
+    fn drive(&self, at: usize, worker: &WorkerRef, workers: &SupervisorRef) {
         let lane = &self.lanes[at];
         while let Some((number, is_again)) = self.take() {
+            // Somebody else may kill it before it has said who it is.
+            if let Some(pid) = workers.which_children().get(at).and_then(|child| child.pid) {
+                lane.pid.store(u64::from(pid), Ordering::Relaxed);
+            }
             let task = &self.tasks[number];
             if is_again {
                 self.say(&format!("  {} given again to {}", task.name(), worker_id(at)));

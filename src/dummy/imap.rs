@@ -98,6 +98,9 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
     /// The next result, without blocking the thread; `None` at the end. Works on any
     /// executor.
     ///
+    /// # Errors
+    /// The item of the result: [`TaskError`], why its task failed. The later ones still come.
+    ///
     /// # Cancel safety
     /// Dropping the future loses no result.
     pub async fn next_async(&mut self) -> Option<std::result::Result<R, TaskError>> {

@@ -1,5 +1,5 @@
+//! Arguments that methods cannot have.
 #![allow(unused_variables)]
-
 use procession::{Actor, methods};
 use std::borrow::Cow;
 use std::path::Path;

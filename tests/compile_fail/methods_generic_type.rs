@@ -1,5 +1,5 @@
+//! A generic type: each of its methods blocks is for all of its parameters, or refused.
 #![allow(unused_variables)]
-
 use procession::methods;
 
 struct Store<T>(T);

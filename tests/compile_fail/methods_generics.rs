@@ -1,5 +1,5 @@
+//! Methods with parameters of their own.
 #![allow(unused_variables)]
-
 use procession::{Actor, methods};
 
 #[derive(Actor)]

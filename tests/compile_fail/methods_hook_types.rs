@@ -1,5 +1,5 @@
+//! Hooks whose types are others.
 #![allow(unused_variables)]
-
 use procession::{Actor, ExitReason, methods};
 
 #[derive(Actor)]

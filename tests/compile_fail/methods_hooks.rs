@@ -1,5 +1,5 @@
+//! Hooks that take or give something else.
 #![allow(unused_variables)]
-
 use procession::{Actor, Down, ExitReason, methods};
 
 #[derive(Actor)]

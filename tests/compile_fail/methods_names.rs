@@ -1,5 +1,5 @@
+//! Names that methods cannot have.
 #![allow(unused_variables)]
-
 use procession::{Actor, methods};
 
 #[derive(Actor)]

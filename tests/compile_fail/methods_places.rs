@@ -1,5 +1,5 @@
+//! Places where the attribute cannot stand.
 #![allow(unused_variables)]
-
 use procession::{Actor, methods};
 
 #[derive(Actor)]

@@ -1,5 +1,5 @@
+//! Actors, arguments and results that may not go to another thread.
 #![allow(unused_variables)]
-
 use procession::{Actor, methods};
 use std::rc::Rc;
 

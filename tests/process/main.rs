@@ -13,6 +13,7 @@ mod counted;
 mod exit_hooks;
 mod faults;
 mod forced_child;
+mod inherited;
 mod life;
 mod parent_death;
 mod relay;

@@ -3,4 +3,5 @@
 
 mod edges;
 mod ractor;
+mod specs;
 mod tree;
