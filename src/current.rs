@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::process::ProcessRef;
+use crate::wait::wait_async;
 use procession_runtime::launcher::StartMethod;
 use procession_runtime::node::{self, Node};
 use procession_runtime::sync::{after, readable};
@@ -140,13 +141,30 @@ impl ParentRef {
         self.wait(after(timeout))
     }
 
+    /// As [`join`](Self::join), without blocking the thread, on any executor.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait, and nothing else.
+    pub async fn join_async(&self) -> Result<()> {
+        let parent = self.parent();
+        if let Some(pidfd) = &parent.pidfd {
+            return wait_async(&[pidfd], None).await.map(drop);
+        }
+        while is_parent(parent.pid) {
+            wait_async(&[], LOOK_PERIOD).await?;
+        }
+        Ok(())
+    }
+
     fn wait(&self, deadline: Option<Instant>) -> Result<bool> {
         let parent = self.parent();
         if let Some(pidfd) = &parent.pidfd {
             return Ok(readable(pidfd.as_fd(), deadline)?);
         }
-        // An orphan is given to another.
-        while std::os::unix::process::parent_id() == parent.pid {
+        while is_parent(parent.pid) {
             let left = deadline
                 .map_or(LOOK_PERIOD, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
@@ -169,4 +187,9 @@ impl fmt::Debug for ParentRef {
 /// are stopped, the others joined.
 pub fn exit(code: i32) -> ! {
     node::leave::exit(code)
+}
+
+/// Whether this is our parent still: an orphan is given to another.
+fn is_parent(pid: u32) -> bool {
+    std::os::unix::process::parent_id() == pid
 }

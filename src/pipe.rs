@@ -314,6 +314,29 @@ impl Connection {
         Ok(self.end()?.receive(max as u64, None)?.bytes)
     }
 
+    /// As [`recv_bytes_max`](Self::recv_bytes_max), at most `timeout` long; zero looks once.
+    ///
+    /// # Errors
+    /// [`PipeError::Timeout`], and as [`recv_bytes_max`](Self::recv_bytes_max).
+    pub fn recv_bytes_max_timeout(
+        &self,
+        max: usize,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, PipeError> {
+        Ok(self.end()?.receive(max as u64, after(timeout))?.bytes)
+    }
+
+    /// As [`recv_bytes_max`](Self::recv_bytes_max), without blocking the thread, on any executor.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_max`](Self::recv_bytes_max).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn recv_bytes_max_async(&self, max: usize) -> Result<Vec<u8>, PipeError> {
+        Ok(self.end()?.receive_async(max as u64).await?.bytes)
+    }
+
     /// As [`recv_bytes`](Self::recv_bytes), at most `timeout` long; zero looks once.
     ///
     /// # Errors
@@ -340,6 +363,30 @@ impl Connection {
     /// [`recv_bytes`](Self::recv_bytes).
     pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, PipeError> {
         self.end()?.receive_into(buffer)
+    }
+
+    /// As [`recv_bytes_into`](Self::recv_bytes_into), at most `timeout` long; zero looks once.
+    ///
+    /// # Errors
+    /// [`PipeError::Timeout`], and as [`recv_bytes_into`](Self::recv_bytes_into).
+    pub fn recv_bytes_into_timeout(
+        &self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> Result<usize, PipeError> {
+        into(buffer, self.recv_bytes_timeout(timeout)?)
+    }
+
+    /// As [`recv_bytes_into`](Self::recv_bytes_into), without blocking the thread, on any
+    /// executor.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_into`](Self::recv_bytes_into).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn recv_bytes_into_async(&self, buffer: &mut [u8]) -> Result<usize, PipeError> {
+        into(buffer, self.recv_bytes_async().await?)
     }
 
     /// Whether there is something to receive, or the end. Does not wait.
@@ -444,5 +491,16 @@ impl<'de> Deserialize<'de> for Connection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (end, wire) = Deserialize::deserialize(deserializer)?;
         Ok(Self { wire, ..Self::new(end) })
+    }
+}
+
+/// Copies a message into `buffer`, or gives it back when it does not fit.
+fn into(buffer: &mut [u8], message: Vec<u8>) -> Result<usize, PipeError> {
+    match buffer.get_mut(..message.len()) {
+        Some(part) => {
+            part.copy_from_slice(&message);
+            Ok(message.len())
+        }
+        None => Err(PipeError::BufferTooShort(message)),
     }
 }

@@ -6,6 +6,8 @@
 mod counter;
 #[path = "fork/far.rs"]
 mod far;
+#[path = "fork/full.rs"]
+mod full;
 #[path = "util/harness.rs"]
 mod harness;
 #[path = "fork/own.rs"]
@@ -23,6 +25,7 @@ use far::{
     a_copy_has_a_connection_of_its_own_to_a_python_manager,
     a_copy_leaves_the_others_connection_to_a_manager_alone,
 };
+use full::a_lack_of_processes_is_an_error;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
@@ -579,6 +582,7 @@ tests! {
     descriptors_are_inherited_but_for_the_links_of_others
     foreign_threads_are_a_typed_error_unless_promised_to_do_no_harm
     a_thread_that_has_been_joined_stands_in_nobodys_way
+    a_lack_of_processes_is_an_error
     ends_of_pipes_are_captured
     the_async_form_forks_too
     relayed_lines_do_not_stand_in_the_way

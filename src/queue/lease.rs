@@ -15,6 +15,12 @@ pub struct Delivery<T> {
     pub redelivered: bool,
 }
 
+impl<T> From<(T, bool)> for Delivery<T> {
+    fn from((item, redelivered): (T, bool)) -> Self {
+        Self { item, redelivered }
+    }
+}
+
 /// An item that comes back, marked as redelivered, unless it is [done](Self::done).
 ///
 /// It comes back when the lease is dropped, and when this process dies.

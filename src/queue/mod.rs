@@ -302,8 +302,35 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_delivery(&self) -> Result<Delivery<T>, GetError> {
-        let (item, redelivered) = self.get_with(Patience::Until(None))?;
-        Ok(Delivery { item, redelivered })
+        Ok(self.get_with(Patience::Until(None))?.into())
+    }
+
+    /// As [`get_delivery`](Self::get_delivery), but waits at most for `timeout`.
+    ///
+    /// # Errors
+    /// As [`get_timeout`](Self::get_timeout).
+    pub fn get_delivery_timeout(&self, timeout: Duration) -> Result<Delivery<T>, GetError> {
+        Ok(self.get_with(Patience::within(timeout)).map_err(GetError::in_time)?.into())
+    }
+
+    /// As [`get_delivery`](Self::get_delivery), if there is an item now.
+    ///
+    /// # Errors
+    /// As [`try_get`](Self::try_get).
+    pub fn try_get_delivery(&self) -> Result<Delivery<T>, GetError> {
+        Ok(self.get_with(Patience::Never)?.into())
+    }
+
+    /// As [`get_delivery`](Self::get_delivery), without blocking the thread, on any executor.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes no item out.
+    pub async fn get_delivery_async(&self) -> Result<Delivery<T>, GetError> {
+        self.may_get()?;
+        Ok(self.raw.get(self.tag, Patience::Async).await?.into())
     }
 
     /// Takes an item that stays in the owner's keeping until it is [done](Lease::done), and

@@ -246,6 +246,21 @@ impl Condition {
         Ok(())
     }
 
+    /// Waits until it is so, without blocking a thread: [`wait_async`](Self::wait_async) as often
+    /// as it takes. `is_so` is asked with the lock held, at once and after each notification.
+    ///
+    /// # Errors
+    /// As [`wait_async`](Self::wait_async).
+    ///
+    /// # Cancel safety
+    /// As [`wait_async`](Self::wait_async): dropped in a wait, **the lock is not held**.
+    pub async fn wait_for_async(&self, mut is_so: impl FnMut() -> bool) -> SyncResult<()> {
+        while !is_so() {
+            self.wait_async().await?;
+        }
+        Ok(())
+    }
+
     fn notified(&self, count: u32) -> SyncResult<words::Notified<'_>> {
         let may = match &self.lock {
             ConditionLock::Lock(lock) => lock.inner().is_mine_or_a_tasks()?,

@@ -538,6 +538,7 @@ fn without_a_key_there_is_no_handshake() {
     let client = Client::builder(listener.address()).connect().unwrap();
     let accepted = listener.accept_timeout(SOON).unwrap();
     assert_eq!(accepted.peer().unwrap().protocol, Protocol::Open);
+    assert!(!accepted.peer().unwrap().is_python());
     client.send(&1729).unwrap();
     assert_eq!(accepted.recv::<i32>().unwrap(), 1729);
     // A client without a key at a listener that has one gets a challenge instead of a value.

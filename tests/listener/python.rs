@@ -85,6 +85,7 @@ fn the_handshake_of_later_pythons_is_spoken_both_ways() {
     let mut python = Python::run("listener/sha256.py", &["listener"]);
     let connection = Client::connect(python.line(), KEY).unwrap();
     assert_eq!(connection.peer().unwrap().protocol, Protocol::Python(Digest::Sha256));
+    assert!(connection.peer().unwrap().is_python());
     assert_eq!(connection.recv_bytes().unwrap(), b"hello");
     connection.send_bytes(b"welcome").unwrap();
     python.end();

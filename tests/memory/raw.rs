@@ -378,3 +378,23 @@ fn no_array_is_longer_than_memory_is() {
         assert_eq!(array.read(..).unwrap(), [number; 100]);
     }
 }
+
+/// A process that has not used them yet asks the owner without blocking a thread.
+#[test]
+fn cells_are_had_without_blocking_a_thread() {
+    fn add((value, array): (RawValue<i64>, RawArray<i32>)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let cell = value.cell_async().await.unwrap();
+            cell.set(cell.get() + 1);
+            let cells = array.cells_async().await.unwrap();
+            cells.set(1, cells.get(0).unwrap() + 1).unwrap();
+        });
+    }
+    for method in METHODS {
+        let (value, array) = (RawValue::new(6i64).unwrap(), RawArray::new([1, 0]).unwrap());
+        let both = (value.clone(), array.clone());
+        context(method).spawn(add, (both,)).unwrap().result().unwrap();
+        assert_eq!((value.get().unwrap(), array.get(1).unwrap()), (7, 2), "{method}");
+    }
+}

@@ -134,6 +134,48 @@ fn bytes_are_sent_in_part_and_received_into_buffers() {
     assert_eq!(a.recv_bytes().unwrap(), b"still");
 }
 
+/// Each call that waits has a form with an end and one that blocks no thread.
+#[test]
+fn bytes_are_received_in_all_forms() {
+    let run = procession_runtime::wait::block_on::<std::pin::Pin<Box<dyn Future<Output = ()>>>>;
+    let (a, b) = Pipe::duplex().unwrap();
+    let brief = Duration::from_millis(20);
+    let mut buffer = [7; 4];
+    assert!(matches!(b.recv_bytes_max_timeout(4, brief), Err(PipeError::Timeout)));
+    assert!(matches!(b.recv_bytes_into_timeout(&mut buffer, brief), Err(PipeError::Timeout)));
+    for _ in 0..6 {
+        a.send_bytes_timeout(b"123", SOON).unwrap();
+    }
+    assert_eq!(b.recv_bytes_max_timeout(3, SOON).unwrap(), b"123");
+    assert_eq!(b.recv_bytes_into_timeout(&mut buffer, SOON).unwrap(), 3);
+    assert_eq!(&buffer, b"123\x07");
+    let short = b.recv_bytes_into_timeout(&mut buffer[..2], SOON);
+    assert!(matches!(short, Err(PipeError::BufferTooShort(whole)) if whole == b"123"));
+    run(Box::pin(async move {
+        assert_eq!(b.recv_bytes_max_async(3).await.unwrap(), b"123");
+        let mut buffer = [7; 4];
+        assert_eq!(b.recv_bytes_into_async(&mut buffer).await.unwrap(), 3);
+        assert_eq!(&buffer, b"123\x07");
+        assert!(matches!(b.recv_bytes_max_async(2).await, Err(PipeError::BadLength(_))));
+    }));
+
+    // Nobody receives: what does not fit has its time.
+    let (a, _b) = Pipe::duplex().unwrap();
+    let full = (0..10_000).find_map(|_| a.send_bytes_timeout(&[1; 10_000], brief).err());
+    assert!(matches!(full, Some(PipeError::Timeout)), "{full:?}");
+}
+
+/// The typed ends of a pipe are connections that forget a type.
+#[test]
+fn a_typed_end_is_a_connection_in_the_end() {
+    let (sender, receiver) = Pipe::typed::<u32>().unwrap();
+    sender.send(1).unwrap();
+    let (sender, receiver) = (sender.into_connection(), receiver.into_connection());
+    sender.send(&2u32).unwrap();
+    assert_eq!([receiver.recv::<u32>().unwrap(), receiver.recv::<u32>().unwrap()], [1, 2]);
+    assert!(sender.is_writable() && receiver.is_readable());
+}
+
 /// Row proc-22: an own process type with two ends in its fields.
 #[derive(Serialize, Deserialize)]
 struct Upper {

@@ -2,12 +2,13 @@
 //! error, and nothing left of the attempt.
 
 use crate::util::{
-    Folder, METHODS, SOON, alone, alone_from, at_rest, back_to, copy_program, holdings, is_alone,
-    run, until,
+    Folder, METHODS, SOON, alone, alone_from, at_rest, at_rest_with, back_to, copy_program,
+    holdings, is_alone, run, until,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession::{
-    Error, ExitReason, JoinError, Process, StartError, StartFault, StartMethod, parent_process,
+    Error, ExitReason, JoinError, Process, StartError, StartFault, StartMethod, context,
+    parent_process,
 };
 use std::os::unix::process::CommandExt;
 use std::task::{Context, Poll, Waker};
@@ -105,23 +106,36 @@ fn a_lack_of_processes_is_an_error_and_leaves_nothing() {
     if is_alone(NAME) {
         // As `alone` does: the fork server would be one more child in the count.
         procession::force_start_method(Some(procession::StartMethod::Spawn));
-        let refuse = |what| {
+        let refuse = |method, what| {
             let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC).unwrap();
             setrlimit(Resource::RLIMIT_NPROC, 0, hard).unwrap();
-            let result = Process::spawn(|| 1, ());
+            let result = context(method).spawn(|| 1, ());
             setrlimit(Resource::RLIMIT_NPROC, soft, hard).unwrap();
             let error = start_error(result).expect(what);
-            assert_eq!(errno(&error), Some(nix::libc::EAGAIN), "{error:?}");
+            assert_eq!(errno(&error), Some(nix::libc::EAGAIN), "{what}: {error:?}");
         };
         // Cold: not even the library's threads are to be had.
-        refuse("the first start");
+        refuse(StartMethod::Spawn, "the first start");
         warm_up();
         let baseline = at_rest();
         for _ in 0..10 {
-            refuse("a later start");
+            refuse(StartMethod::Spawn, "a later start");
             back_to(&baseline);
         }
         warm_up();
+        // The fork server is a process that this one starts, and one that starts others.
+        let by_server = || {
+            let process = context(StartMethod::ForkServer).spawn(|| 1, ()).unwrap();
+            process.result_timeout(SOON).unwrap()
+        };
+        refuse(StartMethod::ForkServer, "the first start by a server");
+        assert_eq!(by_server(), 1);
+        let baseline = at_rest_with(1);
+        for _ in 0..10 {
+            refuse(StartMethod::ForkServer, "a later start by a server");
+            assert_eq!(by_server(), 1);
+            back_to(&baseline);
+        }
         return;
     }
     let folder = Folder::new("processes");

@@ -140,6 +140,27 @@ fn a_child_with_grace_winds_down() {
     until("it is gone", || !lives(child));
 }
 
+/// The wait for a parent blocks no thread, where that is asked for.
+#[test]
+fn the_end_of_a_parent_can_be_awaited() {
+    const NAME: &str = "parent_death::the_end_of_a_parent_can_be_awaited";
+    if is_alone(NAME) {
+        let body = || {
+            let parent = parent_process().unwrap();
+            note(&format!("{}/child", folder()), &std::process::id().to_string());
+            procession_runtime::wait::block_on(parent.join_async()).unwrap();
+            note(&format!("{}/end", folder()), &format!("lives: {}", parent.is_alive()));
+        };
+        Process::builder(body, ()).on_parent_death(ParentDeath::Detached).start().unwrap();
+        sleep_on();
+    }
+    let mut parent = Parent::start(NAME);
+    let child = parent.pids("child", 1)[0];
+    parent.kill();
+    assert_eq!(lines(&parent.folder.file("end"), 1), ["lives: false"]);
+    until("it is gone", || !lives(child));
+}
+
 /// A hook that never ends is cut off at the end of the grace.
 #[test]
 fn grace_has_an_end() {

@@ -3,7 +3,7 @@
 
 use crate::items::retyped;
 use crate::util::SOON;
-use procession::{GetError, JoinableQueue, Process, PutFault, Queue, QueueError};
+use procession::{Delivery, GetError, JoinableQueue, Process, PutFault, Queue, QueueError};
 use std::time::Duration;
 
 #[test]
@@ -62,6 +62,30 @@ fn a_lease_that_is_not_done_comes_back_marked() {
     assert!(matches!(queue.get_leased_timeout(brief), Err(GetError::Timeout)));
     drop(third);
     assert_eq!(queue.qsize().unwrap(), 1);
+}
+
+/// What came back is told by each form that takes an item.
+#[test]
+fn every_form_of_a_delivery_says_what_came_back() {
+    let queue = Queue::<u32>::new().unwrap();
+    let brief = Duration::from_millis(30);
+    assert!(matches!(queue.try_get_delivery(), Err(GetError::Empty)));
+    assert!(matches!(queue.get_delivery_timeout(brief), Err(GetError::Timeout)));
+    let again = || {
+        queue.put(5).unwrap();
+        drop(queue.get_leased().unwrap());
+    };
+    let told = |delivery: Delivery<u32>| (delivery.item, delivery.redelivered);
+    again();
+    assert_eq!(told(queue.try_get_delivery().unwrap()), (5, true));
+    again();
+    assert_eq!(told(queue.get_delivery_timeout(SOON).unwrap()), (5, true));
+    again();
+    procession_runtime::wait::block_on(async {
+        assert_eq!(told(queue.get_delivery_async().await.unwrap()), (5, true));
+        queue.put(6).unwrap();
+        assert_eq!(told(queue.get_delivery_async().await.unwrap()), (6, false));
+    });
 }
 
 #[test]

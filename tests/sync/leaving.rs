@@ -167,6 +167,36 @@ fn tasks_wait_for_a_condition_and_notify_it() {
     assert_eq!(ends(Process::spawn(meets, (cond.clone(),))), 0);
 }
 
+/// A task waits until something is so, however often it is notified before.
+#[test]
+fn a_task_waits_until_it_is_so() {
+    let cond = Condition::with(Lock::new().unwrap()).unwrap();
+    let steps = std::cell::Cell::new(0);
+    run(async {
+        let waits = async {
+            cond.acquire_async().await.unwrap();
+            cond.wait_for_async(|| steps.get() == 3).await.unwrap();
+            // At once, without a notification.
+            cond.wait_for_async(|| true).await.unwrap();
+            cond.release().unwrap();
+            steps.set(4);
+        };
+        let notifies = async {
+            while steps.get() < 3 {
+                while cond.waiting().unwrap() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                cond.acquire_async().await.unwrap();
+                steps.set(steps.get() + 1);
+                cond.notify().unwrap();
+                cond.release().unwrap();
+            }
+        };
+        tokio::join!(waits, notifies);
+    });
+    assert_eq!((steps.get(), cond.waiting().unwrap()), (4, 0));
+}
+
 /// A thread that holds the lock waits as a task: its guard is its guard afterwards.
 #[test]
 fn a_threads_guard_outlives_a_tasks_wait() {

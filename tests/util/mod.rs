@@ -174,13 +174,18 @@ pub(crate) fn holdings() -> Holdings {
 /// What this process holds when it is at rest: it has no child, and nothing is opened or
 /// closed for a while. For processes made for one test.
 pub(crate) fn at_rest() -> Holdings {
+    at_rest_with(0)
+}
+
+/// As [`at_rest`], of a process that has as many children which stay: a fork server, say.
+pub(crate) fn at_rest_with(children: usize) -> Holdings {
     const LOOKS: u32 = 5;
     let mut last = holdings();
     let mut same = 0;
     until("the process is at rest", || {
         std::thread::sleep(Duration::from_millis(20));
         let now = holdings();
-        same = if now == last && now.children == 0 { same + 1 } else { 0 };
+        same = if now == last && now.children == children { same + 1 } else { 0 };
         last = now;
         same >= LOOKS
     });
