@@ -24,7 +24,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let before = descriptors()?;
     let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+    let mut halfway = resident()?;
     for number in 0..starts {
+        if number == starts / 2 {
+            halfway = resident()?;
+        }
         let start = Instant::now();
         let process = context.spawn(|number: u32| number ^ 1, (number,))?;
         let back = process.result_timeout(Duration::from_secs(20))?;
@@ -33,6 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let took = begun.elapsed();
     settle(before)?;
+    let now = resident()?;
+    if now > halfway + halfway / 20 {
+        return Err(format!("{halfway} KiB were resident halfway, {now} are at the end").into());
+    }
     println!(
         "{starts} starts by {method}: {:.1} us each, the slowest {:.1} ms; nothing left behind",
         took.as_secs_f64() * 1e6 / f64::from(starts.max(1)),
@@ -43,6 +51,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn descriptors() -> std::io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/fd")?.count())
+}
+
+/// The memory of this process that is resident, in KiB.
+fn resident() -> Result<u64, Box<dyn std::error::Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(number.ok_or("no VmRSS")?.parse()?)
 }
 
 /// The last children's handles are dropped by a thread of the library, an instant later.

@@ -10,7 +10,8 @@
 //! and each input is to end once. After each trial the invariants are checked: every call was
 //! answered within its limit and five seconds, each incarnation had one `Down`, no zombie is
 //! left, and no descendant that the library does not list. At the end descriptors and
-//! threads are back at the baseline. The last line sums up; a violation is printed with the
+//! threads are back at the baseline, and in a long run resident memory has grown by 5 % at
+//! most since halfway. The last line sums up; a violation is printed with the
 //! seed, and the exit code is 1. The seed fixes what is tried, not how the system interleaves
 //! it; the environment variable `CHAOS_SEED` sets it as well. Only processes that this
 //! program started are hit, each by its pidfd. M is spawn or forkserver: fork is refused to
@@ -34,6 +35,10 @@ use random::Random;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use world::{Check, Footprint, Seen, Tally, Violation, ensure};
+
+/// From so many kills on, a run's second half needs hardly more memory than its first: what
+/// grows with the work of one trial has grown by then.
+const LONG: u64 = 5_000;
 
 #[derive(Clone, Copy)]
 enum Area {
@@ -110,7 +115,11 @@ fn run(options: &Options) -> Check<(u64, Tally)> {
     }
     let baseline = quiet(None)?;
     let (mut trials, mut tally) = (0, Tally::default());
+    let mut halfway = None;
     while tally.kills < options.kills {
+        if halfway.is_none() && tally.kills >= options.kills / 2 {
+            halfway = Some(world::resident()?);
+        }
         trials += 1;
         match trial(options.area, &mut random, &census, helpers) {
             Ok(more) => tally.add(more),
@@ -120,6 +129,12 @@ fn run(options: &Options) -> Check<(u64, Tally)> {
     let odd = census.odd_timeout(Duration::from_secs(10))?;
     ensure(odd.is_empty(), || format!("not one Down each: {odd:?}"))?;
     quiet(Some(baseline))?;
+    if let Some(before) = halfway.filter(|_| options.kills >= LONG) {
+        let after = world::resident()?;
+        ensure(after <= before + before / 20, || {
+            format!("{before} KiB were resident halfway, {after} are at the end")
+        })?;
+    }
     Ok((trials, tally))
 }
 

@@ -107,6 +107,14 @@ impl Footprint {
     }
 }
 
+/// The memory of this process that is resident, in KiB.
+pub(crate) fn resident() -> Check<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(number.ok_or_else(|| Violation("no VmRSS".into()))?.parse()?)
+}
+
 /// The processes below this one that the library does not list as its children.
 pub(crate) fn unlisted() -> Check<Vec<ProcId>> {
     let me = std::process::id().cast_signed();
