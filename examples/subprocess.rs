@@ -1,16 +1,19 @@
-//! Foreign programs beside ours, and signals that belong to the user.
+//! Foreign programs beside ours, signals that belong to the user, memory and sockets of both.
 //!
 //! Python has `subprocess` and `signal` for these. Rust's `std::process` runs foreign
 //! programs, and gets along with this library, which waits for its own children only and
 //! leaves SIGCHLD alone. A foreign program under a time limit runs inside a process of
-//! ours. A child may handle SIGTERM itself; `stop` gives it a grace to do so.
+//! ours, which may have surroundings of its own. A child may handle SIGTERM itself; `stop`
+//! gives it a grace to do so. A foreign program maps or writes memory that has a name, and
+//! a socket of the user's is a descriptor that travels like any other.
 //! An argument (spawn, forkserver or fork) chooses the start method.
 
 mod support;
 
 use nix::sys::signal::{SigSet, Signal};
-use procession::{Error, Failure, Process, Stdio};
-use std::io::{BufRead, BufReader};
+use procession::{Error, Failure, Fd, Process, SharedMemory, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
@@ -21,6 +24,15 @@ fn run(command: String) -> Result<(Option<i32>, Option<i32>, String), Failure> {
     let output = Command::new("sh").args(["-c", &command]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Ok((output.status.code(), output.status.signal(), text))
+}
+
+/// A child at the other end of a socket: one line is read, and said back.
+fn answer(socket: Fd) -> Result<(), Failure> {
+    let stream = UnixStream::from(socket.0);
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    (&stream).write_all(line.to_uppercase().as_bytes())?;
+    Ok(())
 }
 
 /// A child that takes SIGTERM itself, puts things in order and exits with 7.
@@ -59,6 +71,26 @@ fn main() -> Result<(), Failure> {
     }
     // The command too, which is a child of the child.
     limited.kill_tree()?;
+
+    let surrounded = Process::builder(run, ("echo $COLOUR from $PWD".to_string(),));
+    let surrounded = surrounded.env("COLOUR", "blue").current_dir("/").start()?;
+    println!("there: {:?}", surrounded.result_timeout(support::DEADLINE)??);
+
+    let memory = SharedMemory::create_unnamed(4096)?;
+    let name = memory.name().ok_or_else(|| Failure::new("no name"))?;
+    let writes = format!("printf mapped | dd of=/dev/shm/{name} conv=notrunc 2>/dev/null");
+    println!("here:  {:?}", run(writes)?);
+    println!("memory: {}", String::from_utf8_lossy(&memory.to_vec(..6)?));
+    memory.unlink()?;
+
+    let (near, far) = UnixStream::pair()?;
+    let answers = Process::spawn(answer, (Fd(far.into()),))?;
+    (&near).write_all(b"hello\n")?;
+    let mut line = String::new();
+    near.set_read_timeout(Some(support::DEADLINE))?;
+    BufReader::new(&near).read_line(&mut line)?;
+    println!("socket: {}", line.trim());
+    answers.result_timeout(support::DEADLINE)??;
 
     let child = Process::builder(tidy, ()).stdout(Stdio::Piped).start()?;
     let pipe = child.take_stdout().ok_or_else(|| Failure::new("no pipe"))?;

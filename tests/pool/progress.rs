@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
 
 use super::SOON;
 
@@ -41,7 +42,10 @@ fn a_terminal_shows_how_far_a_map_is() {
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = OsString::from_vec(ptsname(&master, Vec::new()).unwrap().into_bytes());
-    let terminal = File::options().read(true).write(true).open(name).unwrap();
+    // As the leader of a session this process would have it for its own, and be hung up on.
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(nix::libc::O_NOCTTY);
+    let terminal = options.open(name).unwrap();
     let process = Process::builder(work, (7,))
         .stderr(Stdio::Fd(terminal.into()))
         .env("TERM", "xterm")

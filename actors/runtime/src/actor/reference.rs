@@ -236,7 +236,8 @@ impl<A: Handler> ActorRef<A> {
     /// A monitor of the actor's end. That of an actor in another process, other than a child of
     /// this one, counts as a reference as long as it is there. For an actor in another process
     /// that was never used from here this waits until there is a way to it, at most for five
-    /// seconds.
+    /// seconds. How a process has ended that is no child of this one, only the kernel can tell,
+    /// from Linux 6.15 on; before, the reason is [`ExitReason::Unknown`].
     ///
     /// # Errors
     /// [`CallError::Unreachable`]: there is no way to watch it.
