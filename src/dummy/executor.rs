@@ -11,6 +11,7 @@ use crate::executor::{Future, MapOptions};
 use crate::finalizer::Finalizer;
 use crate::pool::TaskOptions;
 use procession_runtime::function::Entry;
+use procession_runtime::node::leave::LEAVER_PERIOD;
 use procession_runtime::pool::TaskError;
 use procession_runtime::sync::after;
 use std::any::Any;
@@ -104,8 +105,9 @@ impl ThreadExecutorBuilder {
         let at_exit = Finalizer::new(Some(0), move || {
             ending.close();
             // A call that ends the program cannot wait for its own end.
-            if !ending.ends_the_program() {
-                let _ = ending.ended().exception();
+            while !ending.ends_the_program()
+                && matches!(ending.ended().exception_timeout(LEAVER_PERIOD), Err(Error::Timeout))
+            {
             }
         });
         crew.ended().add_done_callback(move |_| {

@@ -6,6 +6,7 @@
 use super::process::{ProcessRef, current};
 use crate::error::Error;
 use procession_runtime::finalizer;
+use procession_runtime::node::leave::LEAVER_PERIOD;
 use procession_runtime::sync::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -57,8 +58,9 @@ fn join_all() {
             living.1.iter().find(is_awaited).cloned()
         };
         let Some(next) = next else { return };
-        match next.join() {
-            Ok(()) => {}
+        match next.join_timeout(LEAVER_PERIOD) {
+            // If not yet, it may come to end the program meanwhile.
+            Ok(_has_ended) => {}
             // There is a thread for it in a moment, or none to be had.
             Err(Error::NotStarted) => std::thread::sleep(START_PERIOD),
             Err(error) => {

@@ -60,6 +60,30 @@ fn a_thread_may_end_the_program() {
     assert_eq!(run(alone_command(name)).code, 7);
 }
 
+/// The end waits for threads, unless they wait for it: those that end the program as well.
+#[test]
+fn threads_may_end_a_program_that_ends() {
+    let name = "leaving::threads_may_end_a_program_that_ends";
+    if is_alone(name) {
+        let (hook, begun) = mpsc::channel();
+        let call = move || -> u8 {
+            begun.recv().unwrap();
+            real::exit(8)
+        };
+        let (other_hook, other_begun) = mpsc::channel();
+        let thread = move || -> u8 {
+            other_begun.recv().unwrap();
+            real::exit(9)
+        };
+        let executor = ThreadPoolExecutor::new(1).unwrap();
+        drop(executor.submit(call, ()).unwrap());
+        drop(Process::spawn(thread, ()).unwrap());
+        real::at_exit(1, move || [hook, other_hook].iter().for_each(|hook| hook.send(()).unwrap()));
+        real::exit(7);
+    }
+    assert_eq!(run(alone_command(name)).code, 7);
+}
+
 /// Panics when it is dropped.
 struct Bad;
 

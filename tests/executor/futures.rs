@@ -1,9 +1,9 @@
 //! Futures by hand: how they end, who hears of it and when.
 
-use crate::util::{alone, events};
+use crate::util::{SOON, alone, alone_command, events, is_alone, run};
 use crate::{executor, pause};
 use procession::futures::{Future, InvalidState, Promise, ReturnWhen, as_completed, wait};
-use procession::{Error, TaskError};
+use procession::{Error, ProcessPoolExecutor, TaskError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -169,6 +169,20 @@ fn callbacks_run_once_in_order_and_at_once_when_it_has_ended() {
         future.add_done_callback(|_| panic!("it is logged")).unwrap();
     }
     assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+/// The end of a program waits for callbacks, but not for one that has brought it about.
+#[test]
+fn a_callback_may_end_the_program() {
+    let name = "futures::a_callback_may_end_the_program";
+    if is_alone(name) {
+        let executor = ProcessPoolExecutor::new(1).unwrap();
+        let call = executor.submit(|| 1_u8, ()).unwrap();
+        call.add_done_callback(|_| std::process::exit(9)).unwrap();
+        std::thread::sleep(SOON);
+        return;
+    }
+    assert_eq!(run(alone_command(name)).code, 9);
 }
 
 /// Rows exfutu-18, exfutu-22: one that is kept for later, and one that is called at once.

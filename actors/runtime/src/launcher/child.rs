@@ -39,6 +39,9 @@ pub(super) const HELLO_TIMEOUT: Duration = Duration::from_mins(5);
 /// waits for a parent that is not reading, in bytes.
 const INLINE_RESULT: usize = 64 * 1024;
 
+/// Of several threads that end a process the first says how it ends, and has so long for it.
+const FIRST_ENDS: Duration = Duration::from_secs(1);
+
 /// Serves as a spawned child. Called before `main`, with the mark set.
 pub(crate) fn enter(rest_of_constructors: impl FnOnce()) -> ! {
     let nonce = std::env::var_os(MARK).unwrap_or_default();
@@ -311,7 +314,9 @@ fn finish(method: StartMethod, mut ending: Ending) -> ! {
 
 /// Ends this process in good order: exit hooks, children, buffers.
 pub(crate) fn leave(method: StartMethod, code: i32) -> ! {
-    node::leave::wind_down();
+    if !node::leave::wind_down() {
+        std::thread::sleep(FIRST_ENDS);
+    }
     if code == 0 {
         crate::share::roads::take_leave();
     }

@@ -13,8 +13,8 @@ use crate::launcher::StartMethod;
 use crate::sync::{after, lock};
 use crate::sys::watch::{Held, Watched};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 
@@ -27,6 +27,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Joining at exit names the children that it waits for this often.
 const JOIN_LOG_PERIOD: Duration = Duration::from_secs(10);
 
+/// While the winding down waits for threads that run a user's code it looks this often whether
+/// one of them is a [leaver](is_leaver).
+pub const LEAVER_PERIOD: Duration = Duration::from_millis(20);
+
 /// The process that the exit handler is prepared in: a copy made by the user's own fork
 /// must not end its parent's children.
 static PREPARED: AtomicU32 = AtomicU32::new(0);
@@ -37,19 +41,40 @@ static REGISTERED: Once = Once::new();
 /// Wakes the hidden thread for the winding down.
 static WAKE: Mutex<Option<EventFd>> = Mutex::new(None);
 
-/// The thread that is in the C library's exit; 0 is none.
-static LEAVER: AtomicI32 = AtomicI32::new(0);
-
 /// How far the winding down is.
-static PROGRESS: (Mutex<Progress>, Condvar) =
-    (Mutex::new(Progress { pid: 0, winder: 0, done: false }), Condvar::new());
+static PROGRESS: (Mutex<Progress>, Condvar) = (Mutex::new(Progress::new(0)), Condvar::new());
 
 struct Progress {
     /// The process that this is about: after a fork it begins anew.
     pid: u32,
-    /// The thread that winds down.
+    /// The thread that winds down; 0 is none.
     winder: i32,
     done: bool,
+    /// The threads that wait for it in order to end the process, and so will not end before.
+    leavers: Vec<i32>,
+}
+
+impl Progress {
+    const fn new(pid: u32) -> Self {
+        Self { pid, winder: 0, done: false, leavers: Vec::new() }
+    }
+
+    fn of_this_process() -> MutexGuard<'static, Self> {
+        let mut progress = lock(&PROGRESS.0);
+        let me = std::process::id();
+        if progress.pid != me {
+            *progress = Self::new(me);
+        }
+        progress
+    }
+}
+
+/// Waits as a thread that ends the process until it has been wound down.
+fn await_winder(mut progress: MutexGuard<'_, Progress>) {
+    progress.leavers.push(this_thread());
+    while !progress.done {
+        progress = PROGRESS.1.wait(progress).unwrap_or_else(PoisonError::into_inner);
+    }
 }
 
 /// Makes sure that this process winds down before it exits. Cheap after the first call.
@@ -92,13 +117,9 @@ extern "C" fn at_exit() {
     if PREPARED.load(Ordering::Acquire) != me || !is_to_do() {
         return;
     }
-    LEAVER.store(this_thread(), Ordering::Release);
     let woken = lock(&WAKE).as_ref().is_some_and(|wake| wake.write(1).is_ok());
     if woken {
-        let mut progress = lock(&PROGRESS.0);
-        while !(progress.pid == me && progress.done) {
-            progress = PROGRESS.1.wait(progress).unwrap_or_else(PoisonError::into_inner);
-        }
+        await_winder(Progress::of_this_process());
     }
 }
 
@@ -107,41 +128,39 @@ pub fn this_thread() -> i32 {
     nix::unistd::gettid().as_raw()
 }
 
-/// Whether a thread waits in the C library's exit for the winding down, which must not wait for
-/// its end.
+/// Whether a thread waits for the winding down, which must not wait for its end.
 pub fn is_leaver(thread: i32) -> bool {
-    thread != 0 && LEAVER.load(Ordering::Acquire) == thread
+    thread != 0 && Progress::of_this_process().leavers.contains(&thread)
 }
 
 /// Whether another thread has to wind down, or is at it.
 fn is_to_do() -> bool {
-    let progress = lock(&PROGRESS.0);
-    progress.pid != std::process::id()
-        || !(progress.done || progress.winder == nix::unistd::gettid().as_raw())
+    let progress = Progress::of_this_process();
+    !(progress.done || progress.winder == this_thread())
 }
 
 /// Takes the turn (true), or waits for the thread that has it, unless that is this one.
 fn take_turn() -> bool {
-    let (me, thread) = (std::process::id(), nix::unistd::gettid().as_raw());
-    let mut progress = lock(&PROGRESS.0);
-    if progress.pid != me {
-        *progress = Progress { pid: me, winder: thread, done: false };
-        return true;
+    let mut progress = Progress::of_this_process();
+    let is_first = progress.winder == 0 && !progress.done;
+    if is_first {
+        progress.winder = this_thread();
+    } else if progress.winder != this_thread() {
+        await_winder(progress);
     }
-    while !progress.done && progress.winder != thread {
-        progress = PROGRESS.1.wait(progress).unwrap_or_else(PoisonError::into_inner);
-    }
-    false
+    is_first
 }
 
 fn finished() {
-    *lock(&PROGRESS.0) = Progress { pid: std::process::id(), winder: 0, done: true };
+    let mut progress = Progress::of_this_process();
+    (progress.winder, progress.done) = (0, true);
+    drop(progress);
     PROGRESS.1.notify_all();
 }
 
 /// Winds this node down; returns when that is done, whoever does it. Does nothing the
-/// second time.
-pub fn wind_down() {
+/// second time. True when it was done here: then the process ends as the caller says.
+pub fn wind_down() -> bool {
     /// Says so also when something here panics: nobody may wait for ever.
     struct Finish;
     impl Drop for Finish {
@@ -150,7 +169,7 @@ pub fn wind_down() {
         }
     }
     if !take_turn() {
-        return;
+        return false;
     }
     let _finish = Finish;
     let node = super::current();
@@ -166,15 +185,13 @@ pub fn wind_down() {
     // What is still under way to standard error is older than our end.
     crate::log::relayed::flush();
     crate::launcher::end_zygote();
+    true
 }
 
 /// Ends this process in good order. From an exit hook it ends it at once: the order is
 /// under way, and the C library's exit waits for nobody who is part of it.
 pub fn exit(code: i32) -> ! {
-    let is_winder = {
-        let progress = lock(&PROGRESS.0);
-        progress.pid == std::process::id() && progress.winder == nix::unistd::gettid().as_raw()
-    };
+    let is_winder = Progress::of_this_process().winder == this_thread();
     if is_winder {
         let _ = std::io::Write::flush(&mut std::io::stdout());
         crate::sys::exit::now(code);

@@ -5,10 +5,12 @@
 //! after another; one that fails is logged, and a slow one delays only other callbacks. It
 //! must never hold the pool.
 
+use crate::node::leave::{is_leaver, this_thread};
 use crate::sync::lock;
 use std::io;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use tokio::sync::oneshot;
 
@@ -20,6 +22,8 @@ pub(super) struct Callbacks(Mutex<Option<Thread>>);
 struct Thread {
     inbox: Sender<Work>,
     id: ThreadId,
+    /// The system's number of it, once it runs.
+    number: Arc<AtomicI32>,
 }
 
 impl Callbacks {
@@ -46,6 +50,12 @@ impl Callbacks {
     /// Whether the calling thread is the one that runs callbacks.
     pub(super) fn is_current(&self) -> bool {
         lock(&self.0).as_ref().is_some_and(|thread| thread.id == thread::current().id())
+    }
+
+    /// Whether a callback ends the program, and so will not return.
+    pub(super) fn end_the_program(&self) -> bool {
+        let number = lock(&self.0).as_ref().map(|thread| thread.number.load(Ordering::Acquire));
+        number.is_some_and(is_leaver)
     }
 
     /// Completes when all that was given before has run.
@@ -80,13 +90,16 @@ impl Thread {
 
     fn start() -> io::Result<Self> {
         let (inbox, work) = channel::<Work>();
+        let number = Arc::<AtomicI32>::default();
+        let its_number = number.clone();
         let thread = thread::Builder::new().name("procession-pool".into()).spawn(move || {
             let _ = nix::sys::signal::SigSet::all().thread_block();
+            its_number.store(this_thread(), Ordering::Release);
             while let Ok(work) = work.recv() {
                 run_caught(work);
             }
         })?;
-        Ok(Self { inbox, id: thread.thread().id() })
+        Ok(Self { inbox, id: thread.thread().id(), number })
     }
 }
 

@@ -6,15 +6,19 @@
 //! not its own.
 
 use super::core::Core;
+use super::error::TaskError;
+use super::job::Want;
 use crate::child::Child;
 use crate::finalizer::{BEFORE_THE_END, Finalizer};
 use crate::node::hidden;
+use crate::node::leave::LEAVER_PERIOD;
 use crate::sync::lock;
 use nix::sys::signal::Signal;
 use procession_protocols::pool::{TaskId, word};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After SIGTERM a terminated pool's workers get this long before SIGKILL.
 const TERMINATE_GRACE: Duration = Duration::from_secs(1);
@@ -30,7 +34,7 @@ impl Core {
         let core = self.clone();
         let at_exit = Finalizer::new(Some(BEFORE_THE_END), move || {
             core.close();
-            if let Err(error) = core.join(None) {
+            if let Err(error) = core.join_at_exit() {
                 tracing::warn!(target: "procession", %error, "tasks are not waited for");
             }
         });
@@ -39,6 +43,24 @@ impl Core {
             core.join_async().await;
             at_exit.cancel();
         });
+        Ok(())
+    }
+
+    /// Waits as [`join`](Self::join) does, but not for a callback that ends the program, which
+    /// waits for this.
+    fn join_at_exit(&self) -> Result<(), TaskError> {
+        if self.is_calling_back() {
+            return Err(TaskError::WouldDeadlock);
+        }
+        self.wait(&self.end, Want::All, None)?;
+        let mut flushed = pin!(self.callbacks.flushed());
+        while !self.callbacks.end_the_program() {
+            let look = Instant::now() + LEAVER_PERIOD;
+            if crate::wait::block_on_until(flushed.as_mut(), look).is_some() {
+                self.callbacks.end();
+                break;
+            }
+        }
         Ok(())
     }
 
