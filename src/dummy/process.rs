@@ -102,9 +102,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
 }
 
-/// That which runs the calling code.
+/// That which runs the calling code. A thread's other locals may ask after this one has gone.
 pub(super) fn current() -> Option<Arc<Life>> {
-    CURRENT.with_borrow(Clone::clone)
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 impl<R: Send + 'static> Process<R> {

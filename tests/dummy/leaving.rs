@@ -1,6 +1,6 @@
 //! Threads, pools and programs that end in odd ways, or are asked for something after that.
 
-use crate::util::{SOON, alone, alone_command, is_alone, run, until};
+use crate::util::{SOON, alone, alone_command, is_alone, late, run, until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procession_runtime::wait::block_on;
 use real::dummy::{Pool, Process, ThreadPoolExecutor, active_children};
@@ -137,4 +137,9 @@ fn there_may_be_as_many_threads_as_anybody_wants() {
     let squares: Result<Vec<_>, _> = executor.map(sqr, 0..3).unwrap().collect();
     assert_eq!(squares.unwrap(), [0, 1, 4]);
     assert!(executor.threads() <= 3);
+}
+
+#[test]
+fn a_thread_that_ends_starts_others_as_well() {
+    late(|| assert_eq!(Process::spawn(sqr, (3,)).unwrap().result_timeout(SOON).unwrap(), 9));
 }

@@ -1,7 +1,7 @@
 //! What pools give and in which order, what is lazy, what fails and how: the part that says
 //! nothing of processes, which `tests/dummy` runs on threads as well.
 
-use crate::util::{SOON, until};
+use crate::util::{SOON, late, until};
 use futures_core::Stream;
 use procession::{Error, Pool, TaskError, TaskOptions};
 use std::cell::Cell;
@@ -407,4 +407,13 @@ fn slow_inputs_hold_up_no_timeout() {
     let mut results = pool.imap(|_: u64| pause(3_000), slow).unwrap();
     assert!(matches!(results.next_timeout(Duration::from_millis(150)), Err(Error::Timeout)));
     assert!(drawn.get() <= 2, "{} were drawn", drawn.get());
+}
+
+#[test]
+fn a_thread_that_ends_gives_calls_as_well() {
+    let pool = Pool::new(1).unwrap();
+    late(move || {
+        assert_eq!(pool.apply(sqr, (3,)).unwrap(), 9);
+        assert_eq!(pool.map(sqr, 0..3).unwrap(), squares(0..3));
+    });
 }

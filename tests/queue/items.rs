@@ -1,6 +1,6 @@
 //! What goes through a queue: values of all sizes, handles, descriptors, what does not fit.
 
-use crate::util::{METHODS, SOON};
+use crate::util::{METHODS, SOON, late};
 use procession::{GetError, Process, PutFault, Queue, context};
 use std::time::{Duration, Instant};
 
@@ -313,4 +313,15 @@ fn several_are_got_up_to_one_that_cannot_be_and_nothing_is_lost() {
 pub(crate) fn retyped<T: 'static>(queue: &Queue<u32>) -> Queue<T> {
     let encoded = procession_runtime::codec::encode(queue).unwrap();
     procession_runtime::codec::decode(&encoded.bytes, encoded.fds).unwrap()
+}
+
+#[test]
+fn a_thread_that_ends_puts_and_gets_as_well() {
+    let queue = Queue::<String>::new().unwrap();
+    late(move || {
+        queue.put("one".into()).unwrap();
+        queue.put_many(["two".to_owned(), "three".to_owned()]).unwrap();
+        let got = [(); 3].map(|()| queue.get_timeout(SOON).unwrap());
+        assert_eq!(got, ["one", "two", "three"]);
+    });
 }

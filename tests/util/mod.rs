@@ -11,11 +11,14 @@ pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod signals;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Far beyond what anything here takes.
@@ -123,6 +126,29 @@ pub(crate) fn run(mut command: Command) -> Output {
     let Some(status) = status else { panic!("not done in time:\n{stdout}\n{stderr}") };
     let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
     Output { stdout, stderr, code }
+}
+
+/// Calls `f` on a thread twice: in its life, and at its end, when what other thread-locals it made
+/// meanwhile has gone.
+pub(crate) fn late(f: impl Fn() + Send + 'static) {
+    struct Late(Box<dyn Fn()>, mpsc::Sender<std::thread::Result<()>>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let _ = self.1.send(catch_unwind(AssertUnwindSafe(&self.0)));
+        }
+    }
+    thread_local! {
+        static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    }
+    let (tell, told) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // The first local of this thread goes last.
+        LATE.with_borrow_mut(|late| *late = None);
+        f();
+        LATE.set(Some(Late(Box::new(f), tell)));
+    });
+    thread.join().unwrap();
+    told.recv_timeout(SOON).unwrap().unwrap();
 }
 
 /// Waits until `is_so`, at most [`SOON`].

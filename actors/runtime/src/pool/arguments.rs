@@ -44,8 +44,9 @@ impl Arguments {
     /// # Errors
     /// What their `Serialize` says.
     pub fn one<A: Serialize + 'static>(args: A) -> Result<Self, EncodeError> {
-        // A `Serialize` may submit calls itself: these find none to spare.
-        let mut batch = SPARE.take();
+        // A `Serialize` may submit calls itself: these find none to spare. So do those of a
+        // thread's other locals, which it drops later than this.
+        let mut batch = SPARE.try_with(Cell::take).unwrap_or_default();
         match cast!(args, (Vec<u8>,)) {
             Ok((tail,)) if tail.len() >= SHORTEST => {
                 let batch = Encoded { bytes: head_of_bytes(tail.len())?, fds: Vec::new() };
@@ -56,7 +57,7 @@ impl Arguments {
         }
         if let Some(short) = batch.plain().and_then(Short::new) {
             batch.clear();
-            SPARE.set(batch);
+            let _ = SPARE.try_with(|spare| spare.set(batch));
             return Ok(Self { body: Body::Short(short), count: 1 });
         }
         Ok(Self::of(batch.finish()?, 1))

@@ -8,7 +8,7 @@
 use super::away::{Away, Blocked, Show, TOGETHER};
 use super::own::Own;
 use super::page::{HEADER, Header, INLINE};
-use super::parcel::{BUFFER, Parcel, keep_buffer};
+use super::parcel::{Parcel, keep_buffer, take_buffer};
 use super::points::{self, Point};
 use super::waits::Patience;
 use super::{NoItem, RawQueue, Refused, open};
@@ -204,9 +204,7 @@ fn gather<T: Serialize>(
 
 impl Run {
     fn new(tag: u32, expected: usize) -> Self {
-        let mut bytes = BUFFER.take();
-        bytes.clear();
-        Self { tag, bytes, ends: Vec::with_capacity(expected) }
+        Self { tag, bytes: take_buffer(), ends: Vec::with_capacity(expected) }
     }
 
     /// Encodes an item behind the others; gives it back encoded when it must go alone.

@@ -100,8 +100,7 @@ impl Parcel {
         {
             return Self::in_file::<T>(tag, [&codec::head(bytes.len())?, bytes], Vec::new());
         }
-        let mut bytes = BUFFER.take();
-        bytes.clear();
+        let mut bytes = take_buffer();
         let fds = codec::encode_onto(item, &mut bytes)?;
         if leaves && bytes.len() > INLINE {
             let parcel = Self::in_file::<T>(tag, [&bytes, &[]], fds);
@@ -240,8 +239,7 @@ impl Parcel {
                 } else if let Some(bytes) = Sealed::map(file.0.as_fd(), *len as usize) {
                     decode(&bytes, fds)
                 } else {
-                    let mut bytes = BUFFER.take();
-                    bytes.clear();
+                    let mut bytes = take_buffer();
                     read(file, 0, *len as usize, &mut bytes);
                     let decoded = decode(&bytes, fds);
                     keep_buffer(bytes);
@@ -255,7 +253,14 @@ impl Parcel {
 
 thread_local! {
     /// For what this thread encodes next.
-    pub(super) static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The buffer that was kept, emptied. A thread's other locals find none after this one has gone.
+pub(super) fn take_buffer() -> Vec<u8> {
+    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+    buffer.clear();
+    buffer
 }
 
 pub(super) fn keep_buffer(buffer: Vec<u8>) {
