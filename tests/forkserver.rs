@@ -280,6 +280,44 @@ fn a_preload_that_leaves_a_thread_or_panics_means_spawn() {
     });
 }
 
+/// Its hooks are for its own end, and cost the server no thread.
+#[test]
+fn a_preload_may_register_exit_hooks() {
+    let log = scratch("hooks");
+    let process = context(StartMethod::Spawn)
+        .builder(
+            || {
+                let preload = || {
+                    procession::at_exit(0, || {
+                        std::fs::write(std::env::var_os("PRELOAD_LOG").unwrap(), "ran").unwrap();
+                    });
+                };
+                set_forkserver_preload(preload).unwrap();
+                let worker = forkserver()
+                    .spawn(
+                        || {
+                            // Its own are prepared for.
+                            procession::at_exit(0, || procession::exit(7));
+                            procession::current_process().start_method()
+                        },
+                        (),
+                    )
+                    .unwrap();
+                let method = worker.result_timeout(SOON).unwrap();
+                let log = std::env::var_os("PRELOAD_LOG").unwrap();
+                (method, worker.exitcode(), Path::new(&log).exists())
+            },
+            (),
+        )
+        .env("PRELOAD_LOG", &log)
+        .start()
+        .unwrap();
+    let seen = process.result_timeout(SOON).unwrap();
+    assert_eq!(seen, (Some(StartMethod::ForkServer), Some(7), false));
+    process.join().unwrap();
+    let _ = std::fs::remove_file(log);
+}
+
 /// Its server is on its way for long: starts have their own time, and it comes nevertheless.
 #[test]
 fn a_long_preload_keeps_no_start_beyond_its_time() {

@@ -73,6 +73,8 @@ pub(super) fn serve_requests(mut start: Start<'_>) -> Result<Result<Request, boo
     let birth = Birth::open(&file).map_err(failed)?;
     drop(file);
     if let Some(preload) = preload {
+        // It may register exit hooks.
+        node::leave::stay_alone();
         let before = Before::look().map_err(failed)?;
         run_preload(&preload)?;
         before.restore().map_err(failed)?;

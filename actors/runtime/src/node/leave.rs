@@ -35,6 +35,10 @@ pub const LEAVER_PERIOD: Duration = Duration::from_millis(20);
 /// must not end its parent's children.
 static PREPARED: AtomicU32 = AtomicU32::new(0);
 
+/// The process whose own thread winds it down, whatever comes: a fork server, which cannot be
+/// copied when it has another thread.
+static ALONE: AtomicU32 = AtomicU32::new(0);
+
 /// Whether the C library knows our handler.
 static REGISTERED: Once = Once::new();
 
@@ -77,10 +81,15 @@ fn await_winder(mut progress: MutexGuard<'_, Progress>) {
     }
 }
 
+/// Has this process wind down on the thread that ends it, and on no other.
+pub(crate) fn stay_alone() {
+    ALONE.store(std::process::id(), Ordering::Release);
+}
+
 /// Makes sure that this process winds down before it exits. Cheap after the first call.
 pub fn prepare() {
     let me = std::process::id();
-    if PREPARED.swap(me, Ordering::AcqRel) == me {
+    if ALONE.load(Ordering::Acquire) == me || PREPARED.swap(me, Ordering::AcqRel) == me {
         return;
     }
     if let Err(error) = arm() {
