@@ -239,7 +239,9 @@ impl SupervisorRef {
     }
 
     /// Stops it: its children in reverse order, each as its spec says. Returns when
-    /// nothing of it is left. Stopping one that has stopped is no error.
+    /// nothing of it is left. Stopping one that has stopped is no error. A nested one that is
+    /// permanent is started again by its own supervisor, which has
+    /// [`terminate_child`](Self::terminate_child) for one that is to stay down.
     ///
     /// # Errors
     /// [`SupervisorError::GaveUp`] when it had given up before.
@@ -255,11 +257,11 @@ impl SupervisorRef {
     /// # Cancel safety
     /// Dropping the future does not take the stop back.
     pub async fn stop_async(&self) -> Result<(), SupervisorError> {
-        self.tree.ask_to_stop();
-        outcome(self.tree.ended().await)
+        outcome(self.tree.stop().await)
     }
 
-    /// Waits until it has ended by itself: it gave up, or its significant children ended.
+    /// Waits until it has ended by itself: it gave up, or its significant children ended. Also
+    /// when its own supervisor has started it again since.
     ///
     /// # Errors
     /// [`SupervisorError::GaveUp`].

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 
 mod edges;
+mod nested;
 mod ractor;
 mod specs;
 mod tree;

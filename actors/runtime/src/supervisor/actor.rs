@@ -106,6 +106,7 @@ impl Actor for SupervisorActor {
         for child in &life.plan.children {
             life.tree.prepare(child);
         }
+        life.tree.set_begun(myself.clone());
         Ok(State {
             tree: life.tree,
             own: myself.get_id(),

@@ -132,8 +132,17 @@ pub struct Tree {
     cell: Mutex<Option<ActorRef<Message>>>,
     slots: Mutex<HashMap<String, Arc<Slot>>>,
     nested: Mutex<HashMap<String, Arc<Tree>>>,
-    /// How the last life ended.
-    exit: watch::Sender<Option<SupervisorExit>>,
+    lives: watch::Sender<Lives>,
+}
+
+/// The lives of a supervisor, numbered from 1. Its own supervisor may begin the next one before
+/// those that wait for the end of the last one have looked, so they wait for a number.
+#[derive(Default)]
+struct Lives {
+    begun: u64,
+    ended: u64,
+    /// How the last one that has ended did.
+    exit: Option<SupervisorExit>,
 }
 
 /// A running supervisor that no other supervises. Dropped, it is asked to stop.
@@ -174,7 +183,7 @@ impl Tree {
             cell: Mutex::new(None),
             slots: Mutex::default(),
             nested: Mutex::default(),
-            exit: watch::Sender::new(None),
+            lives: watch::Sender::default(),
         })
     }
 
@@ -224,17 +233,22 @@ impl Tree {
         supervisor: ActorCell,
     ) -> Result<oneshot::Receiver<()>, TreeError> {
         let (started, receiver) = oneshot::channel();
-        self.exit.send_replace(None);
         let policy = procession_protocols::supervision::policy::Supervisor::new(
             plan.spec(),
             uuid::Uuid::new_v4().as_u64_pair().0,
         )?;
         let args = actor::Life { tree: self.clone(), plan, policy, started };
-        let (cell, _) = SupervisorActor::spawn_linked(None, SupervisorActor, args, supervisor)
+        SupervisorActor::spawn_linked(None, SupervisorActor, args, supervisor)
             .await
             .map_err(io::Error::other)?;
-        *lock(&self.cell) = Some(cell);
         Ok(receiver)
+    }
+
+    /// A life has begun: from here on it can be asked to stop.
+    fn set_begun(&self, own: ActorRef<Message>) {
+        let mut cell = lock(&self.cell);
+        *cell = Some(own);
+        self.lives.send_modify(|lives| lives.begun += 1);
     }
 
     /// The slot of a child, made when first asked for.
@@ -365,18 +379,37 @@ impl Tree {
         self.tell(Message::Kill);
     }
 
-    /// Waits until it has ended.
+    /// Asks it to stop, and waits for the end of the life that was asked.
+    pub async fn stop(&self) -> SupervisorExit {
+        let life = {
+            let cell = lock(&self.cell);
+            if let Some(cell) = &*cell {
+                let _ = cell.send_message(Message::Stop);
+            }
+            self.lives.borrow().begun
+        };
+        self.end_of(life).await
+    }
+
+    /// Waits until it has ended; one that has another life before it, until that one has.
     pub async fn ended(&self) -> SupervisorExit {
-        let mut exit = self.exit.subscribe();
-        match exit.wait_for(Option::is_some).await {
-            Ok(exit) => exit.clone().unwrap_or(SupervisorExit::Shutdown),
-            Err(_) => SupervisorExit::Shutdown,
-        }
+        let life = self.lives.borrow().begun.max(1);
+        self.end_of(life).await
+    }
+
+    async fn end_of(&self, life: u64) -> SupervisorExit {
+        let mut lives = self.lives.subscribe();
+        let exit = match lives.wait_for(|lives| lives.ended >= life).await {
+            Ok(lives) => lives.exit.clone(),
+            Err(_) => None,
+        };
+        exit.unwrap_or(SupervisorExit::Shutdown)
     }
 
     /// How it has ended, if it has.
     pub fn exit(&self) -> Option<SupervisorExit> {
-        self.exit.borrow().clone()
+        let lives = self.lives.borrow();
+        if lives.ended == lives.begun { lives.exit.clone() } else { None }
     }
 
     fn tell(&self, message: Message) {
@@ -387,8 +420,12 @@ impl Tree {
     }
 
     fn set_ended(&self, exit: SupervisorExit) {
-        *lock(&self.cell) = None;
-        self.exit.send_replace(Some(exit));
+        let mut cell = lock(&self.cell);
+        *cell = None;
+        self.lives.send_modify(|lives| {
+            lives.ended = lives.begun;
+            lives.exit = Some(exit);
+        });
     }
 
     fn abandon(&self) {

@@ -1,0 +1,53 @@
+//! Supervisors within supervisors: how their lives end, and begin again.
+
+use crate::tree::{Counter, SOON, counter};
+use procession::{ChildSpec, Strategy, Supervisor, SupervisorError};
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+fn around(nested: Supervisor) -> Supervisor {
+    Supervisor::new(Strategy::OneForOne)
+        .intensity(1_000, Duration::from_mins(1))
+        .child(ChildSpec::supervisor("nested", nested))
+}
+
+/// Has `wait` begin, then whatever `act` does happen, and only then lets it look again.
+async fn late<T>(wait: impl Future<Output = T>, act: impl AsyncFnOnce()) -> T {
+    let mut wait = std::pin::pin!(wait);
+    assert!(Pin::as_mut(&mut wait).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    act().await;
+    tokio::time::timeout(SOON, wait).await.expect("it has ended, and nobody is told")
+}
+
+#[tokio::test]
+async fn a_stop_of_a_nested_supervisor_returns_though_it_is_started_again() {
+    let tree = around(Supervisor::new(Strategy::OneForOne).child(counter("a")));
+    let tree = tree.start_async().await.unwrap();
+    let nested = tree.supervisor("nested").unwrap();
+    let a = nested.actor::<Counter>("a").unwrap();
+    let before = a.pid_async().await.unwrap();
+    let is_back = async || while a.pid_async().await.ok().is_none_or(|pid| pid == before) {};
+    late(nested.stop_async(), is_back).await.unwrap();
+    assert_eq!(nested.exit(), None, "its supervisor has started it again");
+    tree.stop_async().await.unwrap();
+    assert!(nested.exit().is_some());
+}
+
+#[tokio::test]
+async fn who_joins_a_nested_supervisor_hears_of_its_end_though_it_is_started_again() {
+    let quick = Supervisor::new(Strategy::OneForOne)
+        .intensity(0, Duration::from_secs(5))
+        .child(counter("a"));
+    let tree = around(quick).start_async().await.unwrap();
+    let nested = tree.supervisor("nested").unwrap();
+    let a = nested.actor::<Counter>("a").unwrap();
+    let before = a.pid_async().await.unwrap();
+    let is_back = async || {
+        a.kill();
+        while a.pid_async().await.ok().is_none_or(|pid| pid == before) {}
+    };
+    let outcome = late(nested.join_async(), is_back).await;
+    assert!(matches!(outcome, Err(SupervisorError::GaveUp(_))), "{outcome:?}");
+    tree.stop_async().await.unwrap();
+}
