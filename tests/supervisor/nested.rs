@@ -1,7 +1,7 @@
 //! Supervisors within supervisors: how their lives end, and begin again.
 
-use crate::tree::{Counter, SOON, counter};
-use procession::{ChildSpec, Strategy, Supervisor, SupervisorError};
+use crate::tree::{Counter, SOON, counter, lives};
+use procession::{CallError, ChildSpec, Strategy, Supervisor, SupervisorError, SupervisorRef};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -50,4 +50,47 @@ async fn who_joins_a_nested_supervisor_hears_of_its_end_though_it_is_started_aga
     let outcome = late(nested.join_async(), is_back).await;
     assert!(matches!(outcome, Err(SupervisorError::GaveUp(_))), "{outcome:?}");
     tree.stop_async().await.unwrap();
+}
+
+/// What `wait` gives. A tree that does not end would keep this process for ever: it is killed.
+async fn soon<T>(tree: &SupervisorRef, wait: impl Future<Output = T>) -> T {
+    let outcome = tokio::time::timeout(SOON, wait).await;
+    if let (Err(_), Some(cell)) = (&outcome, tree.ractor_cell()) {
+        cell.kill();
+    }
+    outcome.expect("it ends, and whoever waits is told")
+}
+
+#[tokio::test]
+async fn dynamic_children_may_be_supervisors() {
+    let quick = Supervisor::new(Strategy::OneForOne)
+        .intensity(0, Duration::from_secs(5))
+        .child(counter("a"));
+    let tree = Supervisor::new(Strategy::Dynamic { max_children: 3 })
+        .intensity(10, Duration::from_mins(1))
+        .child(ChildSpec::supervisor("nested", quick));
+    let tree = tree.start_async().await.unwrap();
+    let mut children = Vec::new();
+    for _ in 0..3 {
+        let incarnation = tree.start_dynamic_async(&()).await.unwrap().unwrap();
+        let nested = tree.supervisor("nested").unwrap();
+        let a = nested.actor::<Counter>("a").unwrap();
+        let pid = a.pid_async().await.unwrap();
+        children.push((incarnation, nested, a, pid));
+    }
+    let (incarnation, nested, a, pid) = children.remove(0);
+    soon(&tree, tree.terminate_dynamic_async(incarnation)).await.unwrap();
+    assert!(!lives(pid) && children.iter().all(|(.., pid)| lives(*pid)));
+    assert!(
+        nested.exit().is_some() && children.iter().all(|(_, nested, ..)| nested.exit().is_none())
+    );
+    assert!(matches!(a.add_async(1).await, Err(CallError::Stopped)));
+    // One that gives up is started again, and is then reached by the same handles.
+    let (_, nested, a, pid) = &children[0];
+    a.kill();
+    assert_ne!(a.pid_async().await.unwrap(), *pid);
+    assert_eq!(nested.count_children_async().await.active, 1);
+    soon(&tree, tree.stop_async()).await.unwrap();
+    assert!(children.iter().all(|(.., pid)| !lives(*pid)));
+    assert!(a.add_async(1).await.is_err());
 }

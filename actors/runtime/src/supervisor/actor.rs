@@ -16,7 +16,7 @@ use procession_protocols::supervision::event::{
     Response, SupervisorExit, TimerToken,
 };
 use procession_protocols::supervision::policy::Supervisor as Policy;
-use procession_protocols::supervision::spec::ChildSpec;
+use procession_protocols::supervision::spec::{ChildSpec, Strategy};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,6 +80,9 @@ pub(crate) struct State {
     pub(super) plans: HashMap<String, Arc<ChildPlan>>,
     /// Arguments of dynamic children, which replace the template's.
     pub(super) args: HashMap<Incarnation, Arc<Encoded>>,
+    /// The supervisors that are dynamic children: each stays itself over its restarts.
+    pub(super) trees: HashMap<Incarnation, Arc<Tree>>,
+    pub(super) is_dynamic: bool,
     pub(super) lives: HashMap<Incarnation, Living>,
     pub(super) by_cell: HashMap<ActorId, Incarnation>,
     timers: HashMap<TimerToken, AbortHandle>,
@@ -115,6 +118,8 @@ impl Actor for SupervisorActor {
             started: Some(life.started),
             plans,
             args: HashMap::new(),
+            trees: HashMap::new(),
+            is_dynamic: matches!(life.plan.strategy, Strategy::Dynamic { .. }),
             lives: HashMap::new(),
             by_cell: HashMap::new(),
             timers: HashMap::new(),
@@ -245,6 +250,9 @@ impl State {
             Action::Forget { id, incarnation } => {
                 if let Some(incarnation) = incarnation {
                     self.args.remove(&incarnation);
+                    if let Some(tree) = self.trees.remove(&incarnation) {
+                        tree.abandon();
+                    }
                 }
                 // The template of a dynamic supervisor stays; so does a namesake's plan.
                 if self.policy.childspec(&id).is_none() {

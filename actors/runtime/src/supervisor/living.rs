@@ -78,6 +78,9 @@ impl State {
         if let Some(args) = replaces.and_then(|before| self.args.remove(&before)) {
             self.args.insert(incarnation, args);
         }
+        if let Some(tree) = replaces.and_then(|before| self.trees.remove(&before)) {
+            self.trees.insert(incarnation, tree);
+        }
         let Some(plan) = self.plans.get(id).cloned() else {
             let why = "there is no plan for it".to_owned();
             let _ = myself.send_message(Message::Launched(
@@ -124,7 +127,12 @@ impl State {
         life: Incarnation,
     ) {
         let Start::Supervisor(nested) = &plan.start else { return };
-        let tree = self.tree.nested_tree(&plan.spec.id);
+        let tree = if self.is_dynamic {
+            let next = || self.tree.next_nested_tree(&plan.spec.id);
+            self.trees.entry(life).or_insert_with(next).clone()
+        } else {
+            self.tree.nested_tree(&plan.spec.id)
+        };
         let shared = Arc::new(nested.share());
         // The nested supervisor's own spawn runs on this thread, between two messages.
         match Box::pin(tree.clone().launch(shared, myself.get_cell())).await {
@@ -309,6 +317,7 @@ impl State {
                 lock(&node::current().children).remove(&child.number());
             }
         }
+        self.trees.values().for_each(|tree| tree.abandon());
         // There may be another life by now.
         if self.tree.cell().is_some_and(|cell| cell.get_id() == self.own) {
             self.tree.abandon();

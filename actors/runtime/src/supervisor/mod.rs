@@ -260,6 +260,17 @@ impl Tree {
         lock(&self.nested).entry(id.to_owned()).or_insert_with(Tree::new).clone()
     }
 
+    /// The supervisor of one more child of a dynamic supervisor: the one that is there as long
+    /// as it has not begun. By the template's id goes the youngest.
+    fn next_nested_tree(&self, id: &str) -> Arc<Tree> {
+        let nested = &mut *lock(&self.nested);
+        let youngest = nested.entry(id.to_owned()).or_insert_with(Tree::new);
+        if youngest.lives.borrow().begun > 0 {
+            *youngest = Tree::new();
+        }
+        youngest.clone()
+    }
+
     /// The reference by id to an actor among the children.
     pub fn actor(&self, id: &str, options: MailboxOptions) -> Option<Arc<dyn Remote>> {
         let slot = lock(&self.slots).get(id)?.clone();
