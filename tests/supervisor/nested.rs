@@ -94,3 +94,27 @@ async fn dynamic_children_may_be_supervisors() {
     assert!(children.iter().all(|(.., pid)| !lives(*pid)));
     assert!(a.add_async(1).await.is_err());
 }
+
+#[tokio::test]
+async fn a_reference_by_a_templates_id_is_to_the_youngest_actor_that_is_there() {
+    let tree = Supervisor::new(Strategy::Dynamic { max_children: 3 }).child(counter("a"));
+    let tree = tree.start_async().await.unwrap();
+    let a = tree.actor::<Counter>("a").unwrap();
+    let mut children = Vec::new();
+    for _ in 0..3 {
+        let incarnation = tree.start_dynamic_async(&()).await.unwrap().unwrap();
+        children.push((incarnation, a.pid_async().await.unwrap()));
+    }
+    let [(first, first_pid), (second, second_pid), (third, third_pid)] = children[..] else {
+        unreachable!("three were started")
+    };
+    tree.terminate_dynamic_async(second).await.unwrap();
+    assert!(!lives(second_pid));
+    assert_eq!(a.pid_async().await.unwrap(), third_pid);
+    tree.terminate_dynamic_async(third).await.unwrap();
+    assert_eq!(a.pid_async().await.unwrap(), first_pid);
+    tree.terminate_dynamic_async(first).await.unwrap();
+    let nobody = a.add_timeout(1, Duration::from_millis(50));
+    assert!(matches!(nobody, Err(CallError::Timeout)), "{nobody:?}");
+    tree.stop_async().await.unwrap();
+}

@@ -26,6 +26,8 @@ use tokio::task::AbortHandle;
 /// A child that is alive, or on its way.
 pub(super) struct Living {
     pub(super) slot: Option<Arc<Slot>>,
+    /// What is in its slot when nobody else is: an actor that is ready.
+    pub(super) peer: Option<Arc<Peer>>,
     pub(super) what: What,
 }
 
@@ -105,7 +107,7 @@ impl State {
         let launch = Launch::default();
         let cancel = launch.cancel.clone();
         let slot = process.actor.map(|_| self.tree.slot(&plan.spec.id));
-        self.lives.insert(life, Living { slot, what: What::Launching(launch) });
+        self.lives.insert(life, Living { slot, peer: None, what: What::Launching(launch) });
         let args = self.args.get(&life).cloned();
         let spec = process.launch_spec(&plan.spec, args.as_deref());
         let myself = myself.clone();
@@ -140,7 +142,8 @@ impl State {
                 if let Some(cell) = tree.cell() {
                     self.by_cell.insert(cell.get_id(), life);
                 }
-                self.lives.insert(life, Living { slot: None, what: What::Nested(tree) });
+                self.lives
+                    .insert(life, Living { slot: None, peer: None, what: What::Nested(tree) });
                 let myself = myself.clone();
                 tokio::spawn(async move {
                     let ready = started.await.is_ok();
@@ -220,26 +223,30 @@ impl State {
         self.by_cell.insert(proxy.get_id(), incarnation);
         let slot = self.lives.get(&incarnation).and_then(|living| living.slot.clone());
         let plan = self.plans.get(child.name()).cloned();
+        let mut peer = None;
         if let (Some(slot), Some(plan)) = (&slot, &plan)
             && let Start::Process(process) = &plan.start
             && let Some(options) = process.actor
         {
             let path = node.path.child(child.number());
-            slot.fill(Peer::of_child(&child, path, options, false));
+            slot.fill(peer.insert(Peer::of_child(&child, path, options, false)).clone());
         }
         let watchdog = plan.and_then(|plan| plan.spec.watchdog).map(|settings| {
             let watchdog = Watchdog::new(settings, self.now_ms());
             (watchdog, send_after(myself, settings.interval, Message::Watch(incarnation)), None)
         });
         let what = What::Process(child, watchdog);
-        self.lives.insert(incarnation, Living { slot, what });
+        self.lives.insert(incarnation, Living { slot, peer, what });
         Ok(())
     }
 
     pub(super) async fn ended(&mut self, myself: &ActorRef<Message>, incarnation: Incarnation) {
         let Some(living) = self.lives.remove(&incarnation) else { return };
         if let Some(slot) = &living.slot {
-            slot.empty();
+            match self.youngest_in(slot) {
+                Some(peer) => slot.fill(peer),
+                None => slot.empty(),
+            }
         }
         let reason = match &living.what {
             What::Launching(_) => return,
@@ -252,6 +259,15 @@ impl State {
             What::Nested(tree) => tree.exit().map_or(ExitReason::Unknown, |exit| exit.reason()),
         };
         self.feed(myself, Event::ChildExited { incarnation, reason }).await;
+    }
+
+    /// The youngest actor that is ready in a place: a dynamic supervisor's children share theirs.
+    fn youngest_in(&self, slot: &Arc<Slot>) -> Option<Arc<Peer>> {
+        let of_slot =
+            |living: &Living| living.slot.as_ref().is_some_and(|own| Arc::ptr_eq(own, slot));
+        let ready =
+            self.lives.iter().filter(|(_, living)| living.peer.is_some() && of_slot(living));
+        ready.max_by_key(|(incarnation, _)| **incarnation)?.1.peer.clone()
     }
 
     /// Lets a child's watchdog look at it.
