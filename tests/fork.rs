@@ -29,7 +29,10 @@ use full::a_lack_of_processes_is_an_error;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
-use own::a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone;
+use own::{
+    a_copy_has_no_part_in_a_supervision_tree,
+    a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone,
+};
 use procession::futures::{ReturnWhen, wait};
 use procession::{
     Connection, Context, Error, JoinError, Pipe, Pool, Process, ProcessPoolExecutor, StartError,
@@ -590,6 +593,7 @@ tests! {
     a_copy_that_lives_on_does_not_keep_names_or_the_fork_server
     handles_say_that_a_copy_was_made_by_the_users_own_fork
     a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone
+    a_copy_has_no_part_in_a_supervision_tree
     a_copy_leaves_the_others_connection_to_a_manager_alone
     a_copy_has_a_connection_of_its_own_to_a_python_manager
     an_owners_death_is_told_though_a_copy_of_it_lives_on

@@ -244,7 +244,8 @@ impl SupervisorRef {
     /// [`terminate_child`](Self::terminate_child) for one that is to stay down.
     ///
     /// # Errors
-    /// [`SupervisorError::GaveUp`] when it had given up before.
+    /// [`SupervisorError::GaveUp`] when it had given up before. In a copy of its process, which
+    /// a fork made, [`SupervisorError::Tree`]: it does not run there.
     pub fn stop(&self) -> Result<(), SupervisorError> {
         block_on(self.stop_async())
     }
@@ -257,7 +258,7 @@ impl SupervisorRef {
     /// # Cancel safety
     /// Dropping the future does not take the stop back.
     pub async fn stop_async(&self) -> Result<(), SupervisorError> {
-        outcome(self.tree.stop().await)
+        outcome(self.tree.stop().await?)
     }
 
     /// Waits until it has ended by itself: it gave up, or its significant children ended. Also
@@ -266,7 +267,7 @@ impl SupervisorRef {
     /// # Errors
     /// [`SupervisorError::GaveUp`].
     pub fn join(&self) -> Result<(), SupervisorError> {
-        outcome(block_on(self.tree.ended()))
+        block_on(self.join_async())
     }
 
     /// As [`join`](Self::join), without blocking the thread.
@@ -277,6 +278,7 @@ impl SupervisorRef {
     /// # Cancel safety
     /// Dropping the future ends only the wait.
     pub async fn join_async(&self) -> Result<(), SupervisorError> {
+        self.tree.own()?;
         outcome(self.tree.ended().await)
     }
 
@@ -299,6 +301,7 @@ impl SupervisorRef {
     /// # Cancel safety
     /// Dropping the future ends the wait; the signals stay handled, to no effect.
     pub async fn serve_async(&self) -> Result<(), SupervisorError> {
+        self.tree.own()?;
         outcome(self.tree.clone().serve().await.map_err(super::TreeError::Io)?)
     }
 

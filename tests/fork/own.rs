@@ -3,7 +3,7 @@
 use crate::{SOON, sleeper};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::ForkResult;
-use procession::{ChildSpec, StartMethod, Strategy, Supervisor, context};
+use procession::{ChildSpec, Process, StartMethod, Strategy, Supervisor, context};
 use std::time::{Duration, Instant};
 
 /// Such a copy is a program of its own, with no children but those that it starts.
@@ -48,4 +48,31 @@ pub(crate) fn a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone
     }
     let process = context(StartMethod::Spawn).spawn(original, ()).unwrap();
     assert!(process.result_timeout(SOON).unwrap());
+}
+
+/// A tree runs in the process that started it: its copy asks nobody, and waits for nobody.
+pub(crate) fn a_copy_has_no_part_in_a_supervision_tree() {
+    let sleepers =
+        || Supervisor::new(Strategy::OneForOne).child(ChildSpec::process("sleeper", sleeper, ()));
+    let tree = sleepers().child(ChildSpec::supervisor("nested", sleepers())).start().unwrap();
+    let captured = tree.clone();
+    let process = Process::fork(move || {
+        let own = Supervisor::new(Strategy::OneForOne)
+            .child(ChildSpec::process("sleeper", sleeper, ()))
+            .start()
+            .unwrap();
+        let nested = captured.supervisor("nested").unwrap();
+        let is_told = [captured.stop(), captured.join(), nested.stop(), nested.join()];
+        assert!(captured.terminate_child("sleeper").is_err());
+        assert!(captured.which_children().is_empty());
+        drop((captured, nested));
+        own.stop().unwrap();
+        is_told.map(|outcome| outcome.is_err())
+    })
+    .unwrap();
+    let outcome = process.result_timeout(SOON / 2);
+    process.kill().unwrap();
+    assert_eq!(outcome.unwrap(), [true; 4]);
+    assert_eq!(tree.count_children().active, 2);
+    tree.stop().unwrap();
 }

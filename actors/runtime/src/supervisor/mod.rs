@@ -128,6 +128,8 @@ impl SupervisorPlan {
 /// A running supervisor, as its users and its parent see it. It stays the same over the
 /// restarts of a nested supervisor.
 pub struct Tree {
+    /// The process whose it is: nothing of it runs in a copy of that one, which a fork made.
+    pid: u32,
     /// The ractor actor of this life; `None` between two.
     cell: Mutex<Option<ActorRef<Message>>>,
     slots: Mutex<HashMap<String, Arc<Slot>>>,
@@ -180,6 +182,7 @@ pub(crate) fn forget_inherited() {
 impl Tree {
     fn new() -> Arc<Self> {
         Arc::new(Self {
+            pid: std::process::id(),
             cell: Mutex::new(None),
             slots: Mutex::default(),
             nested: Mutex::default(),
@@ -390,8 +393,24 @@ impl Tree {
         self.tell(Message::Kill);
     }
 
+    /// Whether it is this process's own.
+    ///
+    /// # Errors
+    /// It is that of the process that this one is a copy of.
+    pub fn own(&self) -> Result<(), TreeError> {
+        if self.pid == std::process::id() {
+            return Ok(());
+        }
+        let why = "the supervisor is that of the process that this one is a copy of";
+        Err(io::Error::new(io::ErrorKind::Unsupported, why).into())
+    }
+
     /// Asks it to stop, and waits for the end of the life that was asked.
-    pub async fn stop(&self) -> SupervisorExit {
+    ///
+    /// # Errors
+    /// As [`own`](Self::own).
+    pub async fn stop(&self) -> Result<SupervisorExit, TreeError> {
+        self.own()?;
         let life = {
             let cell = lock(&self.cell);
             if let Some(cell) = &*cell {
@@ -399,16 +418,19 @@ impl Tree {
             }
             self.lives.borrow().begun
         };
-        self.end_of(life).await
+        Ok(self.end_of(life).await)
     }
 
-    /// Waits until it has ended; one that has another life before it, until that one has.
+    /// Waits until it has ended, if it is this process's own; one that has another life before it, until that one has.
     pub async fn ended(&self) -> SupervisorExit {
         let life = self.lives.borrow().begun.max(1);
         self.end_of(life).await
     }
 
     async fn end_of(&self, life: u64) -> SupervisorExit {
+        if self.own().is_err() {
+            return self.exit().unwrap_or(SupervisorExit::Shutdown);
+        }
         let mut lives = self.lives.subscribe();
         let exit = match lives.wait_for(|lives| lives.ended >= life).await {
             Ok(lives) => lives.exit.clone(),
@@ -424,6 +446,9 @@ impl Tree {
     }
 
     fn tell(&self, message: Message) {
+        if self.own().is_err() {
+            return;
+        }
         if let Some(cell) = &*lock(&self.cell) {
             // One that has ended drops the message, and what waits for an answer fails.
             let _ = cell.send_message(message);
