@@ -10,6 +10,7 @@ mod counted;
 mod ending;
 mod failures;
 mod healing;
+mod kills;
 mod progress;
 mod rows;
 #[path = "../util/mod.rs"]
