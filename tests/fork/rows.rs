@@ -1,10 +1,12 @@
 //! Fork's share of rows of conformance.md that other files show for the other methods.
 
-use crate::SOON;
+use crate::{SOON, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use procession::log::{LogLevel, log};
 use procession::{
-    Actor, Barrier, ChildSpec, ExclusiveArray, Pool, Process, Run, StartMethod, Stdio, Strategy,
-    Supervisor, context, methods,
+    Actor, Barrier, ChildSpec, ExclusiveArray, Pipe, Pool, Process, ProcessPoolExecutor, Run,
+    StartMethod, Stdio, Strategy, Supervisor, context, methods, parent_process,
 };
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -21,6 +23,11 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_copy_that_has_met_others_is_not_missed", a_copy_that_has_met_others_is_not_missed),
     ("a_slice_is_no_copys_as_well", a_slice_is_no_copys_as_well),
     ("what_is_supervised_is_no_copy", what_is_supervised_is_no_copy),
+    (
+        "an_executor_of_copies_has_all_of_them_at_once",
+        an_executor_of_copies_has_all_of_them_at_once,
+    ),
+    ("a_copys_copy_sees_its_parent_end", a_copys_copy_sees_its_parent_end),
 ];
 
 // proc-19
@@ -158,4 +165,46 @@ fn what_is_supervised_is_no_copy() {
         assert_eq!(asked.method_timeout(SOON).unwrap(), Some(StartMethod::Spawn), "{id}");
     }
     tree.stop().unwrap();
+}
+
+// exshut-08: they are there before the first call; successors of those that die are spawned.
+fn an_executor_of_copies_has_all_of_them_at_once() {
+    const WORKERS: usize = 3;
+    let builder = ProcessPoolExecutor::builder().max_workers(WORKERS);
+    let executor = builder.start_method(StartMethod::Fork).build().unwrap();
+    let copies = executor.pids();
+    assert_eq!(copies.len(), WORKERS);
+    let worker = || (std::process::id(), procession::current_process().start_method());
+    let (pid, method) = executor.submit(worker, ()).unwrap().result_timeout(SOON).unwrap();
+    assert!(copies.contains(&pid) && method == Some(StartMethod::Fork), "{pid} {method:?}");
+    for pid in &copies {
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    }
+    eventually("the dead are known to be", || {
+        !executor.pids().iter().any(|pid| copies.contains(pid))
+    });
+    let (pid, method) = executor.submit(worker, ()).unwrap().result_timeout(SOON).unwrap();
+    assert!(!copies.contains(&pid) && method == Some(StartMethod::Spawn), "{pid} {method:?}");
+    assert!(executor.shutdown_timeout(SOON, false).unwrap());
+    assert_eq!(executor.pids().len(), 0);
+}
+
+// proc-06
+fn a_copys_copy_sees_its_parent_end() {
+    let (receiver, sender) = Pipe::one_way().unwrap();
+    let child = Process::fork(move || {
+        let grandchild = move || {
+            let parent = parent_process().unwrap();
+            sender.send(&(false, parent.is_alive())).unwrap();
+            let ended = parent.join_timeout(SOON).unwrap();
+            sender.send(&(ended, parent.is_alive())).unwrap();
+        };
+        let grandchild = Process::fork_builder(grandchild).detached().start().unwrap();
+        grandchild.join_timeout(SOON + SOON).unwrap();
+    });
+    let child = child.unwrap();
+    assert_eq!(receiver.recv_timeout::<(bool, bool)>(SOON).unwrap(), (false, true));
+    child.terminate().unwrap();
+    assert_eq!(receiver.recv_timeout::<(bool, bool)>(SOON + SOON).unwrap(), (true, false));
+    assert!(child.join_timeout(SOON).unwrap());
 }
