@@ -250,7 +250,8 @@ fn settings() {
 }
 
 fn settings_check() {
-    for (method, backtrace) in METHODS.into_iter().flat_map(|by| [(by, "0"), (by, "1")]) {
+    let methods = METHODS.into_iter().chain([StartMethod::Fork]);
+    for (method, backtrace) in methods.flat_map(|by| [(by, "0"), (by, "1")]) {
         let mut command = command("settings_reach_grandchildren");
         command.env(METHOD, method.to_string());
         command.env("COLOUR", "blue").env("RUST_BACKTRACE", backtrace);
