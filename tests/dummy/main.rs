@@ -17,6 +17,7 @@ pub(crate) use real::*;
 
 #[path = "../queue/ends.rs"]
 mod ends;
+mod faults;
 #[path = "../queue/items.rs"]
 mod items;
 mod leaving;
