@@ -11,8 +11,10 @@ use crate::pool::Progress;
 use procession_runtime::pool::TaskError;
 use procession_runtime::sync::after;
 use procession_runtime::wait::block_on_by;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -28,7 +30,7 @@ const SLOW: Duration = Duration::from_millis(1);
 /// After an error the later results still come. Dropping it takes back what has not begun.
 pub struct Imap<'a, R: Send + 'static> {
     crew: Arc<Crew>,
-    source: Box<dyn FnMut() -> Part<R> + 'a>,
+    source: Source<'a, R>,
     is_ordered: bool,
     is_drawn: bool,
     most: usize,
@@ -43,18 +45,23 @@ pub struct Imap<'a, R: Send + 'static> {
     is_over: bool,
 }
 
-/// The next chunk.
-pub(super) enum Part<R> {
-    Submitted(Future<Chunk<R>>),
-    /// There are no more after it.
+/// Submits the next chunk, if there is one, and says how it went on.
+pub(super) type Source<'a, R> = Box<dyn FnMut() -> (Option<Future<Chunk<R>>>, Then) + 'a>;
+
+/// How the drawing of inputs went on.
+pub(super) enum Then {
+    More,
+    /// The inputs failed, or nothing can be submitted; there are no more.
     Failed(TaskError),
+    /// They panicked, which goes on in the caller; there are no more.
+    Panicked(Box<dyn Any + Send>),
     End,
 }
 
 impl<'a, R: Send + 'static> Imap<'a, R> {
     pub(super) fn new(
         crew: Arc<Crew>,
-        source: Box<dyn FnMut() -> Part<R> + 'a>,
+        source: Source<'a, R>,
         is_ordered: bool,
         progress: Progress,
     ) -> Self {
@@ -195,13 +202,13 @@ impl<'a, R: Send + 'static> Imap<'a, R> {
     fn fill(&mut self) -> bool {
         while !self.is_drawn && self.ahead.len() < self.most {
             let begun = Instant::now();
-            match (self.source)() {
-                Part::Submitted(part) => self.ahead.push_back(part),
-                Part::Failed(error) => {
-                    self.failure = Some(error);
-                    self.is_drawn = true;
-                }
-                Part::End => self.is_drawn = true,
+            let (part, then) = (self.source)();
+            self.ahead.extend(part);
+            self.is_drawn = !matches!(then, Then::More);
+            match then {
+                Then::More | Then::End => {}
+                Then::Failed(error) => self.failure = Some(error),
+                Then::Panicked(panic) => resume_unwind(panic),
             }
             if begun.elapsed() >= SLOW {
                 return true;

@@ -4,7 +4,7 @@
 //! and their order of results are those of [`Tasks`](crate::Tasks) of processes.
 
 use super::crew::{Call, Crew};
-use super::imap::{Imap, Part};
+use super::imap::{Imap, Then};
 use super::result::{AsyncResult, Cancel};
 use crate::error::{Error, Result};
 use crate::executor::{Future, Promise};
@@ -15,6 +15,7 @@ use procession_runtime::pool::TaskError;
 use procession_runtime::sync::lock;
 use std::any::{Any, type_name};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 /// The results of a chunk.
@@ -412,16 +413,15 @@ impl Tasks {
         };
         let tasks = self.clone();
         let source = Box::new(move || {
-            let chunk: Vec<T> = match items.by_ref().take(size).collect() {
-                Ok(chunk) => chunk,
-                Err(why) => return Part::Failed(TaskError::Input(why)),
-            };
-            if chunk.is_empty() {
-                return Part::End;
+            let (chunk, then) = draw(&mut items, size);
+            // As in Python, and with processes: a failure takes its chunk along.
+            if chunk.is_empty() || matches!(then, Then::Failed(_)) {
+                return (None, then);
             }
             match tasks.submit(chunk, call.clone()) {
-                Ok(part) => Part::Submitted(part),
-                Err(error) => Part::Failed(error),
+                Ok(part) => (Some(part), then),
+                Err(_) if matches!(then, Then::Panicked(_)) => (None, then),
+                Err(error) => (None, Then::Failed(error)),
             }
         });
         let progress = Progress::new(self.options.progress, None, total);
@@ -433,6 +433,26 @@ impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tasks").field("options", &self.options).finish_non_exhaustive()
     }
+}
+
+/// Draws the next inputs, so many. Says how that went on.
+fn draw<T>(
+    items: &mut impl Iterator<Item = std::result::Result<T, String>>,
+    size: usize,
+) -> (Vec<T>, Then) {
+    let mut chunk = Vec::new();
+    // Those before one whose drawing panics are not lost.
+    let drawn = catch_unwind(AssertUnwindSafe(|| {
+        while chunk.len() < size {
+            match items.next() {
+                Some(Ok(item)) => chunk.push(item),
+                Some(Err(why)) => return Then::Failed(TaskError::Input(why)),
+                None => return Then::End,
+            }
+        }
+        Then::More
+    }));
+    (chunk, drawn.unwrap_or_else(Then::Panicked))
 }
 
 /// The chunks of a `map_async`, the last of which puts all together.

@@ -2,11 +2,16 @@
 //! other files show for processes.
 
 use crate::util::{SOON, alone, alone_command, is_alone, run};
-use real::dummy::{Lock, Pipe, Pool, Process, Queue};
+use real::dummy::{Lock, Pipe, Pool, Process, Queue, TaskOptions};
 use real::{Event, Fd, LogLevel, log_to_stderr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+fn sqr(x: i64) -> i64 {
+    x * x
+}
 
 /// Row pool-25.
 #[test]
@@ -29,6 +34,30 @@ fn a_busy_pool_of_threads_that_is_dropped_says_so() {
     let warning = "a pool is dropped while it is busy; what has not begun is cancelled";
     assert_eq!(output.stderr.matches(warning).count(), 1, "{}", output.stderr);
     assert!(output.stderr.starts_with("[WARNING/MainProcess]"), "{}", output.stderr);
+}
+
+/// As with processes: what was drawn before the inputs panicked has its results.
+#[test]
+fn inputs_before_one_that_panics_are_not_lost() {
+    let pool = Pool::new(2).unwrap();
+    for chunksize in [1, 3, 100] {
+        let tasks = pool.with(TaskOptions::new().chunksize(chunksize));
+        let inputs = || (0..9_i64).inspect(|x| assert!(*x != 5, "no {x}"));
+        let maps = [tasks.imap(sqr, inputs()), tasks.imap_unordered(sqr, inputs())];
+        for mut lazy in maps.map(Result::unwrap) {
+            let (mut results, mut panics) = (Vec::new(), 0);
+            loop {
+                match catch_unwind(AssertUnwindSafe(|| lazy.next_timeout(SOON))) {
+                    Ok(Ok(Some(result))) => results.push(result.unwrap()),
+                    Ok(Ok(None)) => break,
+                    Ok(Err(error)) => panic!("{error} after {results:?}"),
+                    Err(_) => panics += 1,
+                }
+            }
+            results.sort_unstable();
+            assert_eq!((panics, results), (1, vec![0, 1, 4, 9, 16]), "chunks of {chunksize}");
+        }
+    }
 }
 
 /// Rows lock-01, lt-03.
