@@ -199,21 +199,33 @@ impl Crew {
 
     /// Has a task done. A thread is started if none is idle and there is room for one.
     pub(super) fn give(self: &Arc<Self>, task: Box<dyn Task>) -> Result<(), TaskError> {
-        let inner = &mut *lock(&self.inner);
+        let taken = self.take(&mut lock(&self.inner), task);
+        // It never began: this drop cancels it, and nobody has its future yet. Among its values
+        // are the user's, so the lock is free again.
+        taken.map_err(|(error, refused)| {
+            drop(refused);
+            error
+        })
+    }
+
+    /// As [`give`](Self::give); gives back what it does not take.
+    fn take(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        task: Box<dyn Task>,
+    ) -> Result<(), (TaskError, Option<Box<dyn Task>>)> {
         match &inner.phase {
             Phase::Running => {}
-            Phase::Closed => return Err(TaskError::NotRunning),
-            Phase::Broken(why) => return Err(TaskError::Broken(why.clone())),
+            Phase::Closed => return Err((TaskError::NotRunning, Some(task))),
+            Phase::Broken(why) => return Err((TaskError::Broken(why.clone()), Some(task))),
         }
         inner.queue.push_back(task);
         inner.unfinished += 1;
         if let Err(error) = self.hire_if_needed(inner)
             && inner.threads == 0
         {
-            // It never began: this drop cancels it, and nobody has its future yet.
-            drop(inner.queue.pop_back());
             inner.unfinished -= 1;
-            return Err(error.into());
+            return Err((error.into(), inner.queue.pop_back()));
         }
         self.work.notify_one();
         Ok(())

@@ -2,12 +2,14 @@
 //! other files show for processes.
 
 use crate::util::{SOON, alone, alone_command, is_alone, run};
-use real::dummy::{Lock, Pipe, Pool, Process, Queue, TaskOptions};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use real::dummy::{Lock, Pipe, Pool, Process, Queue, TaskOptions, ThreadPoolExecutor};
 use real::{Event, Fd, LogLevel, log_to_stderr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
 
 fn sqr(x: i64) -> i64 {
     x * x
@@ -58,6 +60,36 @@ fn inputs_before_one_that_panics_are_not_lost() {
             assert_eq!((panics, results), (1, vec![0, 1, 4, 9, 16]), "chunks of {chunksize}");
         }
     }
+}
+
+/// Asks its executor something when it is dropped.
+struct Asks(Arc<ThreadPoolExecutor>, mpsc::Sender<usize>);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        let _ = self.1.send(self.0.threads());
+    }
+}
+
+/// Nothing of the executor's is locked while it is dropped.
+#[test]
+fn a_call_that_no_thread_can_be_had_for_may_use_the_executor_when_it_is_dropped() {
+    let name =
+        "faults::a_call_that_no_thread_can_be_had_for_may_use_the_executor_when_it_is_dropped";
+    alone(name, || {
+        let memory = Resource::RLIMIT_AS;
+        let (soft, hard) = getrlimit(memory).unwrap();
+        let executor = Arc::new(ThreadPoolExecutor::new(1).unwrap());
+        let (tell, told) = mpsc::channel();
+        let asks = Asks(executor.clone(), tell);
+        // No room for the stack of a thread.
+        setrlimit(memory, 1 << 20, hard).unwrap();
+        let refused = executor.submit(move || asks.0.threads(), ());
+        setrlimit(memory, soft, hard).unwrap();
+        assert!(refused.is_err(), "{refused:?}");
+        assert_eq!(told.recv_timeout(SOON).unwrap(), 0);
+        assert_eq!(executor.submit(sqr, (3,)).unwrap().result_timeout(SOON).unwrap(), 9);
+    });
 }
 
 /// Rows lock-01, lt-03.
