@@ -20,6 +20,7 @@ const UNSAFE_ROOMS: &[&str] = &["actors/runtime/src/sys/", "benches/versus/sys/"
 
 /// Files elsewhere that say `unsafe`, and why.
 const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
+    ("examples/crashy/native.rs", "is the bad access that the example survives"),
     ("src/fork.rs", "asks the caller for a promise about other threads; has no unsafe block"),
     ("src/pipe.rs", "asks the caller who owns a descriptor's number; has no unsafe block"),
     ("tests/compile_fail/methods_receivers.rs", "shows that the macro refuses it"),
