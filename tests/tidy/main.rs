@@ -231,6 +231,11 @@ fn conformance_names_tests_that_exist() {
 }
 
 #[test]
+fn failures_names_tests_that_exist() {
+    expect_none(&pages::failure_faults(), "docs/failures.md names tests that exist");
+}
+
+#[test]
 fn the_protocols_tests_are_all_in_their_program() {
     expect_none(&pages::unlisted_tests(), "actors/protocols/tests/main.rs lists its neighbours");
 }

@@ -1,6 +1,6 @@
 //! Pages and manifests: what they name exists, and is as agreed.
 //!
-//! Owns the reading of docs/conformance.md, of links between pages, and of the lists of
+//! Owns the reading of docs/conformance.md and docs/failures.md, of links between pages, and of the lists of
 //! dependencies. It reads tables as lines of text.
 
 use crate::source::{files, read, root};
@@ -49,6 +49,29 @@ pub(crate) fn conformance_faults() -> Vec<String> {
         if status == "done" && named.is_empty() {
             found.push(format!("{id}: done, but no test shows it"));
         }
+    }
+    found
+}
+
+/// Cases of docs/failures.md that name no test, or one that there is not.
+pub(crate) fn failure_faults() -> Vec<String> {
+    let page = read("docs/failures.md").unwrap_or_default();
+    let mut found = Vec::new();
+    let rows = page.lines().filter(|line| line.starts_with("| F"));
+    let mut count = 0;
+    for line in rows {
+        count += 1;
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let (id, tests) = (cells[0], cells[cells.len() - 1]);
+        let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        if named.is_empty() {
+            found.push(format!("{id}: no test shows it"));
+        }
+        let faults = named.into_iter().filter_map(|test| find_test(test).err());
+        found.extend(faults.map(|why| format!("{id}: {why}")));
+    }
+    if count == 0 {
+        found.push("no case is found".into());
     }
     found
 }
