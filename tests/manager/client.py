@@ -183,6 +183,10 @@ def waits():
         c.notify_all()
     thread.join()
     assert done == ["waits", True], done
+    # Python's own proxies have it from 3.14 on.
+    assert not c._callmethod("locked")
+    with c:
+        assert c._callmethod("locked")
     with m.Condition(lock) as held:
         assert held and not lock.acquire(False)
 

@@ -210,7 +210,7 @@ pub fn methods(kind: &str) -> &'static [&'static str] {
         "set" => set::METHODS,
         "Queue" | "JoinableQueue" => waiting::QUEUE,
         "Lock" | "RLock" | "Semaphore" | "BoundedSemaphore" => &["acquire", "release", "locked"],
-        "Condition" => &["acquire", "release", "wait", "notify", "notify_all"],
+        "Condition" => &["acquire", "release", "locked", "wait", "notify", "notify_all"],
         "Event" => &["is_set", "set", "clear", "wait"],
         "Barrier" => &["__getattribute__", "wait", "abort", "reset"],
         "Iterator" => &["__next__", "send", "throw", "close"],

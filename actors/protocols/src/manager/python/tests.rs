@@ -4,7 +4,7 @@
 use super::{Answer, Args, Refused, Request, Step, Verb, make, methods, step};
 use crate::custody::ClientId;
 use crate::dynamic::{Dynamic, Exception, Token};
-use crate::manager::{Caller, Machine};
+use crate::manager::{Caller, Machine, Seed};
 use crate::pickle::{self, Limits};
 
 fn list(items: impl IntoIterator<Item = i64>) -> Dynamic {
@@ -172,6 +172,18 @@ fn what_waits_has_pythons_methods() {
     object.shows("acquire", vec![], "True");
     object.shows("release", vec![], "None");
     assert_eq!(object.say("release", vec![]).unwrap_err().class, "builtins.RuntimeError");
+    let seed = Seed::Lock { recursive: true };
+    let mut object = Object { kind: "Condition", machine: Machine::new(seed) };
+    assert!(methods("Condition").contains(&"locked"));
+    for (method, said) in [
+        ("locked", "False"),
+        ("acquire", "True"),
+        ("locked", "True"),
+        ("release", "None"),
+        ("locked", "False"),
+    ] {
+        object.shows(method, vec![], said);
+    }
     let mut object = Object::new("Barrier", vec![2.into()]);
     object.shows("__getattribute__", vec!["parties".into()], "2");
     object.shows("__getattribute__", vec!["broken".into()], "False");
