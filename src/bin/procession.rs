@@ -9,6 +9,7 @@ use procession::manager::{
     NamespaceProxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy,
 };
 use procession::{Address, Dynamic, LogLevel, Manager, ManagerBuilder, PythonPeers, log_to_stderr};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,12 +23,12 @@ Keeps objects for programs that know the key, Rust and Python ones, until SIGINT
 or until a Python program shuts it down. Prints where it serves.
 
   --address ADDRESS       HOST:PORT (0 is any free port), or the path of a Unix socket
-  --authkey-file FILE     where the key is; only its owner may be able to read it. A line
-                          break at its end does not belong to the key
+  --authkey-file FILE     where the key is; only its owner may be able to read it. One line
+                          break at its end, LF or CR LF, does not belong to the key
   --serve NAME=KIND,...   objects that are there under names: queue, joinable_queue, dict,
                           list, set, namespace, lock, rlock, semaphore, bounded_semaphore,
                           event. Rust programs get those of values as `QueueProxy<Dynamic>`
-                          and the like. May stand several times
+                          and the like. May stand several times; each name stands once
   --python-peers WHICH    off, sha256 (Python 3.12 and later; the default) or md5 (any)
 
 Exit code: 0 after an end in order, 1 when it could not serve, 2 for wrong arguments.";
@@ -81,6 +82,7 @@ fn run(args: Vec<String>) -> Result<(), Failure> {
 fn read(mut args: impl Iterator<Item = String>) -> Result<ManagerBuilder, Failure> {
     let (mut address, mut key_file) = (None, None);
     let mut builder = Manager::builder();
+    let mut names = BTreeSet::new();
     while let Some(option) = args.next() {
         let mut value = || {
             let missing = || Failure::Usage(format!("{option} needs a value"));
@@ -91,7 +93,7 @@ fn read(mut args: impl Iterator<Item = String>) -> Result<ManagerBuilder, Failur
             "--authkey-file" => key_file = Some(value()?),
             "--serve" => {
                 for object in value()?.split(',') {
-                    builder = offer(builder, object)?;
+                    builder = offer(builder, &mut names, object)?;
                 }
             }
             "--python-peers" => builder = builder.python_peers(peers(&value()?)?),
@@ -114,12 +116,20 @@ fn peers(which: &str) -> Result<PythonPeers, Failure> {
     }
 }
 
-/// Offers an object: `NAME=KIND`.
-fn offer(builder: ManagerBuilder, object: &str) -> Result<ManagerBuilder, Failure> {
+/// Offers an object, `NAME=KIND`, under a name that none of `names` has.
+fn offer(
+    builder: ManagerBuilder,
+    names: &mut BTreeSet<String>,
+    object: &str,
+) -> Result<ManagerBuilder, Failure> {
     let unfit = || Failure::Usage(format!("'{object}' is no NAME=KIND with a kind that there is"));
     let (name, kind) = object.split_once('=').ok_or_else(unfit)?;
     if name.is_empty() {
         return Err(unfit());
+    }
+    // The builder would take the last one, and the others would be gone without a word.
+    if !names.insert(name.to_owned()) {
+        return Err(Failure::Usage(format!("the name '{name}' is given twice")));
     }
     Ok(match kind {
         "queue" => builder.offer::<QueueProxy<Dynamic>>(name),
@@ -154,6 +164,9 @@ fn key(path: &str) -> Result<Vec<u8>, Failure> {
     file.take(LONGEST_KEY + 1).read_to_end(&mut key).map_err(failed)?;
     if key.ends_with(b"\n") {
         key.pop();
+        if key.ends_with(b"\r") {
+            key.pop();
+        }
     }
     if key.is_empty() || key.len() as u64 > LONGEST_KEY {
         return Err(Failure::Other(format!("the key file {path} has no key of a length that is")));

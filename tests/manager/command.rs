@@ -5,7 +5,7 @@ use crate::util::python::Python;
 use crate::util::{Folder, SOON, run, signal};
 use nix::sys::signal::Signal;
 use procession::manager::{DictProxy, QueueProxy};
-use procession::{Dynamic, Manager};
+use procession::{Dynamic, Manager, ManagerError};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -26,8 +26,12 @@ fn command(args: &[&str]) -> Command {
 }
 
 fn key_file(folder: &Folder, mode: u32) -> String {
-    let path = folder.file(format!("key-{mode:o}"));
-    std::fs::write(&path, "abracadabra\n").unwrap();
+    key_file_of(folder, mode, "abracadabra\n")
+}
+
+fn key_file_of(folder: &Folder, mode: u32, text: &str) -> String {
+    let path = folder.file(format!("key-{mode:o}-{}", text.len()));
+    std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     path
 }
@@ -82,10 +86,20 @@ fn mistakes_on_the_command_line_are_told() {
     let no_text = run(no_text);
     assert!(no_text.code == 2 && no_text.stderr.contains("is no text"), "{no_text:?}");
     let port = ["manager", "--address", "localhost:99999", "--authkey-file", &good];
-    let cases: [(&[&str], i32, &str); 7] = [
+    let twice = "the name 'a' is given twice";
+    let bare = key_file_of(&folder, 0o600, "\r\n");
+    let cases: [(&[&str], i32, &str); 10] = [
         (&[], 2, "a command is missing"),
         (&["manager"], 2, "--address is missing"),
         (&[&address[..], &[&good, "--serve", "x=nothing"]].concat(), 2, "'x=nothing' is no"),
+        (&[&address[..], &[&good, "--serve", "a=queue,a=dict"]].concat(), 2, twice),
+        (
+            &[&address[..], &[&good, "--serve", "a=queue,b=queue", "--serve", "c=list,a=queue"]]
+                .concat(),
+            2,
+            twice,
+        ),
+        (&[&address[..], &[&bare]].concat(), 1, "has no key of a length that is"),
         (&[&address[..], &[&good, "--python-peers", "md4"]].concat(), 2, "'md4' is none of"),
         (&port, 2, "\"99999\" is no port"),
         (&[&address[..], &[&open]].concat(), 1, "chmod 600"),
@@ -114,4 +128,46 @@ fn a_server_whose_words_nobody_reads_ends_in_order() {
     signal(server.0.id(), Signal::SIGTERM);
     assert_eq!(server.0.wait().unwrap().code(), Some(0));
     assert!(!std::fs::exists(&socket).unwrap());
+}
+
+/// One line break of either kind does not belong to the key; all else does.
+#[test]
+fn the_key_is_what_stands_before_the_line_break() {
+    let folder = Folder::new("line-breaks");
+    let cases: [(&str, &[u8]); 4] =
+        [("k", b"k"), ("ke\r\n", b"ke"), ("key\n\n", b"key\n"), ("keyed\r", b"keyed\r")];
+    for (text, key) in cases {
+        let (file, socket) = (key_file_of(&folder, 0o600, text), folder.file("socket"));
+        let args = ["manager", "--address", &socket, "--authkey-file", &file];
+        let mut server = Server(command(&args).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        drop(Manager::connect(socket.as_str(), key).unwrap());
+        signal(server.0.id(), Signal::SIGTERM);
+        assert_eq!(server.0.wait().unwrap().code(), Some(0), "{text:?}");
+    }
+}
+
+/// As Ctrl-C sends it.
+#[test]
+fn an_interrupt_is_an_end_in_order() {
+    let folder = Folder::new("interrupt");
+    let (key, socket) = (key_file(&folder, 0o600), folder.file("socket"));
+    let args = ["manager", "--address", &socket, "--authkey-file", &key, "--serve", "q=queue"];
+    let mut server = Server(command(&args).spawn().unwrap());
+    let mut out = BufReader::new(server.0.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let remote = Manager::connect(socket.as_str(), b"abracadabra").unwrap();
+    let queue = remote.get::<QueueProxy<Dynamic>>("q").unwrap();
+    // Somebody who waits does not keep it.
+    let waits = std::thread::spawn(move || queue.get_timeout(SOON));
+    signal(server.0.id(), Signal::SIGINT);
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "stopped\n");
+    assert!(!std::fs::exists(&socket).unwrap());
+    let gone = waits.join().unwrap();
+    assert!(matches!(gone, Err(ManagerError::OwnerGone { .. })), "{gone:?}");
 }
