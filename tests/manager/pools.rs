@@ -103,6 +103,31 @@ fn errors_and_limits_of_a_managed_pool_are_those_of_a_pool() {
     assert!(matches!(cancelled, Error::Task(TaskError::Cancelled)), "{cancelled}");
 }
 
+#[test]
+fn who_waits_for_a_result_without_a_limit_leaves_it_there() {
+    let manager = Manager::start().unwrap();
+    let pool = manager.pool(1).unwrap();
+    let goes_on = Event::new().unwrap();
+    let wait = |goes_on: Event| goes_on.wait_timeout(SOON).unwrap();
+    let result = pool.apply_async(wait, (goes_on.clone(),)).unwrap();
+    let (said, heard) = std::sync::mpsc::channel();
+    let waits = result.clone();
+    let waits = std::thread::spawn(move || {
+        waits.wait().unwrap();
+        said.send(waits.ready().unwrap()).unwrap();
+    });
+    assert!(heard.recv_timeout(Duration::from_millis(100)).is_err(), "nothing is there");
+    goes_on.set().unwrap();
+    assert!(heard.recv_timeout(SOON).unwrap());
+    waits.join().unwrap();
+    // One that is there is not waited for, and what failed is there too.
+    result.wait().unwrap();
+    assert!(result.get_timeout(SOON).unwrap());
+    let failed = pool.apply_async(inverse, (5,)).unwrap();
+    failed.wait().unwrap();
+    assert!(!failed.successful().unwrap());
+}
+
 /// What cannot be encoded.
 #[derive(Deserialize)]
 struct Stays;

@@ -199,13 +199,13 @@ pub(super) fn get<R: Carried>(result: u64, timeout: Option<Duration>) -> Outcome
     if timeout == Some(Duration::ZERO) { owed.take() } else { owed.wait(timeout, Owed::take) }
 }
 
-pub(super) fn wait<R: Carried>(result: u64, timeout: Duration) -> Outcome<bool> {
+pub(super) fn wait<R: Carried>(result: u64, timeout: Option<Duration>) -> Outcome<bool> {
     let owed = find::<Owed<R>>(result)?;
-    let limit = Some(timeout).filter(|limit| !limit.is_zero());
-    match limit {
-        None => Ok(owed.result.ready()),
-        limit => owed.wait(limit, |owed| Ok(owed.result.ready())),
+    // As for what is got.
+    if timeout == Some(Duration::ZERO) {
+        return Ok(owed.result.ready());
     }
+    owed.wait(timeout, |owed| Ok(owed.result.ready()))
 }
 
 pub(super) fn successful<R: Carried>(result: u64) -> Outcome<Option<bool>> {

@@ -288,12 +288,20 @@ impl<R: Carried> ResultProxy<R> {
         self.within(Some(timeout))?.ok_or(Error::Timeout)
     }
 
-    /// Waits until the result is there, at most for `timeout`: whether it is.
+    /// Waits until the result is there. It stays there.
+    ///
+    /// # Errors
+    /// [`Error::Manager`].
+    pub fn wait(&self) -> Result<()> {
+        self.result.run(kept::wait::<R>, (self.result.id, None)).map(drop)
+    }
+
+    /// As [`wait`](Self::wait), at most for `timeout`: whether it is there.
     ///
     /// # Errors
     /// [`Error::Manager`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
-        self.result.run(kept::wait::<R>, (self.result.id, timeout))
+        self.result.run(kept::wait::<R>, (self.result.id, Some(timeout)))
     }
 
     /// Whether the result is there.
