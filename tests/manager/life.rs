@@ -1,6 +1,7 @@
 //! How a manager lives: start, scope, shutdown, its starter's end.
 
-use crate::util::{Folder, SOON, lines, lives, note, until};
+use crate::util::{Folder, SOON, lines, lives, note, signal, until};
+use nix::sys::signal::Signal;
 use procession::manager::{DictProxy, Fault};
 use procession::{Manager, ManagerError, Process};
 use std::time::Duration;
@@ -36,6 +37,27 @@ fn a_dropped_manager_ends() {
     drop(manager);
     assert!(process.join_timeout(SOON).unwrap());
     assert_eq!(process.exitcode(), Some(0));
+}
+
+/// Row shm-08: Ctrl-C comes to all processes of a terminal, and the server is still needed then.
+#[test]
+fn an_interrupt_is_ignored_by_the_server() {
+    let manager = Manager::start().unwrap();
+    let list = manager.list([1]).unwrap();
+    let pid = manager.process().unwrap().pid().unwrap();
+    for n in 2..4 {
+        signal(pid, Signal::SIGINT);
+        // It answers behind the signal, with what it had before.
+        list.append(&n).unwrap();
+    }
+    // What is ignored is never pending, so it cannot come later either.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    let bit = 1 << (Signal::SIGINT as u32 - 1);
+    assert_ne!(u64::from_str_radix(ignored, 16).unwrap() & bit, 0, "{ignored}");
+    assert_eq!(list.to_vec().unwrap(), [1, 2, 3]);
+    manager.shutdown().unwrap();
+    assert_eq!(manager.process().unwrap().exitcode(), Some(0));
 }
 
 #[test]
