@@ -2,8 +2,8 @@
 
 use crate::channel::in_time;
 use crate::util::{METHODS, SOON};
-use procession::manager::{DictProxy, Fault, ListProxy, QueueProxy, Range};
-use procession::{Manager, ManagerError, Process, context};
+use procession::manager::{DictProxy, DynDict, Fault, ListProxy, QueueProxy, Range};
+use procession::{Dynamic, Manager, ManagerError, Process, context};
 use std::time::{Duration, Instant};
 
 fn slice(start: i64, stop: i64) -> Range {
@@ -105,6 +105,29 @@ fn a_dict_keeps_the_order_of_its_keys() {
     assert_eq!(dict.pop_item().unwrap(), None);
     let copy = manager.dict_of([("a".to_string(), 1)]).unwrap();
     assert_eq!(copy.items().unwrap(), [("a".to_string(), 1)]);
+}
+
+#[test]
+fn a_dict_of_plain_data_has_pythons_keys_here_and_in_a_child() {
+    let manager = Manager::start().unwrap();
+    let dict = manager.dyn_dict().unwrap();
+    dict.insert(1, "one").unwrap();
+    dict.insert(true, "still one").unwrap();
+    dict.insert("2", 2).unwrap();
+    dict.insert(0.25, ()).unwrap();
+    assert_eq!(dict.get(1.0).unwrap(), Some("still one".into()));
+    assert_eq!(dict.get(2).unwrap(), None, "a number is no text");
+    assert!(dict.contains_key(true).unwrap() && !dict.contains_key(()).unwrap());
+    let child = |dict: DynDict| {
+        dict.insert((), vec![Dynamic::from(1), "x".into()]).unwrap();
+        dict.pop(0.25).unwrap()
+    };
+    let child = Process::spawn(child, (dict.clone(),)).unwrap();
+    assert_eq!(child.result_timeout(SOON).unwrap(), Some(().into()));
+    assert_eq!(dict.keys().unwrap(), [1.into(), "2".into(), ().into()]);
+    assert_eq!(dict.get(()).unwrap().unwrap().to_string(), "[1, 'x']");
+    assert_eq!(dict.pop(0.25).unwrap(), None);
+    assert_eq!(dict.len().unwrap(), 3);
 }
 
 #[test]

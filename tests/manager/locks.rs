@@ -244,6 +244,39 @@ fn wait_for_waits_for_what_is_said() {
     lock.release().unwrap();
 }
 
+#[test]
+fn a_condition_stands_on_a_recursive_lock_that_is_there() {
+    let manager = Manager::start().unwrap();
+    let lock = manager.rlock().unwrap();
+    let (full, empty) =
+        (manager.condition_on_rlock(&lock).unwrap(), manager.condition_on_rlock(&lock).unwrap());
+    assert_ne!(full, empty);
+    // It is this lock, and a wait gives it up however often it was taken.
+    lock.acquire().unwrap();
+    full.acquire().unwrap();
+    let child = |lock: RLockProxy, full: ConditionProxy| {
+        assert!(lock.try_acquire().unwrap().is_none());
+        is(full.notify(), Fault::NotOwner);
+    };
+    run(Process::spawn(child, (lock.clone(), full.clone())));
+    let child = |full: ConditionProxy, empty: ConditionProxy| {
+        // To be had once the other one waits.
+        let _held = empty.lock().unwrap();
+        full.notify().unwrap();
+    };
+    let child = Process::spawn(child, (full.clone(), empty.clone()));
+    assert!(full.wait_timeout(SOON).unwrap());
+    run(child);
+    // Taken twice, as before.
+    for _ in 0..2 {
+        assert!(lock.locked().unwrap());
+        lock.release().unwrap();
+    }
+    assert!(!full.locked().unwrap());
+    is(lock.release(), Fault::NotHeld);
+    is(empty.wait(), Fault::NotOwner);
+}
+
 /// Passes a barrier so many times, and adds one to the results for each.
 fn pass(barrier: BarrierProxy, passed: ValueProxy<usize>, times: usize) {
     for round in 0..times {
