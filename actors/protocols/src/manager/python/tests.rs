@@ -157,6 +157,67 @@ fn containers_have_pythons_methods() {
     object.shows("get", vec![], "6");
 }
 
+/// What each operator gives and leaves, as `CPython`'s `set` and `dict` do. In place, a proxy of
+/// Python's takes itself for the result and looks at no answer.
+#[test]
+fn containers_have_pythons_operators() {
+    let set = |items: &[i64]| Dynamic::Set(items.iter().map(|&item| item.into()).collect());
+    let rows: [(&str, &[i64], &str, &str); 28] = [
+        ("__lt__", &[1, 2, 3], "True", "[1, 2]"),
+        ("__lt__", &[1, 2], "False", "[1, 2]"),
+        ("__lt__", &[1, 3, 4], "False", "[1, 2]"),
+        ("__le__", &[1, 2], "True", "[1, 2]"),
+        ("__le__", &[2], "False", "[1, 2]"),
+        ("__gt__", &[2], "True", "[1, 2]"),
+        ("__gt__", &[1, 2], "False", "[1, 2]"),
+        ("__gt__", &[], "True", "[1, 2]"),
+        ("__gt__", &[3], "False", "[1, 2]"),
+        ("__ge__", &[1, 2], "True", "[1, 2]"),
+        ("__ge__", &[1, 2, 3], "False", "[1, 2]"),
+        ("issubset", &[2, 1, 0], "True", "[1, 2]"),
+        ("issuperset", &[2], "True", "[1, 2]"),
+        ("issuperset", &[2, 3], "False", "[1, 2]"),
+        ("isdisjoint", &[3, 4], "True", "[1, 2]"),
+        ("isdisjoint", &[2, 3], "False", "[1, 2]"),
+        ("isdisjoint", &[], "True", "[1, 2]"),
+        ("__and__", &[2, 3], "{2}", "[1, 2]"),
+        ("__sub__", &[2, 3], "{1}", "[1, 2]"),
+        ("__xor__", &[2, 3], "{1, 3}", "[1, 2]"),
+        ("__iand__", &[2, 3], "None", "[2]"),
+        ("__iand__", &[], "None", "[]"),
+        ("__ior__", &[2, 3], "None", "[1, 2, 3]"),
+        ("__isub__", &[2, 3], "None", "[1]"),
+        ("__ixor__", &[2, 3], "None", "[1, 3]"),
+        ("__ixor__", &[1, 2], "None", "[]"),
+        ("symmetric_difference_update", &[2, 3], "None", "[1, 3]"),
+        ("symmetric_difference_update", &[], "None", "[1, 2]"),
+    ];
+    for (method, other, said, left) in rows {
+        let mut object = Object::new("set", vec![list([1, 2])]);
+        object.shows(method, vec![set(other)], said);
+        object.shows("__iter__", vec![], left);
+    }
+
+    let pair = |key: i64, value: &str| (Dynamic::from(key), Dynamic::from(value));
+    let other = || Dynamic::Dict(vec![pair(2, "B"), pair(3, "C")]);
+    let rows = [
+        ("__or__", "{1: 'a', 2: 'B', 3: 'C'}", "{1: 'a', 2: 'b'}"),
+        // The other one stands on the left: its order, and our values.
+        ("__ror__", "{2: 'b', 3: 'C', 1: 'a'}", "{1: 'a', 2: 'b'}"),
+        ("__ior__", "None", "{1: 'a', 2: 'B', 3: 'C'}"),
+    ];
+    for (method, said, left) in rows {
+        let pairs = Dynamic::Dict(vec![pair(1, "a"), pair(2, "b")]);
+        let mut object = Object::new("dict", vec![pairs]);
+        object.shows(method, vec![other()], said);
+        object.shows("copy", vec![], left);
+    }
+    for (method, backwards) in [("__iter__", false), ("__reversed__", true)] {
+        let found = step("dict", None, method, Args::new(vec![], vec![]));
+        assert_eq!(found, Ok(Step::Iterate { backwards }), "{method}");
+    }
+}
+
 #[test]
 fn what_waits_has_pythons_methods() {
     let mut object = Object::new("Queue", vec![1.into()]);
