@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Client
-from multiprocessing.managers import BaseManager, RemoteError, SyncManager
+from multiprocessing.managers import BaseManager, MakeProxyType, RemoteError, SyncManager
 
 KEY = b"abracadabra"
 
@@ -37,8 +37,8 @@ def offers():
     return manager
 
 
-def stock():
-    manager = SyncManager(AT, KEY)
+def stock(kind=SyncManager):
+    manager = kind(AT, KEY)
     manager.connect()
     # Proxies within values prove themselves with the key of the process.
     import multiprocessing
@@ -77,6 +77,8 @@ def containers():
     assert items[:] == [0, 9, 3, 4, 7] and items[-1] == 7 and items + [1] == [0, 9, 3, 4, 7, 1]
     items.sort(reverse=True)
     assert str(items) == "[9, 7, 4, 3, 0]" and items * 2 == items[:] * 2
+    backwards = reversed(items)
+    assert next(backwards) == 0 and list(backwards) == [3, 4, 7, 9]
     items *= 2
     assert len(items) == 10 and items.count(9) == 2 and items.index(7) == 1
     items.extend("ab")
@@ -115,6 +117,95 @@ def containers():
     a[0] = 9.25
     assert a[:] == [9.25, 2.5] and len(a) == 2
     print(m._number_of_objects(), flush=True)
+
+
+def in_place(name):
+    def method(self, other):
+        self._callmethod(name, (other,))
+        return self
+    return method
+
+
+IN_PLACE = ("__iand__", "__ior__", "__isub__", "__ixor__")
+
+
+class SetProxy(MakeProxyType("SetBase", (
+    "__and__", "__contains__", "__ge__", "__gt__", *IN_PLACE, "__iter__", "__le__", "__len__",
+    "__lt__", "__or__", "__rand__", "__ror__", "__rsub__", "__rxor__", "__sub__", "__xor__",
+    "add", "clear", "copy", "difference", "difference_update", "discard", "intersection",
+    "intersection_update", "isdisjoint", "issubset", "issuperset", "pop", "remove",
+    "symmetric_difference", "symmetric_difference_update", "union", "update",
+))):
+    """Python's own has it from 3.14 on."""
+
+
+class DictProxy(MakeProxyType("DictBase", (
+    "__getitem__", "__ior__", "__iter__", "__len__", "__or__", "__reversed__", "__ror__", "copy",
+))):
+    """The same for `|` and `reversed`."""
+
+
+for name in IN_PLACE:
+    setattr(SetProxy, name, in_place(name))
+DictProxy.__ior__ = in_place("__ior__")
+DictProxy._method_to_typeid_ = {"__iter__": "Iterator", "__reversed__": "Iterator"}
+
+
+class Modern(SyncManager):
+    pass
+
+
+Modern.register("set", proxytype=SetProxy)
+Modern.register("dict", proxytype=DictProxy)
+
+
+def sets():
+    m = stock(Modern)
+    s = m.set([1, 2, 2])
+    # It is a set over there: each operator by the wire's own method.
+    assert s.copy() == {1, 2} and type(s.copy()) is set and len(s) == 2 and 1 in s and 3 not in s
+    assert s | {3} == {1, 2, 3} and {3} | s == {1, 2, 3} and s & {2, 3} == {2} == {2, 3} & s
+    assert s - {2} == {1} and {2, 3} - s == {3} and s ^ {2, 3} == {1, 3} == {2, 3} ^ s
+    assert s < {1, 2, 3} and not s < {1, 2} and s <= {1, 2} and not s <= {1}
+    assert s > {1} and not s > {1, 2} and s >= {1, 2} and not s >= {3}
+    assert s.isdisjoint([3]) and not s.isdisjoint([2]) and s.isdisjoint([])
+    assert s.issuperset([2]) and not s.issuperset([2, 3]) and s.issubset(range(5))
+    same = s
+    s |= {3}
+    assert s is same and set(s) == {1, 2, 3}
+    # Over a copy, whatever becomes of the set.
+    rest = iter(s)
+    first = next(rest)
+    assert s.remove(2) is None
+    assert {first, *rest} == {1, 2, 3} and list(rest) == []
+    s.add(2)
+    s &= {2, 3, 4}
+    assert s.copy() == {2, 3}
+    s ^= {3, 5}
+    assert s.copy() == {2, 5}
+    s -= {5}
+    assert s.copy() == {2}
+    assert s.symmetric_difference_update([2, 7]) is None and s.copy() == {7}
+    assert s.union([1], (2,)) == {1, 2, 7} and s.difference([7]) == set()
+    assert s.add("x") is None and s.discard("gone") is None and s.remove("x") is None
+    assert raises(KeyError, s.remove, "x").args == ("x",)
+    assert s.pop() == 7
+    raises(KeyError, s.pop)
+    raises(TypeError, s.add, [])
+
+    d = m.dict([(1, "a"), (2, "b")])
+    assert d | {2: "B"} == {1: "a", 2: "B"} and {2: "B", 3: "C"} | d == {1: "a", 2: "b", 3: "C"}
+    assert list(d) == [1, 2] and list(reversed(d)) == [2, 1]
+    same = d
+    d |= {3: "c"}
+    assert d is same and d.copy() == {1: "a", 2: "b", 3: "c"}
+
+    # Of anything with items, and of nothing else; the manager lives on.
+    assert m.set({1}).copy() == m.set(d.copy().keys() - {2, 3}).copy() == {1} and not len(m.set())
+    error = raises(RemoteError, m.set, 1234)
+    assert "TypeError" in str(error), error
+    raises(RemoteError, m.set, [[]])
+    assert m.set("ab").copy() == {"a", "b"} and s.copy() == set()
 
 
 def waits():
@@ -203,6 +294,22 @@ def waits():
     assert sorted(places) == [0, 1] and b.parties == 2 and not b.broken
     b.abort()
     raises(threading.BrokenBarrierError, b.wait)
+    assert b.broken and b.n_waiting == 0
+    b.reset()
+    assert not b.broken
+    broken = []
+    thread = threading.Thread(target=lambda: broken.append(
+        raises(threading.BrokenBarrierError, b.wait, 30)))
+    thread.start()
+    soon = time.monotonic() + 30
+    while b.n_waiting == 0:
+        assert time.monotonic() < soon
+        time.sleep(0.001)
+    assert b.n_waiting == 1
+    # Who waits finds it broken, and it is new for others.
+    b.reset()
+    thread.join()
+    assert len(broken) == 1 and not b.broken and b.n_waiting == 0
 
 
 def offered():

@@ -41,6 +41,7 @@ fn python_has_all_stock_objects() {
     for address in ["127.0.0.1:0".to_owned(), folder.file("socket")] {
         let (manager, address) = served(&address);
         run("waits", &address).end();
+        run("sets", &address).end();
         // What is left is what the script still held when it asked.
         assert_eq!(run("containers", &address).rest().trim(), "8");
         manager.shutdown().unwrap();

@@ -94,6 +94,8 @@ impl Line {
             Answer::Unserializable(text) => {
                 Err(PythonError::Remote(format!("Unserializable message: {text}")))
             }
+            // Not one that is read: the class of Python's iterators is not in the table.
+            Answer::Iterator(items) => Ok(Dynamic::List(items)),
             Answer::Proxy(_, token) => Ok(Dynamic::Token(token)),
         }
     }

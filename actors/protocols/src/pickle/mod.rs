@@ -15,7 +15,7 @@ mod write;
 mod tests;
 
 pub use read::read;
-pub use write::write;
+pub use write::{write, write_iterator};
 
 /// What a pickle may cost its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

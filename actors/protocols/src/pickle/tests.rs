@@ -138,6 +138,20 @@ fn what_is_written_is_read() {
     }
 }
 
+/// As `pickle.dumps(("#RETURN", iter([1, "a"])), 4)` has it, but for memo and frame; it is not read.
+#[test]
+fn an_iterator_is_written_as_python_does() {
+    let bytes = write_iterator("#RETURN", &[1.into(), "a".into()]).unwrap();
+    let wanted = b"\x80\x04(\x8c\x07#RETURN\x8c\x08builtins\x8c\x04iter\x93(](K\x01\x8c\x01aetRt.";
+    assert_eq!(bytes, wanted);
+    assert_eq!(read_all(&bytes), Err(PickleError::Class("builtins.iter".into())));
+    let mut deep = Dynamic::None;
+    for _ in 0..Limits::default().depth {
+        deep = vec![deep].into();
+    }
+    assert!(matches!(write_iterator("", &[deep]), Err(PickleError::TooDeep(_))));
+}
+
 #[test]
 fn what_names_code_is_refused_on_both_ways() {
     let class = |name: &str| Err(PickleError::Class(name.into()));

@@ -1,8 +1,9 @@
 //! Writing pickles.
 //!
 //! Owns the form that goes out: protocol 4, which every Python from 3.4 on reads, without a
-//! memo. What is written names no class but those of the table, so that no peer can have
-//! another one run something by what it sends through here.
+//! memo. What is written names no class but those of the table and, where the library says so
+//! itself, `iter`, so that no peer can have another one run something by what it sends through
+//! here.
 
 use super::classes::{self, MANAGERS};
 use super::{Limits, PickleError};
@@ -17,6 +18,23 @@ pub fn write(value: &Dynamic) -> Result<Vec<u8>, PickleError> {
     let mut out = vec![0x80, 4];
     put(&mut out, value, 0)?;
     out.push(b'.');
+    Ok(out)
+}
+
+/// A pair of a word and an iterator over items, as a pickle: `(word, iter([..]))`, the form in
+/// which Python's own iterators travel.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_iterator(word: &str, items: &[Dynamic]) -> Result<Vec<u8>, PickleError> {
+    /// The depth of the items: within the pair, the arguments of `iter`, and a list.
+    const DEPTH: usize = 3;
+    let mut out = vec![0x80, 4, b'('];
+    put_str(&mut out, word);
+    put_global(&mut out, "builtins", "iter");
+    out.extend_from_slice(b"(]");
+    put_items(&mut out, items, b'e', DEPTH)?;
+    out.extend_from_slice(b"tRt.");
     Ok(out)
 }
 

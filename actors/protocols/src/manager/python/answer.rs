@@ -20,7 +20,7 @@ impl Then {
         Ok(match (self, reply) {
             (_, Reply::Fault(fault)) => return Err(exception_of(&fault)),
             (Self::Or(default), Reply::None) => default,
-            (Self::OrKey(key), Reply::None | Reply::Bool(false)) => {
+            (Self::OrKey(key) | Self::NothingOrKey(key), Reply::None | Reply::Bool(false)) => {
                 return Err(Exception { class: "builtins.KeyError".into(), args: vec![key] });
             }
             (Self::OrAttribute(name), Reply::None) => return Err(error("AttributeError", name)),
@@ -28,7 +28,7 @@ impl Then {
                 return Err(error("KeyError", "popitem(): dictionary is empty"));
             }
             (Self::Pair, Reply::Pairs(mut pairs)) => pairs.pop().map(pair).unwrap_or_default(),
-            (Self::Nothing, _) => Dynamic::None,
+            (Self::Nothing | Self::NothingOrKey(_), _) => Dynamic::None,
             (Self::IsZero, Reply::Number(number)) => (number == 0).into(),
             (Self::And(more), Reply::Values(values)) => Dynamic::List([values, more].concat()),
             (Self::Times(times), Reply::Values(values)) => {

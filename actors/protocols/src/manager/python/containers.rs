@@ -153,7 +153,7 @@ pub(super) fn dict(method: &str, mut args: Args) -> Result<Step, Refused> {
         "__setitem__" => (DictCall::Set(args.key("key")?, args.take("value")?), Then::Nothing),
         "__delitem__" => {
             let key = args.key("key")?;
-            (DictCall::Pop(key.clone()), Then::OrKey(key))
+            (DictCall::Pop(key.clone()), Then::NothingOrKey(key))
         }
         "pop" => {
             let key = args.key("key")?;

@@ -3,6 +3,7 @@
 //! Owns what each begins with.
 
 use super::args::{Args, Refused, error, int, items, pairs};
+use super::set::members;
 use crate::dynamic::{Dynamic, Exception};
 use crate::manager::Seed;
 
@@ -23,7 +24,7 @@ pub fn make(kind: &str, mut args: Args) -> Option<Result<Made, Refused>> {
     let seed = match kind {
         "list" => args.maybe("iterable").map_or(Ok(Vec::new()), items).map(Seed::List),
         "dict" => entries(&mut args).map(Seed::Dict),
-        "set" => args.maybe("iterable").map_or(Ok(Vec::new()), items).map(Seed::Set),
+        "set" => args.maybe("iterable").map_or(Ok(Vec::new()), members).map(Seed::Set),
         "Namespace" => {
             let named = args.names().into_iter().map(|(name, value)| (name.into(), value));
             Ok(Seed::Dict(named.collect()))

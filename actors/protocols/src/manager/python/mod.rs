@@ -72,6 +72,8 @@ pub enum Then {
     Or(Dynamic),
     /// What it says, but a `KeyError` of this where there is no such value.
     OrKey(Dynamic),
+    /// `None`, but a `KeyError` of this where there is no such value.
+    NothingOrKey(Dynamic),
     /// As the attribute of this name.
     OrAttribute(String),
     /// Whether the number is 0.
@@ -84,7 +86,9 @@ pub enum Then {
     Times(usize),
     /// A dict of the pairs, with these over them or, if it is so, below.
     Merged(Vec<(Dynamic, Dynamic)>, bool),
-    /// A list of the values, the last first.
+    /// An iterator over the values.
+    Iterator,
+    /// An iterator over the values, the last first.
     Backwards,
     /// A set of the values.
     Set,

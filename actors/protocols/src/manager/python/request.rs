@@ -5,6 +5,7 @@
 
 use super::args::Args;
 use crate::dynamic::{Dynamic, Exception, Token};
+use crate::pickle::{self, PickleError};
 
 /// A request: `(id, method, args, kwds)`.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,13 +120,27 @@ pub enum Answer {
     Unserializable(String),
     /// The result is an object of its own; its methods and its name.
     Proxy(Vec<String>, Token),
+    /// The result is an iterator over a copy of these.
+    Iterator(Vec<Dynamic>),
 }
 
 impl Answer {
     /// As it is sent.
+    ///
+    /// # Errors
+    /// [`PickleError`] for values that have no form there.
+    pub fn pickle(self) -> Result<Vec<u8>, PickleError> {
+        match self {
+            Self::Iterator(items) => pickle::write_iterator("#RETURN", &items),
+            answer => pickle::write(&answer.write()),
+        }
+    }
+
+    /// As plain data, which an iterator is not: as such it is a list.
     pub fn write(self) -> Dynamic {
         let (kind, value) = match self {
             Self::Return(value) => ("#RETURN", value),
+            Self::Iterator(items) => ("#RETURN", Dynamic::List(items)),
             Self::Error(exception) => ("#ERROR", Dynamic::Exception(exception)),
             Self::Traceback(text) => ("#TRACEBACK", text.into()),
             Self::Unserializable(text) => ("#UNSERIALIZABLE", text.into()),

@@ -53,13 +53,13 @@ pub(super) fn set(method: &str, mut args: Args) -> Result<Step, Refused> {
         "discard" => (SetCall::Remove(args.key("object")?), Then::Nothing),
         "remove" => {
             let key = args.key("object")?;
-            (SetCall::Remove(key.clone()), Then::OrKey(key))
+            (SetCall::Remove(key.clone()), Then::NothingOrKey(key))
         }
         "pop" => (SetCall::Pop, Then::OrKey("pop from an empty set".into())),
         "clear" => (SetCall::Clear, Then::Nothing),
         "copy" => (SetCall::Items, Then::Set),
-        // Python iterates over a copy of this.
-        "__iter__" => (SetCall::Items, Then::Itself),
+        // Over a copy, as an iterator of Python's that has been sent.
+        "__iter__" => (SetCall::Items, Then::Iterator),
         "__len__" => (SetCall::Len, Then::Itself),
         "__contains__" => (SetCall::Contains(args.key("object")?), Then::Itself),
         "issubset" | "__le__" => relate(&mut args, Relation::Subset)?,
@@ -85,7 +85,8 @@ pub(super) fn set(method: &str, mut args: Args) -> Result<Step, Refused> {
     Ok(Step::Call { call: Call::Set(call), limit_ms: None, then })
 }
 
-fn members(value: Dynamic) -> Result<Vec<Dynamic>, Exception> {
+/// What can be members of a set.
+pub(super) fn members(value: Dynamic) -> Result<Vec<Dynamic>, Exception> {
     items(value)?.into_iter().map(hashable).collect()
 }
 

@@ -212,6 +212,14 @@ fn containers_have_pythons_operators() {
         object.shows(method, vec![other()], said);
         object.shows("copy", vec![], left);
     }
+    for (kind, method, arg) in
+        [("set", "remove", 1.into()), ("dict", "__delitem__", Dynamic::from(1))]
+    {
+        let first = if kind == "set" { list([1]) } else { Dynamic::Dict(vec![pair(1, "a")]) };
+        let mut object = Object::new(kind, vec![first]);
+        object.shows(method, vec![arg.clone()], "None");
+        assert_eq!(object.say(method, vec![arg.clone()]).unwrap_err().args, [arg]);
+    }
     for (method, backwards) in [("__iter__", false), ("__reversed__", true)] {
         let found = step("dict", None, method, Args::new(vec![], vec![]));
         assert_eq!(found, Ok(Step::Iterate { backwards }), "{method}");

@@ -19,7 +19,7 @@ use super::proxy::Proxy;
 use super::stored::Stored;
 use super::{Watched, function};
 use crate::listener::Address;
-use procession_protocols::dynamic::{Dynamic, Token};
+use procession_protocols::dynamic::{Dynamic, Exception, Token};
 use procession_protocols::manager::python::{
     Answer, Args, Made, Refused, Verb, error, exception_of, kind_of, make,
 };
@@ -129,7 +129,9 @@ impl PythonDoor {
                 let methods = self.table.methods(&id).unwrap_or_default();
                 Answer::Return(Dynamic::Tuple(vec![id.into(), names(methods)]))
             }
-            Err(Refused::Raised(exception)) => Answer::Error(exception),
+            // Python's server answers whatever it raises itself by its text, which is a
+            // `RemoteError` over there; only methods of objects raise their exceptions.
+            Err(Refused::Raised(exception)) => Answer::Traceback(told(exception)),
             Err(Refused::NoSuchMethod) => {
                 Answer::Traceback(format!("KeyError: the manager offers nothing as '{name}'"))
             }
@@ -211,6 +213,16 @@ impl PythonDoor {
     /// What names an object, for a client.
     fn token(&self, typeid: &str, id: String) -> Token {
         Token { typeid: typeid.into(), address: Box::new(self.address.clone()), id }
+    }
+}
+
+/// The last line of an exception's traceback.
+fn told(exception: Exception) -> String {
+    let Exception { class, args } = exception;
+    let class = class.strip_prefix("builtins.").unwrap_or(&class);
+    match &args[..] {
+        [Dynamic::Str(text)] => format!("{class}: {text}"),
+        _ => format!("{class}: {}", Dynamic::Tuple(args)),
     }
 }
 

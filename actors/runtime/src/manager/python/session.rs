@@ -128,8 +128,8 @@ impl Session {
     }
 
     fn send(&self, answer: Answer) -> io::Result<()> {
-        let bytes = pickle::write(&answer.write())
-            .or_else(|error| pickle::write(&Answer::Unserializable(error.to_string()).write()));
+        let bytes =
+            answer.pickle().or_else(|error| Answer::Unserializable(error.to_string()).pickle());
         self.stream.send(&bytes.map_err(io::Error::other)?)
     }
 
@@ -286,7 +286,9 @@ impl Session {
             }
             return Answer::Unserializable(NATIVE.into()).into();
         };
+        let is_iterator = matches!(then, Then::Iterator | Then::Backwards);
         let answer = match then.answer(reply) {
+            Ok(Dynamic::List(items)) if is_iterator => Answer::Iterator(items),
             Ok(value) => Answer::Return(value),
             Err(exception) => Answer::Error(exception),
         };
