@@ -8,6 +8,7 @@
 
 mod attacks;
 mod python;
+mod users;
 #[path = "../util/mod.rs"]
 mod util;
 
