@@ -27,8 +27,10 @@ class Offers(BaseManager):
 
 for name in ("tasks", "results", "items", "lock", "typed", "nothing"):
     Offers.register(name)
-Offers.register("pairs", proxytype=SyncManager._registry["dict"][3])
-Offers.register("ns", proxytype=SyncManager._registry["Namespace"][3])
+for name in ("pairs", "typed_pairs"):
+    Offers.register(name, proxytype=SyncManager._registry["dict"][3])
+for name in ("ns", "typed_ns"):
+    Offers.register(name, proxytype=SyncManager._registry["Namespace"][3])
 
 
 def offers():
@@ -329,6 +331,15 @@ def offered():
     assert "only Rust programs read" in str(error), error
     # It is still there.
     assert m.typed().qsize() == 1
+    # What cannot be read can be taken out all the same.
+    d = m.typed_pairs()
+    raises(RemoteError, lambda: d["k"])
+    del d["k"]
+    assert raises(KeyError, d.__delitem__, "k").args == ("k",) and len(d) == 0
+    n = m.typed_ns()
+    raises(RemoteError, lambda: n.x)
+    del n.x
+    raises(AttributeError, n.__delattr__, "x")
     error = raises(RemoteError, m.nothing)
     assert "offers nothing as 'nothing'" in str(error), error
 

@@ -25,6 +25,8 @@ fn served(address: &str) -> (Manager, String) {
         .offer::<DictProxy<Dynamic, Dynamic>>("pairs")
         .offer::<Pairs>("items")
         .offer::<NamespaceProxy>("ns")
+        .offer::<DictProxy<Dynamic, (u8, u8)>>("typed_pairs")
+        .offer::<NamespaceProxy>("typed_ns")
         .start()
         .unwrap();
     let address = manager.address().unwrap().to_string();
@@ -61,6 +63,9 @@ fn python_and_rust_meet_at_what_is_offered() {
     let items = manager.get::<Pairs>("items").unwrap();
     items.append(&PlainData(("r".into(), 0))).unwrap();
     manager.get::<QueueProxy<(u8, u8)>>("typed").unwrap().put((1, 2)).unwrap();
+    let typed = manager.get::<DictProxy<Dynamic, (u8, u8)>>("typed_pairs").unwrap();
+    typed.insert(&"k".into(), &(1, 2)).unwrap();
+    manager.get::<NamespaceProxy>("typed_ns").unwrap().set("x", &(1u8, 2u8)).unwrap();
     for n in 0..10 {
         tasks.put(n).unwrap();
     }

@@ -12,6 +12,11 @@ use std::collections::HashSet;
 const MOST: usize = 1 << 24;
 
 impl Then {
+    /// Whether it says nothing of a value, whatever that is.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing | Self::NothingOrKey(_) | Self::NothingOrAttribute(_))
+    }
+
     /// What the client is answered.
     ///
     /// # Errors
@@ -23,12 +28,14 @@ impl Then {
             (Self::OrKey(key) | Self::NothingOrKey(key), Reply::None | Reply::Bool(false)) => {
                 return Err(Exception { class: "builtins.KeyError".into(), args: vec![key] });
             }
-            (Self::OrAttribute(name), Reply::None) => return Err(error("AttributeError", name)),
+            (Self::OrAttribute(name) | Self::NothingOrAttribute(name), Reply::None) => {
+                return Err(error("AttributeError", name));
+            }
             (Self::Pair, Reply::None) => {
                 return Err(error("KeyError", "popitem(): dictionary is empty"));
             }
             (Self::Pair, Reply::Pairs(mut pairs)) => pairs.pop().map(pair).unwrap_or_default(),
-            (Self::Nothing | Self::NothingOrKey(_), _) => Dynamic::None,
+            (this, _) if this.is_nothing() => Dynamic::None,
             (Self::IsZero, Reply::Number(number)) => (number == 0).into(),
             (Self::And(more), Reply::Values(values)) => Dynamic::List([values, more].concat()),
             (Self::Times(times), Reply::Values(values)) => {

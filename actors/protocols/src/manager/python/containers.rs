@@ -202,7 +202,7 @@ pub(super) fn dict(method: &str, mut args: Args) -> Result<Step, Refused> {
         }
         "__delattr__" => {
             let name = args.text("name")?;
-            (DictCall::Pop(name.as_str().into()), Then::OrAttribute(name))
+            (DictCall::Pop(name.as_str().into()), Then::NothingOrAttribute(name))
         }
         _ => return Err(Refused::NoSuchMethod),
     };

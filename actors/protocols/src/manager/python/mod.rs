@@ -76,6 +76,8 @@ pub enum Then {
     NothingOrKey(Dynamic),
     /// As the attribute of this name.
     OrAttribute(String),
+    /// `None`, but an `AttributeError` of this where there is no such value.
+    NothingOrAttribute(String),
     /// Whether the number is 0.
     IsZero,
     /// Its text, after this in front.

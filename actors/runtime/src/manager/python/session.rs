@@ -277,6 +277,11 @@ impl Session {
             self.tell(object, Call::Barrier(BarrierCall::Abort));
             return Answer::Error(exception_of(&Fault::Broken)).into();
         }
+        // What is not given need not be such that it can be.
+        let reply = match reply {
+            Reply::Value(_) if then.is_nothing() => Reply::Done,
+            reply => reply,
+        };
         let plain =
             reply.try_map(&mut |value: Stored| value.as_plain().map(Cow::into_owned).ok_or(()));
         let Ok(reply) = plain else {
