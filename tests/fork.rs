@@ -12,6 +12,8 @@ mod full;
 mod harness;
 #[path = "fork/own.rs"]
 mod own;
+#[path = "fork/pipes.rs"]
+mod pipes;
 #[path = "util/python.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod python;
@@ -33,10 +35,11 @@ use own::{
     a_copy_has_no_part_in_a_supervision_tree,
     a_copy_made_by_the_users_own_fork_leaves_the_others_children_alone,
 };
+use pipes::{a_copy_receives_what_its_parent_has_not, ends_of_pipes_are_captured};
 use procession::futures::{ReturnWhen, wait};
 use procession::{
-    Connection, Context, Error, JoinError, Pipe, Pool, Process, ProcessPoolExecutor, StartError,
-    StartMethod, Stdio, TaskError, context,
+    Context, Error, JoinError, Pool, Process, ProcessPoolExecutor, StartError, StartMethod, Stdio,
+    TaskError, context,
 };
 use procession_runtime::wait::block_on;
 use std::os::fd::AsFd;
@@ -73,20 +76,6 @@ fn a_closure_keeps_what_it_captured() {
     assert_eq!(process.result_timeout(SOON).unwrap(), [1, 2, 3, 4]);
     assert_eq!(*shared.lock().unwrap(), [1, 2, 3], "memory is copied, not shared");
     assert_eq!(Arc::strong_count(&shared), 1, "the parent's copy of the closure is dropped");
-}
-
-/// Messages that were seen together are received one by one, by whoever comes, though the
-/// copy has inherited what its parent knew of them.
-fn a_copy_receives_what_its_parent_has_not() {
-    let (near, far) = Pipe::duplex().unwrap();
-    (0..6).for_each(|i: u32| far.send(&i).unwrap());
-    let receive = |end: &Connection| end.recv_timeout::<u32>(SOON).unwrap();
-    assert_eq!([receive(&near), receive(&near)], [0, 1]);
-    let theirs = near.clone();
-    let process = Process::fork(move || [receive(&theirs), receive(&theirs)]).unwrap();
-    assert_eq!(process.result_timeout(SOON).unwrap(), [2, 3]);
-    assert_eq!([receive(&near), receive(&near)], [4, 5]);
-    assert!(!near.poll().unwrap());
 }
 
 fn a_function_and_its_arguments_travel_as_by_every_method() {
@@ -535,30 +524,6 @@ fn a_copy_that_lives_on_does_not_keep_names_or_the_fork_server() {
         let copy = nix::unistd::Pid::from_raw(copy().cast_signed());
         nix::sys::signal::kill(copy, nix::sys::signal::Signal::SIGKILL).unwrap();
     }
-}
-
-/// Both processes hold both ends: what one has only looked at is the other's to take.
-fn ends_of_pipes_are_captured() {
-    let (ours, theirs) = procession::Pipe::duplex().unwrap();
-    for word in [b"1", b"2", b"3", b"4"] {
-        ours.send_bytes(word).unwrap();
-    }
-    assert_eq!(theirs.recv_bytes().unwrap(), b"1");
-    let end = theirs.clone();
-    let process = Process::fork(move || {
-        let got = [end.recv_bytes().unwrap(), end.recv_bytes().unwrap()];
-        end.send_bytes(b"from the copy").unwrap();
-        got
-    });
-    assert_eq!(process.unwrap().result_timeout(SOON).unwrap(), [b"2", b"3"]);
-    assert_eq!(theirs.recv_bytes_timeout(SOON).unwrap(), b"4");
-    assert_eq!(ours.recv_bytes_timeout(SOON).unwrap(), b"from the copy");
-    // As an argument, an end is copied as by every method.
-    let echo = |end: procession::Connection| end.send_bytes(&end.recv_bytes().unwrap()).unwrap();
-    let process = fork().spawn(echo, (theirs,)).unwrap();
-    ours.send_bytes(b"again").unwrap();
-    assert_eq!(ours.recv_bytes_timeout(SOON).unwrap(), b"again");
-    assert!(process.join_timeout(SOON).unwrap());
 }
 
 macro_rules! tests {
