@@ -237,7 +237,8 @@ impl<A: Handler> ActorRef<A> {
     /// this one, counts as a reference as long as it is there. For an actor in another process
     /// that was never used from here this waits until there is a way to it, at most for five
     /// seconds. How a process has ended that is no child of this one, only the kernel can tell,
-    /// from Linux 6.15 on; before, the reason is [`ExitReason::Unknown`].
+    /// from Linux 6.15 on; before, the reason is
+    /// [`Unknown`](procession_protocols::exit::ExitReason::Unknown).
     ///
     /// # Errors
     /// [`CallError::Unreachable`]: there is no way to watch it.
