@@ -25,7 +25,7 @@ pub fn write(value: &Dynamic) -> Result<Vec<u8>, PickleError> {
 /// which Python's own iterators travel.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_iterator(word: &str, items: &[Dynamic]) -> Result<Vec<u8>, PickleError> {
     /// The depth of the items: within the pair, the arguments of `iter`, and a list.
     const DEPTH: usize = 3;
