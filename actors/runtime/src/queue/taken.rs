@@ -87,10 +87,12 @@ impl Inner {
         if taken < held.count {
             // Others were given the rest meanwhile.
             held.count = taken;
-            hand.inspect(|hand| page.hands().set(*hand, held));
             if taken == 0 {
+                // Nobody else will: the hand would be in use for ever.
+                hand.inspect(|hand| page.hands().close(*hand));
                 return Ok(None);
             }
+            hand.inspect(|hand| page.hands().set(*hand, held));
         }
         let (mut len, mut has_fds) = (0, false);
         for _ in 0..held.count {
