@@ -421,7 +421,8 @@ impl Tree {
         Ok(self.end_of(life).await)
     }
 
-    /// Waits until it has ended, if it is this process's own; one that has another life before it, until that one has.
+    /// Waits until it has ended; one that has another life before it, until that one has. What is
+    /// not this process's own is not waited for.
     pub async fn ended(&self) -> SupervisorExit {
         let life = self.lives.borrow().begun.max(1);
         self.end_of(life).await
