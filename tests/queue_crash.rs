@@ -363,6 +363,39 @@ fn at_each_point_of_a_get_what_it_took_comes_back_or_is_returned() {
     }
 }
 
+/// More than a process has hands: each says of a call what it is about to take.
+const HANDS_AND_MORE: u32 = 60;
+
+/// Stops each time when it is about to take an item, and gets the next one; then ends itself
+/// with one.
+fn comes_too_late(queue: Queue<u32>, told: Queue<u32>) {
+    for _ in 0..HANDS_AND_MORE {
+        points::arm(Point::Reached, Signal::SIGSTOP);
+        told.put(queue.get().unwrap()).unwrap();
+    }
+    points::arm(Point::Taken, Signal::SIGKILL);
+    drop(queue.get());
+}
+
+#[test]
+fn what_a_consumer_came_too_late_for_costs_it_nothing() {
+    let (queue, told) = (Queue::<u32>::new().unwrap(), Queue::<u32>::new().unwrap());
+    let child = Process::spawn(comes_too_late, (queue.clone(), told.clone())).unwrap();
+    let pid = child.pid().unwrap();
+    for round in 0..HANDS_AND_MORE {
+        queue.put(round).unwrap();
+        until("it is stopped", || util::state(pid) == Some('T'));
+        assert_eq!(queue.get_timeout(SOON).unwrap(), round, "it is taken back");
+        signal(pid, Signal::SIGCONT);
+        queue.put(round).unwrap();
+        assert_eq!(told.get_timeout(SOON).unwrap(), round);
+    }
+    queue.put(HANDS_AND_MORE).unwrap();
+    assert!(child.join_timeout(SOON).unwrap());
+    assert_eq!(child.exitcode(), Some(-9));
+    assert_eq!(queue.get_timeout(SOON).unwrap(), HANDS_AND_MORE, "it had it in a hand");
+}
+
 #[test]
 fn a_stopped_consumer_that_waits_keeps_nobody_waiting() {
     let queue = Queue::<u32>::new().unwrap();
