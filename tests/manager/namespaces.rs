@@ -23,8 +23,10 @@ const HERE: &str = "10.77.0.1";
 const THERE: &str = "10.77.0.2";
 const SHORT: Duration = Duration::from_millis(300);
 
-/// After a cut of at most so long a connection that had something to send tries again before
-/// [`PEER_SILENCE`] is over: it does so after 0.2 s, and each time after twice as long.
+/// After a cut of at most so long a connection that had something to send goes on. Linux gives
+/// one up before [`PEER_SILENCE`] is over if its own link drops what is sent: after 15 tries
+/// half a second apart. A link whose peer is down does so until the system has taken note of
+/// that, which on a busy machine takes seconds.
 const BRIEF: Duration = Duration::from_secs(5);
 
 /// A server has so much longer than a caller's patience.

@@ -36,7 +36,9 @@ const ASKED_EVERY: Duration = Duration::from_secs(5);
 const ASKED_TIMES: u32 = 4;
 
 /// A TCP peer that acknowledges nothing for so long is gone, and its connection ends: so a
-/// cut link ends each wait for what was to come over it.
+/// cut link ends each wait for what was to come over it. Where this machine's own link drops
+/// what is sent, Linux gives up sooner: after `net.ipv4.tcp_retries2` tries (15), half a second
+/// apart.
 pub const SILENCE: Duration = Duration::from_secs(30);
 
 /// Whose process is at the other end of a Unix socket, by the kernel's word. It says who
