@@ -261,6 +261,7 @@ static const struct row ROWS[] = {
     {"manager_tcp_dict_set_4", tcp_four},
     {"manager_tcp_dict_get_4", tcp_four}, {"manager_tcp_list_append_4", tcp_four},
     {"manager_tcp_queue_4", tcp_four_pairs}, {"manager_tcp_value_set_4", tcp_four},
+    {"manager_tcp_own_call_4", tcp_four},
     {"manager_pipelined", many}, {"manager_tcp_pipelined", tcp_many},
     {"manager_connect", unix_connect}, {"manager_tcp_connect", tcp_connect},
     {"manager_start", start},

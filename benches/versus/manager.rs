@@ -61,6 +61,7 @@ const ROWS: &[Row] = &[
     of_four("manager_tcp_list_append_4"),
     of_four("manager_tcp_queue_4"),
     of_four("manager_tcp_value_set_4"),
+    Row { targets: &[Target::RateOfRaw(0.6)], ..of_four("manager_tcp_own_call_4") },
     // Many calls under way, from one process; raw are 64 messages in a write.
     Row {
         ours: Share::new(60_000, 500),
