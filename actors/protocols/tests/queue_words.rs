@@ -164,9 +164,10 @@ fn what_is_taken_is_in_a_hand_or_returned() {
         let client = {
             let page = page.clone();
             thread::spawn(move || {
-                let hand = Hands(&*page).open(Held { first: 0, count: 2 }).unwrap();
-                let (first, count) = Cursor(&page.cursor).take_many(2).unwrap_or_default();
-                Hands(&*page).set(hand, Held { first, count });
+                let held = Held { first: 0, count: 2 };
+                let hand = Hands(&*page).open(held).unwrap();
+                let (_, count) = Cursor(&page.cursor).take_many(2).unwrap_or_default();
+                Hands(&*page).narrow(hand, held, count);
                 page.returns(hand, (1 << count) - 1);
             })
         };

@@ -90,6 +90,17 @@ impl<P: Places + ?Sized> Hands<'_, P> {
         self.0.hand(hand).store(held.word());
     }
 
+    /// Client, after it took fewer than it had a hand for: others were given the rest. When they
+    /// were given all, the hand is free again: the call has nothing to return, so nobody else
+    /// would close it.
+    pub fn narrow(&self, hand: usize, held: Held, taken: u32) {
+        if taken == 0 {
+            self.close(hand);
+        } else {
+            self.set(hand, Held { count: taken, ..held });
+        }
+    }
+
     /// Client: the first `count` of what a hand holds get one of their own. `None` when none
     /// is free: then they are in no hand.
     pub fn part(&self, hand: usize, held: Held, count: u32) -> Option<usize> {
@@ -169,5 +180,21 @@ mod tests {
         assert_eq!(hands.held().unwrap(), [Held { first: u32::MAX, count: 1 }]);
         hands.close(other);
         assert_eq!(hands.held().unwrap(), []);
+    }
+
+    #[test]
+    fn a_call_that_came_too_late_for_all_costs_no_hand() {
+        let words = Two::default();
+        let hands = Hands(&words);
+        for first in 1..9 {
+            let held = Held { first, count: 2 };
+            let hand = hands.open(held).unwrap();
+            hands.narrow(hand, held, 0);
+            assert_eq!(hands.held().unwrap(), []);
+        }
+        let held = Held { first: 9, count: 2 };
+        let hand = hands.open(held).unwrap();
+        hands.narrow(hand, held, 1);
+        assert_eq!(hands.held().unwrap(), [Held { first: 9, count: 1 }]);
     }
 }

@@ -290,7 +290,10 @@ impl World {
             self.dies(client);
             return true;
         }
-        Hands(&*page).set(hand, held);
+        if held.count < most {
+            let wanted = Held { first: lent.taken, count: most };
+            Hands(&*page).narrow(hand, wanted, held.count);
+        }
         page.calls.push_back(Call { hand, held, things });
         if fate == Fate::Held {
             self.dies(client);

@@ -86,13 +86,11 @@ impl Inner {
         points::reach(Point::Taken);
         if taken < held.count {
             // Others were given the rest meanwhile.
-            held.count = taken;
+            hand.inspect(|hand| page.hands().narrow(*hand, held, taken));
             if taken == 0 {
-                // Nobody else will: the hand would be in use for ever.
-                hand.inspect(|hand| page.hands().close(*hand));
                 return Ok(None);
             }
-            hand.inspect(|hand| page.hands().set(*hand, held));
+            held.count = taken;
         }
         let (mut len, mut has_fds) = (0, false);
         for _ in 0..held.count {
