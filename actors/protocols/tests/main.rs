@@ -15,6 +15,8 @@ mod pool_bell;
 mod pool_model;
 #[path = "queue_model/main.rs"]
 mod queue_model;
+#[path = "queue_states/main.rs"]
+mod queue_states;
 mod queue_words;
 #[path = "supervision/main.rs"]
 mod supervision;

@@ -32,7 +32,7 @@ pub trait Places {
 
 /// What one hand holds: items by their number in the order of taking, modulo 2^32. Of these,
 /// those that have not been taken are nobody's.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Held {
     /// The first one.
     pub first: u32,

@@ -25,7 +25,7 @@ pub trait Item: Clone {
 }
 
 /// An item in the queue, or a run of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry<I> {
     /// The item.
     pub item: I,
@@ -54,7 +54,7 @@ impl<I: Item> Entry<I> {
 }
 
 /// A row of items.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Line<I> {
     entries: VecDeque<Entry<I>>,
     len: usize,

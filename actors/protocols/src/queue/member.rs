@@ -8,7 +8,7 @@ use super::line::Line;
 use super::{Entry, Item, LEND_ITEMS, LEND_MOST};
 use std::collections::VecDeque;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Member<I> {
     /// Lent and, as far as the owner knows, not taken; the oldest first. Changed by the
     /// methods below.

@@ -84,7 +84,7 @@ pub trait Streams<I> {
 }
 
 /// What the host is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Effect<I> {
     /// A waiter has its item.
     Deliver(Waiter, Entry<I>),
@@ -97,7 +97,7 @@ pub enum Effect<I> {
 }
 
 /// Who holds a leased item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// The owner's own process.
     Owner,
@@ -106,7 +106,7 @@ pub enum Holder {
 }
 
 /// How a queue is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub struct Options {
     /// Most items in it; `None` for no bound.
     pub capacity: Option<u64>,
@@ -136,7 +136,7 @@ pub enum Refusal {
 #[error("task_done() called too many times")]
 pub struct TooManyDone;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Shut {
     /// What is there can be got.
     Draining,
@@ -144,20 +144,20 @@ enum Shut {
     Dropping,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 struct Getter {
     who: Who,
     lease: Option<Holder>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
     Waiter(Waiter),
     Client(Client),
 }
 
 /// The state of one queue, at its owner.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub struct Machine<I> {
     options: Options,
     ready: Line<I>,

@@ -1,7 +1,8 @@
 //! The queue's machine in a world of chance: producers, consumers, deaths at every step.
 //!
 //! Owns the histories. Proptest, because a failing history shrinks to the few steps that
-//! matter and its seed repeats it; the words themselves are explored whole under loom
+//! matter and its seed repeats it. All of this is by chance; machine and words together are
+//! explored whole in small worlds (`queue_states`), the words alone under loom
 //! (`queue_words.rs`). Neighbour: `world` plays the clients and keeps the accounts.
 #![allow(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
 

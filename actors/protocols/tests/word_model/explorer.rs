@@ -108,7 +108,7 @@ impl<W: Debug> Debug for Trace<'_, W> {
 }
 
 /// 128 bits stand for a state: two different ones that share them would be one in 10^26.
-fn key<W: Hash>(state: &W) -> u128 {
+pub(crate) fn key<W: Hash>(state: &W) -> u128 {
     let mut key = Key::default();
     state.hash(&mut key);
     u128::from(key.0) << 64 | u128::from(key.1)
