@@ -228,10 +228,12 @@ check() {
 
 # Kills, so many times, all that a program has started which runs under `timeout`.
 kill_children_of() {
-    local timeout=$1 times=$2
+    local timeout=$1 times=$2 program
     while ((times-- > 0)); do
         sleep 0.1
-        ps -o pid= --ppid "$(ps -o pid= --ppid "$timeout" || true)" 2>/dev/null |
+        # A short number comes with blanks before it, which make it no number for --ppid.
+        program=$(ps -o pid= --ppid "$timeout" | tr -d ' ' || true)
+        ps -o pid= --ppid "$program" 2>/dev/null |
             xargs --no-run-if-empty kill -KILL 2>/dev/null || true
     done
 }
