@@ -25,6 +25,9 @@ pub(super) struct Queue<V> {
     out: BTreeMap<Ticket, Out<V>>,
     /// How many items were put and not said to be done.
     unfinished: u64,
+    /// So many of the items that are on their way were said to be done. Which of them, those
+    /// will tell that arrive.
+    done_on_the_way: usize,
     joining: VecDeque<(Ticket, ClientId)>,
     is_shut_down: bool,
 }
@@ -79,6 +82,7 @@ impl<V: Value> Queue<V> {
             putting: VecDeque::new(),
             out: BTreeMap::new(),
             unfinished: 0,
+            done_on_the_way: 0,
             joining: VecDeque::new(),
             is_shut_down: false,
         }
@@ -106,9 +110,15 @@ impl<V: Value> Queue<V> {
                 return self.settle(due);
             }
             QueueCall::Kept(number) => {
-                match self.out.get_mut(&number).filter(|out| out.client == client) {
-                    Some(out) if self.joinable => out.is_on_its_way = false,
-                    Some(_) => drop(self.out.remove(&number)),
+                let out = self.out.get_mut(&number);
+                match out.filter(|out| out.client == client && out.is_on_its_way) {
+                    Some(out) if self.joinable && self.done_on_the_way == 0 => {
+                        out.is_on_its_way = false;
+                    }
+                    Some(_) => {
+                        self.done_on_the_way -= usize::from(self.joinable);
+                        self.out.remove(&number);
+                    }
                     None => {}
                 }
                 Reply::Done
@@ -173,17 +183,28 @@ impl<V: Value> Queue<V> {
     }
 
     /// An item is done: the one that this client has had for longest, or that anybody has had,
-    /// since who got it may have given it to another to do. One that is on its way only if there
-    /// is no other: it may be to somebody who waits no longer.
+    /// since who got it may have given it to another to do. When there are none but on their
+    /// way, one of those; which one is open, as one may be to somebody who waits no longer.
     fn take_one_off(&mut self, client: ClientId) {
         let find = |is_it: fn(&Out<V>, ClientId) -> bool| {
-            self.out.iter().find(|(_, out)| is_it(out, client)).map(|(number, _)| *number)
+            let has_it = |out: &Out<V>| !out.is_on_its_way && is_it(out, client);
+            self.out.iter().find(|(_, out)| has_it(out)).map(|(number, _)| *number)
         };
-        let first = find(|out, client| out.client == client && !out.is_on_its_way)
-            .or_else(|| find(|out, _| !out.is_on_its_way))
-            .or_else(|| find(|out, client| out.client == client))
-            .or_else(|| find(|_, _| true));
-        first.map(|number| self.out.remove(&number));
+        let first = find(|out, client| out.client == client).or_else(|| find(|_, _| true));
+        match first {
+            Some(number) => drop(self.out.remove(&number)),
+            None if self.out.len() > self.done_on_the_way => self.done_on_the_way += 1,
+            None => {}
+        }
+    }
+
+    /// Some that were on their way came back. What was said to be done and is none of those that
+    /// still are has to be done again.
+    fn came_back(&mut self) {
+        let on_their_way = self.out.values().filter(|out| out.is_on_its_way).count();
+        let again = self.done_on_the_way.saturating_sub(on_their_way);
+        self.done_on_the_way -= again;
+        self.unfinished += again as u64;
     }
 
     fn hand_out(&mut self, getter: Getter, item: Item<V>) -> Reply<V> {
@@ -227,6 +248,7 @@ impl<V: Value> Queue<V> {
         {
             // Nobody has seen it.
             self.bring_back(out, false);
+            self.came_back();
         }
         self.settle(due);
     }
@@ -249,6 +271,7 @@ impl<V: Value> Queue<V> {
         for (_, out) in back {
             self.bring_back(out, true);
         }
+        self.came_back();
         self.settle(due);
     }
 }

@@ -3,6 +3,9 @@
 //! Owns the permits: how many are free, which client took how many, and which were left
 //! behind by clients that ended. Those go to who asks when no other is free, who is told;
 //! or somebody gives them back, as a parent may for its child.
+//!
+//! A permit that is given back is counted as one of its client's, and which of them that was
+//! stays open: any of them may turn out to be one that its caller never saw and takes back.
 
 use super::{Answers, Fault, Reply, SemaphoreCall, Ticket};
 use crate::custody::ClientId;
@@ -12,11 +15,50 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) struct Semaphore {
     free: u64,
     bound: Option<u64>,
-    /// The calls by which each client's permits were taken, the youngest last, and whether they
-    /// had been left behind before.
-    taken: BTreeMap<ClientId, VecDeque<(Ticket, bool)>>,
+    taken: BTreeMap<ClientId, Taken>,
     left_behind: u64,
     queue: VecDeque<(Ticket, ClientId)>,
+}
+
+/// What a client took. It has a permit for each call that is not given back.
+#[derive(Debug, Clone, Default)]
+struct Taken {
+    /// The calls, the youngest last, and whether what they took had been left behind before.
+    calls: VecDeque<(Ticket, bool)>,
+    /// So many of them are given back, by whomever: the oldest, unless one is taken back.
+    given_back: usize,
+}
+
+/// So many calls of a client are remembered that may be given back. Whoever takes one back does
+/// it soon.
+const MOST_TAKEN: usize = 1024;
+
+impl Taken {
+    fn permits(&self) -> usize {
+        self.calls.len() - self.given_back
+    }
+
+    /// One permit less, if there is one.
+    fn give_back(&mut self) -> bool {
+        let has_one = self.permits() > 0;
+        self.given_back += usize::from(has_one);
+        self.trim();
+        has_one
+    }
+
+    fn trim(&mut self) {
+        while self.given_back > 0 && self.calls.len() > MOST_TAKEN {
+            self.calls.pop_front();
+            self.given_back -= 1;
+        }
+    }
+
+    /// Takes a call back; whether what it took had been left behind. They stand in the order
+    /// of their tickets.
+    fn take_back(&mut self, ticket: Ticket) -> Option<bool> {
+        let at = self.calls.binary_search_by_key(&ticket, |(taken, _)| *taken).ok()?;
+        self.calls.remove(at).map(|(_, after_death)| after_death)
+    }
 }
 
 impl Semaphore {
@@ -57,19 +99,18 @@ impl Semaphore {
     }
 
     fn taken_count(&self) -> u64 {
-        self.taken.values().map(|taken| taken.len() as u64).sum()
+        self.taken.values().map(|taken| taken.permits() as u64).sum()
     }
 
-    /// One permit is nobody's any more: the client's own, one left behind, or another's. The
-    /// oldest: a young one may be on its way still, to somebody who waits no longer.
+    /// One permit is nobody's any more: the client's own, one left behind, or another's.
     fn give_back(&mut self, client: ClientId) {
-        if self.taken.get_mut(&client).and_then(VecDeque::pop_front).is_some() {
+        if self.taken.get_mut(&client).is_some_and(Taken::give_back) {
             return;
         }
         if self.left_behind > 0 {
             self.left_behind -= 1;
-        } else if let Some(others) = self.taken.values_mut().find(|taken| !taken.is_empty()) {
-            others.pop_front();
+        } else {
+            self.taken.values_mut().any(Taken::give_back);
         }
     }
 
@@ -82,7 +123,9 @@ impl Semaphore {
             } else {
                 self.free -= 1;
             }
-            self.taken.entry(client).or_default().push_back((ticket, after_death));
+            let taken = self.taken.entry(client).or_default();
+            taken.calls.push_back((ticket, after_death));
+            taken.trim();
             due.push((ticket, Reply::Acquired { after_death }));
         }
     }
@@ -103,27 +146,42 @@ impl Semaphore {
         if self.take_out(ticket) {
             return;
         }
-        for taken in self.taken.values_mut() {
-            if let Some(at) = taken.iter().position(|one| one.0 == ticket) {
-                // Whoever gets it next is to know what this one was to know.
-                match taken.remove(at) {
-                    Some((_, true)) => self.left_behind += 1,
-                    Some((_, false)) => self.free += 1,
-                    None => {}
-                }
-            }
+        let took = |(client, taken): (&ClientId, &mut Taken)| {
+            taken.take_back(ticket).map(|after_death| (*client, after_death))
+        };
+        let Some((client, after_death)) = self.taken.iter_mut().find_map(took) else { return };
+        // Whoever gets it next is to know what this one was to know.
+        if after_death {
+            self.left_behind += 1;
+        } else {
+            self.free += 1;
         }
+        self.settle(client);
         self.hand_on(due);
     }
 
+    /// A client of which more was given back than it took, now that it took less: that was
+    /// another's, or a permit more.
+    fn settle(&mut self, client: ClientId) {
+        if let Some(taken) = self.taken.get_mut(&client)
+            && taken.given_back > taken.calls.len()
+        {
+            taken.given_back -= 1;
+            self.give_back(client);
+        }
+        if let Some(bound) = self.bound {
+            self.free = self.free.min(bound);
+        }
+    }
+
     pub(super) fn given(&self) -> impl Iterator<Item = Ticket> {
-        self.taken.values().flatten().map(|one| one.0)
+        self.taken.values().flat_map(|taken| &taken.calls).map(|one| one.0)
     }
 
     pub(super) fn gone<V>(&mut self, client: ClientId, due: &mut Answers<V>) {
         self.queue.retain(|(_, waiting)| *waiting != client);
         let taken = self.taken.remove(&client);
-        self.left_behind += taken.map_or(0, |taken| taken.len() as u64);
+        self.left_behind += taken.map_or(0, |taken| taken.permits() as u64);
         self.hand_on(due);
     }
 }

@@ -7,6 +7,7 @@ mod containers;
 mod flow;
 mod locks;
 mod queues;
+mod semaphores;
 
 use procession_protocols::custody::ClientId;
 use procession_protocols::manager::{Answers, Call, Caller, Machine, Reply, Seed, Ticket};

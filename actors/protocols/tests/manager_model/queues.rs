@@ -189,7 +189,147 @@ fn what_another_client_says_is_done_does_not_come_back() {
     assert_eq!(object.ask(Call::Queue(QueueCall::Len)), Reply::Number(1));
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Put,
+    Get(u8),
+    /// An item that is on its way arrives.
+    Kept(usize),
+    /// Said by this client, of whosever item.
+    Done(u8),
+    /// Of a call whose answer was not seen.
+    Cancel(usize),
+    Die(u8),
+}
+
+fn deeds() -> impl Strategy<Value = Deed> {
+    let client = 0..CLIENTS;
+    prop_oneof![
+        3 => Just(Deed::Put),
+        3 => client.clone().prop_map(Deed::Get),
+        2 => any::<usize>().prop_map(Deed::Kept),
+        2 => client.clone().prop_map(Deed::Done),
+        2 => any::<usize>().prop_map(Deed::Cancel),
+        1 => client.prop_map(Deed::Die),
+    ]
+}
+
+/// A joinable queue, of which is known who has seen what.
+struct Joinable {
+    object: Object,
+    /// Given, and not seen.
+    on_their_way: BTreeMap<Ticket, (u8, u8)>,
+    waiting: BTreeMap<Ticket, u8>,
+    seen: BTreeSet<u8>,
+    put: u8,
+}
+
+impl Joinable {
+    fn deed(&mut self, deed: Deed) {
+        match deed {
+            Deed::Put => {
+                self.put += 1;
+                let call = Call::Queue(QueueCall::Put(self.put));
+                let (_, due) = self.object.call(caller(0), call);
+                self.give(due);
+            }
+            Deed::Get(client) => {
+                let call = Call::Queue(QueueCall::Get { kept: true });
+                let (ticket, due) = self.object.call(caller(client), call);
+                self.waiting.insert(ticket, client);
+                self.give(due);
+            }
+            Deed::Kept(which) => {
+                let Some(ticket) = nth(self.on_their_way.keys(), which) else { return };
+                let Some((client, item)) = self.on_their_way.remove(&ticket) else { return };
+                self.seen.insert(item);
+                self.object.call(caller(client), Call::Queue(QueueCall::Kept(ticket)));
+            }
+            Deed::Done(client) => {
+                self.object.call(caller(client), Call::Queue(QueueCall::TaskDone));
+            }
+            Deed::Cancel(which) => {
+                let Some(ticket) = nth(self.on_their_way.keys(), which) else { return };
+                self.on_their_way.remove(&ticket);
+                let due = self.object.after(|machine, due| machine.cancel(ticket, due));
+                self.give(due);
+            }
+            Deed::Die(client) => {
+                self.on_their_way.retain(|_, (of, _)| *of != client);
+                self.waiting.retain(|_, of| *of != client);
+                let id = caller(client).client;
+                let due = self.object.after(|machine, due| machine.gone(id, due));
+                self.give(due);
+            }
+        }
+    }
+
+    fn give(&mut self, due: Answers<u8>) {
+        for (ticket, reply) in due {
+            if let Reply::Item { item, .. } = reply {
+                let client = self.waiting.remove(&ticket).expect("it waits");
+                self.on_their_way.insert(ticket, (client, item));
+            }
+        }
+    }
+
+    /// What there is to be had.
+    fn drain(&mut self) -> BTreeSet<u8> {
+        let mut got = BTreeSet::new();
+        loop {
+            let call = Call::Queue(QueueCall::Get { kept: false });
+            let (ticket, due) = self.object.call(caller(0), call);
+            let Some((_, Reply::Item { item, .. })) = due.into_iter().next() else {
+                self.object.after(|machine, due| machine.cancel(ticket, due));
+                return got;
+            };
+            assert!(got.insert(item), "{item} comes twice");
+        }
+    }
+}
+
+/// Which of two that are on their way is done, the one that arrives tells.
+#[test]
+fn an_item_that_nobody_saw_comes_back_though_another_says_done() {
+    let mut object = Object::new(Seed::Queue { capacity: None, joinable: true });
+    for item in 1..=2 {
+        object.call(caller(0), Call::Queue(QueueCall::Put(item)));
+    }
+    let mut get = |client| {
+        let call = Call::Queue(QueueCall::Get { kept: true });
+        object.call(caller(client), call).0
+    };
+    let (first, second) = (get(1), get(2));
+    object.call(caller(0), Call::Queue(QueueCall::TaskDone));
+    object.call(caller(2), Call::Queue(QueueCall::Kept(second)));
+    object.after(|machine, due| machine.cancel(first, due));
+    object.after(|machine, due| machine.gone(caller(2).client, due));
+    let (_, due) = object.call(caller(0), Call::Queue(QueueCall::Get { kept: false }));
+    assert!(matches!(due[..], [(_, Reply::Item { item: 1, .. })]), "{due:?}");
+    assert_eq!(object.ask(Call::Queue(QueueCall::Len)), Reply::Number(0), "the other is done");
+}
+
 proptest! {
+    #[test]
+    fn what_nobody_saw_is_there_when_all_have_ended(
+        all in proptest::collection::vec(deeds(), 0..80),
+    ) {
+        let mut world = Joinable {
+            object: Object::new(Seed::Queue { capacity: None, joinable: true }),
+            on_their_way: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            put: 0,
+        };
+        for deed in all {
+            world.deed(deed);
+        }
+        (0..CLIENTS).for_each(|client| world.deed(Deed::Die(client)));
+        let left = world.drain();
+        let unseen = (1..=world.put).filter(|item| !world.seen.contains(item));
+        prop_assert!(unseen.clone().all(|item| left.contains(&item)), "{left:?}");
+    }
+
     #[test]
     fn a_queue_loses_nothing_and_lets_nobody_wait_for_what_it_has(
         all in proptest::collection::vec(steps(), 0..80),
