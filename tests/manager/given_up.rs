@@ -3,7 +3,7 @@
 use crate::channel::{in_time, send};
 use crate::util::{SOON, until};
 use procession::manager::{
-    BarrierProxy, EventProxy, Fault, Got, JoinableQueueProxy, LockProxy, RLockProxy,
+    BarrierProxy, EventProxy, Fault, Got, JoinableQueueProxy, LockProxy, RLockProxy, SemaphoreProxy,
 };
 use procession::{Manager, ManagerError, Process};
 use std::pin::Pin;
@@ -53,6 +53,27 @@ fn a_permit_is_taken_back_though_another_was_given_back_meanwhile() {
     for _ in 0..2 {
         assert!(semaphore.acquire_timeout(SOON).unwrap().is_some());
     }
+}
+
+/// Its answer is on its way to a task that does not look, and another process releases.
+#[test]
+fn an_only_permit_is_taken_back_though_another_process_released() {
+    let manager = Manager::start().unwrap();
+    let semaphore = manager.semaphore(1).unwrap();
+    assert!(!semaphore.locked().unwrap());
+    let mut acquire = semaphore.acquire_async();
+    let mut context = Context::from_waker(Waker::noop());
+    // One that is answered as it is asked is seen, and keeps its permit.
+    let is_kept = Pin::new(&mut acquire).poll(&mut context).is_ready();
+    until("it is given", || semaphore.locked().unwrap());
+    let release = |semaphore: SemaphoreProxy| semaphore.release().unwrap();
+    Process::spawn(release, (semaphore.clone(),)).unwrap().result_timeout(SOON).unwrap();
+    drop(acquire);
+    // The other's and the one that nobody saw.
+    for _ in 0..2 - u8::from(is_kept) {
+        assert!(semaphore.acquire_timeout(SOON).unwrap().is_some());
+    }
+    assert!(semaphore.locked().unwrap());
 }
 
 #[test]
