@@ -162,6 +162,27 @@ fn a_call_is_given_up_though_nothing_more_fits_its_stream() {
     });
 }
 
+/// Calls of more than may wait together do, before the word that gives one up.
+#[test]
+fn a_call_is_given_up_however_much_waits_before_it() {
+    let manager = Manager::start().unwrap();
+    let server = manager.process().unwrap().pid().unwrap();
+    let (queue, other) = (manager.queue::<u8>().unwrap(), manager.list::<Vec<u8>>([]).unwrap());
+    in_time(move || {
+        assert!(queue.qsize().unwrap() == 0 && other.is_empty().unwrap());
+        signal(server, Signal::SIGSTOP);
+        let mut get = queue.get_async();
+        send(&mut get);
+        let mut appends: Vec<_> = (0..2).map(|_| other.append_async(&vec![7; 15 << 20])).collect();
+        appends.iter_mut().for_each(send);
+        drop(get);
+        signal(server, Signal::SIGCONT);
+        assert!(all(appends).iter().all(Result::is_ok));
+        queue.put(1).unwrap();
+        assert_eq!(queue.get().unwrap(), 1, "nobody got it before");
+    });
+}
+
 #[test]
 fn large_values_go_both_ways_at_a_time() {
     let manager = Manager::start().unwrap();

@@ -21,8 +21,8 @@ use crate::share::{Connection, ShareError};
 use crate::spin::Spin;
 use crate::sync::{after, lock, poll};
 use nix::poll::{PollFd, PollFlags};
-use procession_protocols::manager::{CALL_NUMBERS, Calls, MAX_TASKS, Over, Reply, Told, Turn};
-use procession_protocols::wire::{HEADER_LEN, Header, Kind};
+use procession_protocols::manager::{CALL_NUMBERS, Calls, Over, Reply, Told, Turn};
+use procession_protocols::wire::{Header, Kind};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,10 +34,6 @@ use tokio::sync::Notify;
 
 /// Calls of a channel have numbers above this, so that they are never those of a connection.
 const FIRST_CALL: u64 = 1 << 63;
-
-/// What words that give up calls may fill beyond [`OUTBOUND_LIMIT`], in bytes: there is room
-/// for one of each async call, and for those of as many threads.
-const GIVEN_UP: usize = 2 * MAX_TASKS * HEADER_LEN;
 
 /// Who waits for room on the stream while another thread reads it looks this often.
 const ROOM_PERIOD: Duration = Duration::from_millis(10);
@@ -310,10 +306,12 @@ impl Channel {
     }
 
     /// Nobody waits for the answer any more. The server must hear that, or would give an item
-    /// to nobody: so it is kept beyond what calls may fill.
+    /// to nobody: so it is kept however much waits. There are no more of these words than there
+    /// were calls under way, `MAX_TASKS` and one of each thread, since none is begun while
+    /// more waits than calls may fill.
     fn give_up(&self, object: u64, number: u64) {
         let Ok(header) = header(Kind::Control, object, number, 0) else { return };
-        if self.link.post(header, Encoded::default(), OUTBOUND_LIMIT + GIVEN_UP).is_ok()
+        if self.link.post(header, Encoded::default(), usize::MAX).is_ok()
             && self.link.wants_write()
             && self.attend().is_ok()
         {
