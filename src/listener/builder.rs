@@ -136,7 +136,9 @@ impl ListenerBuilder {
         self
     }
 
-    /// Whether processes of other users may connect to a Unix socket.
+    /// Whether processes of other users may connect to a Unix socket; not if nothing is said.
+    /// Those that are not to come are told so, with
+    /// [`AuthError::OtherUser`](crate::AuthError::OtherUser), by a listener with a key.
     #[must_use]
     pub fn other_users(mut self, allowed: bool) -> Self {
         self.common.options.other_users = allowed;
@@ -144,7 +146,7 @@ impl ListenerBuilder {
     }
 
     /// Whether [`Listener::accept`] ends with the error of each client that fails to prove
-    /// itself. Somebody without the key can then end each of your accepts.
+    /// itself or is another user's. Somebody without the key can then end each of your accepts.
     #[must_use]
     pub fn report_refused(mut self, report: bool) -> Self {
         self.common.options.reports = report;

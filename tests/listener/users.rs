@@ -4,8 +4,7 @@
 
 use super::KEY;
 use crate::util::{Folder, SOON, alone_from, copy_program, is_alone, run};
-use procession::{Address, Client, Listener, ListenerError};
-use std::io::ErrorKind;
+use procession::{Address, AuthError, Client, Listener, ListenerError};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 
@@ -34,9 +33,10 @@ fn another_users_client_is_sent_away_unless_it_may_come() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     for address in [folder.file("socket"), format!("\0{}", folder.file("name"))] {
-        for may_come in [false, true] {
+        for (may_come, is_reported) in [(false, false), (false, true), (true, false)] {
             let builder = Listener::builder().address(address.as_str()).authkey(KEY).mode(0o666);
-            let listener = builder.other_users(may_come).bind().unwrap();
+            let builder = builder.other_users(may_come).report_refused(is_reported);
+            let listener = builder.bind().unwrap();
             if let Address::Unix(path) = listener.address() {
                 assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o666);
             }
@@ -50,17 +50,19 @@ fn another_users_client_is_sent_away_unless_it_may_come() {
                     Ok::<_, ListenerError>(accepted.peer().unwrap().credentials.unwrap())
                 });
                 let output = run(client);
-                if !may_come {
+                if !may_come && !is_reported {
                     // The same wait goes on, for the listener's own user.
                     let own = Client::connect(listener.address(), KEY).unwrap();
                     assert_eq!(own.recv_timeout::<String>(SOON).unwrap(), "welcome");
                 }
                 (accepting.join().unwrap(), output)
             });
-            let (said, user) =
-                if may_come { ("it said welcome", OTHER) } else { ("it was sent away", 0) };
+            let said = if may_come { "it said welcome" } else { "it was sent away" };
             assert!(output.code == 0 && output.stdout.contains(said), "{output:?}");
-            assert_eq!(accepted.unwrap().uid, user);
+            match accepted {
+                Err(ListenerError::OtherUser(user)) => assert!(is_reported && user == OTHER),
+                accepted => assert_eq!(accepted.unwrap().uid, if may_come { OTHER } else { 0 }),
+            }
         }
     }
 }
@@ -78,11 +80,7 @@ fn come() {
         Ok(connection) => {
             println!("it said {}", connection.recv_timeout::<String>(SOON).unwrap());
         }
-        // It was connected, and nothing was said to it.
-        Err(ListenerError::EndOfFile) => println!("it was sent away"),
-        Err(ListenerError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
-            println!("it was sent away");
-        }
+        Err(ListenerError::Authentication(AuthError::OtherUser)) => println!("it was sent away"),
         Err(error) => panic!("{error}"),
     }
 }

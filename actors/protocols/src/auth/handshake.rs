@@ -99,6 +99,11 @@ impl Acceptor {
         (Self { terms, challenge, state: Accepting::Answer }, first)
     }
 
+    /// What is said instead to a process of a user who is not to come.
+    pub fn not_this_user() -> Vec<u8> {
+        native::failure(Why::User)
+    }
+
     /// The client said this.
     pub fn hear(&mut self, message: &[u8]) -> Step {
         match std::mem::replace(&mut self.state, Accepting::Over) {
@@ -190,16 +195,7 @@ impl Connector {
     /// The listener said this.
     pub fn hear(&mut self, message: &[u8]) -> Step {
         match std::mem::replace(&mut self.state, Connecting::Over) {
-            Connecting::Challenge => match native::hello_in(message) {
-                Some(hello) => self.answer(message, hello),
-                None => match python::answer(&self.terms.key, message, self.terms.python) {
-                    Ok((_, answer)) => {
-                        self.state = Connecting::Welcome;
-                        Step::say(answer)
-                    }
-                    Err(error) => Err(error).into(),
-                },
-            },
+            Connecting::Challenge => self.challenged(message),
             Connecting::Proof { challenge, answer, hello } => {
                 self.proved(message, &Said { challenge: &challenge, answer: &answer }, hello).into()
             }
@@ -222,6 +218,22 @@ impl Connector {
                 }
             }
             Connecting::Over => Err(AuthError::Protocol("the handshake is over")).into(),
+        }
+    }
+
+    fn challenged(&mut self, message: &[u8]) -> Step {
+        if let Some(error) = native::why_rejected(message) {
+            return Err(error).into();
+        }
+        if let Some(hello) = native::hello_in(message) {
+            return self.answer(message, hello);
+        }
+        match python::answer(&self.terms.key, message, self.terms.python) {
+            Ok((_, answer)) => {
+                self.state = Connecting::Welcome;
+                Step::say(answer)
+            }
+            Err(error) => Err(error).into(),
         }
     }
 

@@ -85,4 +85,7 @@ pub enum AuthError {
     /// Both know the key, but what is served looks otherwise than the client believes.
     #[error("the peer was built with other types for what is served here")]
     Fingerprint,
+    /// The listener says so before anything else.
+    #[error("the listener lets only its own user's processes in (other_users)")]
+    OtherUser,
 }

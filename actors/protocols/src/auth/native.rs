@@ -42,6 +42,7 @@ pub(super) enum Why {
     Key = b'k' as isize,
     Version = b'v' as isize,
     Fingerprint = b'f' as isize,
+    User = b'u' as isize,
 }
 
 /// What one side says of itself.
@@ -181,6 +182,7 @@ pub(super) fn why_rejected(message: &[u8]) -> Option<AuthError> {
     Some(match message.strip_prefix(FAILURE)? {
         [why] if *why == Why::Version as u8 => AuthError::OtherVersion,
         [why] if *why == Why::Fingerprint as u8 => AuthError::Fingerprint,
+        [why] if *why == Why::User as u8 => AuthError::OtherUser,
         _ => AuthError::Rejected,
     })
 }

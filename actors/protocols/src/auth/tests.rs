@@ -257,6 +257,13 @@ fn python_is_served_in_its_own_words() {
     let mut connector = Connector::new(terms("secret"), &RANDOM);
     connector.hear(&theirs.message());
     assert_eq!(connector.hear(b"something bogus").end, Some(Err(AuthError::Rejected)));
+    // One that turns the client away at once.
+    for (first, why) in
+        [(Acceptor::not_this_user(), AuthError::OtherUser), (FAILURE.to_vec(), AuthError::Rejected)]
+    {
+        let step = Connector::new(terms("secret"), &RANDOM).hear(&first);
+        assert_eq!((step.send, step.end), (None, Some(Err(why))));
+    }
     // A client that answers nonsense is told so.
     let (mut acceptor, _) = Acceptor::new(terms("secret"), &RANDOM);
     let step = acceptor.hear(b"something bogus");

@@ -56,7 +56,7 @@ fn cancel(object: &mut Object, ticket: Ticket) -> Answers<u8> {
 
 /// How many permits there are.
 fn available(object: &mut Object) -> u64 {
-    (0..).take_while(|_| !acquire(object, CLIENTS).1.is_empty()).count() as u64
+    (0..100).take_while(|_| !acquire(object, CLIENTS).1.is_empty()).count() as u64
 }
 
 /// A semaphore beside the number that it is.
@@ -117,7 +117,7 @@ impl World {
 
     /// Those who wait get what is free, in their order.
     fn settle(&mut self, due: Answers<u8>) {
-        let count = self.waiting.len().min(usize::try_from(self.free).unwrap());
+        let count = self.waiting.len().min(usize::try_from(self.free).expect("a number"));
         let first: Vec<Ticket> = self.waiting.drain(..count).collect();
         self.free -= count as u64;
         let given = |ticket: &Ticket| (*ticket, Reply::Acquired { after_death: false });

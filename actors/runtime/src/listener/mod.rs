@@ -324,6 +324,10 @@ impl Listener {
             && peer.uid != geteuid().as_raw()
             && peer.uid != 0
         {
+            if self.terms.is_some() {
+                // That it has gone already is no news.
+                let _ = talk::say(socket.as_fd(), &Acceptor::not_this_user());
+            }
             return self.refused(address.as_ref(), ListenerError::OtherUser(peer.uid));
         }
         let Some(terms) = self.terms.clone() else {
@@ -411,7 +415,11 @@ impl Listener {
         let here = &self.address;
         tracing::warn!(target: "procession", %error, "refused a connection from {address} at {here}");
         match error {
-            error @ ListenerError::Authentication(_) if self.options.reports => Err(error),
+            ListenerError::Authentication(_) | ListenerError::OtherUser(_)
+                if self.options.reports =>
+            {
+                Err(error)
+            }
             _ => Ok(None),
         }
     }

@@ -103,7 +103,7 @@ impl AsFd for Talk {
 
 /// Sends one message. It is small, and the socket fresh: where there is no room for it, the
 /// peer does not listen.
-fn say(socket: BorrowedFd<'_>, words: &[u8]) -> Result<(), ListenerError> {
+pub(super) fn say(socket: BorrowedFd<'_>, words: &[u8]) -> Result<(), ListenerError> {
     let head = Head::new(words.len())?;
     let parts = [IoSlice::new(head.bytes()), IoSlice::new(words)];
     match stream::send(socket, &parts, &[], false) {
