@@ -3,7 +3,7 @@
 //! Owns the options. It starts nothing but at the end.
 
 use super::server::{Plan, Public, Server, Start};
-use super::{Manager, ManagerError, ManagerServer, Offered, not_in_image, remote};
+use super::{Manager, ManagerError, ManagerServer, Offered, OfferedWith, not_in_image, remote};
 use crate::error::{Error, Result};
 use crate::listener::{Address, IntoAddress, ListenerError, PythonPeers, Serializer};
 use procession_protocols::id::NodeId;
@@ -11,7 +11,6 @@ use procession_runtime::actor::{Actor, IntoActor, Wire};
 use procession_runtime::function::{Entry, FunctionRef, NotInImage};
 use procession_runtime::manager::{Factory, Offer, Reception, Routine, Stored, Values};
 use procession_runtime::node;
-use procession_runtime::queue::tag;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -145,9 +144,44 @@ impl ManagerBuilder {
     }
 
     /// Offers a stock object that begins empty, the same for everybody who asks by
-    /// [`Manager::get`]. A semaphore begins with one permit.
+    /// [`Manager::get`]. A semaphore begins with one permit; a condition has a recursive lock of
+    /// its own.
     pub fn offer<P: Offered>(mut self, name: impl Into<String>) -> Self {
-        self.offers.insert(name.into(), Offer::Stock(tag::<P>(), P::seed()));
+        self.offers.insert(name.into(), Offer::Stock(P::form(), P::seed()));
+        self
+    }
+
+    /// As [`offer`](Self::offer), of one that begins with something: the values of a dict, list,
+    /// set, array or value, the most items of a queue (0 is no bound), the permits of a
+    /// semaphore, the parties of a barrier (one at least).
+    ///
+    /// ```
+    /// use procession::{Manager, manager::{BarrierProxy, QueueProxy, ValueProxy}};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = Manager::builder()
+    ///     .offer_with::<QueueProxy<String>>("tasks", 100)
+    ///     .offer_with::<BarrierProxy>("start", 4)
+    ///     .offer_with::<ValueProxy<f64>>("rate", 0.5)
+    ///     .start()?;
+    /// assert_eq!(manager.get::<BarrierProxy>("start")?.parties(), 4);
+    /// assert_eq!(manager.get::<ValueProxy<f64>>("rate")?.get()?, 0.5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn offer_with<P: OfferedWith>(
+        mut self,
+        name: impl Into<String>,
+        beginning: P::Beginning,
+    ) -> Self {
+        match P::seed_with(beginning) {
+            Ok(seed) => {
+                self.offers.insert(name.into(), Offer::Stock(P::form(), seed));
+            }
+            Err(error) => {
+                self.failed.get_or_insert(ManagerError::from(error).into());
+            }
+        }
         self
     }
 

@@ -34,7 +34,7 @@ pub use lock::{
     RLockProxy, SemaphoreProxy,
 };
 pub use namespace::NamespaceProxy;
-pub use offer::Offered;
+pub use offer::{Offered, OfferedWith};
 pub use pool::{PoolProxy, ResultProxy};
 pub use procession_protocols::manager::{Fault, Range};
 pub use proxy::Pending;
@@ -50,6 +50,7 @@ pub use value::{ArrayProxy, ValueProxy};
 
 use crate::listener::Address;
 use crate::process::ProcessRef;
+use procession_protocols::manager::Reply;
 use procession_runtime::actor::{Actor, ActorRef, Wire};
 use procession_runtime::function::{Entry, NotInImage};
 use procession_runtime::manager::{Ask, ManagerError, Proxy, Reception, Routine};
@@ -190,6 +191,18 @@ impl Manager {
     /// [`ManagerError`].
     pub fn names(&self) -> Result<Vec<String>> {
         values(self.door.ask(Ask::Names, None)?)
+    }
+
+    /// The methods that can be called of what the server offers under a name, if it was
+    /// [registered](ManagerBuilder::register_exposed) with some of them only; `None` is all.
+    ///
+    /// # Errors
+    /// [`Fault::NoSuchObject`] when nothing was; [`ManagerError`].
+    pub fn exposed(&self, name: &str) -> Result<Option<Vec<String>>> {
+        match self.door.ask(Ask::Exposed(name.into()), None)? {
+            Reply::None => Ok(None),
+            answer => values(answer).map(Some),
+        }
     }
 
     /// Moves an actor into the server, which hosts it on a thread of its own: the reference

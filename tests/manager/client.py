@@ -210,6 +210,38 @@ def sets():
     assert m.set("ab").copy() == {"a", "b"} and s.copy() == set()
 
 
+def kinds():
+    """All that the command line serves."""
+    class Served(BaseManager):
+        pass
+
+    proxies = {name: SyncManager._registry[kind][3] for name, kind in (
+        ("pairs", "dict"), ("ns", "Namespace"), ("barrier", "Barrier"), ("event", "Event"),
+        ("condition", "Condition"), ("zero", "Value"), ("half", "Value"), ("cells", "Array"),
+        ("lock", "Lock"), ("items", "list"))}
+    names = ("queue", "joinable", "set", "rlock", "two", "bounded", *proxies)
+    for name in names:
+        Served.register(name, proxytype=proxies.get(name))
+    m = Served(AT, KEY)
+    m.connect()
+    assert m.queue().get() == "one" and m.queue().empty()
+    joinable = m.joinable()
+    assert joinable.get() == "task"
+    joinable.task_done()
+    assert m.pairs().copy() == {} and m.items()[:] == [1] and m.ns().x == 5
+    assert len(m.set()) == 1 and m.two().acquire(False) and not m.two().acquire(False)
+    assert m.bounded().acquire(False) and m.rlock().acquire(False) and m.lock().acquire(False)
+    assert m.zero().value == 0 and m.half().value == 0.5 and m.cells()[:] == [0, 7, 0]
+    m.cells()[2] = 9
+    barrier, condition, half = m.barrier(), m.condition(), m.half()
+    assert barrier.parties == 2
+    barrier.wait(30)
+    with condition:
+        m.event().set()
+        condition.notify()
+        assert condition.wait_for(lambda: half.value == 1.5, 30)
+
+
 def waits():
     m = stock()
     q = m.Queue(2)

@@ -4,11 +4,15 @@
 use crate::util::python::Python;
 use crate::util::{Folder, SOON, run, signal};
 use nix::sys::signal::Signal;
-use procession::manager::{DictProxy, QueueProxy};
+use procession::manager::{
+    ArrayProxy, BarrierProxy, BoundedSemaphoreProxy, ConditionProxy, DictProxy, EventProxy, Fault,
+    JoinableQueueProxy, ListProxy, LockProxy, NamespaceProxy, QueueProxy, RLockProxy,
+    SemaphoreProxy, SetProxy, ValueProxy,
+};
 use procession::{Dynamic, Manager, ManagerError};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 struct Server(Child);
 
@@ -42,15 +46,11 @@ fn a_server_of_the_command_line_serves_rust_and_python() {
     let key = key_file(&folder, 0o600);
     let args = ["manager", "--address", "127.0.0.1:0", "--authkey-file", &key, "--serve"];
     let more = ["tasks=queue,results=queue", "--serve", "pairs=dict", "--python-peers", "md5"];
-    let mut server = Server(command(&[&args[..], &more[..]].concat()).spawn().unwrap());
-    let mut out = BufReader::new(server.0.stdout.take().unwrap());
-    let mut line = String::new();
-    out.read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("serving at ").unwrap();
-    let remote = Manager::connect(address, b"abracadabra").unwrap();
+    let (mut server, mut out, address) = serving(&[&args[..], &more[..]].concat());
+    let remote = Manager::connect(address.as_str(), b"abracadabra").unwrap();
     let tasks = remote.get::<QueueProxy<Dynamic>>("tasks").unwrap();
     let results = remote.get::<QueueProxy<Dynamic>>("results").unwrap();
-    let python = Python::run("manager/worker.py", &["worker", address]);
+    let python = Python::run("manager/worker.py", &["worker", &address]);
     for n in 0..3 {
         tasks.put(n.into()).unwrap();
     }
@@ -73,6 +73,73 @@ fn a_server_of_the_command_line_serves_rust_and_python() {
     assert!(rest.contains("manager serving at"), "{rest}");
 }
 
+/// Starts a server; gives it, what it prints, and where it serves.
+fn serving(args: &[&str]) -> (Server, BufReader<ChildStdout>, String) {
+    let mut server = Server(command(args).spawn().unwrap());
+    let mut out = BufReader::new(server.0.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("serving at ").unwrap().to_owned();
+    (server, out, address)
+}
+
+#[test]
+fn each_kind_of_object_is_served_to_rust_and_python() {
+    const ALL: &str = "queue=queue:1,joinable=joinable_queue:1,pairs=dict,items=list,set=set,\
+                       ns=namespace,lock=lock,rlock=rlock,condition=condition,two=semaphore:2,\
+                       bounded=bounded_semaphore:3,event=event,barrier=barrier:2,zero=value,\
+                       half=value:0.5,cells=array:3";
+    let folder = Folder::new("kinds");
+    let (key, address) = (key_file(&folder, 0o600), folder.file("socket"));
+    let args = ["manager", "--address", &address, "--authkey-file", &key, "--serve", ALL];
+    let (_server, _out, address) = serving(&[&args[..], &["--python-peers", "md5"]].concat());
+    let remote = Manager::connect(address.as_str(), b"abracadabra").unwrap();
+    assert_eq!(remote.names().unwrap().len(), ALL.split(',').count());
+
+    let queue = remote.get::<QueueProxy<Dynamic>>("queue").unwrap();
+    queue.put("one".into()).unwrap();
+    assert!(queue.is_full().unwrap());
+    let joinable = remote.get::<JoinableQueueProxy<Dynamic>>("joinable").unwrap();
+    joinable.put("task".into()).unwrap();
+    assert!(joinable.is_full().unwrap());
+    remote.get::<NamespaceProxy>("ns").unwrap().set("x", &Dynamic::from(5)).unwrap();
+    remote.get::<ListProxy<Dynamic>>("items").unwrap().append(&1.into()).unwrap();
+    remote.get::<SetProxy<Dynamic>>("set").unwrap().add(&1.into()).unwrap();
+    let two = remote.get::<SemaphoreProxy>("two").unwrap();
+    assert!((0..2).all(|_| two.try_acquire().unwrap().is_some()) && two.locked().unwrap());
+    two.release().unwrap();
+    let bounded = remote.get::<BoundedSemaphoreProxy>("bounded").unwrap();
+    assert!((0..3).all(|_| bounded.try_acquire().unwrap().is_some()) && bounded.locked().unwrap());
+    (0..3).for_each(|_| bounded.release().unwrap());
+    let fault = ManagerError::Fault(Fault::TooManyReleases).to_string();
+    assert_eq!(bounded.release().unwrap_err().to_string(), fault);
+    assert_eq!(remote.get::<ValueProxy<Dynamic>>("zero").unwrap().get().unwrap(), 0.into());
+    let half = remote.get::<ValueProxy<Dynamic>>("half").unwrap();
+    assert_eq!(half.get().unwrap(), 0.5.into());
+    let cells = remote.get::<ArrayProxy<Dynamic>>("cells").unwrap();
+    assert_eq!(cells.to_vec().unwrap(), vec![Dynamic::from(0); 3]);
+    cells.set(1, &7.into()).unwrap();
+    drop(remote.get::<LockProxy>("lock").unwrap().lock().unwrap());
+    drop(remote.get::<RLockProxy>("rlock").unwrap().lock().unwrap());
+    let barrier = remote.get::<BarrierProxy>("barrier").unwrap();
+    assert_eq!(barrier.parties(), 2);
+    let (condition, event) =
+        (remote.get::<ConditionProxy>("condition").unwrap(), remote.get("event"));
+    let event: EventProxy = event.unwrap();
+
+    // It looks at all of them, comes to the barrier, and waits to be notified.
+    let python = Python::run("manager/client.py", &["kinds", &address]);
+    barrier.wait_timeout(SOON).unwrap();
+    let held = condition.lock().unwrap();
+    assert!(condition.wait_for(|| event.is_set().unwrap(), Some(SOON)).unwrap());
+    half.set(&1.5.into()).unwrap();
+    condition.notify_all().unwrap();
+    drop(held);
+    python.end();
+    assert_eq!(cells.to_vec().unwrap(), [0.into(), 7.into(), Dynamic::from(9)]);
+    assert!(joinable.join_timeout(SOON).unwrap());
+}
+
 #[test]
 fn mistakes_on_the_command_line_are_told() {
     let folder = Folder::new("mistakes");
@@ -88,7 +155,7 @@ fn mistakes_on_the_command_line_are_told() {
     let port = ["manager", "--address", "localhost:99999", "--authkey-file", &good];
     let twice = "the name 'a' is given twice";
     let bare = key_file_of(&folder, 0o600, "\r\n");
-    let cases: [(&[&str], i32, &str); 10] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&[], 2, "a command is missing"),
         (&["manager"], 2, "--address is missing"),
         (&[&address[..], &[&good, "--serve", "x=nothing"]].concat(), 2, "'x=nothing' is no"),
@@ -99,6 +166,11 @@ fn mistakes_on_the_command_line_are_told() {
             2,
             twice,
         ),
+        (&[&address[..], &[&good, "--serve", "b=barrier"]].concat(), 2, "needs a number"),
+        (&[&address[..], &[&good, "--serve", "b=barrier:0"]].concat(), 2, "one party"),
+        (&[&address[..], &[&good, "--serve", "a=array:2000000"]].concat(), 2, "1048576 cells"),
+        (&[&address[..], &[&good, "--serve", "v=value:x"]].concat(), 2, "'x' is no number"),
+        (&[&address[..], &[&good, "--serve", "d=dict:3"]].concat(), 2, "'d=dict:3' is no"),
         (&[&address[..], &[&bare]].concat(), 1, "has no key of a length that is"),
         (&[&address[..], &[&good, "--python-peers", "md4"]].concat(), 2, "'md4' is none of"),
         (&port, 2, "\"99999\" is no port"),

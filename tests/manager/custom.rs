@@ -75,6 +75,8 @@ fn registered_types_are_made_by_name_and_show_what_they_expose() {
         .start()
         .unwrap();
     assert_eq!(manager.names().unwrap(), ["Adder", "Counter"]);
+    assert_eq!(manager.exposed("Adder").unwrap().unwrap(), ["add"]);
+    assert_eq!(manager.exposed("Counter").unwrap(), None, "all");
     let counter = manager.make::<Counter>("Counter", (5,)).unwrap();
     assert_eq!(counter.add(1).unwrap(), 6);
     let fails = manager.make::<Counter>("Counter", (-1,)).err().unwrap();

@@ -215,6 +215,29 @@ fn notify_wakes_as_many_as_it_says() {
 }
 
 #[test]
+fn a_condition_that_is_offered_is_the_same_for_all() {
+    let builder = Manager::builder().offer::<ConditionProxy>("ready");
+    let manager = builder.offer_with::<SemaphoreProxy>("places", 3).start().unwrap();
+    let condition = manager.get::<ConditionProxy>("ready").unwrap();
+    let child = |condition: ConditionProxy| {
+        let _held = condition.lock().unwrap();
+        assert!(condition.wait_timeout(SOON).unwrap());
+    };
+    // Who asks once more meets those who asked before.
+    let held = condition.lock().unwrap();
+    let child = Process::spawn(child, (manager.get::<ConditionProxy>("ready").unwrap(),)).unwrap();
+    until("it waits", || {
+        condition.wait_timeout(SHORT).unwrap();
+        condition.notify_all().unwrap();
+        !child.is_alive().unwrap()
+    });
+    drop(held);
+    child.result_timeout(SOON).unwrap();
+    let places = manager.get::<SemaphoreProxy>("places").unwrap();
+    assert_eq!((0..4).filter(|_| places.try_acquire().unwrap().is_some()).count(), 3);
+}
+
+#[test]
 fn wait_for_waits_for_what_is_said() {
     let manager = Manager::start().unwrap();
     let condition = manager.condition().unwrap();

@@ -105,6 +105,9 @@ fn an_own_object_is_made_and_called_over_tcp() {
     elsewhere(|address| {
         let remote = Manager::connect(address, KEY).unwrap();
         assert_eq!(remote.names().unwrap(), ["Adder", "Maths", "lock"]);
+        assert_eq!(remote.exposed("Adder").unwrap().unwrap(), ["add"]);
+        let hidden = remote.exposed("Hidden");
+        assert!(matches!(hidden, Err(ManagerError::Fault(Fault::NoSuchObject(_)))), "{hidden:?}");
         let before = remote.object_count().unwrap();
         let maths = remote.make::<Maths>("Maths", ()).unwrap();
         assert_eq!(maths.add(4, 3).unwrap(), 7);

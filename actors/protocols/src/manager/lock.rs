@@ -121,10 +121,7 @@ impl Lock {
                 }
             },
             LockCall::IsLocked => Reply::Bool(self.state != State::Free),
-            LockCall::Condition => {
-                self.conditions.push(VecDeque::new());
-                Reply::Number(self.conditions.len() as u64 - 1)
-            }
+            LockCall::Condition => Reply::Number(u64::from(self.add_condition())),
             LockCall::Wait(condition) => match self.sleep(condition, caller, ticket) {
                 Ok(()) => return self.hand_on(due),
                 Err(fault) => Reply::Fault(fault),
@@ -135,6 +132,12 @@ impl Lock {
             },
         };
         due.push((ticket, reply));
+    }
+
+    /// A condition's number.
+    pub(super) fn add_condition(&mut self) -> u32 {
+        self.conditions.push(VecDeque::new());
+        u32::try_from(self.conditions.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Gives the lock up, whatever its depth, and waits.

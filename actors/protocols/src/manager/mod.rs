@@ -176,6 +176,14 @@ impl<V: Value> Machine<V> {
         }
     }
 
+    /// Makes a condition on a lock: its number. `None` on anything else.
+    pub fn add_condition(&mut self) -> Option<u32> {
+        match &mut self.0 {
+            Stock::Lock(lock) => Some(lock.add_condition()),
+            _ => None,
+        }
+    }
+
     /// Carries out a call. Its answer is among those that are due, unless it waits.
     pub fn call(&mut self, caller: Caller, ticket: Ticket, call: Call<V>, due: &mut Answers<V>) {
         let reply = match (&mut self.0, call) {

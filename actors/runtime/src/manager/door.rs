@@ -27,9 +27,30 @@ pub enum Offer {
     Shared(Stored),
     /// A function that is called for each request.
     Made(Factory),
-    /// A stock object, made when the server opens and the same for everybody. The number
-    /// stands before the reference, and says which type of proxy it is for.
-    Stock(u32, Seed<Stored>),
+    /// A stock object, made when the server opens and the same for everybody.
+    Stock(Form, Seed<Stored>),
+    /// That object: the reference, and what a Python program has to know beside it.
+    Open(Stored, Form, Option<u32>),
+}
+
+impl Offer {
+    /// Whether nobody outside the server may know of it.
+    fn is_inside_only(&self) -> bool {
+        matches!(self, Self::Made(factory) if factory.inside_only)
+    }
+}
+
+/// How the reference to a stock object is written, which is as its proxy is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    /// Behind a number that says which type of proxy it is for.
+    Typed(u32),
+    /// So is that to an array of one cell.
+    Value(u32),
+    /// Its lock's, and its number at that lock.
+    Condition,
+    /// With the number of its parties, and no action.
+    Barrier,
 }
 
 /// A function that makes what is asked for.
@@ -56,9 +77,8 @@ impl Reception {
     pub fn open(mut offers: BTreeMap<String, Offer>) -> Result<Proxy, EncodeError> {
         far_actor::serve();
         for offer in offers.values_mut() {
-            if let Offer::Stock(tag, seed) = offer {
-                let proxy = Proxy::host(Object::stock(Machine::new(seed.clone())));
-                *offer = Offer::Shared(Stored::encode(&(*tag, &proxy), node::current().id)?);
+            if let Offer::Stock(form, seed) = offer {
+                *offer = make(*form, seed.clone())?;
             }
         }
         Ok(Proxy::host(Object::door(Self(Arc::new(offers)))))
@@ -99,7 +119,9 @@ impl Reception {
                 None | Some(Offer::Stock(..)) => {
                     asker.answer(Reply::Fault(Fault::NoSuchObject(name)));
                 }
-                Some(Offer::Shared(value)) => asker.answer(Reply::Value(value.clone())),
+                Some(Offer::Shared(value) | Offer::Open(value, ..)) => {
+                    asker.answer(Reply::Value(value.clone()));
+                }
                 Some(Offer::Made(factory)) if factory.inside_only && !asker.is_here() => {
                     asker.answer(Reply::Fault(Fault::NoSuchObject(name)));
                 }
@@ -109,12 +131,17 @@ impl Reception {
                 }
             },
             Ask::Names => {
-                let encode = |name| Stored::encode(name, node::current().id);
-                let is_inside =
-                    |offer: &Offer| matches!(offer, Offer::Made(one) if one.inside_only);
-                let shown = self.0.iter().filter(|(_, offer)| !is_inside(offer));
-                let names: Result<Vec<_>, _> = shown.map(|(name, _)| encode(name)).collect();
-                asker.answer(names.map_or_else(failed, Reply::Values));
+                let shown = self.0.iter().filter(|(_, offer)| !offer.is_inside_only());
+                asker.answer(texts(shown.map(|(name, _)| name)));
+            }
+            Ask::Exposed(name) => {
+                let is_here = asker.is_here();
+                let offer = self.0.get(&name).filter(|one| is_here || !one.is_inside_only());
+                asker.answer(match offer {
+                    None => Reply::Fault(Fault::NoSuchObject(name)),
+                    Some(Offer::Made(Factory { exposed: Some(exposed), .. })) => texts(exposed),
+                    Some(_) => Reply::None,
+                });
             }
             Ask::Count => asker.answer(Reply::Number(count())),
             Ask::Call { .. } | Ask::Change { .. } | Ask::Open(_) => {
@@ -128,9 +155,32 @@ thread_local! {
     static HERE: RefCell<Option<Reception>> = const { RefCell::new(None) };
 }
 
+/// Makes a stock object that is offered.
+fn make(form: Form, seed: Seed<Stored>) -> Result<Offer, EncodeError> {
+    let parties = match seed {
+        Seed::Barrier { parties, .. } => parties.max(1),
+        _ => 0,
+    };
+    let mut machine = Machine::new(seed);
+    let condition = (form == Form::Condition).then(|| machine.add_condition()).flatten();
+    let proxy = Proxy::host(Object::stock(machine));
+    let server = node::current().id;
+    let reference = match form {
+        Form::Typed(tag) | Form::Value(tag) => Stored::encode(&(tag, &proxy), server),
+        Form::Condition => Stored::encode(&(&proxy, condition.unwrap_or_default()), server),
+        Form::Barrier => Stored::encode(&(&proxy, parties, None::<()>), server),
+    };
+    Ok(Offer::Open(reference?, form, condition))
+}
+
 /// A new object's first reference goes to who asked for it.
 fn give(proxy: &Proxy) -> Reply<Stored> {
     Stored::encode(proxy, node::current().id).map_or_else(failed, Reply::Value)
+}
+
+fn texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> Reply<Stored> {
+    let encoded = texts.into_iter().map(|text| Stored::encode(text, node::current().id));
+    encoded.collect::<Result<_, _>>().map_or_else(failed, Reply::Values)
 }
 
 fn failed(error: EncodeError) -> Reply<Stored> {

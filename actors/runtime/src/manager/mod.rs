@@ -66,7 +66,7 @@ mod workers;
 
 pub use actor::host_as_object;
 pub use asked::Asked;
-pub use door::{Factory, Offer, Reception};
+pub use door::{Factory, Form, Offer, Reception};
 pub use far::{Sending, Sole, Stream, Values, Watched};
 pub use far_road::meet;
 pub use far_session::{MAX_SESSIONS, serve};
@@ -130,6 +130,8 @@ pub enum Ask {
     /// Over a connection: from now on the client's calls come over the channel whose end
     /// this is.
     Open(Fd),
+    /// Of the door: which methods can be called of what is offered under this name.
+    Exposed(String),
 }
 
 /// Managed objects, as a kind of shared objects.

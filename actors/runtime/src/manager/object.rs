@@ -253,6 +253,7 @@ impl Object {
             | Ask::Run { .. }
             | Ask::Make { .. }
             | Ask::Names
+            | Ask::Exposed(_)
             | Ask::Count
             | Ask::Open(_) => {
                 outbox.push(asker, Reply::Fault(Fault::NoSuchMethod));

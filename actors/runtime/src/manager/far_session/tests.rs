@@ -281,7 +281,7 @@ fn requests() -> Vec<ToServer> {
     let asks = calls.into_iter().map(call);
     let asks = asks.chain(seeds().into_iter().map(Ask::Create));
     let make = Ask::Make { name: "tasks".into(), args: stored(&()) };
-    let asks = asks.chain([make, Ask::Names, Ask::Count]);
+    let asks = asks.chain([make, Ask::Names, Ask::Count, Ask::Exposed("tasks".into())]);
     let mut place = 0;
     let mut requests: Vec<_> = asks
         .map(|ask| {

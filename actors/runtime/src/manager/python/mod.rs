@@ -13,7 +13,7 @@ mod actor;
 mod session;
 mod table;
 
-use super::door::{Factory, Offer, Reception};
+use super::door::{Factory, Form, Offer, Reception};
 use super::object::Object;
 use super::proxy::Proxy;
 use super::stored::Stored;
@@ -145,6 +145,17 @@ impl PythonDoor {
             Refused::Raised(error("TypeError", text))
         };
         let (value, exposed, is_the_same) = match self.reception.offer(name) {
+            Some(Offer::Open(value, form, condition)) => {
+                let [proxy] = value.proxies() else { return Err(unfit()) };
+                let kind = proxy.own().and_then(|object| object.kind()).ok_or_else(unfit)?;
+                let kind = match form {
+                    Form::Value(_) => kind_of("Value", kind),
+                    Form::Condition => "Condition",
+                    Form::Typed(_) | Form::Barrier => kind,
+                };
+                let (proxy, condition) = (proxy.clone(), *condition);
+                return self.table.enter(Target::Stock { proxy, kind, condition }, Some(name));
+            }
             None | Some(Offer::Stock(..) | Offer::Made(Factory { inside_only: true, .. })) => {
                 return Err(Refused::NoSuchMethod);
             }

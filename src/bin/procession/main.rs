@@ -1,14 +1,12 @@
 //! `procession`: a manager for Rust and Python programs, from the command line.
 //!
 //! Owns the arguments, the reading of the key, and the end by a signal. What is served, and
-//! to whom, is the library's business.
+//! to whom, is the library's business. Neighbour: `objects` reads what is to be served.
+
+mod objects;
 
 use nix::sys::signal::{SigSet, Signal};
-use procession::manager::{
-    BoundedSemaphoreProxy, DictProxy, EventProxy, JoinableQueueProxy, ListProxy, LockProxy,
-    NamespaceProxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy,
-};
-use procession::{Address, Dynamic, LogLevel, Manager, ManagerBuilder, PythonPeers, log_to_stderr};
+use procession::{Address, LogLevel, Manager, ManagerBuilder, PythonPeers, log_to_stderr};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,10 +23,13 @@ or until a Python program shuts it down. Prints where it serves.
   --address ADDRESS       HOST:PORT (0 is any free port), or the path of a Unix socket
   --authkey-file FILE     where the key is; only its owner may be able to read it. One line
                           break at its end, LF or CR LF, does not belong to the key
-  --serve NAME=KIND,...   objects that are there under names: queue, joinable_queue, dict,
-                          list, set, namespace, lock, rlock, semaphore, bounded_semaphore,
-                          event. Rust programs get those of values as `QueueProxy<Dynamic>`
-                          and the like. May stand several times; each name stands once
+  --serve NAME=KIND,...   objects that are there under names: queue[:MOST],
+                          joinable_queue[:MOST], dict, list, set, namespace, lock, rlock,
+                          condition, semaphore[:PERMITS], bounded_semaphore[:PERMITS], event,
+                          barrier:PARTIES, value[:NUMBER], array:CELLS. Numbers begin as 0,
+                          permits are 1 if nothing is said. Rust programs get those of values
+                          as `QueueProxy<Dynamic>` and the like. May stand several times; each
+                          name stands once
   --python-peers WHICH    off, sha256 (Python 3.12 and later; the default) or md5 (any)
 
 Exit code: 0 after an end in order, 1 when it could not serve, 2 for wrong arguments.";
@@ -93,7 +94,8 @@ fn read(mut args: impl Iterator<Item = String>) -> Result<ManagerBuilder, Failur
             "--authkey-file" => key_file = Some(value()?),
             "--serve" => {
                 for object in value()?.split(',') {
-                    builder = offer(builder, &mut names, object)?;
+                    builder =
+                        objects::offer(builder, &mut names, object).map_err(Failure::Usage)?;
                 }
             }
             "--python-peers" => builder = builder.python_peers(peers(&value()?)?),
@@ -114,37 +116,6 @@ fn peers(which: &str) -> Result<PythonPeers, Failure> {
         "md5" => Ok(PythonPeers::Md5),
         other => Err(Failure::Usage(format!("'{other}' is none of off, sha256 and md5"))),
     }
-}
-
-/// Offers an object, `NAME=KIND`, under a name that none of `names` has.
-fn offer(
-    builder: ManagerBuilder,
-    names: &mut BTreeSet<String>,
-    object: &str,
-) -> Result<ManagerBuilder, Failure> {
-    let unfit = || Failure::Usage(format!("'{object}' is no NAME=KIND with a kind that there is"));
-    let (name, kind) = object.split_once('=').ok_or_else(unfit)?;
-    if name.is_empty() {
-        return Err(unfit());
-    }
-    // The builder would take the last one, and the others would be gone without a word.
-    if !names.insert(name.to_owned()) {
-        return Err(Failure::Usage(format!("the name '{name}' is given twice")));
-    }
-    Ok(match kind {
-        "queue" => builder.offer::<QueueProxy<Dynamic>>(name),
-        "joinable_queue" => builder.offer::<JoinableQueueProxy<Dynamic>>(name),
-        "dict" => builder.offer::<DictProxy<Dynamic, Dynamic>>(name),
-        "list" => builder.offer::<ListProxy<Dynamic>>(name),
-        "set" => builder.offer::<SetProxy<Dynamic>>(name),
-        "namespace" => builder.offer::<NamespaceProxy>(name),
-        "lock" => builder.offer::<LockProxy>(name),
-        "rlock" => builder.offer::<RLockProxy>(name),
-        "semaphore" => builder.offer::<SemaphoreProxy>(name),
-        "bounded_semaphore" => builder.offer::<BoundedSemaphoreProxy>(name),
-        "event" => builder.offer::<EventProxy>(name),
-        _ => return Err(unfit()),
-    })
 }
 
 /// The key of a file that nobody but its owner can read.
