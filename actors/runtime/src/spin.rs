@@ -7,6 +7,7 @@
 //! ones go to sleep at once, twice as many as the one before. It must never look for
 //! anything that is not about to come.
 
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -52,6 +53,18 @@ impl Spin {
                 self.in_vain.store((in_vain + 1).min(MOST_IN_VAIN), Ordering::Relaxed);
                 return Ok(None);
             }
+        }
+    }
+
+    /// Waits until something in the set is ready, which is looked for first: how much is.
+    ///
+    /// # Errors
+    /// As those of the wait.
+    pub(crate) fn ready(&self, epoll: &Epoll, events: &mut [EpollEvent]) -> nix::Result<usize> {
+        let mut look = || epoll.wait(events, EpollTimeout::ZERO);
+        match self.until(|| look().map(|ready| (ready > 0).then_some(ready)))? {
+            Some(ready) => Ok(ready),
+            None => epoll.wait(events, EpollTimeout::NONE),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::codec;
 use crate::link::{Link, LinkError, OUTBOUND_LIMIT};
 use crate::share::era::Eras;
 use crate::share::{self, Client, ClientId};
+use crate::spin::Spin;
 use crate::sync::lock;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -142,9 +143,15 @@ impl Reactor {
         let mut events = [EpollEvent::empty(); EVENTS];
         // Those that brought more than their turn.
         let mut more: Vec<Arc<Served>> = Vec::new();
+        // A client that has its answer mostly asks again soon.
+        let spin = Spin::default();
         loop {
-            let timeout = if more.is_empty() { EpollTimeout::NONE } else { EpollTimeout::ZERO };
-            let ready = match self.epoll.wait(&mut events, timeout) {
+            let ready = if more.is_empty() {
+                spin.ready(&self.epoll, &mut events)
+            } else {
+                self.epoll.wait(&mut events, EpollTimeout::ZERO)
+            };
+            let ready = match ready {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => continue,
                 Err(error) => {

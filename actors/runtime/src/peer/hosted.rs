@@ -14,6 +14,7 @@ use crate::actor::{CallError, ReplyPort};
 use crate::codec::{self, Encoded, Fd};
 use crate::down::Down;
 use crate::link::{Frame, Link, LinkError, OUTBOUND_LIMIT};
+use crate::spin::Spin;
 use crate::sync::{after, lock};
 use crate::sys::process::pidfd_open;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -99,6 +100,8 @@ struct Links {
     /// Those with a message that found the mailbox full.
     held: Vec<u64>,
     looked: Instant,
+    /// How waits for messages have gone.
+    spin: Spin,
 }
 
 impl Porch {
@@ -116,6 +119,7 @@ impl Porch {
                 last: BELL,
                 held: Vec::new(),
                 looked: Instant::now(),
+                spin: Spin::default(),
             }),
         }))
     }
@@ -157,7 +161,7 @@ impl Inlet for Porch {
         let links = &mut *lock(&self.links);
         if links.looked.elapsed() >= GLANCE_PERIOD {
             self.answer_bell(links);
-            links.look(&self.bell, EpollTimeout::ZERO);
+            links.look(&self.bell, false);
         }
     }
 
@@ -169,7 +173,7 @@ impl Inlet for Porch {
         if self.bell.event.take() || links.resume() {
             return;
         }
-        links.look(&self.bell, EpollTimeout::NONE);
+        links.look(&self.bell, true);
         // The mark of what has just been put in; the caller looks into the mailbox next.
         self.bell.event.take();
     }
@@ -191,12 +195,16 @@ impl Inlet for Porch {
 }
 
 impl Links {
-    /// Takes what has come, after waiting for it so long.
-    fn look(&mut self, bell: &Bell, timeout: EpollTimeout) {
+    /// Takes what has come, or what comes.
+    fn look(&mut self, bell: &Bell, waits: bool) {
         let mut events = [EpollEvent::empty(); EVENTS];
+        let ready = if waits {
+            self.spin.ready(&self.epoll, &mut events)
+        } else {
+            self.epoll.wait(&mut events, EpollTimeout::ZERO)
+        };
         // An error is an interruption, or a lack of memory; the next round tries again.
-        let ready = self.epoll.wait(&mut events, timeout).unwrap_or(0);
-        for event in &events[..ready] {
+        for event in &events[..ready.unwrap_or(0)] {
             let number = event.data();
             if number == BELL {
                 bell.event.silence();

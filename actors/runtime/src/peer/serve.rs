@@ -13,6 +13,7 @@ use crate::codec::{self, Encoded};
 use crate::down::Down;
 use crate::link::{Frame, Link};
 use crate::node::control;
+use crate::spin::Spin;
 use crate::sync::{after, lock, poll};
 use nix::poll::{PollFd, PollFlags};
 use procession_protocols::wire::{Header, Kind};
@@ -60,6 +61,8 @@ pub(crate) struct Door<M: Message> {
     turn: usize,
     /// When the parent's control messages were last looked for.
     looked: Instant,
+    /// How waits for messages have gone.
+    spin: Spin,
 }
 
 /// One link, and how far it has got.
@@ -102,6 +105,7 @@ impl<M: Message> Door<M> {
             links: Vec::new(),
             turn: 0,
             looked: Instant::now(),
+            spin: Spin::default(),
         };
         door.add(parent);
         Ok(door)
@@ -229,8 +233,11 @@ impl<M: Message> Door<M> {
         if let Some(parent) = &parent {
             fds.push(PollFd::new(parent.as_fd(), PollFlags::POLLIN));
         }
+        let look = || poll(&mut fds, Some(Instant::now())).map(|is_ready| is_ready.then_some(()));
         // The only error left is a lack of memory; the next round tries again.
-        let _ = poll(&mut fds, None);
+        if let Ok(None) = self.spin.until(look) {
+            let _ = poll(&mut fds, None);
+        }
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         drop(fds);
         if ready.first() == Some(&true) {
