@@ -31,7 +31,8 @@ use std::time::Duration;
 ///
 /// The process that makes it keeps its items. A handle is cheap to clone and travels: as an
 /// argument, on another queue, in a message. Items of one producer are got in the order in
-/// which it put them, by one consumer; several consumers share them out.
+/// which it put them, by one consumer; several consumers share them out. What was there when a
+/// process first used the queue comes before what it puts, as long as less than 1 GiB waits.
 ///
 /// An item is encoded in the thread that puts it, and with the queue when `put` returns:
 /// nothing is kept back for later, so the process may end, or be killed, at once. What a

@@ -239,6 +239,19 @@ fn what_cannot_be_encoded_comes_back_and_takes_no_place() {
     assert!(queue.is_empty().unwrap());
 }
 
+/// Each begins when the one before has ended.
+#[test]
+fn what_processes_put_one_after_another_comes_in_that_order() {
+    let queue = Queue::<u32>::new().unwrap();
+    let expected: Vec<u32> = (0..60).collect();
+    for n in &expected {
+        let put = |queue: Queue<u32>, n: u32| queue.put(n).unwrap();
+        let process = Process::spawn(put, (queue.clone(), *n)).unwrap();
+        process.result_timeout(SOON).unwrap();
+    }
+    assert_eq!(queue.get_many(60).unwrap(), expected);
+}
+
 #[test]
 fn an_item_of_another_type_is_an_error_and_the_next_one_comes() {
     let queue = Queue::<u32>::new().unwrap();

@@ -217,6 +217,9 @@ impl Stock for Own {
         let (ours, theirs) = Channel::pair()?;
         let channel = Arc::new(Channel::new(ours));
         let core = &mut *lock(&self.core);
+        // It may know of what others have put by now, and puts behind that.
+        self.read_news(core);
+        self.settle(core);
         let capacity = core.machine.options().capacity;
         let mut welcome = codec::encode(&Welcome { capacity }).map_err(io::Error::other)?;
         welcome.fds = vec![file, theirs];
