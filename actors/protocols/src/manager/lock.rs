@@ -13,7 +13,7 @@
 //! A lock that its holder left behind when it ended goes to the next who asks, who is told;
 //! or somebody who knows of it releases it, as a parent may for its child.
 
-use super::{Answers, Caller, Fault, LockCall, Reply, Ticket};
+use super::{Answers, Caller, Fault, LockCall, MOST_TAKEN, Reply, Ticket};
 use crate::custody::ClientId;
 use std::collections::VecDeque;
 
@@ -67,10 +67,6 @@ struct Sleeper {
     caller: Caller,
     depth: u32,
 }
-
-/// So many calls by which a recursive lock was taken can be taken back. Whoever gives one up does
-/// it soon.
-const MOST_TAKEN: usize = 1024;
 
 impl Lock {
     pub(super) fn new(recursive: bool) -> Self {

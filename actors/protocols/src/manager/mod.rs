@@ -72,6 +72,10 @@ pub struct Caller {
     pub thread: u64,
 }
 
+/// So many calls by which a client took a recursive lock, or permits that may have been given
+/// back, are remembered. Whoever takes one back does it soon.
+const MOST_TAKEN: usize = 1024;
+
 /// A call's number at its object; later calls have higher ones.
 pub type Ticket = u64;
 

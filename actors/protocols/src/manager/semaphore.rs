@@ -7,7 +7,7 @@
 //! A permit that is given back is counted as one of its client's, and which of them that was
 //! stays open: any of them may turn out to be one that its caller never saw and takes back.
 
-use super::{Answers, Fault, Reply, SemaphoreCall, Ticket};
+use super::{Answers, Fault, MOST_TAKEN, Reply, SemaphoreCall, Ticket};
 use crate::custody::ClientId;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,10 +28,6 @@ struct Taken {
     /// So many of them are given back, by whomever: the oldest, unless one is taken back.
     given_back: usize,
 }
-
-/// So many calls of a client are remembered that may be given back. Whoever takes one back does
-/// it soon.
-const MOST_TAKEN: usize = 1024;
 
 impl Taken {
     fn permits(&self) -> usize {
