@@ -1,8 +1,8 @@
 //! Which stock objects a server can offer under a name.
 //!
-//! Owns what each begins as, and what Python calls it. Neighbours: `builder` takes offers, the
-//! runtime's `door` makes the objects, and writes references to them as the proxies here read
-//! them.
+//! Owns what each begins as, and the form of a reference to it. Neighbours: `builder` takes
+//! offers; the runtime's `door` makes the objects, and writes references as the proxies here
+//! read them.
 
 use super::{
     ArrayProxy, BarrierProxy, BoundedSemaphoreProxy, ConditionProxy, DictProxy, EventProxy,
